@@ -1,0 +1,40 @@
+# Every target sets up .venv first; that is done once.
+SHELL := bash
+VENV := .venv/bin
+# More words for a command: make test ARGS="-k store", make quickstart ARGS="seed=1".
+ARGS ?=
+# Which measurement; `stillhouse bench --help` names them.
+NAME ?= environments
+
+.PHONY: help setup quickstart test test-all lint typecheck check bench clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
+
+setup:  ## make .venv for this machine (GPU or CPU)
+	@bash .ci/setup
+
+quickstart: setup  ## distil a small agent from a teacher, end to end
+	$(VENV)/stillhouse run quickstart $(ARGS)
+
+test: setup  ## all tests but the slow ones
+	$(VENV)/python -m pytest -m "not slow" $(ARGS)
+
+test-all: setup  ## all tests that this machine can run
+	$(VENV)/python -m pytest $(ARGS)
+
+lint: setup  ## style and formatting
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+
+typecheck: setup  ## mypy over the four packages
+	$(VENV)/mypy
+
+check: lint typecheck test  ## what a change must pass
+
+bench: setup  ## measured figures of this machine, as JSON
+	$(VENV)/stillhouse bench $(NAME) --json runs/bench-$(NAME).json $(ARGS)
+
+clean:  ## remove caches and build products; runs/ and .venv stay
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -type d -prune -exec rm -rf {} +

@@ -1,0 +1,71 @@
+"""Where the parts of a run live: in this process, or on a Ray cluster. The driver sees no more than `Backend`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from cluster.pools import Worker
+from cluster.provenance import cpu_cores
+from cluster.resources import Demand
+from cluster.train import TrainRequest, train_rank
+from cluster.worker import RolloutWorker, WorkerConfig
+from rollout.errors import UserError
+
+IN_PROCESS = "local"
+"""As an address: no Ray at all."""
+
+
+class Backend(Protocol):
+    """What the driver asks of the place where a run happens."""
+
+    cores: int | None
+    """CPU cores that a run has to itself; None on a cluster that is shared."""
+
+    def check(self, wanted: Sequence[Demand]) -> None:
+        """Raise `UserError` if these workers cannot live here at the same time."""
+        ...
+
+    def worker(self, demand: Demand, config: WorkerConfig) -> Worker:
+        """A rollout worker that is not started yet."""
+        ...
+
+    async def train(self, request: TrainRequest) -> None:
+        """Train one round."""
+        ...
+
+    def close(self) -> None:
+        """Leave the cluster, or shut a cluster of our own down."""
+        ...
+
+
+class LocalBackend:
+    """All in this process: coroutines for episodes, a thread for training. For tests, small runs and debugging."""
+
+    def __init__(self) -> None:
+        self.cores: int | None = cpu_cores()
+
+    def check(self, wanted: Sequence[Demand]) -> None:
+        for demand in wanted:
+            if demand.who == "learner" and demand.workers > 1:
+                raise UserError("learner.workers is more than 1, which needs Ray: leave out --address local.")
+
+    def worker(self, demand: Demand, config: WorkerConfig) -> Worker:
+        return RolloutWorker(config)
+
+    async def train(self, request: TrainRequest) -> None:
+        await asyncio.to_thread(train_rank, request)
+
+    def close(self) -> None:
+        """Nothing outlives the process."""
+
+
+def open_backend(address: str | None, logs: Path, wanted: Sequence[Demand]) -> Backend:
+    """The place at ``address``: ``local`` is this process, None a new Ray cluster here, else an existing one."""
+    if address == IN_PROCESS:
+        return LocalBackend()
+    from cluster.ray_backend import RayBackend
+
+    return RayBackend(address, logs, wanted)

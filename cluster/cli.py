@@ -1,0 +1,201 @@
+"""The command line. Commands are thin: they read settings, open the run directory and call one function each.
+
+Whatever is heavy (Ray, torch, engines) is imported by the command that needs it, so ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from rollout.errors import UserError
+
+PHASES = ("rollout", "train", "evaluate")
+
+app = typer.Typer(
+    name="stillhouse",
+    help="Distil a large LLM agent into a small one, on a Ray cluster.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+RecipeName = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A shipped recipe, a YAML file, or a run directory to go on with.")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change, such as learner.epochs=3.")
+]
+RunDir = Annotated[
+    str | None, typer.Option("--run-dir", metavar="DIR", help="Where the run is kept; the same folder goes on with it.")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address", metavar="ADDR", help="A Ray cluster (auto, HOST:PORT); local: no Ray. Without: a new one here."
+    ),
+]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a run.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def run(recipe: RecipeName, overrides: Overrides = None, run_dir: RunDir = None, address: Address = None) -> None:
+    """Run a recipe: collect episodes, train the student, evaluate, report. Start it again to go on."""
+    start("run", recipe, overrides or [], run_dir, address)
+
+
+@app.command()
+def rollout(recipe: RecipeName, overrides: Overrides = None, run_dir: RunDir = None, address: Address = None) -> None:
+    """Only collect the episodes of a recipe."""
+    start("rollout", recipe, overrides or [], run_dir, address)
+
+
+@app.command()
+def train(recipe: RecipeName, overrides: Overrides = None, run_dir: RunDir = None, address: Address = None) -> None:
+    """Only train, on the episodes that the run directory holds."""
+    start("train", recipe, overrides or [], run_dir, address)
+
+
+@app.command()
+def evaluate(recipe: RecipeName, overrides: Overrides = None, run_dir: RunDir = None, address: Address = None) -> None:
+    """Only evaluate the recipe's agents, the student with the run directory's newest checkpoint."""
+    start("evaluate", recipe, overrides or [], run_dir, address)
+
+
+@app.command()
+def submit(
+    recipe: RecipeName,
+    address: Annotated[str, typer.Option("--address", metavar="URL", help="The dashboard, http://HEAD:8265.")],
+    overrides: Overrides = None,
+    run_dir: Annotated[
+        str | None, typer.Option("--run-dir", metavar="DIR", help="Where the run is kept on the cluster.")
+    ] = None,
+    wheel: Annotated[
+        Path | None, typer.Option("--wheel", metavar="FILE", help="Ship this wheel in place of the source packages.")
+    ] = None,
+) -> None:
+    """Run a recipe as a job of a Ray cluster and follow its log."""
+    from cluster import submit as jobs
+    from cluster.recipe_loading import load_recipe
+
+    loaded = load_recipe(recipe, overrides or [])
+    submission = jobs.Submission(loaded, run_dir or jobs.remote_run_directory(loaded), wheel)
+    raise typer.Exit(jobs.submit(submission, address, jobs.to_stdout))
+
+
+@app.command()
+def status(run_dir: RunPath, as_json: Json = False) -> None:
+    """Say how far a run is; also while it runs."""
+    from cluster.run_directory import look
+    from cluster.status import describe, run_status
+
+    found = run_status(look(run_dir))
+    typer.echo(json.dumps(found, indent=2) if as_json else describe(found))
+
+
+@app.command()
+def report(run_dir: RunPath) -> None:
+    """Write report.json, report.md and report.html anew from a run's stored records."""
+    from cluster.reporting import rebuild_report
+    from cluster.run_directory import look
+
+    run = look(run_dir)
+    rebuild_report(run)
+    typer.echo((run.path / "report.md").read_text(encoding="utf-8"))
+    typer.echo(run.path / "report.html")
+
+
+@app.command("list")
+def list_(what: Annotated[str, typer.Argument(metavar="WHAT", help="recipes, environments or engines")]) -> None:
+    """List what can be named: recipes, environments or engines."""
+    from cluster.listing import lines
+
+    for line in lines(what):
+        typer.echo(line)
+
+
+@app.command()
+def doctor(
+    imports: Annotated[bool, typer.Option("--imports", help="Also import ray and vllm for real (slow).")] = False,
+) -> None:
+    """Say what this machine can do, what is missing, and how to mend it."""
+    from cluster.doctor import examine, print_checks, works
+
+    checks = examine(imports)
+    print_checks(checks, typer.echo)
+    if not works(checks):
+        typer.echo("the main path does not work here; mend what is marked broken", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="environments")],
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result there.")] = None,
+    data_dir: Annotated[
+        str | None, typer.Option("--data-dir", metavar="DIR", help="Official ALFWorld games (json_2.1.1).")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Time to spend on each engine.")] = 5.0,
+) -> None:
+    """Measure a part of the system; figures with versions, hardware and seeds."""
+    from cluster.benchmarks import measure, summary
+
+    result = measure(name, command=["stillhouse", *sys.argv[1:]], data_dir=data_dir, seconds=seconds)
+    if json_file is not None:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    typer.echo(summary(result))
+
+
+def start(command: str, name: str, overrides: Sequence[str], run_dir: str | None, address: str | None) -> None:
+    """Run all phases or one; prints the run directory last, and how to go on if it was stopped."""
+    from cluster.model_files import check_models
+    from cluster.recipe_loading import load_recipe
+    from cluster.run_directory import default_run_directory, open_run
+
+    recipe = load_recipe(name, overrides)
+    check_models(recipe)
+    taken_up = name if (Path(name).expanduser() / "recipe.yaml").is_file() else None
+    folder = run_dir or taken_up or default_run_directory(recipe)
+    phases = frozenset(PHASES if command == "run" else (command,))
+    signal.signal(signal.SIGTERM, stop_as_ctrl_c)
+    with open_run(folder, recipe, command=["stillhouse", *sys.argv[1:]]) as opened:
+        from cluster.driver import run as drive
+        from cluster.screen import Screen
+
+        try:
+            with Screen().shown() as screen:
+                drive(recipe, opened, address=address, phases=phases, screen=screen)
+        except KeyboardInterrupt:
+            again = ["stillhouse", command, str(opened.path), *(["--address", address] if address else [])]
+            typer.echo(f"\nstopped; nothing finished is lost. Go on with:\n  {shlex.join(again)}", err=True)
+            typer.echo(opened.path)
+            raise
+        typer.echo(opened.path)
+
+
+def stop_as_ctrl_c(signum: int, frame: FrameType | None) -> None:
+    """A job that is stopped ends as one that is interrupted: engines are closed, what is finished is kept."""
+    raise KeyboardInterrupt
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The ``stillhouse`` command. Always raises `SystemExit`: 0, 1 (failed), 2 (bad input), 130 (interrupted)."""
+    try:
+        app(arguments)
+    except UserError as error:
+        print(f"stillhouse: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

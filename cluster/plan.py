@@ -1,0 +1,159 @@
+"""What a run has to do, and what of it is not done yet: pure functions of the recipe and of what lies on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from cluster.recipe import Agent, Recipe
+from cluster.run_directory import RunDirectory
+from cluster.worker import EpisodeRequest, Stage
+from rollout.environment import Task, TaskSource
+from rollout.errors import UserError
+from rollout.store import TrajectoryStore
+from rollout.trajectory import Trajectory
+
+Role = Literal["teacher", "student"]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Episodes that one role plays with one version of its weights, kept in one store.
+
+    Attributes:
+        name: unique within a run: ``collect/teacher/0``, ``evaluate/student``.
+        role: whose pool plays it.
+        weight_version: which weights it needs; rounds of training so far. A teacher's never change.
+    """
+
+    name: str
+    title: str
+    role: Role
+    weight_version: int
+    stage: Stage
+    requests: tuple[EpisodeRequest, ...]
+
+    @property
+    def is_collection(self) -> bool:
+        return self.name.startswith("collect/")
+
+    def missing(self) -> list[EpisodeRequest]:
+        """Requests whose episode is not in the store."""
+        keys = TrajectoryStore(self.stage.store).keys()
+        return [request for request in self.requests if request.key not in keys]
+
+    def summaries(self) -> list[Trajectory]:
+        """What the store holds of this work; episodes of other weights or of an older plan are left out."""
+        keys = {request.key for request in self.requests}
+        return [summary for summary in TrajectoryStore(self.stage.store).summaries() if summary.key in keys]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All work of a run, in the order of the dataflow."""
+
+    collections: tuple[tuple[Work, ...], ...]
+    """By round."""
+    baselines: tuple[Work, ...]
+    """Evaluations that need no training: ``teacher`` and ``student_before``."""
+    final: tuple[Work, ...]
+    """Evaluation of the trained student."""
+
+    @property
+    def evaluations(self) -> tuple[Work, ...]:
+        return (*self.baselines, *self.final)
+
+
+def make_plan(recipe: Recipe, directory: RunDirectory) -> Plan:
+    """Derive the plan; the same recipe gives the same one at every start. `UserError` for a split without tasks."""
+    from rollout.registry import make_task_source
+
+    source = make_task_source(recipe.environment)
+    collect, roles = recipe.collect, collecting_roles(recipe)
+    per_round = max(roles.values(), default=0)
+    train_tasks = tasks_of(source, "collect", collect.split, per_round * recipe.rounds, recipe.seed)
+    collections = tuple(
+        tuple(
+            collection(recipe, directory, role, round, slice_of(train_tasks, round * per_round, episodes))
+            for role, episodes in roles.items()
+        )
+        for round in range(recipe.rounds)
+    )
+    evaluations: dict[Agent, Work] = {}
+    if recipe.evaluate is not None:
+        held_out = tasks_of(source, "evaluate", recipe.evaluate.split, recipe.evaluate.episodes, recipe.seed)
+        agents = [agent for agent in recipe.evaluate.agents if can_be_evaluated(recipe, agent)]
+        evaluations = {agent: evaluation(recipe, directory, agent, held_out) for agent in agents}
+    final = tuple(work for agent, work in evaluations.items() if agent == "student")
+    baselines = tuple(work for agent, work in evaluations.items() if agent != "student")
+    return Plan(collections, baselines, final)
+
+
+def tasks_of(source: TaskSource, section: str, split: str, count: int, seed: int) -> Sequence[Task]:
+    """Up to ``count`` tasks. Raises `UserError`, naming the recipe's section, if the split is unknown or empty."""
+    if split not in source.splits():
+        raise UserError(f"{section}.split is {split}, which is not there; choose one of {', '.join(source.splits())}.")
+    tasks = source.tasks(split, count, seed)
+    if count and not tasks:
+        raise UserError(f"{section}.split {split} has no task; choose one of {', '.join(source.splits())}.")
+    return tasks
+
+
+def collecting_roles(recipe: Recipe) -> dict[Role, int]:
+    """Tasks that each role plays in a round; roles that collect nothing are left out."""
+    episodes: dict[Role, int] = {"teacher": recipe.collect.teacher_episodes}
+    if recipe.student_has_start:
+        episodes["student"] = recipe.collect.student_episodes
+    return {role: count for role, count in episodes.items() if count}
+
+
+def can_be_evaluated(recipe: Recipe, agent: Agent) -> bool:
+    """Whether the recipe has what ``agent`` needs to act."""
+    if agent == "teacher":
+        return True
+    if agent == "student_before":
+        return recipe.student_has_start
+    return recipe.student is not None and recipe.learner is not None
+
+
+def slice_of(tasks: Sequence[Task], start: int, count: int) -> list[Task]:
+    """``count`` tasks from ``start`` on; a data set that is too small is gone through again from its beginning."""
+    return [tasks[i % len(tasks)] for i in range(start, start + min(count, len(tasks)))]
+
+
+def collection(recipe: Recipe, directory: RunDirectory, role: Role, round: int, tasks: Sequence[Task]) -> Work:
+    """What ``role`` collects in ``round``."""
+    stage = Stage(
+        run=recipe.name,
+        role=role,
+        round=round,
+        store=directory.trajectories(role, round),
+        agent=recipe.agent.model_copy(update={"sampling": recipe.collect_sampling(role)}),
+    )
+    title = f"{role} collects" + (f", round {round}" if recipe.rounds > 1 else "")
+    version = round if role == "student" and recipe.learner else 0
+    return Work(
+        f"collect/{role}/{round}", title, role, version, stage, requests_of(stage, tasks, recipe.collect.attempts)
+    )
+
+
+def evaluation(recipe: Recipe, directory: RunDirectory, agent: Agent, tasks: Sequence[Task]) -> Work:
+    """What ``agent`` plays when it is evaluated. Its round is the version of its weights, so versions never mix."""
+    assert recipe.evaluate is not None
+    version = recipe.rounds if agent == "student" else 0
+    stage = Stage(
+        run=recipe.name,
+        role=agent,
+        round=version,
+        store=directory.evaluation(agent),
+        agent=recipe.agent.model_copy(update={"sampling": recipe.evaluate_sampling()}),
+    )
+    requests = requests_of(stage, tasks, recipe.evaluate.attempts)
+    role: Role = "teacher" if agent == "teacher" else "student"
+    return Work(f"evaluate/{agent}", f"evaluate {agent}", role, version, stage, requests)
+
+
+def requests_of(stage: Stage, tasks: Sequence[Task], attempts: int) -> tuple[EpisodeRequest, ...]:
+    """All tasks once, then all a second time, ..., so that a run that is cut short has seen many tasks."""
+    return tuple(EpisodeRequest(stage, task, attempt) for attempt in range(attempts) for task in tasks)

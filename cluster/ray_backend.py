@@ -1,0 +1,128 @@
+"""Rollout workers as Ray actors, and the cluster that they live in. One of the two files that import ray."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from cluster.pools import PoolError, Worker, WorkerDied
+from cluster.provenance import cpu_cores
+from cluster.resources import Demand, check_fits, local_cpus, ray_options
+from cluster.train import TrainRequest, train_with_ray
+from cluster.worker import EpisodeRequest, RolloutWorker, WorkerConfig
+from rollout.errors import UserError
+from rollout.trajectory import Trajectory
+
+SETTINGS = ("RAY_USAGE_STATS_ENABLED", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "RAY_worker_niceness")
+"""Set to 0 unless the user has set them: no usage reports, no warnings on the terminal, and no niceness of 15, with
+which the workers of a cluster of our own starve beside anything else that runs."""
+STOP_TIMEOUT_S = 15.0
+LOG_TAIL_LINES = 15
+
+
+class RayBackend:
+    """A Ray cluster: one that exists, or a new one on this machine that ends with this process."""
+
+    def __init__(self, address: str | None, logs: Path, wanted: Sequence[Demand]) -> None:
+        """Connect. Raises `UserError` if there is no cluster at ``address``."""
+        self.cores: int | None = cpu_cores() if address is None else None
+        self.storage = logs / "ray_train"
+        num_cpus = None if address else local_cpus(wanted, cpu_cores())
+        for name in SETTINGS:
+            os.environ.setdefault(name, "0")
+        try:
+            ray.init(
+                # "local" never connects anywhere, whatever RAY_ADDRESS says
+                address=address or "local",
+                num_cpus=num_cpus,
+                include_dashboard=False if address is None else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=True,
+            )
+        except ConnectionError as error:
+            raise UserError(
+                f"There is no Ray cluster at {address} ({error}): correct --address or leave it out."
+            ) from error
+        self.logs = Path(ray._private.worker._global_node.get_logs_dir_path())  # type: ignore[attr-defined]
+        point_to(logs / "ray", self.logs)
+        logging.getLogger("ray").setLevel(logging.ERROR)
+
+    def check(self, wanted: Sequence[Demand]) -> None:
+        check_fits(wanted, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+
+    def worker(self, demand: Demand, config: WorkerConfig) -> Worker:
+        return RayWorker(config, ray_options(demand.who, demand.resources), self.logs)
+
+    async def train(self, request: TrainRequest) -> None:
+        await asyncio.to_thread(train_with_ray, request, self.storage)
+
+    def close(self) -> None:
+        ray.shutdown()
+
+
+class RayWorker:
+    """A `RolloutWorker` in an actor. A dead process is `WorkerDied`; a `UserError` inside comes out as one."""
+
+    def __init__(self, config: WorkerConfig, options: dict[str, Any], logs: Path) -> None:
+        self.logs = logs
+        self.actor: Any = ray.remote(RolloutWorker).options(**options).remote(config)
+
+    async def start(self) -> None:
+        with self._plain_errors():
+            await self.actor.start.remote()
+
+    async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
+        with self._plain_errors():
+            async for reference in self.actor.rollout.options(num_returns="streaming").remote(requests):
+                yield await reference
+
+    async def load_weights(self, folder: str, version: int) -> None:
+        with self._plain_errors():
+            await self.actor.load_weights.remote(folder, version)
+
+    async def stop(self) -> None:
+        """Let the engine end its processes, then end the actor; one that does not answer is ended all the same."""
+        with suppress(RayActorError, RayTaskError, TimeoutError):
+            await asyncio.wait_for(self.actor.stop.remote(), STOP_TIMEOUT_S)
+        ray.kill(self.actor)
+
+    @contextmanager
+    def _plain_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except RayActorError as error:
+            raise WorkerDied(f"{first_line(error)}{self._log_tail(str(error))}") from error
+        except RayTaskError as error:
+            if isinstance(error.cause, UserError):
+                raise UserError(str(error.cause)) from None
+            tail = self._log_tail(f"pid={error.pid}")
+            raise PoolError(f"A worker failed: {first_line(error.cause)}{tail}") from error
+
+    def _log_tail(self, text: str) -> str:
+        """The end of the log of the process that an error's text names; logs on other machines are not read."""
+        process = re.search(r"pid[=:] ?(\d+)", text)
+        files = sorted(self.logs.glob(f"worker-*-{process[1]}.err")) if process else []
+        lines = [line for file in files for line in file.read_text("utf-8", errors="replace").splitlines()]
+        return "\nThe end of its log:\n" + "\n".join(lines[-LOG_TAIL_LINES:]) if lines else ""
+
+
+def first_line(error: BaseException) -> str:
+    """Type and first line of an error."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+
+
+def point_to(link: Path, target: Path) -> None:
+    """Make ``link`` a symbolic link to ``target``, in the place of an older one."""
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(target)

@@ -1,0 +1,102 @@
+"""Follow a path of keys through nested pydantic models: which settings exist there, and what is the default."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a path of keys leads.
+
+    Attributes:
+        path: the user's keys, without the tags and type names that pydantic puts between them.
+        field: the last setting on the way, None if the path ends at an unknown one.
+        siblings: names of the settings that stand beside the last key.
+    """
+
+    path: tuple[str, ...]
+    field: FieldInfo | None
+    siblings: tuple[str, ...]
+    hidden: bool = False
+    """A model on the way wants its values never repeated (pydantic's ``hide_input_in_errors``)."""
+
+    @property
+    def dotted(self) -> str:
+        return ".".join(self.path)
+
+
+def follow(model: type[BaseModel], keys: Sequence[str | int]) -> Place:
+    """Walk ``keys`` (an error location of pydantic's, or a user's path) from ``model`` down."""
+    annotation: Any = model
+    path: list[str] = []
+    field: FieldInfo | None = None
+    siblings: tuple[str, ...] = ()
+    hidden = False
+    for position, key in enumerate(keys):
+        models = models_in(annotation)
+        owners = [m for m in models if key in m.model_fields]
+        if owners:
+            siblings = _names(models)
+            field = owners[0].model_fields[str(key)]
+            hidden = hidden or any(m.model_config.get("hide_input_in_errors") for m in owners)
+            annotation = Union[tuple(m.model_fields[str(key)].annotation for m in owners)]  # noqa: UP007 (built at run time)
+            path.append(str(key))
+        elif isinstance(key, int) or (key.isdigit() and holds(annotation, Sequence)):
+            path.append(str(key))
+        elif tagged := [m for m in models if key in tags(m)]:
+            annotation = Union[tuple(tagged)]  # noqa: UP007
+        elif holds(annotation, Mapping) and not models:
+            path.append(str(key))
+        elif position == len(keys) - 1 and not names_a_type(str(key), annotation):
+            return Place((*path, str(key)), None, _names(models), hidden)
+    return Place(tuple(path), field, siblings, hidden)
+
+
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """All pydantic models that an annotation may hold, through unions, lists and Annotated."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in models_in(argument)]
+
+
+def _names(models: Iterable[type[BaseModel]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for model in models for name in model.model_fields))
+
+
+def tags(model: type[BaseModel]) -> set[Any]:
+    """Values by which a union may tell a model from others: those of its settings with fixed choices."""
+    annotations = [field.annotation for field in model.model_fields.values()]
+    return {tag for annotation in annotations if get_origin(annotation) is Literal for tag in get_args(annotation)}
+
+
+def holds(annotation: Any, kind: type) -> bool:
+    """Whether an annotation may hold a container of this kind; text is none."""
+    origin = get_origin(annotation) or annotation
+    if origin in (Union, types.UnionType, Annotated):
+        return any(holds(argument, kind) for argument in get_args(annotation))
+    return isinstance(origin, type) and issubclass(origin, kind) and not issubclass(origin, str)
+
+
+def names_a_type(key: str, annotation: Any) -> bool:
+    """Whether pydantic put the name of a union's member into the location."""
+    members = {getattr(argument, "__name__", "") for argument in get_args(annotation)}
+    return (
+        key in members
+        or "[" in key
+        or key in {"str", "int", "float", "bool", "none", "function-after", "list", "tuple"}
+    )
+
+
+def close_to(word: str, known: Iterable[str]) -> list[str]:
+    """Up to three known words that look like ``word``, or that contain it."""
+    known = list(known)
+    near = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
+    return near or [name for name in known if word and (word in name or name in word)][:3]

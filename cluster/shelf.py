@@ -1,0 +1,55 @@
+"""Environments that wait on a shelf between two batches of episodes, since some take seconds to start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rollout.environment import Environment, Reset, Step, Task
+
+
+class Shelf:
+    """Hands out environments; one that is closed while it works well comes back and is handed out again."""
+
+    def __init__(self, make: Callable[[], Environment]) -> None:
+        self.make = make
+        self.free: list[Environment] = []
+
+    def take(self) -> Environment:
+        """An environment that is nobody else's."""
+        return ShelvedEnvironment(self, self.free.pop() if self.free else self.make())
+
+    def clear(self) -> None:
+        """Close all that are on the shelf."""
+        while self.free:
+            self.free.pop().close()
+
+
+class ShelvedEnvironment:
+    """An environment on loan. One whose last call raised, or has not come back yet, is closed for good."""
+
+    def __init__(self, shelf: Shelf, inner: Environment) -> None:
+        self.shelf = shelf
+        self.inner = inner
+        self.blocking = bool(getattr(inner, "blocking", False))
+        self.sound = True
+
+    def reset(self, task: Task) -> Reset:
+        self.sound = False
+        answer = self.inner.reset(task)
+        self.sound = True
+        return answer
+
+    def step(self, action: str) -> Step:
+        self.sound = False
+        answer = self.inner.step(action)
+        self.sound = True
+        return answer
+
+    def admissible_actions(self) -> Sequence[str] | None:
+        return self.inner.admissible_actions()
+
+    def close(self) -> None:
+        if self.sound:
+            self.shelf.free.append(self.inner)
+        else:
+            self.inner.close()

@@ -1,0 +1,139 @@
+"""Means per episode with 95 % intervals, and differences between two agents paired by task."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.records import EpisodeRecord
+
+METRICS = (
+    "success",
+    "score",
+    "steps",
+    "prompt_tokens",
+    "output_tokens",
+    "reason_tokens",
+    "invalid_action_rate",
+    "seconds",
+)
+"""Names of the figures of an episode; each is a field of `EpisodeRecord`."""
+
+Z95 = 1.959963984540054
+"""The normal distribution's 97.5 % quantile."""
+RESAMPLES = 2000
+SEED = 0
+"""The same records give the same interval in every process."""
+
+Interval = tuple[float, float]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Figures of a group of at least one episode.
+
+    Attributes:
+        n: episodes.
+        means: of every metric, per episode.
+        intervals: 95 % interval of every mean: Wilson's for ``success``, a bootstrap over episodes for the others;
+            None where one episode says nothing about the spread.
+        errors: episodes that something beyond a boundary ended.
+    """
+
+    n: int
+    means: Mapping[str, float]
+    intervals: Mapping[str, Interval | None]
+    errors: int
+
+
+@dataclass(frozen=True, slots=True)
+class PairedDifference:
+    """Mean of ``a - b`` over the tasks that both agents played; ``ci95`` is None for a single pair."""
+
+    metric: str
+    difference: float
+    ci95: Interval | None
+    n_pairs: int
+
+
+def wilson_ci95(successes: int, n: int) -> Interval:
+    """Wilson's score interval of a proportion (Wilson 1927), which stays honest near 0 and 1 and for few episodes.
+
+    Raises:
+        ValueError: ``n`` is not positive or ``successes`` lies outside 0 to ``n``.
+    """
+    if n < 1 or not 0 <= successes <= n:
+        raise ValueError(f"no interval for {successes} successes in {n} episodes")
+    share, z2 = successes / n, Z95 * Z95
+    center = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z95 / (1 + z2 / n) * sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    low = 0.0 if successes == 0 else center - half
+    high = 1.0 if successes == n else center + half
+    return low, high
+
+
+def bootstrap_ci95(values: Floats) -> list[Interval | None]:
+    """Percentile bootstrap of column means (Efron 1979), rows resampled together with a fixed seed.
+
+    Args:
+        values: ``[n, num_columns]``, n at least 1.
+
+    Returns:
+        One interval a column; None for every column when there is a single row.
+    """
+    n, num_columns = values.shape
+    if n < 2:
+        return [None] * num_columns
+    generator = np.random.default_rng(SEED)
+    means = np.stack([values[generator.integers(n, size=n)].mean(axis=0) for _ in range(RESAMPLES)])
+    low, high = np.quantile(means, (0.025, 0.975), axis=0)
+    return list(zip(low.tolist(), high.tolist(), strict=True))
+
+
+def table(records: Sequence[EpisodeRecord]) -> Floats:
+    """``[num_records, num_metrics]``, columns in the order of `METRICS`."""
+    return np.array([[float(getattr(record, metric)) for metric in METRICS] for record in records])
+
+
+def summarize(records: Sequence[EpisodeRecord]) -> Summary:
+    """Means and intervals of a group of episodes.
+
+    Raises:
+        ValueError: there are no episodes.
+    """
+    if not records:
+        raise ValueError("a summary needs at least one episode")
+    # sorted, so that the order in which episodes arrived changes nothing, the last digit included
+    values = np.array(sorted(table(records).tolist()))
+    intervals = dict(zip(METRICS, bootstrap_ci95(values), strict=True))
+    intervals["success"] = wilson_ci95(sum(record.success for record in records), len(records))
+    means = dict(zip(METRICS, values.mean(axis=0).tolist(), strict=True))
+    return Summary(len(records), means, intervals, errors=sum(record.error for record in records))
+
+
+def paired_differences(a: Sequence[EpisodeRecord], b: Sequence[EpisodeRecord]) -> list[PairedDifference]:
+    """Mean of ``a - b`` for every metric over common tasks; several attempts at a task count as their mean.
+
+    The interval is a bootstrap over tasks. Without a common task the list is empty.
+    """
+    of_a, of_b = _task_means(a), _task_means(b)
+    common = sorted(of_a.keys() & of_b.keys())
+    if not common:
+        return []
+    differences = np.stack([of_a[task] - of_b[task] for task in common])
+    columns = zip(METRICS, differences.mean(axis=0).tolist(), bootstrap_ci95(differences), strict=True)
+    return [PairedDifference(metric, mean, interval, len(common)) for metric, mean, interval in columns]
+
+
+def _task_means(records: Sequence[EpisodeRecord]) -> dict[tuple[str, str], Floats]:
+    """``[num_metrics]`` by split and task."""
+    groups: dict[tuple[str, str], list[EpisodeRecord]] = defaultdict(list)
+    for record in records:
+        groups[record.split, record.task].append(record)
+    return {task: table(group).mean(axis=0) for task, group in groups.items()}

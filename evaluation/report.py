@@ -1,0 +1,152 @@
+"""The report of a run: ``report.json`` (schema 1, a contract), and the same as Markdown and as an HTML page."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from evaluation.html import render_html
+from evaluation.metrics import METRICS, Summary, paired_differences, summarize
+from evaluation.records import EpisodeRecord, by_environment, by_task_type, episode_record
+from evaluation.tables import render_markdown
+from rollout.trajectory import Trajectory
+
+REPORT_SCHEMA = 1
+
+Report = dict[str, Any]
+"""JSON types only; the keys are those that ``build_report`` names."""
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutFigures:
+    """What collecting episodes came to. ``seconds`` is the wall clock of the collecting phases."""
+
+    episodes: int = 0
+    seconds: float = 0.0
+    errors: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerFigures:
+    """What training came to, over all rounds; None where nothing was measured."""
+
+    steps: int = 0
+    tokens_per_second: float | None = None
+    loss_first: float | None = None
+    loss_last: float | None = None
+
+
+def rollout_figures(trajectories: Iterable[Trajectory], seconds: float) -> RolloutFigures:
+    """Count collected episodes and those that ended in an error."""
+    errors = [trajectory.outcome.failure is not None for trajectory in trajectories]
+    return RolloutFigures(len(errors), seconds, sum(errors))
+
+
+def build_report(
+    agents: Mapping[str, Iterable[Trajectory]],
+    *,
+    rollouts: RolloutFigures | None = None,
+    learner: LearnerFigures | None = None,
+    wall_seconds: Mapping[str, float] | None = None,
+    comparisons: Sequence[tuple[str, str]] | None = None,
+    run: str = "",
+) -> Report:
+    """Everything that a run has shown, as JSON types.
+
+    Args:
+        agents: episodes by agent (``teacher``, ``student_before``, ``student``, baselines); summaries are enough.
+        wall_seconds: by phase.
+        comparisons: pairs ``(a, b)`` of agents, reported as a minus b; default: each agent against each one before it.
+        run: the run's name.
+
+    Returns:
+        ``schema``, ``run``, ``agents``, ``comparisons``, ``rollouts``, ``learner`` and ``wall_seconds``. An agent
+        without episodes has no environments; a pair without a common task has no comparison.
+    """
+    records = {agent: [episode_record(episode) for episode in episodes] for agent, episodes in agents.items()}
+    pairs = [(b, a) for a, b in combinations(records, 2)] if comparisons is None else comparisons
+    return {
+        "schema": REPORT_SCHEMA,
+        "run": run,
+        "agents": {agent: _agent_figures(episodes) for agent, episodes in records.items()},
+        "comparisons": [row for a, b in pairs for row in _compare(a, b, records)],
+        "rollouts": _rollout_figures(rollouts or RolloutFigures()),
+        "learner": asdict(learner or LearnerFigures()),
+        "wall_seconds": dict(wall_seconds or {}),
+    }
+
+
+def write_report(run_dir: str | Path, report: Report) -> None:
+    """Write ``report.json``, ``report.md`` and ``report.html`` into a run's folder, each whole or not at all.
+
+    A number that is not finite (a loss that diverged) is written as null.
+    """
+    folder = Path(run_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    finite = _finite(report)
+    _write(folder / "report.json", json.dumps(finite, indent=2, sort_keys=True, allow_nan=False) + "\n")
+    _write(folder / "report.md", render_markdown(finite))
+    _write(folder / "report.html", render_html(finite))
+
+
+def _rollout_figures(rollouts: RolloutFigures) -> dict[str, Any]:
+    per_second = rollouts.episodes / rollouts.seconds if rollouts.seconds > 0 else None
+    return {"episodes": rollouts.episodes, "episodes_per_second": per_second, "errors": rollouts.errors}
+
+
+def _agent_figures(records: Sequence[EpisodeRecord]) -> dict[str, Any]:
+    """Figures by environment."""
+    return {environment: _environment_figures(group) for environment, group in by_environment(records).items()}
+
+
+def _environment_figures(records: Sequence[EpisodeRecord]) -> dict[str, Any]:
+    return {
+        **_figures(summarize(records)),
+        "splits": sorted({record.split for record in records}),
+        "task_types": {name: _figures(summarize(group)) for name, group in by_task_type(records).items()},
+    }
+
+
+def _figures(summary: Summary) -> dict[str, Any]:
+    intervals = {f"{metric}_ci95": _pair(summary.intervals[metric]) for metric in METRICS}
+    return {"n": summary.n, "errors": summary.errors, **summary.means, **intervals}
+
+
+def _compare(a: str, b: str, records: Mapping[str, Sequence[EpisodeRecord]]) -> list[dict[str, Any]]:
+    """Rows of ``a`` minus ``b`` in every environment that both have played; an agent not there has none."""
+    of_a, of_b = (by_environment(records.get(agent, ())) for agent in (a, b))
+    rows = [
+        {"a": a, "b": b, "environment": environment, **asdict(difference)}
+        for environment in of_a.keys() & of_b.keys()
+        for difference in paired_differences(of_a[environment], of_b[environment])
+    ]
+    for row in rows:
+        row["ci95"] = _pair(row["ci95"])
+    return sorted(rows, key=lambda row: (row["environment"], METRICS.index(row["metric"])))
+
+
+def _pair(interval: tuple[float, float] | None) -> list[float] | None:
+    return None if interval is None else list(interval)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _write(path: Path, text: str) -> None:
+    """Readers see the old file or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,181 @@
+"""What a learner is told: the model, the terms of the loss, order, budget and optimisation. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from rollout.trajectory import Kind
+
+STREAMS = (*(kind.value for kind in Kind), "generated", "all")
+
+
+class Frozen(BaseModel):
+    """Settings do not change after they were read, and unknown names are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ScratchConfig(Frozen):
+    """A decoder to be trained from nothing, with the tokenizer of a folder."""
+
+    family: Literal["qwen2", "llama"] = "qwen2"
+    tokenizer: str = Field(min_length=1)
+    """Folder, ``builtin:`` name or hub name whose tokenizer the model uses and is saved with."""
+    hidden_size: int = Field(128, ge=8)
+    num_layers: int = Field(4, ge=1)
+    num_heads: int = Field(4, ge=1)
+    num_kv_heads: int = Field(4, ge=1)
+    intermediate_size: int = Field(384, ge=8)
+    tie_embeddings: bool = True
+    max_positions: int = Field(2048, ge=16)
+    rope_theta: float = Field(10_000.0, gt=0.0)
+
+    @model_validator(mode="after")
+    def _check_heads(self) -> Self:
+        if self.hidden_size % (2 * self.num_heads):
+            raise ValueError("hidden_size must be a multiple of 2 * num_heads, as rotary positions turn pairs")
+        if self.num_heads % self.num_kv_heads:
+            raise ValueError("num_heads must be a multiple of num_kv_heads")
+        return self
+
+
+class LoraConfig(Frozen):
+    """Low-rank adapters on all linear layers of the decoder (arXiv 2106.09685)."""
+
+    rank: int = Field(16, ge=1)
+    alpha: float = Field(32.0, gt=0.0)
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    target_modules: str | tuple[str, ...] = "all-linear"
+
+
+class _Term(Frozen):
+    stream: str
+    """Which tokens: a segment kind (``format`` means what the model wrote of it), ``generated`` or ``all``."""
+    weight: float = Field(1.0, gt=0.0)
+    """The term's lambda."""
+    reduction: Literal["token_mean", "sum"] = "token_mean"
+    """``token_mean`` divides by the term's own token count of the step, over all ranks; ``sum`` does not divide."""
+
+    @model_validator(mode="after")
+    def _check_stream(self) -> Self:
+        if self.stream not in STREAMS:
+            raise ValueError(f"stream {self.stream!r} is unknown; choose one of {', '.join(STREAMS)}")
+        return self
+
+
+class CrossEntropyTerm(_Term):
+    """Cross-entropy on the tokens that were taken."""
+
+    divergence: Literal["cross_entropy"] = "cross_entropy"
+    signal: Literal["taken"] = "taken"
+
+
+class ForwardKLTerm(_Term):
+    """KL(teacher || student) over the teacher's recorded top-k and one bucket for the rest of the vocabulary."""
+
+    divergence: Literal["forward_kl"] = "forward_kl"
+    signal: Literal["top_k_tail"] = "top_k_tail"
+    temperature: float = Field(1.0, gt=0.0)
+
+
+Term = Annotated[CrossEntropyTerm | ForwardKLTerm, Field(discriminator="divergence")]
+
+
+class ShuffledOrder(Frozen):
+    """A new random order each epoch."""
+
+    by: Literal["shuffled"] = "shuffled"
+
+
+class ComplexityOrder(Frozen):
+    """Easy to hard by C = alpha * reason tokens + beta * act tokens + gamma * mean teacher entropy in nats."""
+
+    by: Literal["complexity"] = "complexity"
+    alpha: float = Field(1.0, ge=0.0)
+    beta: float = Field(1.0, ge=0.0)
+    gamma: float = Field(0.0, ge=0.0)
+    pace_fraction: float = Field(0.0, ge=0.0, le=1.0)
+    """0: every epoch runs from the easiest to the hardest. Above 0: an epoch is a shuffle of the easiest share of the
+    data, and that share grows linearly from ``pace_start`` to all of it at this fraction of the training budget."""
+    pace_start: float = Field(0.25, gt=0.0, le=1.0)
+
+
+Order = Annotated[ShuffledOrder | ComplexityOrder, Field(discriminator="by")]
+
+
+class LearnerConfig(Frozen):
+    """One fit. Of ``epochs``, ``max_tokens`` and ``max_seconds`` at least one is given; the first one reached ends it."""
+
+    model: str | None = None
+    """Folder, ``builtin:`` name or hub name to start from; the caller may name another one."""
+    scratch: ScratchConfig | None = None
+    """Train from nothing instead."""
+    lora: LoraConfig | None = None
+
+    terms: tuple[Term, ...] = (
+        CrossEntropyTerm(stream="reason"),
+        CrossEntropyTerm(stream="act"),
+        CrossEntropyTerm(stream="format"),
+    )
+    drop: tuple[Literal["hint", "example"], ...] = ()
+    """Segment kinds that the student does not see."""
+    keep: Literal["success", "all"] = "success"
+    """Train on successful episodes only, or on all."""
+    order: Order = ShuffledOrder()
+
+    epochs: int | None = Field(None, ge=1)
+    max_tokens: int | None = Field(None, ge=1)
+    """Tokens seen, observations included and padding excluded."""
+    max_seconds: float | None = Field(None, gt=0.0)
+    """Wall-clock of training steps, resumed time included."""
+
+    batch_episodes: int | None = Field(None, ge=1)
+    """Episodes of an optimizer step, over all ranks."""
+    batch_tokens: int | None = Field(None, ge=1)
+    """Tokens of an optimizer step, over all ranks, padding excluded."""
+    micro_batch_tokens: int = Field(2048, ge=1)
+    """Tokens of one forward pass on one rank, padding included; a longer episode is a pass of its own."""
+    max_sequence_tokens: int | None = Field(None, ge=2)
+    """Longer episodes lose their end; null is the model's number of positions."""
+
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    learning_rate: float = Field(2e-3, gt=0.0)
+    warmup_fraction: float = Field(0.03, ge=0.0, lt=1.0)
+    """Share of the budget (epochs, tokens or seconds, whichever is used up most) with a rising rate."""
+    decay: Literal["cosine", "linear", "constant"] = "cosine"
+    final_learning_rate_fraction: float = Field(0.05, ge=0.0, le=1.0)
+    """What is left of the rate at the end of the budget."""
+    weight_decay: float = Field(0.01, ge=0.0)
+    adam_beta1: float = Field(0.9, ge=0.0, lt=1.0)
+    adam_beta2: float = Field(0.98, ge=0.0, lt=1.0)
+    max_grad_norm: float = Field(1.0, gt=0.0)
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """``bfloat16`` computes under autocast, keeps float32 weights while training, and saves bfloat16."""
+    recompute_activations: bool = False
+    """Trade time for memory: keep no activations of a layer, compute them again in the backward pass."""
+    strategy: Literal["ddp", "fsdp2", "deepspeed"] = "ddp"
+    """How several processes share the work; one process alone needs none of them."""
+    zero_stage: Literal[1, 2, 3] = 2
+    """Stage of DeepSpeed ZeRO."""
+    seed: int = Field(0, ge=0)
+    checkpoint_every_s: float | None = Field(300.0, gt=0.0)
+    """Interval of the intermediate checkpoint that a killed fit resumes from; null writes none."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.model is not None and self.scratch is not None:
+            raise ValueError("give either model or scratch, not both")
+        if self.epochs is None and self.max_tokens is None and self.max_seconds is None:
+            raise ValueError("give a budget: at least one of epochs, max_tokens and max_seconds")
+        if (self.batch_episodes is None) == (self.batch_tokens is None):
+            raise ValueError("give exactly one of batch_episodes and batch_tokens")
+        if not self.terms:
+            raise ValueError("terms is empty; give at least one, such as {stream: act, divergence: cross_entropy}")
+        if self.scratch is not None and self.lora is not None:
+            raise ValueError("lora adapts a trained model; remove lora or give model instead of scratch")
+        if self.optimizer == "muon" and (self.strategy != "ddp" or self.lora is not None):
+            raise ValueError("optimizer muon needs strategy ddp and no lora; choose adamw otherwise")
+        return self

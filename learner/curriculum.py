@@ -1,0 +1,60 @@
+"""Easy to hard: the order in which episodes are shown. Ordering only; it never weighs a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from learner.config import ComplexityOrder, ShuffledOrder
+from learner.streams import TeacherScores, TrainingSequence
+from rollout.errors import UserError
+
+
+def mean_entropy(teacher: TeacherScores) -> float:
+    """Mean over scored tokens of -sum_i p_i log p_i - p_tail log p_tail, in nats; the tail counts as one outcome."""
+    logprobs = np.maximum(teacher.logprobs.astype(np.float64), -1e30)
+    tail = teacher.tail_mass.astype(np.float64)
+    tail_terms = tail * np.log(np.where(tail > 0.0, tail, 1.0))
+    return float(np.mean(-(np.exp(logprobs) * logprobs).sum(axis=1) - tail_terms))
+
+
+def complexity(sequence: TrainingSequence, order: ComplexityOrder) -> float:
+    """C = alpha * len(reason) + beta * len(act) + gamma * H(teacher) (arXiv 2505.13820, curriculum equation)."""
+    value = order.alpha * sequence.reason_tokens + order.beta * sequence.act_tokens
+    if order.gamma == 0.0:
+        return value
+    if sequence.teacher is None:
+        raise UserError("order.gamma needs the teacher's scores: collect with top_logprobs above 0, or set gamma to 0.")
+    return value + order.gamma * mean_entropy(sequence.teacher)
+
+
+class EpochOrder:
+    """Which sequences an epoch shows, and in which order. The same on every rank."""
+
+    def __init__(
+        self, order: ShuffledOrder | ComplexityOrder, sequences: Sequence[TrainingSequence], seed: int
+    ) -> None:
+        self._order = order
+        self._seed = seed
+        self._count = len(sequences)
+        self._easy_to_hard: list[int] = []
+        if isinstance(order, ComplexityOrder):
+            values = [complexity(sequence, order) for sequence in sequences]
+            self._easy_to_hard = sorted(range(self._count), key=values.__getitem__)
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the order itself matters, so that batches must not be reshuffled by length."""
+        return isinstance(self._order, ComplexityOrder) and self._order.pace_fraction == 0.0
+
+    def epoch(self, epoch: int, fraction: float) -> list[int]:
+        """Indices of one epoch that starts when ``fraction`` of the training budget is used."""
+        if self.fixed:
+            return self._easy_to_hard
+        indices = list(range(self._count))
+        if isinstance(self._order, ComplexityOrder):
+            start, pace = self._order.pace_start, self._order.pace_fraction
+            share = min(1.0, start + (1.0 - start) * fraction / pace)
+            indices = self._easy_to_hard[: max(1, round(share * self._count))]
+        return [int(i) for i in np.random.default_rng((self._seed, epoch)).permutation(indices)]

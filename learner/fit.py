@@ -1,0 +1,216 @@
+"""The training loop, on one page.
+
+trajectories ─▶ data ─▶ epoch order ─▶ steps ─▶ passes ─▶ trainer ─▶ checkpoint folder
+                                         ▲                   │
+                                         └──── progress ◀────┘    (saved now and then, to resume from)
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from learner.batching import assemble, micro_batches, plan_steps
+from learner.config import LearnerConfig
+from learner.curriculum import EpochOrder
+from learner.data import Data, load_data
+from learner.model import make_model, save_model
+from learner.objective import term_coefficients
+from learner.progress import Progress, ResumePoint
+from learner.trainer import Trainer, make_trainer
+from learner.world import World
+from rollout.errors import UserError
+from rollout.trajectory import Trajectory
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """One optimizer step; the same on every rank.
+
+    Attributes:
+        loss: with the terms' weights; ``term_values`` are without them, by ``stream/divergence``.
+        fraction: share of the budget that is used.
+        tokens, trained_tokens: so far; padding excluded.
+        seconds: of training so far, those before a resume included.
+    """
+
+    step: int
+    epoch: int
+    loss: float
+    term_values: dict[str, float]
+    learning_rate: float
+    grad_norm: float
+    fraction: float
+    tokens: int
+    trained_tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class FitResult:
+    """What a fit came to.
+
+    Attributes:
+        loss_first, loss_last: means over the first and the last ten steps.
+        sequences, left_out: episodes that were trained on, and that were not.
+        padding_share: of all token places that went through the model, those that held padding.
+    """
+
+    steps: int
+    tokens: int
+    trained_tokens: int
+    seconds: float
+    loss_first: float
+    loss_last: float
+    checkpoint: str
+    sequences: int
+    left_out: int
+    padding_share: float
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.tokens / max(self.seconds, 1e-9)
+
+
+def fit(
+    config: LearnerConfig,
+    trajectories: Iterable[Trajectory],
+    output_folder: str,
+    *,
+    base_model: str | None = None,
+    on_step: Callable[[StepReport], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> FitResult:
+    """Train a model and save it as a Hugging Face folder (or PEFT adapter folder).
+
+    Runs alone, or on every rank of an initialised ``torch.distributed`` group, where all ranks read the same
+    trajectories and each trains on its share of every step. A fit that was killed goes on from its last intermediate
+    checkpoint when it is called again with the same arguments.
+
+    Args:
+        trajectories: read once.
+        output_folder: appears when it is complete; must not exist before.
+        base_model: folder or hub name; goes before ``config.model`` and ``config.scratch``.
+        on_step: called on every rank after each step.
+        should_stop: asked on every rank after each step; one yes ends training, and the model is saved as it is.
+
+    Raises:
+        UserError: nothing to train on, no model, the folder exists, or the loss is not a number any more.
+    """
+    world = World.current()
+    if Path(output_folder).exists():
+        raise UserError(f"{output_folder} exists; remove it or choose another output folder.")
+    model, tokenizer = make_model(config, base_model)
+    data = load_data(config, trajectories, model.config.max_position_embeddings)
+    trainer = make_trainer(config, model, world)
+    resume = ResumePoint(output_folder, config, data, base_model)
+    progress = resume.load(trainer, world)
+    saved_at_s, started_s = progress.seconds, time.monotonic() - progress.seconds
+    for step in _steps(config, data, progress):
+        report, stop = _train_step(config, data, trainer, world, progress, step, started_s, should_stop)
+        if on_step is not None:
+            on_step(report)
+        if stop:
+            break
+        if config.checkpoint_every_s is not None and progress.seconds - saved_at_s >= config.checkpoint_every_s:
+            resume.save(trainer, world, progress)
+            saved_at_s = progress.seconds
+    weights = trainer.weights()
+    if world.rank == 0:
+        dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
+        save_model(model, weights, tokenizer, output_folder, dtype)
+        resume.remove()
+    world.barrier()
+    return _result(progress, data, output_folder)
+
+
+def _steps(config: LearnerConfig, data: Data, progress: Progress) -> Iterator[list[int]]:
+    """The members of each step, from where ``progress`` stands, until the budget is used."""
+    order = EpochOrder(config.order, data.sequences, config.seed)
+    while True:
+        steps = plan_steps(
+            order.epoch(progress.epoch, progress.epoch_fraction),
+            data.lengths,
+            batch_episodes=config.batch_episodes,
+            batch_tokens=config.batch_tokens,
+            keep_order=order.fixed,
+            seed=(config.seed, progress.epoch),
+        )
+        progress.steps_of_epoch = len(steps)
+        for step in steps[progress.step_in_epoch :]:
+            if progress.fraction(config) >= 1.0:
+                return
+            yield step
+        progress.begin_epoch(config)
+
+
+def _train_step(
+    config: LearnerConfig,
+    data: Data,
+    trainer: Trainer,
+    world: World,
+    progress: Progress,
+    step: list[int],
+    started_s: float,
+    should_stop: Callable[[], bool] | None,
+) -> tuple[StepReport, bool]:
+    """One optimizer step; counts it in ``progress``. Returns its report and whether anyone wants to stop."""
+    coefficients = term_coefficients(config.terms, data.term_counts[step].sum(axis=0))
+    streams = [term.stream for term in config.terms]
+    passes = micro_batches(step, data.lengths, world.rank, world.size, config.micro_batch_tokens)
+    values, places = [0.0] * len(streams), 0
+    for number, members in enumerate(passes):
+        batch = assemble([data.sequences[i] for i in members or step[:1]], streams)
+        places += batch.input_ids.size
+        used = coefficients if members else [0.0] * len(streams)
+        shares = trainer.accumulate(batch, used, last=number == len(passes) - 1)
+        values = [value + share for value, share in zip(values, shares, strict=True)]
+    learning_rate, grad_norm = trainer.update(progress.fraction(config))
+    clock = time.monotonic() - started_s if world.rank == 0 else 0.0
+    stop = should_stop is not None and should_stop()
+    *summed, all_places, seconds, stops = world.sum([*values, places, clock, stop])
+    loss = sum(term.weight * value for term, value in zip(config.terms, summed, strict=True))
+    if not math.isfinite(loss):
+        raise UserError(f"the loss is {loss} at step {progress.step}; lower learner.learning_rate.")
+    progress.record(
+        loss=loss,
+        tokens=sum(data.lengths[i] for i in step),
+        trained_tokens=int(data.trained[step].sum()),
+        places=int(all_places),
+        seconds=seconds,
+    )
+    names = [f"{term.stream}/{term.divergence}" for term in config.terms]
+    report = StepReport(
+        step=progress.step,
+        epoch=progress.epoch,
+        loss=loss,
+        term_values=dict(zip(names, summed, strict=True)),
+        learning_rate=learning_rate,
+        grad_norm=grad_norm,
+        fraction=progress.fraction(config),
+        tokens=progress.tokens,
+        trained_tokens=progress.trained_tokens,
+        seconds=seconds,
+    )
+    return report, stops > 0
+
+
+def _result(progress: Progress, data: Data, checkpoint: str) -> FitResult:
+    return FitResult(
+        steps=progress.step,
+        tokens=progress.tokens,
+        trained_tokens=progress.trained_tokens,
+        seconds=progress.seconds,
+        loss_first=float(np.mean(progress.first_losses)),
+        loss_last=float(np.mean(progress.last_losses)),
+        checkpoint=checkpoint,
+        sequences=len(data.sequences),
+        left_out=data.left_out,
+        padding_share=1.0 - progress.tokens / progress.places,
+    )

@@ -1,0 +1,179 @@
+"""The student as a Hugging Face model: load it, make it from nothing, save it so that others load it as it is."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from learner.config import LearnerConfig, LoraConfig, ScratchConfig
+from rollout.errors import UserError
+from rollout.models import model_folder
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+)
+
+
+def load_tokenizer(source: str) -> Any:
+    """The tokenizer of a folder or hub name; no code of the model's author is run."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise UserError(f"no tokenizer could be loaded from {source!r}; name a folder that has one.") from error
+
+
+def check_same_tokenizer(teacher: str, student: str) -> None:
+    """A divergence over the vocabulary means something only if both models number their tokens alike."""
+    if load_tokenizer(model_folder(teacher)).get_vocab() != load_tokenizer(model_folder(student)).get_vocab():
+        raise UserError(
+            f"teacher {teacher!r} and student {student!r} have different tokenizers, so forward_kl compares unlike "
+            "tokens; use cross_entropy terms or a student of the teacher's family."
+        )
+
+
+def make_model(config: LearnerConfig, base_model: str | None) -> tuple[PreTrainedModel, str]:
+    """The model to be trained, in float32, and where its tokenizer lies.
+
+    Args:
+        base_model: folder, ``builtin:`` name or hub name that goes before ``config.model`` and ``config.scratch``.
+    """
+    import torch
+
+    name = base_model or config.model
+    torch.manual_seed(config.seed)
+    if name is None and config.scratch is not None:
+        return from_scratch(config.scratch), model_folder(config.scratch.tokenizer)
+    if name is None:
+        raise UserError("the learner has no model to start from; set learner.model or learner.scratch.")
+    source = model_folder(name)
+    model = load_model(source)
+    if config.recompute_activations:
+        model.gradient_checkpointing_enable()
+    return (_with_adapters(model, config.lora) if config.lora else model), source
+
+
+def load_model(source: str) -> PreTrainedModel:
+    """A causal language model of a folder or hub name, in float32 on the CPU."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with _no_progress_bars():
+            return AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, attn_implementation="sdpa")
+    except (OSError, ValueError) as error:
+        raise UserError(f"no model could be loaded from {source!r}; name a Hugging Face model folder.") from error
+
+
+def from_scratch(config: ScratchConfig) -> PreTrainedModel:
+    """A randomly initialised decoder in float32; its vocabulary is its tokenizer's."""
+    import torch
+    from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
+
+    tokenizer = load_tokenizer(model_folder(config.tokenizer))
+    make = {"qwen2": Qwen2Config, "llama": LlamaConfig}[config.family]
+    architecture = make(
+        vocab_size=len(tokenizer),
+        hidden_size=config.hidden_size,
+        intermediate_size=config.intermediate_size,
+        num_hidden_layers=config.num_layers,
+        num_attention_heads=config.num_heads,
+        num_key_value_heads=config.num_kv_heads,
+        max_position_embeddings=config.max_positions,
+        tie_word_embeddings=config.tie_embeddings,
+        rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return AutoModelForCausalLM.from_config(architecture, dtype=torch.float32, attn_implementation="sdpa")
+
+
+def _with_adapters(model: PreTrainedModel, config: LoraConfig) -> PreTrainedModel:
+    import peft
+
+    targets = config.target_modules if isinstance(config.target_modules, str) else list(config.target_modules)
+    lora = peft.LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,  # type: ignore[arg-type]  # any number works
+        lora_dropout=config.dropout,
+        target_modules=targets,
+        task_type="CAUSAL_LM",
+    )
+    return peft.get_peft_model(model, lora)  # type: ignore[return-value]
+
+
+def save_model(
+    model: PreTrainedModel, weights: dict[str, torch.Tensor], tokenizer: str, folder: str, dtype: torch.dtype
+) -> None:
+    """Write a model (or adapter) folder, whole or not at all.
+
+    Args:
+        model: gives architecture and names only, so its own tensors may lie in parts on many ranks.
+        weights: what ``model.state_dict()`` is when whole, on the CPU.
+        tokenizer: folder or hub name whose tokenizer goes with the model.
+        folder: must not exist yet.
+    """
+    target = Path(folder)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary.mkdir(parents=True)
+    weights = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+    with _no_progress_bars():
+        if hasattr(model, "peft_config"):
+            model.save_pretrained(str(temporary), state_dict=weights)
+        else:
+            _whole_model(model, weights, dtype).save_pretrained(str(temporary))
+    _copy_tokenizer(tokenizer, temporary)
+    os.rename(temporary, target)
+
+
+def _whole_model(model: PreTrainedModel, weights: dict[str, torch.Tensor], dtype: torch.dtype) -> PreTrainedModel:
+    import torch
+
+    with torch.device("meta"):
+        whole = type(model)._from_config(copy.deepcopy(model.config), dtype=dtype)
+    whole.load_state_dict(weights, assign=True)
+    whole.tie_weights()
+    whole.generation_config = model.generation_config
+    return whole
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _copy_tokenizer(source: str, folder: Path) -> None:
+    if not Path(source).is_dir():
+        load_tokenizer(source).save_pretrained(str(folder))
+        return
+    for name in TOKENIZER_FILES:
+        if (Path(source) / name).is_file():
+            shutil.copyfile(Path(source) / name, folder / name)

@@ -1,0 +1,52 @@
+"""Optimizers and the learning rate, which follows the used share of the budget and not a number of steps."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from learner.config import LearnerConfig
+
+
+def learning_rate_factor(fraction: float, config: LearnerConfig) -> float:
+    """Factor on the learning rate when ``fraction`` in [0, 1] of the budget (epochs, tokens or seconds) is used.
+
+    Rises linearly over ``warmup_fraction``, then falls to ``final_learning_rate_fraction`` at the end.
+    """
+    warmup, final = config.warmup_fraction, config.final_learning_rate_fraction
+    if fraction < warmup:
+        return max(fraction / warmup, 0.01)
+    done = min(1.0, (fraction - warmup) / (1.0 - warmup))
+    if config.decay == "constant":
+        return 1.0
+    if config.decay == "linear":
+        return final + (1.0 - final) * (1.0 - done)
+    return final + (1.0 - final) * 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def make_optimizers(model: torch.nn.Module, config: LearnerConfig) -> list[torch.optim.Optimizer]:
+    """AdamW for everything, or Muon for the layers' matrices and AdamW for embeddings, norms and biases.
+
+    Muon's updates are scaled to AdamW's size (arXiv 2502.16982), so one learning rate serves both.
+    """
+    parameters = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    matrices = [p for name, p in parameters if config.optimizer == "muon" and p.ndim == 2 and ".layers." in name]
+    chosen = set(map(id, matrices))
+    rest = [p for _, p in parameters if id(p) not in chosen]
+    groups = [
+        {"params": [p for p in rest if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    adamw = torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=config.learning_rate,
+        betas=(config.adam_beta1, config.adam_beta2),
+        fused=True,
+    )
+    if not matrices:
+        return [adamw]
+    muon = torch.optim.Muon(
+        matrices, lr=config.learning_rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
+    )
+    return [adamw, muon]

@@ -1,0 +1,1 @@
+"""Engines: models behind the one protocol of `rollout.engine`."""

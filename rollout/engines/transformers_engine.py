@@ -1,0 +1,254 @@
+"""Transformers as the portable engine: no server, any device, concurrent calls gathered into batches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rollout.engine import Completion, Sampling
+from rollout.engines.decoding import check_scorable, end_of_turn_ids, room, top_rows
+from rollout.errors import UserError
+from rollout.models import model_folder
+from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
+from rollout.trajectory import TopK
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+T = TypeVar("T")
+
+
+class TransformersConfig(BaseModel):
+    """A model run by transformers in this process."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Literal["transformers"] = "transformers"
+    model: str
+    """``builtin:NAME``, a folder (a checkpoint or a PEFT adapter) or a hub name."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto`` takes a CUDA device if there is one."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """``auto`` is what the checkpoint was saved in."""
+    max_model_len: int | None = Field(None, ge=2)
+    """Tokens that prompt and completion may have together; null is the model's own limit."""
+    max_batch: int = Field(32, ge=1)
+    """Completions that are made at the same time."""
+    batch_window_ms: float = Field(5.0, ge=0.0, le=1000.0)
+    """How long a call waits for others to share a batch with."""
+
+
+async def start(config: TransformersConfig) -> TransformersEngine:
+    """Load the model. Raises `UserError` for a model or a device that is not there."""
+    folder = model_folder(config.model)
+    tokenizer = load_tokenizer(folder)
+    thread = ThreadPoolExecutor(1, thread_name_prefix="transformers-engine")
+    model = await asyncio.get_running_loop().run_in_executor(thread, _load, folder, config)
+    return TransformersEngine(config, model, tokenizer, thread)
+
+
+@dataclass(slots=True)
+class _Row:
+    """One completion in the making."""
+
+    prompt: tuple[int, ...]
+    sampling: Sampling
+    budget: int
+    generator: Generator | None = None
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    top: list[dict[int, float]] = field(default_factory=list)
+    finish: Literal["stop", "length"] | None = None
+
+
+class TransformersEngine:
+    """Left-padded batches on one background thread (`rollout.engine.Engine`).
+
+    A completion does not depend on what shares its batch, but for the rounding of floating-point sums.
+    """
+
+    def __init__(
+        self, config: TransformersConfig, model: Any, tokenizer: Tokenizer, thread: ThreadPoolExecutor
+    ) -> None:
+        self.name = config.model
+        self.weight_version = 0
+        self.max_model_len = config.max_model_len or int(getattr(model.config, "max_position_embeddings", 4096))
+        self._config = config
+        self._model = model
+        self._tokenizer = tokenizer
+        self._stops = end_of_turn_ids(tokenizer, model.generation_config.eos_token_id)
+        self._thread = thread
+        self._pending: list[tuple[_Row, asyncio.Future[Completion]]] = []
+        self._batcher: asyncio.Task[None] | None = None
+
+    async def generate(self, token_ids: Sequence[int], sampling: Sampling, session_id: str) -> Completion:
+        """Complete a prompt. Raises `ValueError` if it leaves no room for a completion."""
+        row = _Row(tuple(token_ids), sampling, room(len(token_ids), sampling, self.max_model_len))
+        future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        self._pending.append((row, future))
+        if self._batcher is None or self._batcher.done():
+            self._batcher = asyncio.create_task(self._serve())
+        return await future
+
+    async def score(self, token_ids: Sequence[int], top_k: int) -> TopK:
+        """One forward pass over the whole sequence."""
+        check_scorable(len(token_ids), top_k, self.max_model_len)
+        return await self._on_thread(lambda: self._score(tuple(token_ids), top_k))
+
+    async def load_weights(self, folder: str, version: int) -> None:
+        """Take over a checkpoint between two batches; if it cannot be loaded, the old weights stay.
+
+        Raises:
+            UserError: ``folder`` is not there.
+        """
+        await self._on_thread(lambda: self._exchange(model_folder(folder), version))
+
+    async def close(self) -> None:
+        """Cancel what waits, end the thread, drop the model."""
+        if self._batcher is not None:
+            self._batcher.cancel()
+        for _, future in self._pending:
+            future.cancel()
+        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._model = None
+
+    async def _on_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def _serve(self) -> None:
+        while self._pending:
+            await asyncio.sleep(self._config.batch_window_ms / 1000)
+            batch, self._pending = self._pending[: self._config.max_batch], self._pending[self._config.max_batch :]
+            rows = [row for row, _ in batch]
+            try:
+                completions = await self._on_thread(lambda rows=rows: self._complete(rows))  # type: ignore[misc]
+            except Exception as error:  # each caller gets it; the batcher lives on
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            for (_, future), completion in zip(batch, completions, strict=True):
+                if not future.done():  # its episode may have been cancelled
+                    future.set_result(completion)
+
+    def _exchange(self, folder: str, version: int) -> None:
+        self._model = _load(folder, self._config)
+        self.weight_version = version
+
+    def _complete(self, rows: list[_Row]) -> list[Completion]:
+        import torch
+
+        for row in rows:
+            if row.sampling.seed is not None:
+                row.generator = torch.Generator().manual_seed(row.sampling.seed)
+        with torch.inference_mode():
+            self._decode(rows)
+        return [self._completion(row) for row in rows]
+
+    def _decode(self, rows: list[_Row]) -> None:
+        """Fill the rows token by token; a finished row is carried along until the last one ends."""
+        import torch
+
+        device, width = self._model.device, max(len(row.prompt) for row in rows)
+        ids = torch.tensor([[0] * (width - len(row.prompt)) + list(row.prompt) for row in rows], device=device)
+        mask = torch.tensor([[0] * (width - len(row.prompt)) + [1] * len(row.prompt) for row in rows], device=device)
+        cache = None
+        while True:
+            positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+            out = self._model(
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+            cache = out.past_key_values
+            chosen = self._choose(out.logits[:, -1], rows)
+            if all(row.finish for row in rows):
+                return
+            ids = torch.tensor(chosen, device=device)[:, None]
+            mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+
+    def _choose(self, logits_BV: Tensor, rows: list[_Row]) -> list[int]:
+        """The next token of each row; what is recorded are the model's own log-probabilities, at temperature 1."""
+        logprobs_BV = logits_BV.float().log_softmax(-1).cpu()
+        chosen = []
+        for row, logprobs_V in zip(rows, logprobs_BV, strict=True):
+            token = _pick(logprobs_V, row.sampling, row.generator)
+            chosen.append(token)
+            if row.finish is None:
+                row.token_ids.append(token)
+                row.logprobs.append(logprobs_V[token].item())
+                if row.sampling.top_logprobs:
+                    row.top.append(_most_likely(logprobs_V, row.sampling.top_logprobs))
+                row.finish = self._finish(row)
+        return chosen
+
+    def _finish(self, row: _Row) -> Literal["stop", "length"] | None:
+        if row.token_ids[-1] in self._stops:
+            return "stop"
+        if row.sampling.stop:
+            text = self._tokenizer.decode(row.token_ids)
+            if any(stop in text for stop in row.sampling.stop):
+                return "stop"
+        return "length" if len(row.token_ids) == row.budget else None
+
+    def _completion(self, row: _Row) -> Completion:
+        assert row.finish is not None
+        return Completion(
+            token_ids=tuple(row.token_ids),
+            logprobs=tuple(row.logprobs),
+            text=self._tokenizer.decode(row.token_ids),
+            finish=row.finish,
+            top=top_rows(row.top, row.sampling.top_logprobs) if row.sampling.top_logprobs else None,
+            weight_version=self.weight_version,
+        )
+
+    def _score(self, token_ids: tuple[int, ...], top_k: int) -> TopK:
+        import torch
+
+        with torch.inference_mode():
+            ids = torch.tensor([token_ids], device=self._model.device)
+            logprobs_TV = self._model(input_ids=ids).logits[0, :-1].float().log_softmax(-1).cpu()
+        return top_rows([{}, *(_most_likely(logprobs_V, top_k) for logprobs_V in logprobs_TV)], top_k)
+
+
+def _most_likely(logprobs_V: Tensor, k: int) -> dict[int, float]:
+    values, ids = logprobs_V.topk(min(k, len(logprobs_V)))
+    return dict(zip(ids.tolist(), values.tolist(), strict=True))
+
+
+def _pick(logprobs_V: Tensor, sampling: Sampling, generator: Generator | None) -> int:
+    """Greedy at temperature 0; else sample among the ``top_k`` most likely with less than ``top_p`` before them."""
+    if sampling.temperature == 0.0:
+        return int(logprobs_V.argmax())
+    probabilities_V = (logprobs_V / sampling.temperature).softmax(-1)
+    values, ids = probabilities_V.sort(descending=True)
+    if sampling.top_k:
+        values[sampling.top_k :] = 0.0
+    values[values.cumsum(-1) - values >= sampling.top_p * values.sum()] = 0.0
+    return int(ids[values.multinomial(1, generator=generator)])
+
+
+def _load(folder: str, config: TransformersConfig) -> Any:
+    """The model, ready to run. An adapter folder brings its base model along."""
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    silence: Callable[[], None] = logging.disable_progress_bar
+    silence()
+    device = config.device if config.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("the engine asks for device cuda, but torch sees none; set device to auto or cpu")
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=config.dtype, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"no model can be loaded from {folder}: {str(error).splitlines()[0]}") from error
+    return model.to(device).eval()

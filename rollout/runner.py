@@ -1,0 +1,120 @@
+"""Many episodes at once: coroutines that share one engine, no barrier between them.
+
+    jobs ──▶ slot 1..concurrency, each with an environment of its own ──▶ queue ──▶ trajectories, as they finish
+
+A slot takes the next job the moment its last one ends. It keeps its environment between episodes and replaces it after
+an error or a time limit, since it may then be in any state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from rollout.agent import AgentConfig, run_episode
+from rollout.engine import Engine
+from rollout.environment import Environment, Task
+from rollout.errors import Boundary
+from rollout.prompts.builder import PromptBuilder
+from rollout.threads import in_thread
+from rollout.trajectory import Identity, StopReason, Trajectory
+
+_log = logging.getLogger(__name__)
+_CLOSE_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One episode to play. ``hints`` are advice for a teacher's eyes."""
+
+    task: Task
+    identity: Identity
+    hints: tuple[str, ...] = ()
+
+
+def job(
+    task: Task, *, run: str, role: str, round_number: int = 0, attempt: int = 0, hints: tuple[str, ...] = ()
+) -> Job:
+    """The job of playing ``task`` in this role."""
+    identity = Identity(run, role, round_number, task.id, attempt, task.environment, task.split, task.task_type)
+    return Job(task, identity, hints)
+
+
+async def run_episodes(
+    jobs: Iterable[Job],
+    make_environment: Callable[[], Environment],
+    engine: Engine,
+    builder: PromptBuilder,
+    config: AgentConfig,
+    *,
+    concurrency: int,
+) -> AsyncGenerator[Trajectory, None]:
+    """Play all jobs, at most ``concurrency`` at once; each trajectory comes as soon as its episode has ended.
+
+    ``jobs`` is drawn from lazily. An episode whose environment did not answer in time is played once more in a new
+    environment, under the same key; only the second record comes out. Stop iterating (``aclose``) to cancel the rest.
+
+    Raises:
+        Exception: a bug of ours, or what ``make_environment`` raised; all other episodes are then cancelled.
+    """
+    slots = _Slots(iter(jobs), make_environment, engine, builder, config)
+    workers = [asyncio.create_task(slots.work(), name=f"slot-{number}") for number in range(concurrency)]
+    finished = asyncio.gather(*workers)
+    finished.add_done_callback(lambda _: slots.results.put_nowait(None))
+    try:
+        while (trajectory := await slots.results.get()) is not None:
+            yield trajectory
+        await finished
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, finished, return_exceptions=True)
+
+
+@dataclass(slots=True)
+class _Slots:
+    jobs: Iterator[Job]
+    make_environment: Callable[[], Environment]
+    engine: Engine
+    builder: PromptBuilder
+    config: AgentConfig
+    results: asyncio.Queue[Trajectory | None] = field(default_factory=asyncio.Queue)
+
+    async def work(self) -> None:
+        """Play job after job until there are no more."""
+        environment: Environment | None = None
+        try:
+            for job_ in self.jobs:
+                for may_repeat in (True, False):
+                    environment = environment or self.make_environment()
+                    trajectory = await self._play(job_, environment)
+                    if trajectory.outcome.stop_reason in (StopReason.ERROR, StopReason.TIME_LIMIT):
+                        await _close(environment)
+                        environment = None
+                    if not (may_repeat and _environment_hung(trajectory)):
+                        break
+                self.results.put_nowait(trajectory)
+        finally:
+            if environment is not None:
+                await _close(environment)
+
+    async def _play(self, job_: Job, environment: Environment) -> Trajectory:
+        return await run_episode(
+            job_.task, environment, self.engine, self.builder, self.config, job_.identity, hints=job_.hints
+        )
+
+
+def _environment_hung(trajectory: Trajectory) -> bool:
+    failure = trajectory.outcome.failure
+    return failure is not None and (failure.boundary, failure.type) == (Boundary.ENVIRONMENT.value, "TimeoutError")
+
+
+async def _close(environment: Environment) -> None:
+    """Close it if it can be closed; an environment that cannot is left behind and named in the log."""
+    try:
+        async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+            await in_thread(environment.close)
+    except Exception as error:
+        _log.warning("an environment did not close: %s: %s", type(error).__name__, error)

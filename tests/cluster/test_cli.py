@@ -1,0 +1,184 @@
+"""The command line answers at once, says what is wrong in one sentence, and leaves a run that can be gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cluster.cli import main
+
+ROOT = Path(__file__).parents[2]
+
+
+def stillhouse(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "200"}
+    command = [sys.executable, "-m", "cluster.cli", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=environment)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole run of scripted engines, in one process."""
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    done = stillhouse("run", "smoke", "--run-dir", str(folder), "--address", "local")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(folder)
+    return folder
+
+
+def test_importing_the_command_line_loads_nothing_heavy() -> None:
+    heavy = "{'torch', 'ray', 'transformers', 'vllm', 'deepspeed', 'pyarrow', 'numpy'}"
+    code = f"import sys; import cluster.cli; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_reading_a_recipe_loads_no_torch_and_no_ray() -> None:
+    heavy = "{'torch', 'ray', 'transformers', 'vllm', 'deepspeed'}"
+    code = (
+        "import sys; from cluster.recipe_loading import load_recipe, recipe_names\n"
+        f"[load_recipe(name) for name in recipe_names()]; print({heavy} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_help_names_every_command() -> None:
+    done = stillhouse("--help")
+    assert done.returncode == 0
+    for command in ("run", "rollout", "train", "evaluate", "submit", "status", "report", "list", "doctor", "bench"):
+        assert command in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["run", "quikstart"], "did you mean quickstart?"),
+        (["run", "smoke", "sed=3"], "did you mean seed?"),
+        (["run", "smoke", "rounds"], "write key=value"),
+        (
+            ["run", "smoke", "collect.teacher_episodes=-1"],
+            "collect.teacher_episodes: must be greater than or equal to 0",
+        ),
+        (["status", "nowhere"], "is not a run directory"),
+        (["report", "nowhere"], "is not a run directory"),
+        (["list", "recipe"], "did you mean recipes?"),
+        (["bench", "environment"], "did you mean environments?"),
+        (["submit", "smoke", "--address", "ray://head:10001"], "http://HEAD:8265"),
+    ],
+)
+def test_bad_input_is_one_line_with_exit_code_2(
+    arguments: list[str],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    err = capsys.readouterr().err
+    assert end.value.code == 2
+    assert sentence in err
+    assert len(err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_input_leaves_no_traceback_in_a_real_process() -> None:
+    done = stillhouse("run", "smoke", "rounds=0")
+    assert done.returncode == 2
+    assert (
+        done.stderr
+        == "stillhouse: recipe smoke: rounds: must be greater than or equal to 1 (got 0); the default is 1.\n"
+    )
+
+
+def test_list_shows_recipes_with_what_they_are_and_engines_and_environments() -> None:
+    recipes = stillhouse("list", "recipes").stdout
+    assert all(name in recipes for name in ("quickstart", "household", "teacher", "base-student", "smoke"))
+    assert "scripted" in stillhouse("list", "engines").stdout
+    assert "household" in stillhouse("list", "environments").stdout
+
+
+def test_doctor_ends_with_0_or_says_what_is_broken() -> None:
+    done = stillhouse("doctor")
+    assert "python" in done.stdout
+    assert (done.returncode == 0) == ("broken" not in done.stdout)
+
+
+def test_a_finished_run_leaves_every_file_of_the_layout(finished: Path) -> None:
+    for name in ("recipe.yaml", "manifest.json", "metrics.jsonl", "report.json", "report.md", "report.html"):
+        assert (finished / name).is_file(), name
+    assert list((finished / "trajectories" / "teacher" / "round=000").glob("*.parquet"))
+    assert list((finished / "evaluation" / "teacher").glob("*.parquet"))
+
+
+def test_status_tells_what_is_done(finished: Path) -> None:
+    found = json.loads(stillhouse("status", str(finished), "--json").stdout)
+    assert set(found["phases"].values()) == {"done"}
+    rows = {row["who"]: (row["episodes"], row["of"]) for row in found["collected"]}
+    assert rows == {"teacher": (4, 4), "student": (2, 2)}
+    assert "done" in stillhouse("status", str(finished)).stdout
+
+
+def test_report_is_rebuilt_from_the_stored_records_alone(finished: Path) -> None:
+    before = json.loads((finished / "report.json").read_text(encoding="utf-8"))
+    for name in ("report.json", "report.md", "report.html"):
+        (finished / name).unlink()
+    done = stillhouse("report", str(finished))
+    assert done.returncode == 0, done.stderr
+    assert json.loads((finished / "report.json").read_text(encoding="utf-8")) == before
+    assert (finished / "report.html").is_file()
+
+
+def test_a_run_directory_can_itself_be_run_and_has_nothing_left_to_do(finished: Path) -> None:
+    shards = sorted((finished / "trajectories").rglob("*.parquet"))
+    done = stillhouse("run", str(finished), "--address", "local")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(finished)
+    assert sorted((finished / "trajectories").rglob("*.parquet")) == shards
+
+
+def test_another_recipe_in_the_same_folder_is_refused(finished: Path) -> None:
+    done = stillhouse("run", "smoke", "seed=9", "--run-dir", str(finished))
+    assert done.returncode == 2
+    assert "differs in seed" in done.stderr
+
+
+def test_ctrl_c_says_how_to_go_on_and_the_run_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    arguments = ["rollout", "smoke", "collect.teacher_episodes=5000", "--run-dir", str(folder), "--address", "local"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cluster.cli", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not list(folder.rglob("*.parquet")) and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert f"stillhouse rollout {folder}" in err
+    assert out.splitlines()[-1] == str(folder)
+    assert "Traceback" not in err
+    stored = json.loads(stillhouse("status", str(folder), "--json").stdout)["collected"][0]["episodes"]
+    assert 0 < stored < 5000
+
+
+def test_bench_writes_figures_with_where_they_come_from(tmp_path: Path) -> None:
+    file = tmp_path / "bench.json"
+    done = stillhouse("bench", "environments", "--seconds", "0.2", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    result = json.loads(file.read_text(encoding="utf-8"))
+    assert set(result) == {"name", "command", "versions", "hardware", "seeds", "figures", "ratios"}
+    assert result["command"] == f"stillhouse bench environments --seconds 0.2 --json {file}"
+    assert result["figures"]

@@ -1,0 +1,149 @@
+"""A driver that is killed (SIGKILL) goes on where it was: nothing finished is lost, played again or trained again."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cluster.recipe import Recipe
+from cluster.run_directory import RunDirectory, recipe_yaml
+from rollout.store import TrajectoryStore
+from rollout.trajectory import Key, Trajectory
+
+ROOT = Path(__file__).parents[2]
+LIMIT_S = 240.0
+
+Stores = dict[str, dict[Key, float]]
+"""By store: the start of each episode, which tells whether it is the same one."""
+
+
+def scripted(policy: str, latency_s: float) -> dict[str, object]:
+    return {"type": "scripted", "tokenizer": "builtin:household-tokenizer", "policy": policy, "latency_s": latency_s}
+
+
+@pytest.fixture
+def recipe(toy_recipe: Callable[..., Recipe], toy_model: str) -> Recipe:
+    """Slow enough to be killed in the middle of everything."""
+    slow = {"concurrency": 2, "resources": {"cpus": 0.5}}
+    return toy_recipe(
+        teacher={"engine": scripted("household-expert", 0.03), **slow},
+        student={"engine": scripted("household-random", 0.01), **slow},
+        learner={"model": toy_model, "epochs": 30, "batch_episodes": 4, "checkpoint_every_s": 1.0},
+    )
+
+
+class Driver:
+    """Starts ``stillhouse run`` in a process of its own, on one run folder."""
+
+    def __init__(self, recipe: Recipe, folder: Path, address: list[str]) -> None:
+        folder.mkdir()
+        (folder / "recipe.yaml").write_text(recipe_yaml(recipe))
+        self.run = RunDirectory(folder / "run")
+        self.command = [sys.executable, "-m", "cluster.cli", "run", str(folder / "recipe.yaml"), *address]
+        self.command += ["--run-dir", str(self.run.path)]
+
+    def kill_when(self, has_come: Callable[[RunDirectory], bool]) -> None:
+        """Start, and kill as soon as a condition on the run folder holds."""
+        process = subprocess.Popen(self.command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        end_s = time.monotonic() + LIMIT_S
+        while not has_come(self.run):
+            assert process.poll() is None, f"ended before it could be killed: {process.communicate()[0]}"
+            assert time.monotonic() < end_s, "never came so far"
+            time.sleep(0.02)
+        process.kill()
+        process.communicate()
+
+    def finish(self) -> str:
+        """Start, and let it come to its end; gives what it printed."""
+        done = subprocess.run(self.command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def stored(self) -> Stores:
+        """All episodes; fails if a reader would get one twice."""
+        found: Stores = {}
+        for uri in self.run.stores().values():
+            episodes: list[Trajectory] = list(TrajectoryStore(uri, read_only=True).summaries())
+            found[uri] = {episode.key: episode.times.started_unix_s for episode in episodes}
+            assert len(found[uri]) == len(episodes)
+        return found
+
+
+def collects(run: RunDirectory) -> bool:
+    return len(list(run.path.glob("trajectories/teacher/round=000/*.parquet"))) >= 2
+
+
+def trains(run: RunDirectory) -> bool:
+    return any(row.get("kind") == "train_step" for row in run.read_metrics())
+
+
+def evaluates(run: RunDirectory) -> bool:
+    return any(run.path.glob("evaluation/student/*.parquet"))
+
+
+def assert_kept(before: Stores, after: Stores) -> None:
+    """Every episode that was there is there still, and is the same one."""
+    for uri, episodes in before.items():
+        assert episodes.items() <= after[uri].items()
+
+
+def assert_whole(stores: Stores, run: RunDirectory) -> None:
+    assert {Path(uri).relative_to(run.path).as_posix(): len(episodes) for uri, episodes in stores.items()} == {
+        "trajectories/teacher/round=000": 12,
+        "trajectories/student/round=000": 5,
+        "evaluation/teacher": 6,
+        "evaluation/student_before": 6,
+        "evaluation/student": 6,
+    }
+    assert (run.path / "report.json").is_file()
+
+
+def trained_rounds(run: RunDirectory) -> list[int]:
+    return [row["round"] for row in run.read_metrics() if row.get("kind") == "trained"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_run_killed_in_rollout_in_training_and_in_evaluation_ends_whole(recipe: Recipe, tmp_path: Path) -> None:
+    driver = Driver(recipe, tmp_path / "job", ["--address", "local"])
+
+    driver.kill_when(collects)
+    in_rollout = driver.stored()
+    assert sum(map(len, in_rollout.values())) < 17
+
+    driver.kill_when(trains)
+    in_training = driver.stored()
+    assert_kept(in_rollout, in_training)
+    assert not driver.run.checkpoint(0).exists()
+
+    driver.kill_when(evaluates)
+    in_evaluation = driver.stored()
+    assert_kept(in_training, in_evaluation)
+    weights = driver.run.checkpoint(0) / "model.safetensors"
+    trained_ns = weights.stat().st_mtime_ns
+
+    driver.finish()
+    at_the_end = driver.stored()
+    assert_kept(in_evaluation, at_the_end)
+    assert_whole(at_the_end, driver.run)
+    assert weights.stat().st_mtime_ns == trained_ns
+    assert trained_rounds(driver.run) == [0]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_run_on_ray_killed_in_rollout_ends_whole_when_it_is_started_again(recipe: Recipe, tmp_path: Path) -> None:
+    driver = Driver(recipe, tmp_path / "job", [])
+    driver.kill_when(collects)
+    in_rollout = driver.stored()
+    driver.finish()
+    at_the_end = driver.stored()
+    assert_kept(in_rollout, at_the_end)
+    assert_whole(at_the_end, driver.run)
+    assert trained_rounds(driver.run) == [0]

@@ -1,0 +1,34 @@
+"""What all tests share: repeatable property tests, and a reason to skip for what this machine cannot run."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+
+import pytest
+from hypothesis import settings
+
+# The same examples in every run, and no verdict by the clock.
+settings.register_profile("stillhouse", deadline=None, derandomize=True)
+settings.load_profile("stillhouse")
+
+
+def has_gpu() -> bool:
+    """An NVIDIA driver answers and lists a device."""
+    if shutil.which("nvidia-smi") is None:
+        return False
+    return subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True).stdout.startswith("GPU")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests marked ``gpu`` or ``vllm`` where there is no device or no vLLM."""
+    missing = {}
+    if not has_gpu():
+        missing["gpu"] = "no NVIDIA GPU here"
+    if importlib.util.find_spec("vllm") is None:
+        missing["vllm"] = "vLLM is not installed: `make setup` installs it"
+    for item in items:
+        for marker, reason in missing.items():
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))

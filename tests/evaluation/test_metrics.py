@@ -1,0 +1,134 @@
+"""Means are per episode; intervals agree with formulas worked elsewhere; agents are compared task by task."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import sqrt
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evaluation.metrics import (
+    METRICS,
+    PairedDifference,
+    bootstrap_ci95,
+    paired_differences,
+    summarize,
+    wilson_ci95,
+)
+from evaluation.records import EpisodeRecord
+
+BASE = EpisodeRecord(
+    environment="household",
+    split="valid_unseen",
+    task="t0",
+    task_type="look",
+    success=True,
+    score=1.0,
+    steps=4,
+    prompt_tokens=100,
+    output_tokens=20,
+    reason_tokens=12,
+    invalid_action_rate=0.25,
+    seconds=2.0,
+    error=False,
+)
+
+
+def test_wilson_matches_published_values() -> None:
+    assert wilson_ci95(8, 10) == pytest.approx((0.49016, 0.94332), abs=1e-5)
+    assert wilson_ci95(0, 10) == pytest.approx((0.0, 0.27753), abs=1e-5)
+    assert wilson_ci95(1, 1) == pytest.approx((0.20654, 1.0), abs=1e-5)
+
+
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_bounds_are_the_shares_that_the_score_test_just_accepts(case: tuple[int, int]) -> None:
+    successes, n = case
+    for bound in wilson_ci95(successes, n):
+        assert abs(successes / n - bound) == pytest.approx(1.959963984540054 * sqrt(bound * (1 - bound) / n), abs=1e-9)
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 0), (-1, 3), (4, 3)])
+def test_wilson_refuses_impossible_counts(successes: int, n: int) -> None:
+    with pytest.raises(ValueError, match="no interval"):
+        wilson_ci95(successes, n)
+
+
+def test_bootstrap_of_two_values_reaches_both() -> None:
+    """Resampled means of {0, 1} are 0, 1/2, 1 with chances 1/4, 1/2, 1/4: both tails lie beyond 2.5 %."""
+    assert bootstrap_ci95(np.array([[0.0], [1.0]])) == [(0.0, 1.0)]
+
+
+def test_bootstrap_agrees_with_the_normal_interval_on_many_values() -> None:
+    values = np.random.default_rng(1).normal(3.0, 2.0, size=(400, 1))
+    half = 1.96 * values.std(ddof=1) / sqrt(400)
+    [interval] = bootstrap_ci95(values)
+    assert interval == pytest.approx((values.mean() - half, values.mean() + half), abs=0.1 * half)
+
+
+def test_bootstrap_says_nothing_about_the_spread_of_one_value() -> None:
+    assert bootstrap_ci95(np.array([[1.0, 2.0]])) == [None, None]
+
+
+def test_summary_holds_means_per_episode() -> None:
+    other = replace(BASE, success=False, score=0.5, steps=8, prompt_tokens=300, invalid_action_rate=0.75, error=True)
+    summary = summarize([BASE, other])
+    assert (summary.n, summary.errors) == (2, 1)
+    assert summary.means == {
+        "success": 0.5,
+        "score": 0.75,
+        "steps": 6.0,
+        "prompt_tokens": 200.0,
+        "output_tokens": 20.0,
+        "reason_tokens": 12.0,
+        "invalid_action_rate": 0.5,
+        "seconds": 2.0,
+    }
+    assert summary.intervals["success"] == wilson_ci95(1, 2)
+    assert summary.intervals["output_tokens"] == (20.0, 20.0)
+
+
+def test_summary_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        summarize([])
+
+
+@settings(max_examples=10)
+@given(st.permutations(range(8)))
+def test_summary_does_not_depend_on_the_order_of_arrival(order: list[int]) -> None:
+    records = [replace(BASE, seconds=0.1 * index, success=index % 3 == 0, steps=index) for index in range(8)]
+    assert summarize([records[index] for index in order]) == summarize(records)
+
+
+def test_differences_are_paired_by_task_and_ignore_tasks_of_one_agent_only() -> None:
+    """Steps differ by +2, +4 and +6 on the three common tasks; the fourth task would have added 100."""
+    a = [replace(BASE, task=f"t{index}", steps=10 + 2 * index) for index in (1, 2, 3)]
+    b = [replace(BASE, task=f"t{index}", steps=10) for index in (3, 2, 1)] + [replace(BASE, task="t9", steps=110)]
+    differences = {row.metric: row for row in paired_differences(a, b)}
+    assert tuple(differences) == METRICS
+    assert differences["success"] == PairedDifference("success", 0.0, (0.0, 0.0), 3)
+    assert (differences["steps"].difference, differences["steps"].n_pairs) == (4.0, 3)
+    assert differences["steps"].ci95 == pytest.approx((2.0, 6.0))
+
+
+def test_pairing_takes_away_what_tasks_have_in_common() -> None:
+    """Tasks differ by hundreds of steps, agents by one or two: the paired interval sees only the latter."""
+    b = [replace(BASE, task=f"t{index}", steps=100 * index) for index in range(20)]
+    a = [replace(record, steps=record.steps + 1 + index % 2) for index, record in enumerate(b)]
+    [steps] = [row for row in paired_differences(a, b) if row.metric == "steps"]
+    assert steps.difference == 1.5
+    assert steps.ci95 is not None
+    assert 1.0 <= steps.ci95[0] < 1.5 < steps.ci95[1] <= 2.0
+
+
+def test_attempts_at_one_task_count_as_their_mean() -> None:
+    a = [replace(BASE, success=True), replace(BASE, success=False)]
+    b = [replace(BASE, success=False)]
+    success = paired_differences(a, b)[0]
+    assert success == PairedDifference("success", 0.5, None, 1)
+
+
+def test_the_same_task_name_in_two_splits_is_two_tasks() -> None:
+    assert paired_differences([BASE], [replace(BASE, split="valid_seen")]) == []

@@ -1,0 +1,173 @@
+"""The report is the schema-1 contract: same keys whatever was measured, finite JSON, pages that stand by themselves."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evaluation.records import episode_record
+from evaluation.report import LearnerFigures, RolloutFigures, build_report, rollout_figures, write_report
+from rollout.trajectory import Counts, Failure, Identity, Outcome, Policy, StopReason, Times, Trajectory
+
+FIGURES = {
+    "n",
+    "success",
+    "success_ci95",
+    "score",
+    "steps",
+    "prompt_tokens",
+    "output_tokens",
+    "reason_tokens",
+    "invalid_action_rate",
+    "seconds",
+}
+
+
+def episode(task: str, *, success: bool = True, role: str = "student", steps: int = 4, **identity: Any) -> Trajectory:
+    """A summary: no segments."""
+    where = {"environment": "household", "split": "valid_unseen", "task_type": "look", **identity}
+    return Trajectory(
+        identity=Identity(run="demo", role=role, round=0, task=task, attempt=0, **where),
+        policy=Policy("tiny", 0, "react"),
+        outcome=Outcome(float(success), success, StopReason.SUCCESS if success else StopReason.STEP_LIMIT),
+        segments=(),
+        counts=Counts(steps, prompt_tokens=50 * steps, output_tokens=5 * steps, reason_tokens=2 * steps),
+        times=Times(total_s=0.5 * steps),
+    )
+
+
+def failed(task: str) -> Trajectory:
+    whole = episode(task, success=False, steps=0)
+    outcome = Outcome(0.0, False, StopReason.ERROR, Failure("engine", "TimeoutError", "no answer"))
+    return Trajectory(whole.identity, whole.policy, outcome, ())
+
+
+def full_report() -> dict[str, Any]:
+    agents = {
+        "teacher": [episode(f"t{index}", steps=4) for index in range(4)],
+        "student_before": [episode(f"t{index}", success=False, steps=10) for index in range(4)],
+        "student": [episode(f"t{index}", success=index > 0, steps=6) for index in range(4)],
+    }
+    return build_report(
+        agents,
+        rollouts=RolloutFigures(episodes=120, seconds=60.0, errors=2),
+        learner=LearnerFigures(steps=10, tokens_per_second=5000.0, loss_first=2.0, loss_last=0.5),
+        wall_seconds={"collect": 60.0, "learn": 30.0, "evaluate": 5.0},
+        run="demo",
+    )
+
+
+def test_the_report_has_the_keys_of_the_contract() -> None:
+    report = full_report()
+    assert list(report) == ["schema", "run", "agents", "comparisons", "rollouts", "learner", "wall_seconds"]
+    assert report["schema"] == 1
+    assert list(report["agents"]) == ["teacher", "student_before", "student"]
+    assert set(report["agents"]["student"]["household"]) >= FIGURES
+    assert report["rollouts"] == {"episodes": 120, "episodes_per_second": 2.0, "errors": 2}
+    assert report["learner"] == {"steps": 10, "tokens_per_second": 5000.0, "loss_first": 2.0, "loss_last": 0.5}
+    for row in report["comparisons"]:
+        assert set(row) == {"a", "b", "environment", "metric", "difference", "ci95", "n_pairs"}
+
+
+def test_figures_are_means_per_episode() -> None:
+    figures = full_report()["agents"]["student"]["household"]
+    assert (figures["n"], figures["success"], figures["steps"], figures["seconds"]) == (4, 0.75, 6.0, 3.0)
+    assert (figures["prompt_tokens"], figures["output_tokens"], figures["reason_tokens"]) == (300.0, 30.0, 12.0)
+    assert figures["success_ci95"] == pytest.approx([0.30064, 0.95441], abs=1e-5)
+
+
+def test_later_agents_are_compared_with_those_before_them() -> None:
+    rows = {(row["a"], row["b"], row["metric"]): row for row in full_report()["comparisons"]}
+    assert rows["student", "student_before", "success"]["difference"] == 0.75
+    assert rows["student", "teacher", "steps"]["difference"] == 2.0
+    assert ("teacher", "student", "success") not in rows
+    assert all(row["n_pairs"] == 4 for row in rows.values())
+
+
+def test_figures_are_broken_down_by_task_type() -> None:
+    episodes = [episode("t1", task_type="look"), episode("t2", task_type="heat", success=False)]
+    kinds = build_report({"student": episodes})["agents"]["student"]["household"]["task_types"]
+    assert {name: (kind["n"], kind["success"]) for name, kind in kinds.items()} == {"heat": (1, 0.0), "look": (1, 1.0)}
+
+
+def test_environments_are_never_mixed() -> None:
+    episodes = [episode("t1"), episode("t1", environment="shop", success=False)]
+    report = build_report({"a": [episode("t1")], "b": episodes})
+    assert {name: figures["n"] for name, figures in report["agents"]["b"].items()} == {"household": 1, "shop": 1}
+    assert {row["environment"] for row in report["comparisons"]} == {"household"}
+
+
+def test_an_episode_that_failed_counts_without_success() -> None:
+    episodes = [episode("t1"), failed("t2")]
+    figures = build_report({"student": episodes})["agents"]["student"]["household"]
+    assert (figures["n"], figures["success"], figures["errors"]) == (2, 0.5, 1)
+    assert rollout_figures(episodes, seconds=4.0) == RolloutFigures(episodes=2, seconds=4.0, errors=1)
+
+
+def test_invalid_actions_are_a_share_of_the_steps() -> None:
+    whole = episode("t1")
+    half = Trajectory(whole.identity, whole.policy, whole.outcome, (), Counts(steps=4, invalid_actions=2))
+    assert episode_record(half).invalid_action_rate == 0.5
+    assert episode_record(failed("t2")).invalid_action_rate == 0.0
+
+
+def test_a_run_without_evaluation_still_has_a_report(tmp_path: Path) -> None:
+    report = build_report({"teacher": [], "student": []}, comparisons=[("student", "nobody")])
+    write_report(tmp_path, report)
+    saved = json.loads((tmp_path / "report.json").read_text())
+    assert saved["agents"] == {"teacher": {}, "student": {}}
+    assert saved["comparisons"] == []
+    assert saved["rollouts"] == {"episodes": 0, "episodes_per_second": None, "errors": 0}
+    assert "No episodes" in (tmp_path / "report.html").read_text()
+
+
+def test_files_are_finite_sorted_and_replaced_whole(tmp_path: Path) -> None:
+    write_report(tmp_path, full_report())
+    report = full_report() | {"learner": {"steps": 1, "tokens_per_second": 1.0, "loss_first": 9.0, "loss_last": 1e999}}
+    write_report(tmp_path, report)
+    text = (tmp_path / "report.json").read_text()
+    saved = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON number"))
+    assert saved["learner"]["loss_last"] is None
+    assert text == json.dumps(saved, indent=2, sort_keys=True) + "\n"
+    assert {path.name for path in tmp_path.iterdir()} == {"report.json", "report.md", "report.html"}
+
+
+def test_markdown_shows_every_agent_with_its_interval(tmp_path: Path) -> None:
+    write_report(tmp_path, full_report())
+    text = (tmp_path / "report.md").read_text()
+    assert "| student | household | 4 | 0.750 [0.301, 0.954] |" in text
+    assert "| student − student_before | household | success | +0.750 |" in text
+    assert "| learn | 30.0 |" in text
+
+
+class Tags(HTMLParser):
+    """Collects the tags and addresses of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str | None] = []
+        self.cells: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attrs if name in ("src", "href")]
+
+    def handle_data(self, data: str) -> None:
+        self.cells.append(data)
+
+
+def test_the_page_escapes_names_and_loads_nothing(tmp_path: Path) -> None:
+    name = "<script>alert('x')</script>|&"
+    write_report(tmp_path, build_report({name: [episode("t1", environment=name, task_type=name)]}, run=name))
+    page = Tags()
+    page.feed((tmp_path / "report.html").read_text())
+    assert page.addresses == []
+    assert "script" not in page.tags
+    assert page.tags.count("tr") >= 4
+    assert name in page.cells
+    assert "<script" not in (tmp_path / "report.md").read_text()

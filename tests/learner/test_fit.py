@@ -1,0 +1,239 @@
+"""Semantics that are pinned here.
+
+1. A toy model overfits toy episodes, and the checkpoint computes what the trained model computed.
+2. The same arguments give the same weights; a fit that was killed and called again ends with those weights too.
+3. Budgets of epochs, tokens and seconds end a fit; so does a wish to stop.
+4. Two processes, under DDP, FSDP2 or DeepSpeed, follow the losses of one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from learner.config import LearnerConfig
+from learner.fit import StepReport, fit
+from rollout.errors import UserError
+from tests.learner.toys import toy_tokenizer, toy_trajectory
+
+ROOT = Path(__file__).resolve().parents[2]
+EPISODES = [toy_trajectory(seed, k=4) for seed in range(20)]
+SMALL = {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "num_kv_heads": 2, "intermediate_size": 64}
+CE = ({"stream": "generated", "divergence": "cross_entropy"},)
+KL = ({"stream": "reason", "divergence": "forward_kl"}, {"stream": "act", "divergence": "forward_kl", "weight": 2.0})
+
+
+def settings(tmp_path: Path, **changes: Any) -> LearnerConfig:
+    tokenizer = toy_tokenizer(tmp_path / "tokenizer")
+    base = {"scratch": {"tokenizer": tokenizer, **SMALL}, "terms": CE, "batch_episodes": 4, "learning_rate": 1e-2}
+    return LearnerConfig.model_validate({**base, **changes})
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def assert_equal_weights(one: Path, other: Path) -> None:
+    left, right = weights(one), weights(other)
+    assert left.keys() == right.keys()
+    assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_a_toy_model_overfits_and_its_checkpoint_predicts_the_episodes(tmp_path: Path) -> None:
+    result = fit(settings(tmp_path, epochs=40), EPISODES, str(tmp_path / "out"))
+    assert result.steps == 200
+    assert result.loss_first > 3.0
+    assert result.loss_last < 0.3
+    model = AutoModelForCausalLM.from_pretrained(result.checkpoint, dtype=torch.float32).eval()
+    ids = torch.tensor([EPISODES[0].token_ids])
+    loss = torch.nn.functional.cross_entropy(model(ids).logits[0, :-1], ids[0, 1:], reduction="none")
+    generated = torch.tensor([s.author == "model" for s in EPISODES[0].segments for _ in s.token_ids])[1:]
+    assert loss[generated].mean() < 0.3
+    assert loss[~generated].mean() > 3.0  # nothing was learnt of what is not weighted
+
+
+def test_distillation_from_scores_approaches_the_teacher(tmp_path: Path) -> None:
+    result = fit(settings(tmp_path, epochs=30, terms=KL), EPISODES, str(tmp_path / "out"))
+    assert result.loss_last < result.loss_first / 4
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_the_same_arguments_give_the_same_weights(tmp_path: Path, optimizer: str) -> None:
+    config = settings(tmp_path, epochs=2, optimizer=optimizer)
+    for name in ("one", "two"):
+        fit(config, EPISODES, str(tmp_path / name))
+    assert_equal_weights(tmp_path / "one", tmp_path / "two")
+
+
+class KilledError(Exception):
+    """Stands for SIGKILL between two steps."""
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_killed_fit_goes_on_and_ends_with_the_same_weights(tmp_path: Path, optimizer: str) -> None:
+    """It is killed in the middle of an epoch, one step after its last intermediate checkpoint."""
+    config = settings(tmp_path, epochs=3, optimizer=optimizer, checkpoint_every_s=1e-9)
+    fit(config, EPISODES, str(tmp_path / "whole"))
+    steps: list[int] = []
+
+    def killed(report: StepReport) -> None:
+        steps.append(report.step)
+        if len(steps) == 8:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        fit(config, EPISODES, str(tmp_path / "resumed"), on_step=killed)
+    assert not (tmp_path / "resumed").exists()
+    result = fit(config, EPISODES, str(tmp_path / "resumed"), on_step=killed)
+    assert steps == [1, 2, 3, 4, 5, 6, 7, 8, 8, 9, 10, 11, 12, 13, 14, 15]
+    assert result.steps == 15
+    assert result.tokens == 3 * sum(len(t.token_ids) for t in EPISODES)
+    assert_equal_weights(tmp_path / "whole", tmp_path / "resumed")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["resumed", "tokenizer", "whole"]
+
+
+def test_an_intermediate_checkpoint_of_other_settings_is_not_used(tmp_path: Path) -> None:
+    def killed(report: StepReport) -> None:
+        if report.step == 3:
+            raise KilledError
+
+    config = settings(tmp_path, epochs=2, checkpoint_every_s=1e-9)
+    with pytest.raises(KilledError):
+        fit(config, EPISODES, str(tmp_path / "out"), on_step=killed)
+    steps: list[int] = []
+    fit(
+        config.model_copy(update={"seed": 5}),
+        EPISODES,
+        str(tmp_path / "out"),
+        on_step=lambda report: steps.append(report.step),
+    )
+    assert steps[0] == 1
+
+
+@pytest.mark.parametrize("limit", [{"max_tokens": 1000}, {"epochs": 100, "max_seconds": 0.2}])
+def test_a_budget_of_tokens_or_seconds_ends_a_fit(tmp_path: Path, limit: dict[str, Any]) -> None:
+    reports: list[StepReport] = []
+    result = fit(settings(tmp_path, **limit), EPISODES, str(tmp_path / "out"), on_step=reports.append)
+    assert reports[-1].fraction == 1.0
+    assert all(report.fraction < 1.0 for report in reports[:-1])
+    assert result.steps == len(reports) < 500
+
+
+def test_a_wish_to_stop_ends_training_and_saves_the_model(tmp_path: Path) -> None:
+    result = fit(settings(tmp_path, epochs=9), EPISODES, str(tmp_path / "out"), should_stop=lambda: True)
+    assert result.steps == 1
+    assert (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_counts_say_what_was_seen_trained_and_left_out(tmp_path: Path) -> None:
+    episodes = [*EPISODES[:6], toy_trajectory(99, success=False)]
+    reports: list[StepReport] = []
+    config = settings(tmp_path, epochs=1, terms=[{"stream": "act", "divergence": "cross_entropy"}])
+    result = fit(config, iter(episodes), str(tmp_path / "out"), on_step=reports.append)
+    assert (result.sequences, result.left_out) == (6, 1)
+    assert result.tokens == sum(len(t.token_ids) for t in episodes[:6])
+    assert result.trained_tokens == sum(t.num_tokens("act") for t in episodes[:6])  # type: ignore[arg-type]
+    assert 0.0 < result.padding_share < 0.6
+    assert reports[0].term_values["act/cross_entropy"] == pytest.approx(reports[0].loss)
+
+
+def test_easy_episodes_come_first_under_the_complexity_order(tmp_path: Path) -> None:
+    episodes = [toy_trajectory(seed, turns=6 - seed) for seed in range(5)]
+    tokens = [0]
+    config = settings(tmp_path, epochs=1, batch_episodes=1, order={"by": "complexity"})
+    fit(config, episodes, str(tmp_path / "out"), on_step=lambda report: tokens.append(report.trained_tokens))
+    sizes = [after - before for before, after in itertools.pairwise(tokens)]
+    assert sizes == sorted(sizes)
+
+
+def test_adapters_are_trained_and_saved_alone(tmp_path: Path) -> None:
+    import peft
+
+    fit(settings(tmp_path, epochs=15), EPISODES, str(tmp_path / "base"))
+    tuned = settings(tmp_path, scratch=None, lora={"rank": 8}, epochs=8)
+    result = fit(tuned, EPISODES, str(tmp_path / "adapter"), base_model=str(tmp_path / "base"))
+    assert result.loss_last < result.loss_first - 0.2
+    assert not (tmp_path / "adapter" / "model.safetensors").exists()
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=torch.float32)
+    ids = torch.tensor([EPISODES[0].token_ids])
+    before = base(ids).logits.detach()
+    after = peft.PeftModel.from_pretrained(base, str(tmp_path / "adapter"))(ids).logits
+    assert not torch.allclose(before, after, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "episodes", "sentence"),
+    [
+        ({}, [], "none of 0 trajectories"),
+        ({}, [toy_trajectory(0, success=False)], "keep=success"),
+        ({"terms": KL}, [toy_trajectory(0)], "forward_kl on stream 'reason' needs the teacher's scores"),
+        ({"learning_rate": 1e30, "warmup_fraction": 0.0, "epochs": 20}, EPISODES, "lower learner.learning_rate"),
+    ],
+)
+def test_bad_input_is_refused_in_one_sentence(
+    tmp_path: Path, changes: dict[str, Any], episodes: list[Any], sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        fit(settings(tmp_path, **{"epochs": 1, **changes}), episodes, str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_existing_output_folder_is_not_touched(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="exists"):
+        fit(settings(tmp_path, epochs=1), EPISODES, str(tmp_path))
+
+
+def run_two_ranks(tmp_path: Path, config: LearnerConfig, name: str, kill_after: int = 0) -> list[dict[str, Any]]:
+    """Train in two processes on the episodes of this file; rank 0's step reports."""
+    (tmp_path / f"{name}.json").write_text(config.model_dump_json())
+    command = [sys.executable, str(Path(__file__).parent / "two_ranks.py"), str(tmp_path), name, str(kill_after)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen([*command, str(rank)], env={**environment, "LOCAL_RANK": str(rank)}) for rank in range(2)
+    ]
+    codes = [process.wait(timeout=240) for process in processes]
+    assert codes == ([0, 0] if not kill_after else [3, 3])
+    return [json.loads(line) for line in (tmp_path / f"{name}.steps").read_text().splitlines()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("strategy", "extra"),
+    [("ddp", {}), ("fsdp2", {}), ("deepspeed", {"zero_stage": 2}), ("deepspeed", {"zero_stage": 3})],
+)
+def test_two_processes_follow_the_losses_of_one(tmp_path: Path, strategy: str, extra: dict[str, Any]) -> None:
+    """Three episodes a step and small passes: ranks have unequal work, and gradients are accumulated."""
+    if strategy == "deepspeed":
+        pytest.importorskip("deepspeed")
+    terms = [*KL, {"stream": "format", "divergence": "cross_entropy"}]
+    config = settings(tmp_path, epochs=1, batch_episodes=3, micro_batch_tokens=64, terms=terms)
+    alone: list[StepReport] = []
+    fit(config, EPISODES, str(tmp_path / "alone"), on_step=alone.append)
+    together = run_two_ranks(tmp_path, config.model_copy(update={"strategy": strategy, **extra}), "together")
+    assert [r["loss"] for r in together] == pytest.approx([r.loss for r in alone], rel=2e-3)
+    assert [r["grad_norm"] for r in together] == pytest.approx([r.grad_norm for r in alone], rel=2e-2)
+    left, right = weights(tmp_path / "alone"), weights(tmp_path / "together")
+    assert all(torch.allclose(left[name], right[name], atol=5e-3) for name in left)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2", "deepspeed"])
+def test_two_killed_processes_go_on_where_they_were(tmp_path: Path, strategy: str) -> None:
+    """Under DeepSpeed the weights come back, but not the optimizer's moments: only the next loss is the same."""
+    config = settings(tmp_path, epochs=1, batch_episodes=3, strategy=strategy, checkpoint_every_s=1e-9)
+    whole = run_two_ranks(tmp_path, config, "whole")
+    first = run_two_ranks(tmp_path, config, "resumed", kill_after=4)
+    rest = run_two_ranks(tmp_path, config, "resumed")
+    assert [report["step"] for report in first + rest] == [1, 2, 3, 4, 4, 5, 6, 7]
+    same = rest[:1] if strategy == "deepspeed" else rest
+    assert [r["loss"] for r in same] == pytest.approx([r["loss"] for r in whole[3 : 3 + len(same)]], rel=1e-5)

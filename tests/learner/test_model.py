@@ -1,0 +1,89 @@
+"""Semantics pinned here: what is saved loads elsewhere with equal logits, and appears whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from learner.config import LearnerConfig, LoraConfig, ScratchConfig
+from learner.model import check_same_tokenizer, from_scratch, make_model, save_model
+from rollout.errors import UserError
+from tests.learner.toys import VOCABULARY, toy_tokenizer
+
+IDS = torch.arange(2, 30).reshape(2, 14)
+
+
+def scratch(tokenizer: str, **changes: object) -> ScratchConfig:
+    small = {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "num_kv_heads": 1, "intermediate_size": 48}
+    return ScratchConfig.model_validate({"tokenizer": tokenizer, **small, **changes})
+
+
+@pytest.mark.parametrize("family", ["qwen2", "llama"])
+@pytest.mark.parametrize("tie", [True, False])
+def test_a_saved_model_loads_with_equal_logits(tmp_path: Path, family: str, tie: bool) -> None:
+    tokenizer = toy_tokenizer(tmp_path / "tokenizer")
+    model = from_scratch(scratch(tokenizer, family=family, tie_embeddings=tie)).eval()
+    save_model(model, model.state_dict(), tokenizer, str(tmp_path / "saved"), torch.float32)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "saved", dtype=torch.float32).eval()
+    assert torch.equal(model(IDS).logits, loaded(IDS).logits)
+    assert loaded.config.vocab_size == VOCABULARY
+    assert AutoTokenizer.from_pretrained(tmp_path / "saved").get_vocab()["w3"] == 5
+
+
+def test_a_saved_folder_has_what_vllm_reads_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+    tokenizer = toy_tokenizer(tmp_path / "tokenizer")
+    model = from_scratch(scratch(tokenizer))
+    save_model(model, model.state_dict(), tokenizer, str(tmp_path / "out" / "saved"), torch.bfloat16)
+    names = {path.name for path in (tmp_path / "out" / "saved").iterdir()}
+    assert {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json"} <= names
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["saved"]
+    config = json.loads((tmp_path / "out" / "saved" / "config.json").read_text())
+    assert config["architectures"] == ["Qwen2ForCausalLM"]
+    assert config["dtype"] == "bfloat16"
+    assert config["eos_token_id"] == 1
+
+
+def test_the_seed_decides_a_model_from_nothing(tmp_path: Path) -> None:
+    tokenizer = toy_tokenizer(tmp_path / "tokenizer")
+
+    def weights(seed: int) -> torch.Tensor:
+        config = LearnerConfig(scratch=scratch(tokenizer), epochs=1, batch_episodes=1, seed=seed)
+        return make_model(config, None)[0].state_dict()["model.layers.0.mlp.up_proj.weight"]
+
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
+
+
+def test_adapters_start_as_the_base_and_train_little(tmp_path: Path) -> None:
+    tokenizer = toy_tokenizer(tmp_path / "tokenizer")
+    base = from_scratch(scratch(tokenizer)).eval()
+    save_model(base, base.state_dict(), tokenizer, str(tmp_path / "base"), torch.float32)
+    config = LearnerConfig(model=str(tmp_path / "base"), lora=LoraConfig(rank=2), epochs=1, batch_episodes=1)
+    model, source = make_model(config, None)
+    assert source == str(tmp_path / "base")
+    assert torch.allclose(model.eval()(IDS).logits, base(IDS).logits, atol=1e-6)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert 0 < trained < sum(p.numel() for p in base.parameters()) / 3
+
+
+def test_equal_vocabularies_pass_and_unlike_ones_are_refused(tmp_path: Path) -> None:
+    one, same = toy_tokenizer(tmp_path / "one"), toy_tokenizer(tmp_path / "same")
+    other = toy_tokenizer(tmp_path / "other", prefix="x")
+    check_same_tokenizer(one, same)
+    with pytest.raises(UserError, match="different tokenizers"):
+        check_same_tokenizer(one, other)
+
+
+def test_a_folder_that_is_no_model_is_named(tmp_path: Path) -> None:
+    config = LearnerConfig(model=str(tmp_path), epochs=1, batch_episodes=1)
+    with pytest.raises(UserError, match=tmp_path.name):
+        make_model(config, None)
+
+
+def test_a_learner_without_any_model_says_what_to_set() -> None:
+    with pytest.raises(UserError, match=r"learner\.model or learner\.scratch"):
+        make_model(LearnerConfig(epochs=1, batch_episodes=1), None)

@@ -1,0 +1,56 @@
+"""Semantics pinned here: the rate follows the used share of the budget; Muon gets the layers' matrices only."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from learner.config import LearnerConfig
+from learner.optim import learning_rate_factor, make_optimizers
+from tests.learner.toys import toy_model
+
+
+def config(**changes: object) -> LearnerConfig:
+    return LearnerConfig.model_validate({"epochs": 1, "batch_episodes": 1, **changes})
+
+
+@pytest.mark.parametrize(
+    ("decay", "fraction", "factor"),
+    [
+        ("linear", 0.05, 0.5),
+        ("linear", 0.1, 1.0),
+        ("linear", 0.55, 0.6),
+        ("linear", 1.0, 0.2),
+        ("cosine", 0.1, 1.0),
+        ("cosine", 0.55, 0.6),
+        ("cosine", 1.0, 0.2),
+        ("constant", 0.9, 1.0),
+    ],
+)
+def test_the_rate_rises_to_one_and_decays_to_its_final_share(decay: str, fraction: float, factor: float) -> None:
+    settings = config(decay=decay, warmup_fraction=0.1, final_learning_rate_fraction=0.2)
+    assert learning_rate_factor(fraction, settings) == pytest.approx(factor)
+
+
+def test_the_first_step_learns_something() -> None:
+    assert learning_rate_factor(0.0, config(warmup_fraction=0.5)) > 0.0
+    assert learning_rate_factor(0.0, config(warmup_fraction=0.0)) == 1.0
+
+
+def test_muon_takes_the_matrices_of_layers_and_adamw_all_else_once() -> None:
+    model = toy_model()
+    adamw, muon = make_optimizers(model, config(optimizer="muon"))
+    assert isinstance(muon, torch.optim.Muon)
+    names = {id(p): name for name, p in model.named_parameters()}
+    by_muon = [names[id(p)] for group in muon.param_groups for p in group["params"]]
+    by_adamw = [names[id(p)] for group in adamw.param_groups for p in group["params"]]
+    assert sorted(by_muon + by_adamw) == sorted(names.values())
+    assert len(by_muon) == 2 * 7
+    assert "model.embed_tokens.weight" in by_adamw
+
+
+def test_norms_and_biases_do_not_decay() -> None:
+    (adamw,) = make_optimizers(toy_model(), config(weight_decay=0.3))
+    for group in adamw.param_groups:
+        dimensions = {p.ndim for p in group["params"]}
+        assert group["weight_decay"] == (0.0 if dimensions == {1} else 0.3)

@@ -1,0 +1,107 @@
+"""Semantics pinned here: weights follow provenance alone; entry 0 never trains; teacher rows stay with their tokens."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from learner.config import STREAMS
+from learner.streams import TeacherScores, to_sequence
+from rollout.trajectory import Author, Kind, Segment, TopK, Trajectory
+from tests.learner.toys import toy_trajectory
+
+
+def with_segments(*segments: Segment) -> Trajectory:
+    base = toy_trajectory(0)
+    return Trajectory(base.identity, base.policy, base.outcome, segments)
+
+
+def scored_act(token_ids: tuple[int, ...], scores: TopK) -> TeacherScores:
+    teacher = to_sequence(with_segments(Segment(Kind.ACT, Author.MODEL, 1, "", token_ids, teacher=scores)), []).teacher
+    assert teacher is not None
+    return teacher
+
+
+def spans(trajectory: Trajectory, stream: str) -> list[int]:
+    return [int(i) for i in np.flatnonzero(to_sequence(trajectory, [stream]).weights[stream])]
+
+
+EPISODE = with_segments(
+    Segment(Kind.SYSTEM, Author.PROMPT, 0, "", (1, 2)),
+    Segment(Kind.OBSERVATION, Author.ENVIRONMENT, 0, "", (3,)),
+    Segment(Kind.FORMAT, Author.TEMPLATE, 1, "", (4,)),
+    Segment(Kind.PREFIX, Author.TEACHER, 1, "", (5,)),
+    Segment(Kind.REASON, Author.MODEL, 1, "", (6, 7)),
+    Segment(Kind.FORMAT, Author.MODEL, 1, "", (8,)),
+    Segment(Kind.ACT, Author.MODEL, 1, "", (9,)),
+    Segment(Kind.OBSERVATION, Author.ENVIRONMENT, 1, "", (10, 11)),
+)
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"),
+    [
+        ("reason", [5, 6]),
+        ("act", [8]),
+        ("format", [7]),
+        ("observation", [2, 9, 10]),
+        ("prefix", [4]),
+        ("generated", [5, 6, 7, 8]),
+        ("system", [1]),
+        ("all", list(range(1, 11))),
+    ],
+)
+def test_a_stream_marks_the_tokens_of_its_provenance(stream: str, expected: list[int]) -> None:
+    """``format`` leaves out the template's glue, and the first token of all is never a target."""
+    assert spans(EPISODE, stream) == expected
+
+
+def test_every_stream_that_a_config_may_name_can_be_built() -> None:
+    sequence = to_sequence(EPISODE, STREAMS)
+    assert set(sequence.weights) == set(STREAMS)
+    assert all(weight.shape == (len(sequence),) for weight in sequence.weights.values())
+
+
+def test_token_ids_are_those_of_the_trajectory_as_32_bit_integers() -> None:
+    sequence = to_sequence(EPISODE, ["all"])
+    assert sequence.token_ids.dtype == np.int32
+    assert tuple(sequence.token_ids.tolist()) == EPISODE.token_ids
+    assert (sequence.reason_tokens, sequence.act_tokens) == (2, 1)
+
+
+def test_the_view_without_hints_has_neither_their_tokens_nor_a_trace_of_them() -> None:
+    hinted = to_sequence(toy_trajectory(3, hint=True, k=4), ["reason"], drop=("hint",))
+    assert len(hinted) == len(toy_trajectory(3, hint=True).token_ids) - 5
+    assert hinted.teacher is not None
+    kept = [s for s in toy_trajectory(3, hint=True, k=4).segments if s.kind is not Kind.HINT]
+    scored = [i for i, s in enumerate(t for s in kept for t in [s] * len(s.token_ids)) if s.teacher is not None]
+    assert hinted.teacher.positions.tolist() == scored
+    taken_first = hinted.teacher.token_ids[:, 0]  # toy scores put the taken token first
+    assert np.array_equal(hinted.token_ids[hinted.teacher.positions], taken_first)
+
+
+def test_teacher_rows_of_different_length_are_filled_up_with_their_first_id_and_minus_infinity() -> None:
+    scores = TopK(((7, 8, 9), (4,)), ((-1.0, -2.0, -3.0), (-0.25,)), (0.1, 0.2))
+    teacher = scored_act((1, 2), scores)
+    assert teacher.token_ids.tolist() == [[7, 8, 9], [4, 4, 4]]
+    assert teacher.logprobs.tolist() == [[-1.0, -2.0, -3.0], [-0.25, -math.inf, -math.inf]]
+
+
+def test_entries_of_probability_zero_are_given_back_to_the_tail() -> None:
+    scores = TopK(((7, 8),), ((-0.5, -math.inf),), (0.4,))
+    teacher = scored_act((1,), scores)
+    assert teacher.token_ids.tolist() == [[7]]
+
+
+def test_a_long_episode_loses_its_end_in_every_array() -> None:
+    cut = to_sequence(toy_trajectory(1, turns=5, k=3), ["act", "all"], max_tokens=30)
+    assert len(cut) == 30
+    assert all(len(weight) == 30 for weight in cut.weights.values())
+    assert cut.teacher is not None
+    assert cut.teacher.positions.max() < 30
+
+
+def test_an_episode_that_nobody_scored_has_no_teacher() -> None:
+    assert to_sequence(toy_trajectory(0), ["act"]).teacher is None

@@ -1,0 +1,35 @@
+"""One of two training processes of ``test_fit.py``: FOLDER NAME KILL_AFTER RANK. Rank 0 writes its step reports."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch.distributed as dist
+
+from learner.config import LearnerConfig
+from learner.fit import StepReport, fit
+from tests.learner.toys import toy_trajectory
+
+
+def main(folder: Path, name: str, kill_after: int, rank: int) -> None:
+    """Train; leave the process with code 3 after so many steps, if that is not 0."""
+    dist.init_process_group("gloo", init_method=f"file://{folder}/{name}.{kill_after}.meet", rank=rank, world_size=2)
+    config = LearnerConfig.model_validate_json((folder / f"{name}.json").read_text())
+    lines = (folder / f"{name}.steps").open("w") if rank == 0 else None
+
+    def on_step(report: StepReport) -> None:
+        if lines is not None:
+            print(json.dumps(dataclasses.asdict(report)), file=lines, flush=True)
+        if report.step == kill_after:
+            os._exit(3)
+
+    fit(config, [toy_trajectory(seed, k=4) for seed in range(20)], str(folder / name), on_step=on_step)
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

@@ -1,0 +1,178 @@
+"""The transformers engine against a plain forward pass of the same model."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_asyncio
+
+from rollout.engine import Sampling
+from rollout.engines.transformers_engine import TransformersConfig, TransformersEngine, start
+from rollout.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PROMPTS = [list(range(10, 10 + length)) for length in (3, 17, 40, 8)]
+
+
+def logprobs_TV(folder: str, token_ids: Sequence[int]) -> Tensor:
+    """Row i predicts token i + 1, from a forward pass without batch, padding or cache."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
+    with torch.inference_mode():
+        return model(torch.tensor([list(token_ids)])).logits[0].log_softmax(-1)
+
+
+@pytest_asyncio.fixture
+async def engine(first_model: str) -> AsyncIterator[TransformersEngine]:
+    started = await start(TransformersConfig(model=first_model, device="cpu", batch_window_ms=20.0))
+    yield started
+    await started.close()
+
+
+async def test_greedy_completions_of_a_batch_are_the_models_own(engine: TransformersEngine, first_model: str) -> None:
+    made = await asyncio.gather(*(engine.generate(p, Sampling(max_tokens=9), f"s{len(p)}") for p in PROMPTS))
+    for prompt, completion in zip(PROMPTS, made, strict=True):
+        expected = logprobs_TV(first_model, [*prompt, *completion.token_ids])[len(prompt) - 1 : -1]
+        assert list(completion.token_ids) == expected.argmax(-1).tolist()
+        assert completion.logprobs == pytest.approx(expected.max(-1).values.tolist(), abs=1e-4)
+        assert completion.weight_version == 0
+
+
+async def test_a_seeded_sample_does_not_depend_on_what_shares_its_batch(engine: TransformersEngine) -> None:
+    def settings(seed: int) -> Sampling:
+        return Sampling(max_tokens=12, temperature=1.0, seed=seed)
+
+    alone = await engine.generate(PROMPTS[0], settings(5), "a")
+    shared = await asyncio.gather(*(engine.generate(PROMPTS[0], settings(s), f"{s}") for s in (1, 5, 2)))
+    assert shared[1].token_ids == alone.token_ids
+    assert shared[0].token_ids != alone.token_ids
+
+
+async def test_top_k_and_top_p_keep_to_the_most_likely_tokens(engine: TransformersEngine) -> None:
+    greedy = await engine.generate(PROMPTS[1], Sampling(max_tokens=12), "g")
+    for narrow in (
+        Sampling(max_tokens=12, temperature=2.0, top_k=1),
+        Sampling(max_tokens=12, temperature=2.0, top_p=1e-6),
+    ):
+        assert (await engine.generate(PROMPTS[1], narrow, "n")).token_ids == greedy.token_ids
+    three = Sampling(max_tokens=40, temperature=3.0, top_k=3, seed=1, top_logprobs=3)
+    made = await engine.generate(PROMPTS[1], three, "t")
+    assert made.top is not None
+    assert all(token in row for token, row in zip(made.token_ids, made.top.token_ids, strict=True))
+    assert any(token != row[0] for token, row in zip(made.token_ids, made.top.token_ids, strict=True))
+
+
+async def test_recorded_log_probabilities_are_at_temperature_one(engine: TransformersEngine, first_model: str) -> None:
+    made = await engine.generate(PROMPTS[2], Sampling(max_tokens=8, temperature=0.5, seed=0), "s")
+    expected = logprobs_TV(first_model, [*PROMPTS[2], *made.token_ids])[len(PROMPTS[2]) - 1 : -1]
+    assert made.logprobs == pytest.approx([expected[i, t].item() for i, t in enumerate(made.token_ids)], abs=1e-4)
+
+
+async def test_a_score_is_the_distribution_that_predicts_each_token(
+    engine: TransformersEngine, first_model: str
+) -> None:
+    scores = await engine.score(PROMPTS[1], 4)
+    assert len(scores) == len(PROMPTS[1])
+    assert (scores.token_ids[0], scores.tail_mass[0]) == ((), 1.0)
+    values, ids = logprobs_TV(first_model, PROMPTS[1])[:-1].topk(4)
+    for row in range(1, len(scores)):
+        assert list(scores.token_ids[row]) == ids[row - 1].tolist()
+        assert scores.logprobs[row] == pytest.approx(values[row - 1].tolist(), abs=1e-4)
+        assert scores.tail_mass[row] == pytest.approx(1 - values[row - 1].exp().sum().item(), abs=1e-5)
+
+
+async def test_recorded_likely_tokens_are_those_of_a_score(engine: TransformersEngine) -> None:
+    made = await engine.generate(PROMPTS[0], Sampling(max_tokens=6, top_logprobs=5), "s")
+    scores = await engine.score([*PROMPTS[0], *made.token_ids], 5)
+    assert made.top is not None
+    assert made.top.token_ids == scores.token_ids[len(PROMPTS[0]) :]
+    assert [row[0] for row in made.top.token_ids] == list(made.token_ids)
+
+
+async def test_a_stop_text_ends_a_completion_and_stays_in_it(engine: TransformersEngine) -> None:
+    free = await engine.generate(PROMPTS[3], Sampling(max_tokens=30, temperature=1.5, seed=4), "s")
+    assert free.finish == "length"
+    letter = next(c for c in free.text if c.isascii() and c.isalnum())
+    made = await engine.generate(PROMPTS[3], Sampling(max_tokens=30, temperature=1.5, seed=4, stop=(letter,)), "s")
+    assert made.finish == "stop"
+    assert made.text == free.text[: free.text.index(letter) + 1]
+
+
+async def test_an_end_of_turn_token_of_the_generation_settings_ends_a_completion(
+    first_model: str, engine: TransformersEngine, tmp_path: Path
+) -> None:
+    free = await engine.generate(PROMPTS[0], Sampling(max_tokens=8, temperature=1.0, seed=1), "s")
+    last = next(i for i, token in enumerate(free.token_ids) if i >= 2 and token not in free.token_ids[:i])
+    shutil.copytree(first_model, tmp_path / "model")
+    settings = json.loads((tmp_path / "model/generation_config.json").read_text())
+    settings["eos_token_id"] = [3, free.token_ids[last]]
+    (tmp_path / "model/generation_config.json").write_text(json.dumps(settings))
+    other = await start(TransformersConfig(model=str(tmp_path / "model"), device="cpu"))
+    made = await other.generate(PROMPTS[0], Sampling(max_tokens=8, temperature=1.0, seed=1), "s")
+    await other.close()
+    assert (made.token_ids, made.finish) == (free.token_ids[: last + 1], "stop")
+
+
+async def test_new_weights_answer_as_their_checkpoint_does(
+    engine: TransformersEngine, first_model: str, second_model: str
+) -> None:
+    before = await engine.generate(PROMPTS[2], Sampling(max_tokens=5), "s")
+    await engine.load_weights(second_model, 7)
+    after = await engine.generate(PROMPTS[2], Sampling(max_tokens=5), "s")
+    expected = logprobs_TV(second_model, [*PROMPTS[2], *after.token_ids])[len(PROMPTS[2]) - 1 : -1]
+    assert after.logprobs == pytest.approx(expected.max(-1).values.tolist(), abs=1e-4)
+    assert (before.weight_version, after.weight_version, engine.weight_version) == (0, 7, 7)
+    assert before.logprobs != after.logprobs
+
+
+async def test_weights_that_cannot_be_loaded_leave_the_old_ones_in_place(
+    engine: TransformersEngine, tmp_path: Path
+) -> None:
+    before = await engine.generate(PROMPTS[0], Sampling(max_tokens=5), "s")
+    with pytest.raises(UserError, match="does not exist"):
+        await engine.load_weights(str(tmp_path / "missing"), 1)
+    with pytest.raises(UserError, match="no model can be loaded"):
+        await engine.load_weights(str(tmp_path), 1)
+    assert await engine.generate(PROMPTS[0], Sampling(max_tokens=5), "s") == before
+
+
+async def test_what_breaks_a_batch_reaches_its_callers_and_no_others(engine: TransformersEngine) -> None:
+    wrong = await asyncio.gather(engine.generate([9999], Sampling(), "w"), return_exceptions=True)
+    assert isinstance(wrong[0], IndexError)
+    assert len((await engine.generate(PROMPTS[0], Sampling(max_tokens=4), "s")).token_ids) == 4
+
+
+async def test_a_completion_ends_where_the_context_does(first_model: str) -> None:
+    engine = await start(TransformersConfig(model=first_model, device="cpu", max_model_len=20))
+    made = await engine.generate(PROMPTS[1], Sampling(max_tokens=9), "s")
+    assert (len(made.token_ids), made.finish) == (3, "length")
+    with pytest.raises(ValueError, match="leaves no room in a context of 20"):
+        await engine.generate(PROMPTS[2], Sampling(), "s")
+    with pytest.raises(ValueError, match="cannot score 40 tokens"):
+        await engine.score(PROMPTS[2], 1)
+    await engine.close()
+
+
+async def test_a_cancelled_call_does_not_hold_up_the_others(engine: TransformersEngine) -> None:
+    given_up = asyncio.create_task(engine.generate(PROMPTS[0], Sampling(max_tokens=4), "a"))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    assert len((await engine.generate(PROMPTS[1], Sampling(max_tokens=4), "b")).token_ids) == 4
+
+
+async def test_an_engine_can_be_closed_while_calls_wait(engine: TransformersEngine) -> None:
+    waiting = asyncio.create_task(engine.generate(PROMPTS[0], Sampling(max_tokens=4), "a"))
+    await asyncio.sleep(0)
+    await engine.close()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting

@@ -1,0 +1,139 @@
+"""The expert explores and wins without knowing more than it reads; the random player speaks the truth and has no aim."""
+
+import re
+
+import pytest
+
+from rollout.household.expert import HouseholdExpert
+from rollout.household.game import Game, TaskType
+from rollout.household.generator import HouseholdTasks, generate_game
+from rollout.household.knowledge import Knowledge, Wish, read_task, restate
+from rollout.household.random_play import RandomPlayer
+from rollout.household.world import World
+from rollout.policy import TextPolicy, text_policies
+
+TURN = re.compile(r"Thought: (.+)\nAction: (.+)")
+LIMIT = {"small": 30, "full": 50}
+
+
+def play(game: Game, policy: TextPolicy, limit: int) -> tuple[bool, list[tuple[str, str, str]]]:
+    """Whether it won, and (thought, action, observation) of each turn."""
+    world = World(game)
+    text = f"{world.intro()}\nYour task is to: {game.instruction}."
+    turns = []
+    while not world.won and len(turns) < limit:
+        match = TURN.fullmatch(policy.respond(text))
+        assert match
+        text = world.step(match.group(2)).observation
+        turns.append((match.group(1), match.group(2), text))
+    return world.won, turns
+
+
+@pytest.mark.parametrize("size", ["small", "full"])
+@pytest.mark.parametrize("split", ["train", "valid_unseen"])
+def test_the_expert_wins_within_the_step_limit_whatever_the_family(size: str, split: str) -> None:
+    tasks = HouseholdTasks(size).tasks(split, 120, seed=3)
+    won = [play(generate_game(task.payload), HouseholdExpert(7), LIMIT[size])[0] for task in tasks]
+    assert sum(won) / len(won) >= 0.98
+
+
+def test_the_expert_searches_and_does_not_walk_straight_to_what_it_has_not_seen() -> None:
+    """Were it an oracle, it would look into no place in vain."""
+    tasks = HouseholdTasks("full").tasks("train", 60, seed=3)
+    thoughts = [
+        thought
+        for task in tasks
+        for thought, _, _ in play(generate_game(task.payload), HouseholdExpert(0, random_share=0.0), 50)[1]
+    ]
+    in_vain = [thought for thought in thoughts if "Not at" in thought]
+    assert len(in_vain) > 3 * len(tasks)
+
+
+def test_the_expert_names_only_objects_it_has_read_of() -> None:
+    for task in HouseholdTasks("small").tasks("train", 60, seed=4):
+        game = generate_game(task.payload)
+        read = World(game).intro()
+        for thought, action, observation in play(game, HouseholdExpert(1), 30)[1]:
+            for name in re.findall(r"[a-z]+ \d+", thought + " " + action):
+                assert name in read
+            read += observation
+
+
+def test_without_random_steps_the_expert_is_the_same_for_every_seed() -> None:
+    game = generate_game(HouseholdTasks("full").tasks("train", 1)[0].payload)
+    assert play(game, HouseholdExpert(1, random_share=0.0), 50) == play(game, HouseholdExpert(2, random_share=0.0), 50)
+
+
+def test_the_random_player_rarely_wins() -> None:
+    tasks = HouseholdTasks("small").tasks("train", 150, seed=3)
+    won = [play(generate_game(task.payload), RandomPlayer(seed), 30)[0] for seed, task in enumerate(tasks)]
+    assert sum(won) / len(won) <= 0.10
+
+
+def test_the_random_player_says_nothing_false_of_what_is_in_view() -> None:
+    """``Not at`` a place names a kind that is absent there, ``I see`` one that is present."""
+    for seed, task in enumerate(HouseholdTasks("small").tasks("train", 60, seed=5)):
+        game = generate_game(task.payload)
+        known = Knowledge()
+        known.read_first(World(game).intro())
+        for thought, _, observation in play(game, RandomPlayer(seed), 20)[1]:
+            here = known.here()
+            if match := re.search(r"I need (\w+)\. Not at", thought):
+                assert all(match.group(1) != thing.split()[0] for thing in here)
+            if match := re.search(r"I see (\w+ \d+)", thought):
+                assert match.group(1) in here
+            known.read(observation)
+
+
+@pytest.mark.parametrize(
+    ("text", "wish", "words"),
+    [
+        (
+            "put a pen in desk.",
+            Wish(TaskType.PLACE, "pen", "desk"),
+            "I need pen. I must put it in desk.",
+        ),
+        (
+            "put some pen on desk.",
+            Wish(TaskType.PLACE, "pen", "desk"),
+            "I need pen. I must put it in desk.",
+        ),
+        (
+            "clean some cup and put it in shelf.",
+            Wish(TaskType.CLEAN, "cup", "shelf"),
+            "I need cup. I must clean it. I must put it in shelf.",
+        ),
+        (
+            "put a hot egg in sidetable.",
+            Wish(TaskType.HEAT, "egg", "sidetable"),
+            "I need egg. I must heat it. I must put it in sidetable.",
+        ),
+        (
+            "cool some pot and put it in cabinet.",
+            Wish(TaskType.COOL, "pot", "cabinet"),
+            "I need pot. I must cool it. I must put it in cabinet.",
+        ),
+        (
+            "find two pen and put them in desk.",
+            Wish(TaskType.TWO, "pen", "desk"),
+            "I need two pen. I must put it in desk.",
+        ),
+        (
+            "examine the pen with the desklamp.",
+            Wish(TaskType.LOOK, "pen", "desklamp"),
+            "I need pen. I must use desklamp.",
+        ),
+    ],
+)
+def test_both_wordings_of_each_family_are_understood(text: str, wish: Wish, words: str) -> None:
+    assert read_task(f"You see a desk 1.\nYour task is to: {text}") == wish
+    assert restate(wish) == words
+
+
+def test_a_text_without_a_household_task_is_refused_in_words() -> None:
+    with pytest.raises(ValueError, match="no household task is stated"):
+        read_task("Your task is to: buy a red hat.")
+
+
+def test_both_players_are_found_by_name() -> None:
+    assert set(text_policies()) == {"household-expert", "household-random"}
