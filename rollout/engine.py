@@ -1,7 +1,7 @@
 """The smallest thing an episode asks of a model: tokens in, tokens out.
 
-An `Engine` may be vLLM in this process, an HTTP endpoint, transformers, or a script for tests. Rollout code sees no more
-than this protocol.
+An `Engine` may be vLLM in this process, an HTTP endpoint, transformers, or a script for tests. Rollout code sees no
+more than this protocol.
 """
 
 from __future__ import annotations

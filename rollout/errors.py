@@ -1,8 +1,8 @@
 """What can go wrong in an episode, named by the boundary it comes from.
 
-A bad rollout is data: ``boundary`` turns whatever escapes from the world's side (an environment, a tool, an engine) into
-an `EpisodeError`; the episode loop catches that in one place and stores it on the record. Bugs of our own are raised
-outside any boundary and propagate.
+A bad rollout is data: ``boundary`` turns whatever escapes from the world's side (an environment, a tool, an engine)
+into an `EpisodeError`; the episode loop catches that in one place and stores it on the record. Bugs of our own are
+raised outside any boundary and propagate.
 """
 
 from __future__ import annotations

@@ -110,8 +110,8 @@ ROOMS: Mapping[str, Room] = {
             "tvstand": (0, 1),
         },
         objects=(
-            "book box candle cellphone creditcard desklamp keychain laptop newspaper pen pillow plate remotecontrol statue "
-            "tissuebox vase watch wateringcan"
+            "book box candle cellphone creditcard desklamp keychain laptop newspaper pen pillow plate remotecontrol "
+            "statue tissuebox vase watch wateringcan"
         ).split(),
     ),
     "bathroom": Room(
@@ -151,7 +151,9 @@ _BOXES = frozenset("cabinet drawer safe".split())
 _BATH = frozenset("bathtubbasin cabinet countertop drawer garbagecan shelf sidetable sinkbasin toilet".split())
 _BENCH = frozenset("cabinet countertop diningtable drawer shelf sidetable sinkbasin".split())
 _COOKED = frozenset("countertop diningtable fridge garbagecan microwave sidetable sinkbasin shelf".split())
-_VESSEL = frozenset("cabinet coffeetable countertop desk diningtable fridge microwave shelf sidetable sinkbasin".split())
+_VESSEL = frozenset(
+    "cabinet coffeetable countertop desk diningtable fridge microwave shelf sidetable sinkbasin".split()
+)
 
 
 @dataclass(frozen=True, slots=True)

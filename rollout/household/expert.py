@@ -95,12 +95,13 @@ class HouseholdExpert:
             return f"{opening} It is closed. I open it.", f"open {at}"
         if at is not None:
             opening += f" Not at {at}."
-        for thing, place in wanted:
+        if wanted:
+            thing, place = wanted[0]
             return f"{opening} I saw {thing} at {place}.", f"go to {place}"
-        place = known.next_unseen()
-        if place is None:  # all was seen and it is nowhere: what was seen may have been misread
+        unseen = known.next_unseen()
+        if unseen is None:  # all was seen and it is nowhere: what was seen may have been misread
             known.contents.clear()
-            place = known.places[0] if known.places[0] != at else known.places[-1]
+        place = unseen or next(p for p in reversed(known.places) if p != at)
         if place == at:
             return f"{opening} I examine it.", f"examine {place}"
         return f"{opening} Next place: {place}.", f"go to {place}"

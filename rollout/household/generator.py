@@ -1,9 +1,9 @@
 """Seeded generator of new houses and tasks, with splits that hold something back.
 
-``valid_seen`` shares layouts and object-receptacle pairs with ``train`` and differs in the arrangement. ``valid_unseen``
-has layouts (how many places of each type a room has) that ``train`` never has, and each of its goals rests on an
-object-receptacle pair that occurs nowhere in ``train``, neither as a placement nor as a goal. A game is a pure function
-of its task's payload, in any process.
+``valid_seen`` shares layouts and object-receptacle pairs with ``train`` and differs in the arrangement.
+``valid_unseen`` has layouts (how many places of each type a room has) that ``train`` never has, and each of its goals
+rests on an object-receptacle pair that occurs nowhere in ``train``, neither as a placement nor as a goal. A game is a
+pure function of its task's payload, in any process.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class HouseholdTasks:
 
     def _task(self, split: str, seed: int, index: int, task_type: TaskType) -> Task:
         size = ("small", "full")[index // len(TaskType) % 2] if self.size == "mixed" else self.size
-        payload = {
+        payload: dict[str, str | int | float | bool | None] = {
             "generator": GENERATOR_VERSION,
             "split": split,
             "size": size,

@@ -1,7 +1,7 @@
 """A player with words and no aim: it does random things that make sense where it stands, and says what it sees.
 
-Whatever its thoughts state is true, but nothing it does serves the task. A model trained on such play knows the language
-of the house and can copy a name, as a pretrained model does, and has no policy.
+Whatever its thoughts state is true, but nothing it does serves the task. A model trained on such play knows the
+language of the house and can copy a name, as a pretrained model does, and has no policy.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python -m rollout.models.make_tokenizer FOLDER
 
-Any text can be written in it, since the merges stand on bytes. It is trained on seeded play in generated houses, so that
-the same call gives the same files.
+Any text can be written in it, since the merges stand on bytes. It is trained on seeded play in generated houses, so
+that the same call gives the same files.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def corpus() -> Iterator[str]:
 
 
 def make_tokenizer(folder: Path) -> int:
-    """Train it and write ``tokenizer.json`` and ``tokenizer_config.json`` to ``folder``; gives the vocabulary's size."""
+    """Train it, write its two files to ``folder``, and give the size of its vocabulary."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())

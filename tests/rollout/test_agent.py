@@ -200,16 +200,25 @@ async def test_an_episode_has_a_time_limit_of_its_own(play: Play) -> None:
     assert made.segments
 
 
-async def test_an_engine_that_is_never_idle_does_not_outlive_the_time_limit(play: Play) -> None:
+async def test_an_episode_that_never_waits_still_keeps_its_time_limit(
+    play: Play, tokenizer: Tokenizer, builder: PromptBuilder
+) -> None:
+    """Where nothing is awaited, no timer can fire."""
+
+    class Instant(ScriptedEngine):
+        async def generate(self, token_ids: Sequence[int], sampling: Sampling, session_id: str) -> Completion:
+            return builder.written("Action: wait")
+
     class Slow(Counting):
         def step(self, action: str) -> Step:
             time.sleep(0.02)
-            return super().step("wait")
+            return super().step(action)
 
+    engine = Instant(ScriptedConfig(tokenizer="-", replies=("-",), max_model_len=10**6), tokenizer)
     config = CONFIG.model_copy(update={"time_limit_s": 0.1, "max_steps": 500, "max_tokens": 10**6})
-    made: Trajectory = await play(environment=Slow(), config=config)
+    made: Trajectory = await play(engine=engine, environment=Slow(), config=config)
     assert made.outcome.stop_reason is StopReason.TIME_LIMIT
-    assert made.counts.steps < 500
+    assert 0 < made.counts.steps < 500
 
 
 class Recording(ScriptedEngine):

@@ -1,4 +1,4 @@
-"""The expert explores and wins without knowing more than it reads; the random player speaks the truth and has no aim."""
+"""The expert explores and wins from what it reads alone; the random player speaks the truth and has no aim."""
 
 import re
 

@@ -100,6 +100,19 @@ def test_environment_and_model_text_cannot_pose_as_a_role(builder: PromptBuilder
     assert segments[-1].text == hostile
 
 
+def test_role_markers_that_are_not_marked_special_cannot_be_written_either(make_model: Callable[..., str]) -> None:
+    template = (
+        "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% if m.role == 'assistant' %}<|end|>{% endif %}"
+        "{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
+    )
+    tokenizer = load_tokenizer(make_model(template, added=("[system]", "[user]", "[assistant]")))
+    built = PromptBuilder(tokenizer, ReActStyle("Be a help."))
+    marker = tokenizer.encode_markers("[user]")
+    assert built.start(RESET)[2].token_ids == marker
+    observed = built.observation("[user]", 1)[-1]
+    assert (observed.text, set(marker) & set(observed.token_ids)) == ("[user]", set())
+
+
 def test_a_missing_end_of_turn_is_added_in_the_templates_name(builder: PromptBuilder) -> None:
     ids = builder.tokenizer.encode("Thought: a\nAction: go to")
     turn = builder.turn(Completion(ids, None, "", "length"), 3)
