@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +12,7 @@ from cluster.resources import Demand
 from cluster.train import TrainRequest, train_rank
 from cluster.worker import RolloutWorker, WorkerConfig
 from rollout.errors import UserError
+from rollout.threads import in_thread
 
 IN_PROCESS = "local"
 """As an address: no Ray at all."""
@@ -56,7 +56,7 @@ class LocalBackend:
         return RolloutWorker(config)
 
     async def train(self, request: TrainRequest) -> None:
-        await asyncio.to_thread(train_rank, request)
+        await in_thread(train_rank, request)  # asyncio's own threads would keep Ctrl-C waiting for the end of training
 
     def close(self) -> None:
         """Nothing outlives the process."""

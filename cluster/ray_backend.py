@@ -6,6 +6,8 @@ import asyncio
 import logging
 import os
 import re
+import signal
+import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +22,7 @@ from cluster.resources import Demand, check_fits, local_cpus, ray_options
 from cluster.train import TrainRequest, train_with_ray
 from cluster.worker import EpisodeRequest, RolloutWorker, WorkerConfig
 from rollout.errors import UserError
+from rollout.threads import in_thread
 from rollout.trajectory import Trajectory
 
 SETTINGS = ("RAY_USAGE_STATS_ENABLED", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "RAY_worker_niceness")
@@ -40,15 +43,15 @@ class RayBackend:
         for name in SETTINGS:
             os.environ.setdefault(name, "0")
         try:
-            ray.init(
-                # "local" never connects anywhere, whatever RAY_ADDRESS says
-                address=address or "local",
-                num_cpus=num_cpus,
-                include_dashboard=False if address is None else None,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                configure_logging=True,
-            )
+            with own_sigterm():
+                ray.init(
+                    # "local" never connects anywhere, whatever RAY_ADDRESS says
+                    address=address or "local",
+                    num_cpus=num_cpus,
+                    include_dashboard=False if address is None else None,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                )
         except ConnectionError as error:
             raise UserError(
                 f"There is no Ray cluster at {address} ({error}): correct --address or leave it out."
@@ -64,7 +67,7 @@ class RayBackend:
         return RayWorker(config, ray_options(demand.who, demand.resources), self.logs)
 
     async def train(self, request: TrainRequest) -> None:
-        await asyncio.to_thread(train_with_ray, request, self.storage)
+        await in_thread(train_with_ray, request, self.storage)
 
     def close(self) -> None:
         ray.shutdown()
@@ -114,6 +117,15 @@ class RayWorker:
         files = sorted(self.logs.glob(f"worker-*-{process[1]}.err")) if process else []
         lines = [line for file in files for line in file.read_text("utf-8", errors="replace").splitlines()]
         return "\nThe end of its log:\n" + "\n".join(lines[-LOG_TAIL_LINES:]) if lines else ""
+
+
+@contextmanager
+def own_sigterm() -> Iterator[None]:
+    """Keep our handler of SIGTERM, which ends a run in order; Ray's own ends the process on the spot."""
+    ours = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, ours)
 
 
 def first_line(error: BaseException) -> str:

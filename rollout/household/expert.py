@@ -10,7 +10,7 @@ from __future__ import annotations
 from random import Random
 
 from rollout.household.game import TaskType
-from rollout.household.knowledge import NOTHING_HAPPENS, VERBS, Knowledge, Wish, kind_of, read_task, restate
+from rollout.household.knowledge import NOTHING_HAPPENS, VERBS, Knowledge, Wish, kind_of, purpose, read_task
 from rollout.household.random_play import random_step
 
 _TOOL = {TaskType.CLEAN: "sinkbasin", TaskType.HEAT: "microwave", TaskType.COOL: "fridge"}
@@ -44,9 +44,9 @@ class HouseholdExpert:
         if observation.strip() == NOTHING_HAPPENS and self._last_action.startswith("go to "):
             thought, action = self._already_there()
         elif self._rng.random() < self._random_share:
-            thought, action = random_step(known, self._rng)
+            thought, action = random_step(known, self._rng, purpose(self._wish))
         else:
-            thought, action = self._decide(known, self._wish, first=not self._last_action)
+            thought, action = self._decide(known, self._wish)
         self._last_action = action
         return f"Thought: {thought}\nAction: {action}"
 
@@ -55,38 +55,34 @@ class HouseholdExpert:
         self._knowledge.location = self._last_action.removeprefix("go to ")
         return f"I am at {self._knowledge.location}. I examine it.", f"examine {self._knowledge.location}"
 
-    def _decide(self, known: Knowledge, wish: Wish, first: bool) -> tuple[str, str]:
+    def _decide(self, known: Knowledge, wish: Wish) -> tuple[str, str]:
         held = known.holding
         if held is None:
-            return self._get_object(known, wish, first)
+            return self._get_object(known, wish)
         if kind_of(held) != wish.object_type:
-            return self._put_away(known, held)
+            return self._put_away(known, wish, held)
         if wish.task_type is TaskType.LOOK:
             return self._use_lamp(known, wish, held)
         verb = VERBS.get(wish.task_type)
+        have = f"{purpose(wish, known.states.get(held))} I have {held}."
         if verb and known.states.get(held) != verb:
-            return self._change(known, wish, held, verb)
-        return self._put(known, wish, held)
+            return self._change(known, wish, held, verb, have)
+        return self._put(known, wish, held, have)
 
-    def _get_object(self, known: Knowledge, wish: Wish, first: bool) -> tuple[str, str]:
+    def _get_object(self, known: Knowledge, wish: Wish) -> tuple[str, str]:
         target = known.first_place(wish.target_type)
         leave = target if wish.task_type in (TaskType.TWO, TaskType.PLACE) else None
         wanted = [(o, p) for o, p in known.find(wish.object_type) if p != leave]
         here = [o for o in known.here() if (o, known.location) in wanted]
-        need = f"I need {wish.object_type}."
         if here:
-            return f"{need} I see {here[0]}. I take it.", f"take {here[0]} from {known.location}"
-        opening = restate(wish) if first else need
-        return self._seek(known, wanted, opening)
+            return f"{purpose(wish)} I need {here[0]}. I take it.", f"take {here[0]} from {known.location}"
+        return self._seek(known, wanted, f"{purpose(wish)} I need {wish.object_type}.")
 
     def _use_lamp(self, known: Knowledge, wish: Wish, held: str) -> tuple[str, str]:
-        need = f"I need {wish.target_type}."
         here = [o for o in known.here() if kind_of(o) == wish.target_type]
         if here:
-            return f"{need} I see {here[0]}. I use it.", f"use {here[0]}"
-        if self._last_action.startswith("take "):
-            need = f"I have {held}. {need}"
-        return self._seek(known, known.find(wish.target_type), need)
+            return f"For {held} I need {here[0]}. I use it.", f"use {here[0]}"
+        return self._seek(known, known.find(wish.target_type), f"For {held} I need {wish.target_type}.")
 
     def _seek(self, known: Knowledge, wanted: list[tuple[str, str]], opening: str) -> tuple[str, str]:
         """Go where one was seen, else search on."""
@@ -106,28 +102,27 @@ class HouseholdExpert:
             return f"{opening} I examine it.", f"examine {place}"
         return f"{opening} Next place: {place}.", f"go to {place}"
 
-    def _change(self, known: Knowledge, wish: Wish, held: str, verb: str) -> tuple[str, str]:
+    def _change(self, known: Knowledge, wish: Wish, held: str, verb: str, have: str) -> tuple[str, str]:
         tool = known.first_place(_TOOL[wish.task_type]) or _TOOL[wish.task_type] + " 1"
         if known.location == tool:
-            return f"I have {held}. I am at {tool}. I {verb} it.", f"{verb} {held} with {tool}"
-        return f"I have {held}. I must {verb} it with {tool}.", f"go to {tool}"
+            return f"{have} I am at {tool}. I {verb} it.", f"{verb} {held} with {tool}"
+        return f"{have} I must {verb} it with {tool}.", f"go to {tool}"
 
-    def _put(self, known: Knowledge, wish: Wish, held: str) -> tuple[str, str]:
+    def _put(self, known: Knowledge, wish: Wish, held: str, have: str) -> tuple[str, str]:
         target = known.first_place(wish.target_type) or wish.target_type + " 1"
-        opening = f"I have {held}."
         if known.location != target:
-            return f"{opening} I must put it in {target}.", f"go to {target}"
+            return f"{have} I must put it in {target}.", f"go to {target}"
         if target in known.closed:
-            return f"{opening} It is closed. I open it.", f"open {target}"
-        return f"{opening} I am at {target}. I put it there.", f"move {held} to {target}"
+            return f"{have} It is closed. I open it.", f"open {target}"
+        return f"{have} I am at {target}. I put it there.", f"move {held} to {target}"
 
-    def _put_away(self, known: Knowledge, held: str) -> tuple[str, str]:
+    def _put_away(self, known: Knowledge, wish: Wish, held: str) -> tuple[str, str]:
         """Lay down a thing that is not needed: here, or where it was first refused, somewhere else."""
-        at = known.location
+        at, have = known.location, f"{purpose(wish)} I have {held}."
         refused = self._last_action.startswith(f"move {held} to ")
         if at is None or refused:
             place = next(p for p in known.places if at is None or kind_of(p) != kind_of(at))
-            return f"I have {held}. I must put it in {place}.", f"go to {place}"
+            return f"{have} I must put it in {place}.", f"go to {place}"
         if at in known.closed:
-            return f"I have {held}. It is closed. I open it.", f"open {at}"
-        return f"I have {held}. I am at {at}. I put it there.", f"move {held} to {at}"
+            return f"{have} It is closed. I open it.", f"open {at}"
+        return f"{have} I am at {at}. I put it there.", f"move {held} to {at}"

@@ -61,14 +61,13 @@ VERBS = {TaskType.CLEAN: "clean", TaskType.HEAT: "heat", TaskType.COOL: "cool"}
 """What must be done to the object before it is put down."""
 
 
-def restate(wish: Wish) -> str:
-    """A task in the words in which agents think."""
-    if wish.task_type is TaskType.LOOK:
-        return f"I need {wish.object_type}. I must use {wish.target_type}."
+def purpose(wish: Wish, done: str | None = None) -> str:
+    """What an object is for, as each thought begins: so the task is carried along from turn to turn.
+
+    ``done`` is what was last done to the object; what must be done to it is named until it is.
+    """
     verb = VERBS.get(wish.task_type)
-    change = f" I must {verb} it." if verb else ""
-    number = "two " if wish.task_type is TaskType.TWO else ""
-    return f"I need {number}{wish.object_type}.{change} I must put it in {wish.target_type}."
+    return f"For {wish.target_type}" + (f" to {verb}" if verb and done != verb else "")
 
 
 @dataclass(slots=True)

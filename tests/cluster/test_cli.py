@@ -152,9 +152,8 @@ def test_another_recipe_in_the_same_folder_is_refused(finished: Path) -> None:
     assert "differs in seed" in done.stderr
 
 
-def test_ctrl_c_says_how_to_go_on_and_the_run_goes_on(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    arguments = ["rollout", "smoke", "collect.teacher_episodes=5000", "--run-dir", str(folder), "--address", "local"]
+def interrupt_after_first_new_shard(arguments: list[str], folder: Path, number: signal.Signals) -> tuple[int, str, str]:
+    before = len(list(folder.rglob("*.parquet")))
     process = subprocess.Popen(
         [sys.executable, "-m", "cluster.cli", *arguments],
         cwd=ROOT,
@@ -162,16 +161,34 @@ def test_ctrl_c_says_how_to_go_on_and_the_run_goes_on(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    while not list(folder.rglob("*.parquet")) and process.poll() is None:
+    while len(list(folder.rglob("*.parquet"))) <= before and process.poll() is None:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert f"stillhouse rollout {folder}" in err
+    process.send_signal(number)
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def stored_episodes(folder: Path) -> int:
+    found = json.loads(stillhouse("status", str(folder), "--json").stdout)
+    assert found["phases"]["rollout"] == "begun"
+    return sum(row["episodes"] for row in found["collected"])
+
+
+def test_ctrl_c_and_a_stopped_job_say_how_to_go_on_and_keep_what_is_finished(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    first = ["rollout", "smoke", "collect.teacher_episodes=20000", "--run-dir", str(folder), "--address", "local"]
+    code, out, err = interrupt_after_first_new_shard(first, folder, signal.SIGINT)
+    assert code == 130, err
+    assert f"stillhouse rollout {folder} --address local" in err
     assert out.splitlines()[-1] == str(folder)
     assert "Traceback" not in err
-    stored = json.loads(stillhouse("status", str(folder), "--json").stdout)["collected"][0]["episodes"]
-    assert 0 < stored < 5000
+    after_first = stored_episodes(folder)
+    assert 0 < after_first < 20000
+
+    again = ["rollout", str(folder), "--address", "local"]
+    code, _, err = interrupt_after_first_new_shard(again, folder, signal.SIGTERM)
+    assert code == 130, err
+    assert after_first < stored_episodes(folder) < 20000
 
 
 def test_bench_writes_figures_with_where_they_come_from(tmp_path: Path) -> None:

@@ -141,7 +141,8 @@ def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 def submit_smoke(head: Head, run_dir: Path, *overrides: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "cluster.cli", "submit", "smoke", *overrides]
+    alone = ["student=null", "collect.student_episodes=0", "evaluate.agents=[teacher]"]  # one engine to start
+    command = [sys.executable, "-m", "cluster.cli", "submit", "smoke", *alone, *overrides]
     command += ["--address", head.address, "--run-dir", str(run_dir)]
     env = {**head.environment, **environment}
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=env)

@@ -7,7 +7,7 @@ import pytest
 from rollout.household.expert import HouseholdExpert
 from rollout.household.game import Game, TaskType
 from rollout.household.generator import HouseholdTasks, generate_game
-from rollout.household.knowledge import Knowledge, Wish, read_task, restate
+from rollout.household.knowledge import Knowledge, Wish, purpose, read_task
 from rollout.household.random_play import RandomPlayer
 from rollout.household.world import World
 from rollout.policy import TextPolicy, text_policies
@@ -71,7 +71,7 @@ def test_the_random_player_rarely_wins() -> None:
 
 
 def test_the_random_player_says_nothing_false_of_what_is_in_view() -> None:
-    """``Not at`` a place names a kind that is absent there, ``I see`` one that is present."""
+    """``Not at`` a place names a kind that is absent there, one with a number is present."""
     for seed, task in enumerate(HouseholdTasks("small").tasks("train", 60, seed=5)):
         game = generate_game(task.payload)
         known = Knowledge()
@@ -80,7 +80,7 @@ def test_the_random_player_says_nothing_false_of_what_is_in_view() -> None:
             here = known.here()
             if match := re.search(r"I need (\w+)\. Not at", thought):
                 assert all(match.group(1) != thing.split()[0] for thing in here)
-            if match := re.search(r"I see (\w+ \d+)", thought):
+            if match := re.search(r"I need (\w+ \d+)\. I (?:take|use)", thought):
                 assert match.group(1) in here
             known.read(observation)
 
@@ -91,43 +91,43 @@ def test_the_random_player_says_nothing_false_of_what_is_in_view() -> None:
         (
             "put a pen in desk.",
             Wish(TaskType.PLACE, "pen", "desk"),
-            "I need pen. I must put it in desk.",
+            "For desk",
         ),
         (
             "put some pen on desk.",
             Wish(TaskType.PLACE, "pen", "desk"),
-            "I need pen. I must put it in desk.",
+            "For desk",
         ),
         (
             "clean some cup and put it in shelf.",
             Wish(TaskType.CLEAN, "cup", "shelf"),
-            "I need cup. I must clean it. I must put it in shelf.",
+            "For shelf to clean",
         ),
         (
             "put a hot egg in sidetable.",
             Wish(TaskType.HEAT, "egg", "sidetable"),
-            "I need egg. I must heat it. I must put it in sidetable.",
+            "For sidetable to heat",
         ),
         (
             "cool some pot and put it in cabinet.",
             Wish(TaskType.COOL, "pot", "cabinet"),
-            "I need pot. I must cool it. I must put it in cabinet.",
+            "For cabinet to cool",
         ),
         (
             "find two pen and put them in desk.",
             Wish(TaskType.TWO, "pen", "desk"),
-            "I need two pen. I must put it in desk.",
+            "For desk",
         ),
         (
             "examine the pen with the desklamp.",
             Wish(TaskType.LOOK, "pen", "desklamp"),
-            "I need pen. I must use desklamp.",
+            "For desklamp",
         ),
     ],
 )
 def test_both_wordings_of_each_family_are_understood(text: str, wish: Wish, words: str) -> None:
     assert read_task(f"You see a desk 1.\nYour task is to: {text}") == wish
-    assert restate(wish) == words
+    assert purpose(wish) == words
 
 
 def test_a_text_without_a_household_task_is_refused_in_words() -> None:
