@@ -62,8 +62,11 @@ class LocalBackend:
         """Nothing outlives the process."""
 
 
-def open_backend(address: str | None, logs: Path, wanted: Sequence[Demand]) -> Backend:
-    """The place at ``address``: ``local`` is this process, None a new Ray cluster here, else an existing one."""
+def open_backend(address: str | None, logs: Path, wanted: Sequence[Sequence[Demand]]) -> Backend:
+    """The place at ``address``: ``local`` is this process, None a new Ray cluster here, else an existing one.
+
+    ``wanted`` is who lives at the same time, moment by moment; a new cluster counts its CPUs by it.
+    """
     if address == IN_PROCESS:
         return LocalBackend()
     from cluster.ray_backend import RayBackend

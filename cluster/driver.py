@@ -110,6 +110,8 @@ async def drive(run: Run) -> None:
         for round in range(run.recipe.rounds):
             await act(run, [*run.plan.collections[round], *(run.plan.baselines if round == 0 else ())])
             if not await train(run, round):
+                if run.missing(run.plan.final):
+                    run.screen.note(f"round {round} is not trained yet, so the trained student is not evaluated")
                 return
             await renew(run, round + 1)
         await act(run, run.plan.final)

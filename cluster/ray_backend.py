@@ -35,7 +35,7 @@ LOG_TAIL_LINES = 15
 class RayBackend:
     """A Ray cluster: one that exists, or a new one on this machine that ends with this process."""
 
-    def __init__(self, address: str | None, logs: Path, wanted: Sequence[Demand]) -> None:
+    def __init__(self, address: str | None, logs: Path, wanted: Sequence[Sequence[Demand]]) -> None:
         """Connect. Raises `UserError` if there is no cluster at ``address``."""
         self.cores: int | None = cpu_cores() if address is None else None
         self.storage = logs / "ray_train"

@@ -106,7 +106,7 @@ Order = Annotated[ShuffledOrder | ComplexityOrder, Field(discriminator="by")]
 
 
 class LearnerConfig(Frozen):
-    """One fit. Of ``epochs``, ``max_tokens`` and ``max_seconds`` at least one is given; the first one reached ends it."""
+    """One fit. At least one of ``epochs``, ``max_tokens``, ``max_seconds`` is given; the first one reached ends it."""
 
     model: str | None = None
     """Folder, ``builtin:`` name or hub name to start from; the caller may name another one."""

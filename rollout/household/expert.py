@@ -1,8 +1,8 @@
 """An exploring expert: it knows no more than it has read, searches place by place, and says why it does what it does.
 
 It is no oracle plan. It looks through the places in the order in which the house lists them, those that stand open
-first, remembers what it saw, and opens what is closed. A small share of its steps is random, so that a model trained on
-its episodes also sees how to go on from where an expert would not be.
+first, remembers what it saw, and opens what is closed. Half of its episodes begin with some random steps and a few
+steps are random throughout, so that a model trained on them also sees how to go on from where an expert would not be.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ _TOOL = {TaskType.CLEAN: "sinkbasin", TaskType.HEAT: "microwave", TaskType.COOL:
 
 RANDOM_SHARE = 0.03
 """Share of random steps."""
+EXPLORING_SHARE = 0.5
+"""Share of episodes that begin with random steps."""
+MAX_EXPLORING_STEPS = 10
 
 
 class HouseholdExpert:
@@ -24,12 +27,17 @@ class HouseholdExpert:
 
     Args:
         seed: of the random steps.
-        random_share: chance that a step is random; 0 makes it deterministic.
+        random_share: chance that a step is random.
+        exploring_share: chance that the episode begins with random steps. Without either it is deterministic.
     """
 
-    def __init__(self, seed: int = 0, random_share: float = RANDOM_SHARE) -> None:
+    def __init__(
+        self, seed: int = 0, random_share: float = RANDOM_SHARE, exploring_share: float = EXPLORING_SHARE
+    ) -> None:
         self._rng = Random(seed)
         self._random_share = random_share
+        explores = self._rng.random() < exploring_share
+        self._exploring_steps = self._rng.randint(1, MAX_EXPLORING_STEPS) if explores else 0
         self._knowledge = Knowledge()
         self._wish: Wish | None = None
         self._last_action = ""
@@ -43,8 +51,9 @@ class HouseholdExpert:
             known.read(observation)
         if observation.strip() == NOTHING_HAPPENS and self._last_action.startswith("go to "):
             thought, action = self._already_there()
-        elif self._rng.random() < self._random_share:
-            thought, action = random_step(known, self._rng, purpose(self._wish))
+        elif self._last_action and (self._exploring_steps or self._rng.random() < self._random_share):
+            self._exploring_steps = max(0, self._exploring_steps - 1)
+            thought, action = random_step(known, self._rng)
         else:
             thought, action = self._decide(known, self._wish)
         self._last_action = action

@@ -33,12 +33,13 @@ class RandomPlayer:
             thought, action = f"{purpose(wish)} I need {wish.object_type}. Next place: {place}.", f"go to {place}"
         else:
             known.read(observation)
-            thought, action = random_step(known, rng, f"For {kind_of(rng.choice(known.places))}")
+            thought, action = random_step(known, rng)
         return f"Thought: {thought}\nAction: {action}"
 
 
-def random_step(known: Knowledge, rng: Random, opening: str) -> tuple[str, str]:
-    """A random thought and action that make sense where the agent stands. ``opening`` begins the thought."""
+def random_step(known: Knowledge, rng: Random) -> tuple[str, str]:
+    """A random thought and action that make sense where the agent stands."""
+    opening = f"For {kind_of(rng.choice(known.places))}"
     moves = [*_go(known, rng, opening), *_at_place(known, rng, opening), *_with_objects(known, rng, opening)]
     moves += [(0.1, f"{opening} I have {known.holding or 'nothing'}.", "inventory"), (0.05, "I look.", "look")]
     _, thought, action = rng.choices(moves, weights=[weight for weight, _, _ in moves])[0]
@@ -69,9 +70,7 @@ def _go(known: Knowledge, rng: Random, opening: str) -> list[Move]:
         moves.append((0.7, f"{opening} I need {kind_of(thing)}.{at} I saw {thing} at {place}.", f"go to {place}"))
     if known.holding:
         place = rng.choice(places)
-        moves.append(
-            (1.0, f"For {kind_of(place)} I have {known.holding}. I must put it in {place}.", f"go to {place}")
-        )
+        moves.append((1.0, f"For {kind_of(place)} I have {known.holding}. I must put it in {place}.", f"go to {place}"))
         tools = [p for p in places if kind_of(p) in _TOOLS]
         if tools:
             tool = rng.choice(tools)

@@ -2,15 +2,15 @@
 
     python -m rollout.models.make_tokenizer FOLDER
 
-Any text can be written in it, since the merges stand on bytes. It is trained on seeded play in generated houses, so
-that the same call gives the same files.
+Any text can be written in it, since the merges stand on bytes. Its words are those of seeded play in generated houses,
+so that the same call gives the same files.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from rollout.household.catalogue import NOUNS, ROOMS
@@ -28,32 +28,30 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 _WORD = r" ?[A-Za-z]+| ?\d{1,2}| ?[^\sA-Za-z\d]+|\s+(?!\S)|\s+"
-_VOCABULARY = 1000
-"""At most; merges stop earlier, when all words that occur often enough are whole."""
+_VOCABULARY = 2000
+"""At most; merges stop earlier, when all words are whole."""
 _MIN_FREQUENCY = 20
 _EPISODES = 400
 _STEPS = 30
 
 
-def corpus() -> Iterator[str]:
-    """Texts of seeded episodes by the expert and the random player, and lists of all nouns and small numbers."""
-    for seed, task in enumerate(HouseholdTasks("full").tasks("train", _EPISODES, seed=5)):
+def words() -> list[str]:
+    """Every word that occurs in play of generated houses, with its leading space if it has one; nouns and numbers too.
+
+    Only the set counts, so the tokenizer does not change with how players play, but with the words they use.
+    """
+    texts = [INSTRUCTIONS["short"], "\nYour task is to:", " hot cold cool clean sliced"]
+    texts += [f" {name}" for name in (*NOUNS, *(kind for room in ROOMS.values() for kind in room.full), *range(31))]
+    for seed, task in enumerate(HouseholdTasks("full").tasks("train", _EPISODES)):
         for policy in (HouseholdExpert(seed), RandomPlayer(seed)):
             world = World(generate_game(task.payload))
             text = f"{world.intro()}\nYour task is to: {world.game.instruction}."
-            yield text
+            texts.append(text)
             for _ in range(_STEPS):
                 thought, action = policy.respond(text).removeprefix("Thought:").split("\nAction:")
                 text = world.step(action.strip()).observation
-                yield from (thought, action, text)
-                if world.won:
-                    break
-    nouns = sorted({*NOUNS, *(name for room in ROOMS.values() for name in room.full)})
-    for _ in range(_EPISODES):
-        yield "".join(f" {noun}" for noun in nouns)
-        yield "".join(f" {number}" for number in range(31))
-        yield "".join(f" {state}" for state in ("hot", "cold", "cool", "clean", "sliced"))
-        yield INSTRUCTIONS["short"]
+                texts += [thought, action, text]
+    return sorted({word for text in texts for word in re.findall(_WORD, text)})
 
 
 def make_tokenizer(folder: Path) -> int:
@@ -61,9 +59,9 @@ def make_tokenizer(folder: Path) -> int:
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
-    words = pre_tokenizers.Split(Regex(_WORD), "isolated")
+    by_word = pre_tokenizers.Split(Regex(_WORD), "isolated")
     to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, to_bytes])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([by_word, to_bytes])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=_VOCABULARY,
@@ -72,7 +70,7 @@ def make_tokenizer(folder: Path) -> int:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(corpus(), trainer)
+    tokenizer.train_from_iterator((word for word in words() for _ in range(_MIN_FREQUENCY)), trainer)
     tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in DELIMITERS])
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))

@@ -119,6 +119,14 @@ def test_training_before_anything_is_collected_says_what_to_do_first(toy_recipe:
         go(toy_recipe(), tmp_path, {"train"})
 
 
+def test_evaluating_before_training_evaluates_who_can_be_and_says_who_cannot(
+    toy_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    shown = go(toy_recipe(), tmp_path, {"evaluate"})
+    assert "round 0 is not trained yet" in shown
+    assert set(report(tmp_path)["agents"]) == {"teacher", "student_before"}
+
+
 def test_a_teacher_that_never_succeeds_stops_the_run_after_collection_and_all_is_kept(
     toy_recipe: MakeRecipe, tmp_path: Path
 ) -> None:

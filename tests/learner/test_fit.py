@@ -201,12 +201,17 @@ def run_two_ranks(tmp_path: Path, config: LearnerConfig, name: str, kill_after: 
     processes = [
         subprocess.Popen([*command, str(rank)], env={**environment, "LOCAL_RANK": str(rank)}) for rank in range(2)
     ]
-    codes = [process.wait(timeout=240) for process in processes]
+    try:
+        codes = [process.wait(timeout=240) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
     assert codes == ([0, 0] if not kill_after else [3, 3])
     return [json.loads(line) for line in (tmp_path / f"{name}.steps").read_text().splitlines()]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("strategy", "extra"),
     [("ddp", {}), ("fsdp2", {}), ("deepspeed", {"zero_stage": 2}), ("deepspeed", {"zero_stage": 3})],
@@ -227,6 +232,7 @@ def test_two_processes_follow_the_losses_of_one(tmp_path: Path, strategy: str, e
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2", "deepspeed"])
 def test_two_killed_processes_go_on_where_they_were(tmp_path: Path, strategy: str) -> None:
     """Under DeepSpeed the weights come back, but not the optimizer's moments: only the next loss is the same."""
