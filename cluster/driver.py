@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from cluster.backends import Backend, open_backend
 from cluster.collected import require_complete, require_trainable
 from cluster.concurrency import together
-from cluster.plan import Plan, Role, Work, make_plan
+from cluster.plan import Plan, Role, Work, make_plan, record_splits
 from cluster.pools import Pool
 from cluster.recipe import Recipe, model_of
 from cluster.reporting import make_report
@@ -91,6 +91,7 @@ def run(
     """
     screen = screen or Screen()
     plan = make_plan(recipe, directory)
+    record_splits(plan, directory)
     backend = open_backend(address, directory.logs, moments(recipe))
     try:
         for moment in moments(recipe):

@@ -7,23 +7,25 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from cluster.recipe import CHECKPOINT, Recipe, needs_top_k
+from cluster.recipe import CHECKPOINT, Recipe
 from rollout.errors import UserError
 from rollout.models import model_folder
 
 
 def check_models(recipe: Recipe) -> None:
-    """Raises `UserError` if a model folder is missing, or a KL term would compare two vocabularies."""
+    """Raises `UserError` if a model folder is missing, or teacher and student speak two vocabularies.
+
+    The learner trains on the very token ids that the teacher saw and wrote, whatever the divergence.
+    """
     folders = {setting: local_folder(setting, model) for setting, model in models(recipe)}
-    learner = recipe.learner
-    if learner is None or not needs_top_k(learner):
+    if recipe.learner is None:
         return
     teacher = first(folders, "teacher.engine")
     student = first(folders, "learner") or first(folders, "student.engine")
     if teacher and student and differ(teacher, student):
         raise UserError(
-            f"learner.terms ask for a KL divergence, but the tokenizers of {teacher} (teacher) and {student} (student) "
-            "differ; use cross_entropy, or models that share a tokenizer."
+            f"The tokenizers of {teacher} (teacher) and {student} (student) differ, so the student cannot train on the "
+            "teacher's tokens; choose models that share a tokenizer."
         )
 
 

@@ -90,6 +90,14 @@ def make_plan(recipe: Recipe, directory: RunDirectory) -> Plan:
     return Plan(collections, baselines, final)
 
 
+def record_splits(plan: Plan, directory: RunDirectory) -> None:
+    """Write a digest of the tasks of each split that the run uses to its manifest."""
+    works = [*(work for works in plan.collections for work in works), *plan.evaluations]
+    tasks = {request.task.id: request.task for work in works for request in work.requests}
+    for split in sorted({task.split for task in tasks.values()}):
+        directory.record_split(split, [task for task in tasks.values() if task.split == split])
+
+
 def tasks_of(source: TaskSource, section: str, split: str, count: int, seed: int) -> Sequence[Task]:
     """Up to ``count`` tasks. Raises `UserError`, naming the recipe's section, if the split is unknown or empty."""
     if split not in source.splits():

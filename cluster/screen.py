@@ -20,6 +20,8 @@ from rollout.trajectory import Trajectory
 
 PLAIN_INTERVAL_S = 5.0
 """Seconds between two plain lines of one row."""
+PLAIN_WIDTH = 120
+"""Columns of the report's table where there is no terminal to fit into."""
 TOKENS_DECIMALS_BELOW = 10.0
 
 
@@ -71,6 +73,8 @@ class Screen:
 
     def __init__(self, file: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.console = Console(file=file or sys.stdout, soft_wrap=True)
+        if not self.console.is_terminal:
+            self.console.width = PLAIN_WIDTH
         self.clock = clock
         self.rows: dict[str, Row] = {}
         self.live: Live | None = None
