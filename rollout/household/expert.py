@@ -1,8 +1,9 @@
 """An exploring expert: it knows no more than it has read, searches place by place, and says why it does what it does.
 
 It is no oracle plan. It looks through the places in the order in which the house lists them, those that stand open
-first, remembers what it saw, and opens what is closed. Half of its episodes begin with some random steps and a few
-steps are random throughout, so that a model trained on them also sees how to go on from where an expert would not be.
+first, remembers what it saw, and opens what is closed. Its episodes begin with some random steps and a few steps are
+random throughout: a model trained on them also sees how to go on from where an expert would not be, and, since random
+thoughts name ever other things, it learns to look whether a thing is there and not just that it mostly is not.
 """
 
 from __future__ import annotations
@@ -17,9 +18,8 @@ _TOOL = {TaskType.CLEAN: "sinkbasin", TaskType.HEAT: "microwave", TaskType.COOL:
 
 RANDOM_SHARE = 0.03
 """Share of random steps."""
-EXPLORING_SHARE = 0.5
-"""Share of episodes that begin with random steps."""
-MAX_EXPLORING_STEPS = 10
+MAX_EXPLORING_STEPS = 16
+"""Random steps at the beginning of an episode, at most."""
 
 
 class HouseholdExpert:
@@ -28,16 +28,15 @@ class HouseholdExpert:
     Args:
         seed: of the random steps.
         random_share: chance that a step is random.
-        exploring_share: chance that the episode begins with random steps. Without either it is deterministic.
+        max_exploring_steps: random steps at the beginning, at most. Without either it is deterministic.
     """
 
     def __init__(
-        self, seed: int = 0, random_share: float = RANDOM_SHARE, exploring_share: float = EXPLORING_SHARE
+        self, seed: int = 0, random_share: float = RANDOM_SHARE, max_exploring_steps: int = MAX_EXPLORING_STEPS
     ) -> None:
         self._rng = Random(seed)
         self._random_share = random_share
-        explores = self._rng.random() < exploring_share
-        self._exploring_steps = self._rng.randint(1, MAX_EXPLORING_STEPS) if explores else 0
+        self._exploring_steps = self._rng.randint(0, max_exploring_steps)
         self._knowledge = Knowledge()
         self._wish: Wish | None = None
         self._last_action = ""

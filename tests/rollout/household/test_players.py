@@ -44,7 +44,7 @@ def test_the_expert_searches_and_does_not_walk_straight_to_what_it_has_not_seen(
         thought
         for task in tasks
         for thought, _, _ in play(
-            generate_game(task.payload), HouseholdExpert(0, random_share=0.0, exploring_share=0.0), 50
+            generate_game(task.payload), HouseholdExpert(0, random_share=0.0, max_exploring_steps=0), 50
         )[1]
     ]
     in_vain = [thought for thought in thoughts if "Not at" in thought]
@@ -63,7 +63,7 @@ def test_the_expert_names_only_objects_it_has_read_of() -> None:
 
 def test_without_random_steps_the_expert_is_the_same_for_every_seed() -> None:
     game = generate_game(HouseholdTasks("full").tasks("train", 1)[0].payload)
-    assert play(game, HouseholdExpert(1, random_share=0.0, exploring_share=0.0), 50) == play(
+    assert play(game, HouseholdExpert(1, random_share=0.0, max_exploring_steps=0), 50) == play(
         game, HouseholdExpert(2, random_share=0.0), 50
     )
 
