@@ -10,7 +10,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,18 +61,18 @@ def train_rank(request: TrainRequest) -> None:
 
     torch.set_num_threads(request.num_threads)
     is_first = not dist.is_initialized() or dist.get_rank() == 0
-    directory = RunDirectory(Path(request.run_dir))
-    reporter = StepReporter(directory, request.round)
-    result = fit(
-        request.learner,
-        episodes(request.stores),
-        str(directory.checkpoint(request.round)),
-        base_model=request.base_model,
-        on_step=reporter.on_step if is_first else None,
-    )
-    if is_first:
-        figures = {**asdict(result), "tokens_per_second": result.tokens_per_second}
-        directory.log_metrics({"kind": "trained", "round": request.round, **figures})
+    with closing(RunDirectory(Path(request.run_dir))) as directory:
+        reporter = StepReporter(directory, request.round)
+        result = fit(
+            request.learner,
+            episodes(request.stores),
+            str(directory.checkpoint(request.round)),
+            base_model=request.base_model,
+            on_step=reporter.on_step if is_first else None,
+        )
+        if is_first:
+            figures = {**asdict(result), "tokens_per_second": result.tokens_per_second}
+            directory.log_metrics({"kind": "trained", "round": request.round, **figures})
 
 
 def episodes(stores: tuple[str, ...]) -> Iterator[Trajectory]:

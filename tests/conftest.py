@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import subprocess
 
 import pytest
 from hypothesis import settings
+
+# Torch's threads sleep at barriers instead of spinning, so that tests do not stall where a core is shared.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # The same examples in every run, and no verdict by the clock.
 settings.register_profile("stillhouse", deadline=None, derandomize=True)
