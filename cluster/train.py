@@ -96,10 +96,6 @@ class StepReporter:
             self.directory.log_metrics({"kind": "train_step", "round": self.round, **asdict(step)})
 
 
-THREADS_THAT_WAIT = {"OMP_WAIT_POLICY": "PASSIVE"}
-"""Threads that sleep at a barrier: with ones that spin, a core shared with anything else slows training tenfold."""
-
-
 def train_with_ray(request: TrainRequest, storage: Path) -> None:
     """Run `train_rank` in the recipe's number of processes under Ray Train. Blocks until the round is trained.
 
@@ -123,7 +119,6 @@ def train_with_ray(request: TrainRequest, storage: Path) -> None:
             name=f"round={request.round:03d}",
             storage_path=str(storage),
             failure_config=FailureConfig(max_failures=1),
-            worker_runtime_env={"env_vars": THREADS_THAT_WAIT},
         ),
     )
     try:

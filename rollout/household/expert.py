@@ -1,9 +1,8 @@
 """An exploring expert: it knows no more than it has read, searches place by place, and says why it does what it does.
 
 It is no oracle plan. It looks through the places in the order in which the house lists them, those that stand open
-first, remembers what it saw, and opens what is closed. Its episodes begin with some random steps and a few steps are
-random throughout: a model trained on them also sees how to go on from where an expert would not be, and, since random
-thoughts name ever other things, it learns to look whether a thing is there and not just that it mostly is not.
+first, remembers what it saw, and opens what is closed. A small share of its steps is random, so that a model trained on
+its episodes also sees how to go on from where an expert would not be.
 """
 
 from __future__ import annotations
@@ -12,14 +11,24 @@ from random import Random
 
 from rollout.household.game import TaskType
 from rollout.household.knowledge import NOTHING_HAPPENS, VERBS, Knowledge, Wish, kind_of, purpose, read_task
-from rollout.household.random_play import random_step
+from rollout.household.random_play import RandomPlayer, random_step
 
 _TOOL = {TaskType.CLEAN: "sinkbasin", TaskType.HEAT: "microwave", TaskType.COOL: "fridge"}
 
 RANDOM_SHARE = 0.03
 """Share of random steps."""
-MAX_EXPLORING_STEPS = 16
-"""Random steps at the beginning of an episode, at most."""
+RANDOM_EPISODES = 0.2
+"""Share of a demonstrator's episodes that are random play."""
+
+
+def demonstrator(seed: int = 0) -> HouseholdExpert | RandomPlayer:
+    """The expert, and among its episodes a share of random play that does not even restate the task.
+
+    The expert looks for one thing all along, so its own episodes hardly teach whether a thing that is named is in view;
+    random thoughts name ever other things. The first thought tells the two kinds of episodes apart.
+    """
+    at_random = Random(seed).random() < RANDOM_EPISODES
+    return RandomPlayer(seed, restates_task=False) if at_random else HouseholdExpert(seed)
 
 
 class HouseholdExpert:
@@ -27,16 +36,12 @@ class HouseholdExpert:
 
     Args:
         seed: of the random steps.
-        random_share: chance that a step is random.
-        max_exploring_steps: random steps at the beginning, at most. Without either it is deterministic.
+        random_share: chance that a step is random; 0 makes it deterministic.
     """
 
-    def __init__(
-        self, seed: int = 0, random_share: float = RANDOM_SHARE, max_exploring_steps: int = MAX_EXPLORING_STEPS
-    ) -> None:
+    def __init__(self, seed: int = 0, random_share: float = RANDOM_SHARE) -> None:
         self._rng = Random(seed)
         self._random_share = random_share
-        self._exploring_steps = self._rng.randint(0, max_exploring_steps)
         self._knowledge = Knowledge()
         self._wish: Wish | None = None
         self._last_action = ""
@@ -50,8 +55,7 @@ class HouseholdExpert:
             known.read(observation)
         if observation.strip() == NOTHING_HAPPENS and self._last_action.startswith("go to "):
             thought, action = self._already_there()
-        elif self._last_action and (self._exploring_steps or self._rng.random() < self._random_share):
-            self._exploring_steps = max(0, self._exploring_steps - 1)
+        elif self._last_action and self._rng.random() < self._random_share:
             thought, action = random_step(known, self._rng)
         else:
             thought, action = self._decide(known, self._wish)

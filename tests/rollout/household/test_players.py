@@ -43,9 +43,7 @@ def test_the_expert_searches_and_does_not_walk_straight_to_what_it_has_not_seen(
     thoughts = [
         thought
         for task in tasks
-        for thought, _, _ in play(
-            generate_game(task.payload), HouseholdExpert(0, random_share=0.0, max_exploring_steps=0), 50
-        )[1]
+        for thought, _, _ in play(generate_game(task.payload), HouseholdExpert(0, random_share=0.0), 50)[1]
     ]
     in_vain = [thought for thought in thoughts if "Not at" in thought]
     assert len(in_vain) > 3 * len(tasks)
@@ -63,7 +61,7 @@ def test_the_expert_names_only_objects_it_has_read_of() -> None:
 
 def test_without_random_steps_the_expert_is_the_same_for_every_seed() -> None:
     game = generate_game(HouseholdTasks("full").tasks("train", 1)[0].payload)
-    one, other = (play(game, HouseholdExpert(seed, random_share=0.0, max_exploring_steps=0), 50) for seed in (1, 2))
+    one, other = (play(game, HouseholdExpert(seed, random_share=0.0), 50) for seed in (1, 2))
     assert one == other
 
 
@@ -139,4 +137,4 @@ def test_a_text_without_a_household_task_is_refused_in_words() -> None:
 
 
 def test_both_players_are_found_by_name() -> None:
-    assert set(text_policies()) == {"household-expert", "household-random"}
+    assert set(text_policies()) == {"household-expert", "household-demonstrator", "household-random"}
