@@ -41,7 +41,7 @@ def load_data(config: LearnerConfig, trajectories: Iterable[Trajectory], max_pos
     """
     limit = min(config.max_sequence_tokens or max_positions, max_positions)
     streams = list(dict.fromkeys(term.stream for term in config.terms))
-    scored_streams = {term.stream for term in config.terms if term.divergence == "forward_kl"}
+    scored_streams = list(dict.fromkeys(term.stream for term in config.terms if term.divergence == "forward_kl"))
     sequences, read = [], 0
     for trajectory in trajectories:
         read += 1

@@ -18,6 +18,7 @@ TINY = [
     "agent.max_steps=12",
     "learner.keep=all",
     "learner.max_seconds=5",
+    "learner.workers=1",
 ]
 
 
