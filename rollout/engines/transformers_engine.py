@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 T = TypeVar("T")
+
+_LOADING = threading.Lock()
+"""One load at a time: transformers builds models under a switch that all threads of a process share."""
 
 
 class TransformersConfig(BaseModel):
@@ -248,7 +252,8 @@ def _load(folder: str, config: TransformersConfig) -> Any:
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("the engine asks for device cuda, but torch sees none; set device to auto or cpu")
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=config.dtype, trust_remote_code=False)
+        with _LOADING:
+            model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=config.dtype, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise UserError(f"no model can be loaded from {folder}: {str(error).splitlines()[0]}") from error
     return model.to(device).eval()
