@@ -36,26 +36,21 @@ class RayBackend:
     """A Ray cluster: one that exists, or a new one on this machine that ends with this process."""
 
     def __init__(self, address: str | None, logs: Path, wanted: Sequence[Sequence[Demand]]) -> None:
-        """Connect. Raises `UserError` if there is no cluster at ``address``."""
+        """Connect. Raises `UserError` if there is no cluster at ``address``, or a new one does not come up in time."""
         self.cores: int | None = cpu_cores() if address is None else None
         self.storage = logs / "ray_train"
         num_cpus = None if address else local_cpus(wanted, cpu_cores())
         for name in SETTINGS:
             os.environ.setdefault(name, "0")
-        try:
-            with own_sigterm():
-                ray.init(
-                    # "local" never connects anywhere, whatever RAY_ADDRESS says
-                    address=address or "local",
-                    num_cpus=num_cpus,
-                    include_dashboard=False if address is None else None,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                )
-        except ConnectionError as error:
-            raise UserError(
-                f"There is no Ray cluster at {address} ({error}): correct --address or leave it out."
-            ) from error
+        with own_sigterm(), plain_start_errors(address):
+            ray.init(
+                # "local" never connects anywhere, whatever RAY_ADDRESS says
+                address=address or "local",
+                num_cpus=num_cpus,
+                include_dashboard=False if address is None else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
         self.logs = Path(ray._private.worker._global_node.get_logs_dir_path())  # type: ignore[attr-defined]
         point_to(logs / "ray", self.logs)
         logging.getLogger("ray").setLevel(logging.ERROR)
@@ -126,6 +121,24 @@ def own_sigterm() -> Iterator[None]:
     yield
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, ours)
+
+
+@contextmanager
+def plain_start_errors(address: str | None) -> Iterator[None]:
+    """What keeps a cluster from being reached or started, as a `UserError`."""
+    try:
+        yield
+    except ConnectionError as error:
+        raise UserError(
+            f"There is no Ray cluster at {address} ({error}): correct --address or leave it out."
+        ) from error
+    except Exception as error:  # Ray raises no narrower type for a node that is late
+        if "timed out during startup" not in str(error):
+            raise
+        raise UserError(
+            "Ray did not start on this machine in time: free some of its CPUs and memory, then run the same command "
+            "again; what was written before is kept."
+        ) from error
 
 
 def first_line(error: BaseException) -> str:

@@ -19,11 +19,10 @@ class TextPolicy(Protocol):
 
 def text_policies() -> Mapping[str, Callable[[int], TextPolicy]]:
     """Factories of the built-in policies by name; each takes the episode's seed."""
-    from rollout.household.expert import HouseholdExpert, demonstrator
+    from rollout.household.expert import HouseholdExpert
     from rollout.household.random_play import RandomPlayer
 
     return {
         "household-expert": HouseholdExpert,
-        "household-demonstrator": demonstrator,
         "household-random": RandomPlayer,
     }

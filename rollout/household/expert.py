@@ -11,24 +11,12 @@ from random import Random
 
 from rollout.household.game import TaskType
 from rollout.household.knowledge import NOTHING_HAPPENS, VERBS, Knowledge, Wish, kind_of, purpose, read_task
-from rollout.household.random_play import RandomPlayer, random_step
+from rollout.household.random_play import random_step
 
 _TOOL = {TaskType.CLEAN: "sinkbasin", TaskType.HEAT: "microwave", TaskType.COOL: "fridge"}
 
 RANDOM_SHARE = 0.03
 """Share of random steps."""
-RANDOM_EPISODES = 0.2
-"""Share of a demonstrator's episodes that are random play."""
-
-
-def demonstrator(seed: int = 0) -> HouseholdExpert | RandomPlayer:
-    """The expert, and among its episodes a share of random play that does not even restate the task.
-
-    The expert looks for one thing all along, so its own episodes hardly teach whether a thing that is named is in view;
-    random thoughts name ever other things. The first thought tells the two kinds of episodes apart.
-    """
-    at_random = Random(seed).random() < RANDOM_EPISODES
-    return RandomPlayer(seed, restates_task=False) if at_random else HouseholdExpert(seed)
 
 
 class HouseholdExpert:

@@ -20,27 +20,22 @@ Move = tuple[float, str, str]
 class RandomPlayer:
     """Plays one household episode at random (`rollout.policy.TextPolicy`).
 
-    Args:
-        restates_task: its first thought names what the task asks for, though nothing follows from it.
+    Its first thought names what the task asks for, though nothing follows from it.
     """
 
-    def __init__(self, seed: int = 0, restates_task: bool = True) -> None:
+    def __init__(self, seed: int = 0) -> None:
         self._rng = Random(seed)
-        self._restates_task = restates_task
         self._knowledge = Knowledge()
 
     def respond(self, observation: str) -> str:
         known, rng = self._knowledge, self._rng
         if not known.places:
             known.read_first(observation)
-        else:
-            known.read(observation)
-        if self._restates_task:
-            self._restates_task = False
             wish = read_task(observation)
             place = rng.choice(known.places)
             thought, action = f"{purpose(wish)} I need {wish.object_type}. Next place: {place}.", f"go to {place}"
         else:
+            known.read(observation)
             thought, action = random_step(known, rng)
         return f"Thought: {thought}\nAction: {action}"
 

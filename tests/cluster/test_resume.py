@@ -111,8 +111,13 @@ def trained_rounds(run: RunDirectory) -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_run_killed_in_rollout_in_training_and_in_evaluation_ends_whole(recipe: Recipe, tmp_path: Path) -> None:
-    driver = Driver(recipe, tmp_path / "job", ["--address", "local"])
+@pytest.mark.parametrize(
+    "address", [["--address", "local"], pytest.param([], marks=pytest.mark.ray)], ids=["local", "ray"]
+)
+def test_a_run_killed_in_rollout_in_training_and_in_evaluation_ends_whole(
+    recipe: Recipe, tmp_path: Path, address: list[str]
+) -> None:
+    driver = Driver(recipe, tmp_path / "job", address)
 
     driver.kill_when(collects)
     in_rollout = driver.stored()
@@ -134,18 +139,4 @@ def test_a_run_killed_in_rollout_in_training_and_in_evaluation_ends_whole(recipe
     assert_kept(in_evaluation, at_the_end)
     assert_whole(at_the_end, driver.run)
     assert weights.stat().st_mtime_ns == trained_ns
-    assert trained_rounds(driver.run) == [0]
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_a_run_on_ray_killed_in_rollout_ends_whole_when_it_is_started_again(recipe: Recipe, tmp_path: Path) -> None:
-    driver = Driver(recipe, tmp_path / "job", [])
-    driver.kill_when(collects)
-    in_rollout = driver.stored()
-    driver.finish()
-    at_the_end = driver.stored()
-    assert_kept(in_rollout, at_the_end)
-    assert_whole(at_the_end, driver.run)
     assert trained_rounds(driver.run) == [0]
