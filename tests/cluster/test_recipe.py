@@ -126,7 +126,7 @@ def test_several_mistakes_are_told_at_once() -> None:
         ("quickstart", ["student=null"], "add a student section"),
         ("quickstart", ["student.engine.model=checkpoint"], "student with a model to start from"),
         ("teacher", ["evaluate.agents=[student_before]"], "student starts untrained"),
-        ("teacher", ["student.engine.model=builtin:household-base-student"], "set student.engine.model to checkpoint"),
+        ("base-student", ["student.engine.model=builtin:household-teacher"], "set student.engine.model to checkpoint"),
         ("smoke", ["evaluate.agents=[student]"], "there is no learner"),
         ("quickstart", ["collect.teacher_episodes=0", "collect.student_episodes=0"], "no episodes to learn from"),
     ],
