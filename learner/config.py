@@ -110,6 +110,8 @@ class LearnerConfig(Frozen):
 
     model: str | None = None
     """Folder, ``builtin:`` name or hub name to start from; the caller may name another one."""
+    widen: int = Field(1, ge=1, le=8)
+    """Start from that model with all its widths multiplied by this: the same function, in a larger model."""
     scratch: ScratchConfig | None = None
     """Train from nothing instead."""
     lora: LoraConfig | None = None
@@ -174,6 +176,8 @@ class LearnerConfig(Frozen):
             raise ValueError("give exactly one of batch_episodes and batch_tokens")
         if not self.terms:
             raise ValueError("terms is empty; give at least one, such as {stream: act, divergence: cross_entropy}")
+        if self.widen > 1 and (self.scratch is not None or self.lora is not None):
+            raise ValueError("widen enlarges a trained model as a whole; set it to 1 or remove scratch and lora")
         if self.scratch is not None and self.lora is not None:
             raise ValueError("lora adapts a trained model; remove lora or give model instead of scratch")
         if self.optimizer == "muon" and (self.strategy != "ddp" or self.lora is not None):

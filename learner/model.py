@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from learner.config import LearnerConfig, LoraConfig, ScratchConfig
+from learner.widen import widen
 from rollout.errors import UserError
 from rollout.models import model_folder
 
@@ -67,6 +68,8 @@ def make_model(config: LearnerConfig, base_model: str | None) -> tuple[PreTraine
         raise UserError("the learner has no model to start from; set learner.model or learner.scratch.")
     source = model_folder(name)
     model = load_model(source)
+    if config.widen > 1:
+        model = widen(model, config.widen)
     if config.recompute_activations:
         model.gradient_checkpointing_enable()
     return (_with_adapters(model, config.lora) if config.lora else model), source
