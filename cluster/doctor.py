@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from cluster.provenance import GIB, cpu_cores, gpus, memory_gib, package_version
+from rollout.sandbox.config import Tier
 
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)
 ENOUGH_MEMORY_GIB = 6.0
@@ -21,7 +22,7 @@ ENOUGH_DISK_GIB = 5.0
 MAIN_PATH_PACKAGES = ("pydantic", "pyarrow", "typer", "rich", "yaml", "numpy", "torch", "transformers", "ray")
 """Import names that ``stillhouse run quickstart`` cannot do without, beside an engine."""
 OPTIONAL_PACKAGES = {
-    "peft": "LoRA adapters: pip install 'stillhouse[lora]'",
+    "peft": "LoRA adapters: pip install peft",
     "deepspeed": "ZeRO training: pip install 'stillhouse[deepspeed]'",
     "alfworld": "the original ALFWorld engine: pip install 'stillhouse[alfworld]'",
 }
@@ -65,7 +66,7 @@ def examine(imports: bool = False, folder: Path | None = None) -> list[Check]:
         _memory(),
         disk(folder or Path.cwd()),
     ]
-    checks += [_compiler(), shared_memory(), *_shipped_models(), test_data()]
+    checks += [_compiler(), shared_memory(), *_shipped_models(), _sandbox(), test_data()]
     return checks + ([import_check(name) for name in ("ray", "vllm") if _installed(name)] if imports else [])
 
 
@@ -175,6 +176,18 @@ def _shipped_models() -> Iterator[Check]:
             yield Check(
                 f"model {name}", State.BROKEN, "weights are missing", "reinstall stillhouse from a complete wheel"
             )
+
+
+def _sandbox() -> Check:
+    """Which isolation model-written code would get here; tries each tier, which takes a moment."""
+    from rollout.sandbox.tiers import available_tiers, tier_sentence
+
+    working = next((status for status in available_tiers() if status.works), None)
+    mend = "only for agents that write code: install bubblewrap and allow user namespaces"
+    if working is None:
+        return Check("sandbox", State.NOTE, f"none works ({available_tiers()[0].reason})", mend)
+    weak = working.tier is Tier.RLIMITS
+    return Check("sandbox", State.NOTE if weak else State.OK, tier_sentence(working.tier), mend if weak else "")
 
 
 def test_data() -> Check:

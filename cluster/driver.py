@@ -137,7 +137,7 @@ async def start_pool(run: Run, role: Role, model: str | None = None) -> None:
     assert config is not None
     engine = config.engine if model is None else config.engine.model_copy(update={"model": model})
     demand = Demand(role, config.workers, config.resources)
-    worker = WorkerConfig(engine, run.recipe.environment)
+    worker = WorkerConfig(engine, run.recipe.environment, run.recipe.agent)
     pool = Pool(role, lambda: run.backend.worker(demand, worker), config.workers, config.concurrency)
     run.pools[role] = pool
     run.screen.begin(f"start/{role}", f"{role} engine starts", 0, unit="")

@@ -57,6 +57,7 @@ class WorkerConfig:
 
     engine: BaseModel
     environment: BaseModel
+    agent: AgentConfig
 
 
 class RolloutWorker:
@@ -66,7 +67,7 @@ class RolloutWorker:
         self.config = config
         self.engine: Engine | None = None
         self.builders: dict[AgentConfig, PromptBuilder] = {}
-        self.shelf = Shelf(lambda: make_environment(config.environment))
+        self.shelf = Shelf(lambda: make_environment(config.environment, config.agent))
 
     async def start(self) -> None:
         """Bring the engine up. Raises `UserError` for a model or setting that cannot work."""

@@ -17,6 +17,8 @@ from rollout.engine import Completion, Engine, Sampling
 from rollout.environment import Environment, Step, Task
 from rollout.errors import Boundary, EpisodeError, boundary
 from rollout.prompts.builder import PromptBuilder
+from rollout.prompts.styles import StyleName
+from rollout.sandbox.config import SandboxConfig
 from rollout.threads import in_thread
 from rollout.trajectory import (
     Author,
@@ -41,7 +43,8 @@ class AgentConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    style: Literal["react"] = "react"
+    style: StyleName = "react"
+    """How a turn is written: thought and action, action alone, state and thought and action, or thought and code."""
     instructions: str = "short"
     """Which of the environment's system messages: ``short``, or ``full`` with the grammar of its actions."""
     examples: int = Field(0, ge=0)
@@ -55,6 +58,8 @@ class AgentConfig(BaseModel):
     step_timeout_s: float = Field(120.0, gt=0)
     """Seconds for one answer of the engine, and for one step of the environment."""
     sampling: Sampling = Sampling()
+    sandbox: SandboxConfig = SandboxConfig()
+    """Where code runs that the agent writes (style ``codeact``)."""
 
 
 @dataclass(slots=True)
@@ -118,6 +123,7 @@ class _Episode:
         self.engine = engine
         self.builder = builder
         self.config = config
+        self.sampling = _stopping(config.sampling, builder.style.stop)
         self.identity = identity
         self.so_far = _Progress()
         self._deadline = time.monotonic() + config.time_limit_s
@@ -147,7 +153,7 @@ class _Episode:
     async def _ask(self, turn: int) -> str | None:
         """One answer of the engine, put on the record; gives its action."""
         so_far, key = self.so_far, self.identity.key
-        sampling = self.config.sampling.model_copy(update={"seed": turn_seed(self.config.sampling.seed, key, turn)})
+        sampling = self.sampling.model_copy(update={"seed": turn_seed(self.sampling.seed, key, turn)})
         with self._timed("engine_s"), boundary(Boundary.ENGINE):
             completion: Completion = await _within(
                 self.config.step_timeout_s,
@@ -204,14 +210,23 @@ class _Episode:
                 model=self.engine.name,
                 weight_version=weight_version,
                 prompt_style=self.builder.style.name,
-                sampling_json=_canonical(self.config.sampling),
-                method_json=_canonical(self.config, exclude={"sampling", "style"}),
+                sampling_json=_canonical(self.sampling),
+                method_json=_canonical(self.config, exclude={"sampling", "style", *self._not_used()}),
             ),
             outcome=Outcome(so_far.reward, stop is StopReason.SUCCESS, stop, failure),
             segments=tuple(so_far.segments),
             counts=replace(so_far.counts, reason_tokens=sum(len(s.token_ids) for s in reasons)),
             times=times,
         )
+
+    def _not_used(self) -> set[str]:
+        """Settings that this agent's style has no use for."""
+        return set() if self.config.style == "codeact" else {"sandbox"}
+
+
+def _stopping(sampling: Sampling, stop: tuple[str, ...]) -> Sampling:
+    """The same, ending turns at these texts as well."""
+    return sampling.model_copy(update={"stop": tuple(dict.fromkeys((*sampling.stop, *stop)))}) if stop else sampling
 
 
 def turn_seed(base: int | None, key: Key, turn: int) -> int:

@@ -19,7 +19,10 @@ from rollout.environment import Environment, TaskSource
 from rollout.errors import UserError
 from rollout.models import model_folder
 from rollout.prompts.builder import PromptBuilder
-from rollout.prompts.react import ReActStyle
+from rollout.prompts.codeact import ACT
+from rollout.prompts.example import Example
+from rollout.prompts.style import Style
+from rollout.prompts.styles import new_style
 from rollout.prompts.tokenizer import load_tokenizer
 
 ENVIRONMENTS = "stillhouse.environments"
@@ -31,13 +34,16 @@ class EnvironmentKind(Protocol):
 
     Attributes:
         Config: frozen pydantic model with ``type: Literal["<name>"]``.
-        instructions: system messages by variant, at least ``short`` and ``full``.
-        examples: worked episodes as text.
+        instructions: system messages by variant, at least ``short`` and ``full``; ``{form}`` in one stands for how the
+            agent's style writes a turn.
+        examples: worked episodes, as text in ReAct's form or as demonstrations for every style.
+        tools: if there, the functions that code of the style ``codeact`` may call, a `Tool` each.
+        finish: if there, the action that gives an answer, with ``{}`` for it; ``final_answer`` of such code calls it.
     """
 
     Config: type[BaseModel]
     instructions: Mapping[str, str]
-    examples: Sequence[str]
+    examples: Sequence[Example]
 
     @staticmethod
     def environment(config: Any) -> Environment:
@@ -93,9 +99,21 @@ def environment_kind(config: BaseModel) -> type[EnvironmentKind]:
     return known[name]
 
 
-def make_environment(config: BaseModel) -> Environment:
-    """A new environment of these settings. Raises `UserError` if something it needs is not installed."""
-    return environment_kind(config).environment(config)
+def make_environment(config: BaseModel, agent: AgentConfig | None = None) -> Environment:
+    """A new environment of these settings, for an agent that writes code one that runs it.
+
+    Raises:
+        UserError: something that it needs is not installed, or no sandbox can be had for the agent's code.
+    """
+    kind = environment_kind(config)
+    environment = kind.environment(config)
+    if agent is None or agent.style != "codeact":
+        return environment
+    from rollout.code_world import CodeWorld
+    from rollout.sandbox.tiers import shared_sandbox
+
+    sandbox = shared_sandbox(agent.sandbox)
+    return CodeWorld(environment, sandbox, getattr(kind, "tools", (ACT,)), getattr(kind, "finish", None))
 
 
 def make_task_source(config: BaseModel) -> TaskSource:
@@ -113,11 +131,11 @@ async def make_engine(config: BaseModel) -> Engine:
     return await plugged_in.start()
 
 
-def make_style(agent: AgentConfig, environment: BaseModel) -> ReActStyle:
+def make_style(agent: AgentConfig, environment: BaseModel) -> Style:
     """The prompt style of an agent in an environment.
 
     Raises:
-        UserError: the environment has no such instructions, or too few examples.
+        UserError: the environment has no such instructions, too few examples, or none that fit the style.
     """
     kind = environment_kind(environment)
     if agent.instructions not in kind.instructions:
@@ -129,7 +147,13 @@ def make_style(agent: AgentConfig, environment: BaseModel) -> ReActStyle:
         raise UserError(
             f"agent.examples is {agent.examples}, but this environment comes with {len(kind.examples)}; ask for fewer"
         )
-    return ReActStyle(kind.instructions[agent.instructions], tuple(kind.examples[: agent.examples]))
+    return new_style(
+        agent.style,
+        kind.instructions[agent.instructions],
+        kind.examples,
+        shown=agent.examples,
+        tools=getattr(kind, "tools", (ACT,)),
+    )
 
 
 def make_builder(agent: AgentConfig, environment: BaseModel, engine: BaseModel) -> PromptBuilder:

@@ -13,7 +13,7 @@ from sys import maxsize
 
 from rollout.engine import Completion
 from rollout.environment import Reset
-from rollout.prompts.react import ReActStyle
+from rollout.prompts.style import Style
 from rollout.prompts.template import ChatTemplate
 from rollout.prompts.tokenizer import Tokenizer
 from rollout.trajectory import Author, Kind, Segment
@@ -36,7 +36,7 @@ class PromptBuilder:
     An episode is ``start``, then for each turn ``open_turn``, the engine's completion, ``turn``, ``observation``.
     """
 
-    def __init__(self, tokenizer: Tokenizer, style: ReActStyle) -> None:
+    def __init__(self, tokenizer: Tokenizer, style: Style) -> None:
         template = ChatTemplate.from_tokenizer(tokenizer)
         self.tokenizer = tokenizer.guarding(template.text)
         self.style = style
@@ -66,7 +66,7 @@ class PromptBuilder:
         return _at(turn, self._generation_prompt)
 
     def turn(self, completion: Completion, turn: int) -> Turn:
-        """Cut a completion into reason, act and format where it was made; see `ReActStyle.parse`.
+        """Cut a completion into reason, act and format where it was made; see `Style.parse`.
 
         A token that straddles a cut belongs to the segment of its first character. Leading special tokens, and all from
         the first special token after them (normally the end of turn), are format and are not parsed. If the last token

@@ -8,29 +8,24 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from rollout.prompts.example import Example, WorkedTurn
+from rollout.prompts.style import Parsed, SharedWords, cut
 from rollout.trajectory import Kind
 
 _THOUGHT = re.compile(r"\s*Thought:")
 _ACTION_LINE = re.compile(r"(?:\A|\n)[ \t]*Action:(?P<act>\s*[^\n]*)")
 _ACTION_ANYWHERE = re.compile(r"Action:(?P<act>\s*[^\n]*)")
 
-
-@dataclass(frozen=True, slots=True)
-class Parsed:
-    """A completion's text, cut.
-
-    Attributes:
-        spans: (kind, end) in order: characters up to ``end``, from the end of the span before, are of ``kind``.
-        action: what to send to the environment, stripped; None if there is none.
-    """
-
-    spans: tuple[tuple[Kind, int], ...]
-    action: str | None
+FORM = """\
+In each turn write a thought and one action, each on a line of its own:
+Thought: what you know and what to do next
+Action: one of the actions below"""
+"""How a turn is written, in words for the agent."""
 
 
 @dataclass(frozen=True, slots=True)
-class ReActStyle:
-    """How an agent is told what to do, and how its answers are read.
+class ReActStyle(SharedWords):
+    """A thought and an action (`rollout.prompts.style.Style`).
 
     Attributes:
         instructions: the system message.
@@ -39,20 +34,11 @@ class ReActStyle:
     """
 
     instructions: str
-    examples: tuple[str, ...] = ()
+    examples: tuple[Example, ...] = ()
     name: str = "react"
 
-    no_action = "Nothing happens."
-    """What the agent observes after a turn without an action."""
-
-    def task(self, instruction: str) -> str:
-        return f"\nYour task is to: {instruction}."
-
-    def example(self, text: str) -> str:
-        return f"Here is an example.\n{text}\n\n"
-
-    def hint(self, text: str) -> str:
-        return f"Hint: {text}\n\n"
+    def turn(self, turn: WorkedTurn) -> tuple[str, str]:
+        return f"Thought: {turn.thought}\nAction: {turn.action}", turn.observation
 
     def parse(self, text: str) -> Parsed:
         """Cut what a model wrote in one turn into reason, act and format. Any text is accepted.
@@ -65,9 +51,9 @@ class ReActStyle:
         start = thought.end() if thought else 0
         mark = _ACTION_LINE.search(text) or _ACTION_ANYWHERE.search(text, start)
         if mark is None:
-            return Parsed(_spans((Kind.FORMAT, start), (Kind.REASON, len(text))), None)
+            return Parsed(cut((Kind.FORMAT, start), (Kind.REASON, len(text))), None)
         action = mark["act"].strip() or None
-        spans = _spans(
+        spans = cut(
             (Kind.FORMAT, start),
             (Kind.REASON, mark.start()),
             (Kind.FORMAT, mark.start("act")),
@@ -75,9 +61,3 @@ class ReActStyle:
             (Kind.FORMAT, len(text)),
         )
         return Parsed(spans, action)
-
-
-def _spans(*spans: tuple[Kind, int]) -> tuple[tuple[Kind, int], ...]:
-    """Drop empty spans."""
-    starts = (0, *(end for _, end in spans[:-1]))
-    return tuple(span for start, span in zip(starts, spans, strict=True) if span[1] > start)

@@ -29,6 +29,7 @@ def test_every_part_of_the_main_path_is_looked_at(checks: list[Check]) -> None:
         "disk",
         "compiler",
         "model household-teacher",
+        "sandbox",
         "test data",
     } <= names
     assert any(name.startswith("gpu") for name in names)

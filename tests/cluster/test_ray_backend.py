@@ -41,7 +41,7 @@ def work(recipe: Recipe, folder: Path) -> list[EpisodeRequest]:
 
 
 def pool_of(backend: RayBackend, recipe: Recipe, workers: int = 1) -> Pool:
-    config = WorkerConfig(recipe.teacher.engine, recipe.environment)
+    config = WorkerConfig(recipe.teacher.engine, recipe.environment, recipe.agent)
     return Pool("teacher", lambda: backend.worker(Demand("teacher", workers, SMALL), config), workers, concurrency=4)
 
 

@@ -54,6 +54,15 @@ class Unknown(BaseModel):
     type: str = "moon"
 
 
+def test_an_agent_that_writes_code_gets_a_world_that_runs_it() -> None:
+    task = make_task_source(HOUSE).tasks("train", 1)[0]
+    world = make_environment(HOUSE, AgentConfig(style="codeact"))
+    world.reset(task)
+    assert "You are carrying" not in world.step("inventory").observation
+    assert "You are not carrying anything." in world.step('print(act("inventory"))').observation
+    world.close()
+
+
 def test_all_built_in_environments_and_engines_say_what_they_are() -> None:
     assert {"household", "alfworld"} <= set(environments())
     assert {"vllm", "openai", "transformers", "scripted"} <= set(engines())

@@ -1,0 +1,131 @@
+"""The CodeAct style: a thought, then a block of Python that calls the world's functions.
+
+Source of the form: CodeAct (Wang et al., 2024) as smolagents 1.13 writes it; the prose is our own.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from textwrap import dedent
+
+from rollout.prompts.example import Example, WorkedTurn
+from rollout.prompts.style import Parsed, SharedWords, cut
+from rollout.trajectory import Kind
+
+_THOUGHT = re.compile(r"\s*Thought:")
+_OPEN = re.compile(r"```(?:python|py)?[ \t\r]*\n", re.IGNORECASE)
+_CLOSE = re.compile(r"\n[ \t]*```|\n?(?:```)?<end_code>")
+_CLOSE_ANYWHERE = re.compile(r"```")
+
+_FORM = """\
+Thought: what you know and what to do next
+Code:
+```py
+the code
+```<end_code>"""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that code may call. ``inputs`` and ``output`` say types and meaning in words.
+
+    ``action`` is what a call does in the world, where ``{}`` stands for the argument: ``search[{}]``.
+    """
+
+    name: str
+    description: str
+    inputs: str
+    output: str
+    action: str = "{}"
+
+    def text(self) -> str:
+        return (
+            f"- {self.name}: {self.description}\n"
+            f"    Takes inputs: {self.inputs}\n"
+            f"    Returns an output of type: {self.output}"
+        )
+
+
+ACT = Tool("act", "does one action in the world and gives what is then observed", "action (string)", "string")
+"""The function of every world whose actions are lines of text."""
+
+
+def form(tools: Sequence[Tool] = (ACT,)) -> str:
+    """How a turn is written, and which functions there are, in words for the agent."""
+    functions = "\n".join(tool.text() for tool in tools)
+    return (
+        f"You work in turns, and act by running Python. In each turn write a thought and a block of code:\n{_FORM}\n"
+        "The observation that answers it holds what the code printed and the value of its last line. Variables live on "
+        "until the task ends; print what you want to see. When you know the result, give it to final_answer(...). "
+        f"Besides Python's own you have these functions:\n{functions}"
+    )
+
+
+def observation(printed: str, value: str | None = None) -> str:
+    """What the agent reads after code that ran; ``value`` is the repr of the last expression."""
+    logs = f"Observation:\nExecution logs:\n{printed}"
+    return f"{logs}{'' if printed.endswith(chr(10)) else chr(10)}Last output from code snippet:\n{value}"
+
+
+def error(message: str, printed: str = "") -> str:
+    """What the agent reads after code that failed, with what it had printed until then."""
+    logs = f"Observation:\nExecution logs:\n{printed.rstrip()}\n" if printed.strip() else ""
+    return (
+        f"{logs}Error:\n{message}\n"
+        "Mend this and go on; do not make the same mistake twice. If it keeps failing, go about it in another way."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CodeActStyle(SharedWords):
+    """A thought and code (`rollout.prompts.style.Style`); the action is the code.
+
+    Attributes:
+        instructions: the system message, with `form` in it.
+        examples: worked episodes that are shown before the task.
+        name: recorded with every trajectory.
+    """
+
+    instructions: str
+    examples: tuple[Example, ...] = ()
+    name: str = "codeact"
+
+    stop = ("<end_code>", "Observation:", "Calling tools:")
+    no_action = error(f"There is no block of code in your answer. Write it like this:\n{_FORM}")
+
+    def turn(self, turn: WorkedTurn) -> tuple[str, str]:
+        code = turn.code or f"print(act({json.dumps(turn.action, ensure_ascii=False)}))"
+        text = f"Thought: {turn.thought}\nCode:\n```py\n{code}\n```<end_code>"
+        return text, observation(turn.observation)
+
+    def parse(self, text: str) -> Parsed:
+        """Cut what a model wrote in one turn into reason, act and format. Any text is accepted.
+
+        ``Thought:`` at the start is format and may be missing. The act is the inside of the first fenced block, on as
+        many lines as it has; the fences, ``Code:`` before them and all behind them are format. A block ends at a fence
+        that begins a line or at ``<end_code>``, else at any fence. Text without a whole block is all reason.
+        """
+        thought = _THOUGHT.match(text)
+        start = thought.end() if thought else 0
+        opened = _OPEN.search(text, start)
+        closed = _closing(text, opened.end()) if opened else None
+        if opened is None or closed is None:
+            return Parsed(cut((Kind.FORMAT, start), (Kind.REASON, len(text))), None)
+        code = dedent(text[opened.end() : closed.start()]).strip() or None
+        spans = cut(
+            (Kind.FORMAT, start),
+            (Kind.REASON, len(text[: opened.start()].rstrip().removesuffix("Code:").rstrip())),
+            (Kind.FORMAT, opened.end()),
+            (Kind.ACT if code else Kind.FORMAT, closed.start()),
+            (Kind.FORMAT, len(text)),
+        )
+        return Parsed(spans, code)
+
+
+def _closing(text: str, start: int) -> re.Match[str] | None:
+    """The end of the block whose inside begins at ``start``."""
+    # The line break before the fence may be the one before ``start``: then the block is empty.
+    return _CLOSE.search(text, start - 1) or _CLOSE_ANYWHERE.search(text, start)

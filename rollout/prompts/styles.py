@@ -1,0 +1,73 @@
+"""The prompt styles by name, and how one is made from what an environment gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from rollout.errors import UserError
+from rollout.prompts import act, codeact, react, stateact
+from rollout.prompts.example import Demonstration, Example
+from rollout.prompts.style import Style
+
+StyleName = Literal["react", "act", "stateact", "codeact"]
+
+FORM = "{form}"
+"""Stands, in an environment's instructions, for how the style writes a turn."""
+
+
+def new_style(
+    name: StyleName,
+    instructions: str,
+    examples: Sequence[Example] = (),
+    *,
+    shown: int = 0,
+    tools: Sequence[codeact.Tool] = (codeact.ACT,),
+) -> Style:
+    """A style for one environment.
+
+    Args:
+        name: of the style.
+        instructions: the environment's; ``{form}`` in them stands for how a turn is written.
+        examples: all that the environment has.
+        shown: how many of them the agent sees.
+        tools: functions that the environment gives to code.
+
+    Raises:
+        UserError: an example to be shown cannot be worded in this style.
+    """
+    keys = _state_keys(examples)
+    for example in examples[:shown]:
+        _check(name, example)
+    shown_examples = tuple(examples[:shown])
+    match name:
+        case "react":
+            return react.ReActStyle(instructions.replace(FORM, react.FORM), shown_examples)
+        case "act":
+            return act.ActStyle(instructions.replace(FORM, act.FORM), shown_examples)
+        case "stateact":
+            form = stateact.form(keys or stateact.HOUSEHOLD_KEYS)
+            known = tuple(dict.fromkeys((*keys, *stateact.KEYS)))
+            return stateact.StateActStyle(instructions.replace(FORM, form), shown_examples, known)
+        case "codeact":
+            # Without being told of the functions nobody can act at all.
+            instructions = instructions if FORM in instructions else f"{instructions}\n{FORM}"
+            return codeact.CodeActStyle(instructions.replace(FORM, codeact.form(tools)), shown_examples)
+
+
+def _state_keys(examples: Sequence[Example]) -> tuple[str, ...]:
+    """The keys of all states in the examples, in the order in which they first occur."""
+    turns = (turn for example in examples if isinstance(example, Demonstration) for turn in example.turns)
+    return tuple(dict.fromkeys(key for turn in turns for key, _ in turn.state or ()))
+
+
+def _check(name: StyleName, example: Example) -> None:
+    if isinstance(example, str):
+        fits = name == "react"
+    else:
+        fits = name != "stateact" or all(turn.state for turn in example.turns)
+    if not fits:
+        raise UserError(
+            f"agent.style is {name}, but the worked examples of this environment cannot be worded in it; "
+            "set agent.examples to 0, or agent.style to react"
+        )

@@ -1,0 +1,105 @@
+"""How a thought and code are written and read. The table is the semantics: do not change it lightly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from rollout.prompts.codeact import ACT, CodeActStyle, Tool, error, form, observation
+from rollout.prompts.example import WorkedTurn
+from rollout.trajectory import Kind
+
+STYLE = CodeActStyle("Do it.")
+R, A, F = Kind.REASON, Kind.ACT, Kind.FORMAT
+
+CASES = {
+    "the whole form": (
+        "Thought: I add.\nCode:\n```py\nx = 1 + 1\nprint(x)\n```<end_code>",
+        [(F, "Thought:"), (R, " I add."), (F, "\nCode:\n```py\n"), (A, "x = 1 + 1\nprint(x)"), (F, "\n```<end_code>")],
+        "x = 1 + 1\nprint(x)",
+    ),
+    "python, no end mark": (
+        "Thought: a\nCode:\n```python\nf()\n```",
+        [(F, "Thought:"), (R, " a"), (F, "\nCode:\n```python\n"), (A, "f()"), (F, "\n```")],
+        "f()",
+    ),
+    "no language, no word before": ("a\n```\nf()\n```", [(R, "a"), (F, "\n```\n"), (A, "f()"), (F, "\n```")], "f()"),
+    "code alone": ("```py\nf()\n```<end_code>", [(F, "```py\n"), (A, "f()"), (F, "\n```<end_code>")], "f()"),
+    "no block": ("Thought: print(1)", [(F, "Thought:"), (R, " print(1)")], None),
+    "a block that does not end was cut off and is not run": (
+        "Thought: a\nCode:\n```py\nprint(1",
+        [(F, "Thought:"), (R, " a\nCode:\n```py\nprint(1")],
+        None,
+    ),
+    "a block that only the end mark ends": (
+        "```py\nf()<end_code>",
+        [(F, "```py\n"), (A, "f()"), (F, "<end_code>")],
+        "f()",
+    ),
+    "a fence at the end of a line of code": (
+        "```py\nf()```<end_code>",
+        [(F, "```py\n"), (A, "f()"), (F, "```<end_code>")],
+        "f()",
+    ),
+    "and without an end mark": ("```py\nf()```", [(F, "```py\n"), (A, "f()"), (F, "```")], "f()"),
+    "an empty block": ("Thought: a\n```py\n```", [(F, "Thought:"), (R, " a"), (F, "\n```py\n```")], None),
+    "nothing": ("", [], None),
+    "an invented observation and a second block are not read": (
+        "```py\nf()\n```\nObservation: 1\n```py\ng()\n```",
+        [(F, "```py\n"), (A, "f()"), (F, "\n```\nObservation: 1\n```py\ng()\n```")],
+        "f()",
+    ),
+    "indented code keeps its shape": (
+        "```py\n  if x:\n    f()\n  ```",
+        [(F, "```py\n"), (A, "  if x:\n    f()"), (F, "\n  ```")],
+        "if x:\n  f()",
+    ),
+    "a fence within a line of code is the code's if a line begins with one": (
+        "```py\ns = '```'\nf(s)\n```",
+        [(F, "```py\n"), (A, "s = '```'\nf(s)"), (F, "\n```")],
+        "s = '```'\nf(s)",
+    ),
+    "lines end with a carriage return": ("```py\r\nf()\r\n```", [(F, "```py\r\n"), (A, "f()\r"), (F, "\n```")], "f()"),
+}
+
+
+@pytest.mark.parametrize(("text", "parts", "action"), CASES.values(), ids=CASES.keys())
+def test_a_text_is_cut_like_this(
+    cut: Callable[..., object], text: str, parts: list[tuple[Kind, str]], action: str | None
+) -> None:
+    assert cut(STYLE, text) == parts
+    assert STYLE.parse(text).action == action
+
+
+def test_a_worked_turn_is_written_as_a_call_or_as_the_code_it_comes_with() -> None:
+    text, observed = STYLE.turn(WorkedTurn("I look.", 'look at "é"', "A door."))
+    assert text == 'Thought: I look.\nCode:\n```py\nprint(act("look at \\"é\\""))\n```<end_code>'
+    assert observed == "Observation:\nExecution logs:\nA door.\nLast output from code snippet:\nNone"
+    text, _ = STYLE.turn(WorkedTurn("I add.", "calculate[1+1]", "2", code="x = 1 + 1\nprint(x)"))
+    assert STYLE.parse(text).action == "x = 1 + 1\nprint(x)"
+
+
+def test_what_code_printed_and_gave_is_observed() -> None:
+    assert observation("1\n2\n", "[3]") == "Observation:\nExecution logs:\n1\n2\nLast output from code snippet:\n[3]"
+
+
+def test_an_error_is_shown_after_what_was_printed_and_asks_for_another_try() -> None:
+    assert error("no x").startswith("Error:\nno x\n")
+    assert error("no x", "1\n").startswith("Observation:\nExecution logs:\n1\nError:\nno x\n")
+
+
+def test_an_answer_without_code_is_told_how_code_is_written() -> None:
+    assert STYLE.no_action.startswith("Error:\n")
+    assert STYLE.parse(STYLE.no_action).action == "the code", "the form that it shows is the form that is read"
+
+
+def test_the_agent_is_told_of_each_function() -> None:
+    told = form((ACT, Tool("search", "finds pages", "query (string)", "list of strings")))
+    assert "- act: " in told
+    assert "- search: finds pages\n    Takes inputs: query (string)\n    Returns an output of type: list of str" in told
+    assert all(word in told for word in ("Thought:", "Code:\n```py\n", "```<end_code>", "print", "final_answer"))
+
+
+def test_turns_end_at_the_end_of_code_or_at_an_invented_observation() -> None:
+    assert STYLE.stop == ("<end_code>", "Observation:", "Calling tools:")
