@@ -20,9 +20,18 @@ class TextPolicy(Protocol):
 def text_policies() -> Mapping[str, Callable[[int], TextPolicy]]:
     """Factories of the built-in policies by name; each takes the episode's seed."""
     from rollout.household.expert import HouseholdExpert
-    from rollout.household.random_play import RandomPlayer
+    from rollout.household.random_play import RandomPlayer as HouseholdRandom
+    from rollout.maths.expert import MathsExpert
+    from rollout.maths.random_play import RandomPlayer as MathsRandom
+    from rollout.shop.expert import ShopExpert, shop_demonstrator
+    from rollout.shop.random_play import RandomShopper
 
     return {
         "household-expert": HouseholdExpert,
-        "household-random": RandomPlayer,
+        "household-random": HouseholdRandom,
+        "math-expert": MathsExpert,
+        "math-random": MathsRandom,
+        "webshop-expert": ShopExpert,
+        "webshop-demonstrator": shop_demonstrator,
+        "webshop-random": RandomShopper,
     }

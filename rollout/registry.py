@@ -72,6 +72,8 @@ class EngineSettings(Protocol):
 _BUILT_IN_ENVIRONMENTS = {
     "household": "rollout.household.kinds:Household",
     "alfworld": "rollout.household.kinds:Alfworld",
+    "math": "rollout.maths.kinds:Maths",
+    "webshop": "rollout.shop.kinds:Shop",
 }
 
 

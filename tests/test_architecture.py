@@ -33,7 +33,7 @@ NEVER = {
 }
 """Third-party packages that have no place in a package, not even inside a function."""
 
-HEAVY = {"torch", "transformers", "vllm", "openai", "httpx", "alfworld", "textworld", "deepspeed"}
+HEAVY = {"torch", "transformers", "vllm", "openai", "httpx", "alfworld", "textworld", "deepspeed", "math_verify"}
 """Packages that rollout/ imports in the one file that adapts them, at call time."""
 
 ADAPTERS = {
@@ -42,6 +42,7 @@ ADAPTERS = {
     "rollout/engines/vllm_engine.py",
     "rollout/household/original.py",
     "rollout/household/original_child.py",
+    "rollout/maths/verify_child.py",
     "rollout/models/make_tokenizer.py",
     "rollout/prompts/tokenizer.py",
 }

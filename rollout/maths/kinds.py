@@ -1,0 +1,32 @@
+"""Maths problems under their name."""
+
+from __future__ import annotations
+
+from rollout.environment import Environment, TaskSource
+from rollout.maths.config import MathsConfig
+from rollout.maths.data_sets import DataSet
+from rollout.maths.environment import MathsEnvironment
+from rollout.maths.generator import MathsTasks
+from rollout.maths.instructions import EXAMPLES, INSTRUCTIONS
+
+
+class Maths:
+    """Maths problems, generated or of a data set, with a calculator and on demand Python in a sandbox."""
+
+    Config = MathsConfig
+    instructions = INSTRUCTIONS
+    examples = EXAMPLES
+
+    @staticmethod
+    def environment(config: MathsConfig) -> Environment:
+        if config.python == "off":
+            return MathsEnvironment(config)
+        from rollout.maths.python_tool import SandboxRunner
+
+        return MathsEnvironment(config, SandboxRunner(config.sandbox))
+
+    @staticmethod
+    def tasks(config: MathsConfig) -> TaskSource:
+        if config.source == "generated":
+            return MathsTasks(config.generated_families())
+        return DataSet(config.source, config.data_dir or "")

@@ -1,0 +1,79 @@
+"""The expert solves problems from what it reads alone; the random player speaks the truth and has no aim."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from rollout.environment import Task
+from rollout.maths.config import MathsConfig
+from rollout.maths.environment import MathsEnvironment
+from rollout.maths.expert import MathsExpert
+from rollout.maths.generator import CODE_FAMILIES, SPLITS, WORD_FAMILIES, MathsTasks
+from rollout.maths.instructions import EXAMPLES
+from rollout.maths.random_play import RandomPlayer
+from tests.rollout.maths.plays import TrustingRunner, play
+
+ALL = (*WORD_FAMILIES, *CODE_FAMILIES)
+
+
+@pytest.fixture(scope="module")
+def environment() -> MathsEnvironment:
+    return MathsEnvironment(MathsConfig(python="sandbox"), TrustingRunner())
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_expert_wins_every_generated_problem(environment: MathsEnvironment, split: str) -> None:
+    tasks = MathsTasks(ALL).tasks(split, 300, seed=3)
+    lost = [task.id for task in tasks if not play(environment, task, MathsExpert())[0]]
+    assert lost == []
+
+
+def test_word_problems_need_no_python() -> None:
+    environment = MathsEnvironment(MathsConfig())
+    for task in MathsTasks().tasks("train", 50):
+        won, turns, _ = play(environment, task, MathsExpert())
+        assert won
+        assert not any("python" in action for _, action, _ in turns)
+
+
+def test_the_expert_uses_only_numbers_it_has_read() -> None:
+    environment = MathsEnvironment(MathsConfig())
+    for task in MathsTasks().tasks("train", 100, seed=4):
+        _, turns, read = play(environment, task, MathsExpert())
+        for thought, action, observation in turns:
+            known = {*re.findall(r"\d+", read), "100", "2"}  # of percent and halves
+            assert set(re.findall(r"\d+", thought + action)) <= known
+            read += "\n" + observation
+
+
+def test_the_expert_passes_over_what_has_nothing_to_do_with_the_question() -> None:
+    environment = MathsEnvironment(MathsConfig())
+    task = Task("t", "math", "", "", {"problem": PADDED, "answer": "17"})
+    won, turns, _ = play(environment, task, MathsExpert())
+    assert (won, [action for _, action, _ in turns]) == (True, ["calculate[12 + 5]", "finish[17]"])
+
+
+PADDED = "Ann has 12 pens. Ben is 40 years old. Ann finds 5 more pens. How many pens does Ann have now?"
+
+
+def test_a_problem_that_the_expert_cannot_read_is_refused_in_words() -> None:
+    with pytest.raises(ValueError, match="cannot read this sentence"):
+        MathsExpert().respond("A hen and a half lays an egg and a half.\nYour task is to: answer the question.")
+
+
+def test_the_random_player_rarely_wins_and_always_ends(environment: MathsEnvironment) -> None:
+    tasks = MathsTasks(ALL).tasks("train", 300, seed=5)
+    games = [play(environment, task, RandomPlayer(seed), limit=60) for seed, task in enumerate(tasks)]
+    assert sum(won for won, _, _ in games) / len(games) <= 0.10
+    assert all(turns[-1][1].startswith("finish[") for _, turns, _ in games)
+    assert play(environment, tasks[0], RandomPlayer(1)) == play(environment, tasks[0], RandomPlayer(1))
+
+
+def test_the_examples_are_what_the_expert_plays(environment: MathsEnvironment) -> None:
+    tasks = [MathsTasks(("collection",)).tasks("train", 45)[44], MathsTasks(("primes",)).tasks("train", 1)[0]]
+    for task, example in zip(tasks, EXAMPLES, strict=True):
+        _, turns, first = play(environment, task, MathsExpert())
+        lines = [first, *(f"Thought: {t}\nAction: {a}\n{o}" for t, a, o in turns)]
+        assert "\n".join(lines) == example
