@@ -183,7 +183,8 @@ async def train(run: Run, round: int) -> bool:
     require_trainable(works, learner)
     await release_idle_pools(run, round)
     request = TrainRequest(
-        learner=learner,
+        # What a later round starts from has been widened already.
+        learner=learner.model_copy(update={"widen": 1}) if round else learner,
         run_dir=str(run.directory.path),
         round=round,
         stores=tuple(work.stage.store for work in works),

@@ -19,19 +19,22 @@ class TextPolicy(Protocol):
 
 def text_policies() -> Mapping[str, Callable[[int], TextPolicy]]:
     """Factories of the built-in policies by name; each takes the episode's seed."""
+    from rollout.encyclopaedia.expert import EncyclopaediaExpert
+    from rollout.encyclopaedia.random_play import RandomPlayer as EncyclopaediaRandom
     from rollout.household.expert import HouseholdExpert
     from rollout.household.random_play import RandomPlayer as HouseholdRandom
     from rollout.maths.expert import MathsExpert
     from rollout.maths.random_play import RandomPlayer as MathsRandom
-    from rollout.shop.expert import ShopExpert, shop_demonstrator
+    from rollout.shop.expert import ShopExpert
     from rollout.shop.random_play import RandomShopper
 
     return {
         "household-expert": HouseholdExpert,
         "household-random": HouseholdRandom,
+        "hotpotqa-expert": EncyclopaediaExpert,
+        "hotpotqa-random": EncyclopaediaRandom,
         "math-expert": MathsExpert,
         "math-random": MathsRandom,
         "webshop-expert": ShopExpert,
-        "webshop-demonstrator": shop_demonstrator,
         "webshop-random": RandomShopper,
     }

@@ -72,6 +72,7 @@ class EngineSettings(Protocol):
 _BUILT_IN_ENVIRONMENTS = {
     "household": "rollout.household.kinds:Household",
     "alfworld": "rollout.household.kinds:Alfworld",
+    "hotpotqa": "rollout.encyclopaedia.kinds:Encyclopaedia",
     "math": "rollout.maths.kinds:Maths",
     "webshop": "rollout.shop.kinds:Shop",
 }

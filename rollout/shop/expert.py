@@ -7,24 +7,14 @@ the features; what does not fit it leaves again.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from random import Random
 
 from rollout.shop.knowledge import Offer, View, Wish, read_page, read_wish
-from rollout.shop.random_play import RandomShopper
 
-RANDOM_EPISODES = 0.2
-"""Share of a demonstrator's episodes that are random play."""
 _MAX_OPENED = 6
 """After so many products it settles for the first that it opened."""
 
 Move = tuple[str, str]
 """Thought, action."""
-
-
-def shop_demonstrator(seed: int = 0) -> ShopExpert | RandomShopper:
-    """The expert, and among its episodes a share of random play that does not restate the wish."""
-    at_random = Random(seed).random() < RANDOM_EPISODES
-    return RandomShopper(seed, restates_wish=False) if at_random else ShopExpert(seed)
 
 
 class ShopExpert:

@@ -27,21 +27,22 @@ _MENU = {
 class RandomShopper:
     """Plays one episode at random (`rollout.policy.TextPolicy`).
 
+    Its first thought names what the wish asks for, though nothing follows from it.
+
     Args:
         seed: of all it does.
-        restates_wish: its first thought names what the wish asks for, though nothing follows from it.
         buys: chance of buying, each time that it could.
     """
 
-    def __init__(self, seed: int = 0, restates_wish: bool = True, buys: float = 0.1) -> None:
+    def __init__(self, seed: int = 0, buys: float = 0.1) -> None:
         self._rng = Random(seed)
-        self._restates_wish = restates_wish
+        self._is_first = True
         self._buys = buys
 
     def respond(self, observation: str) -> str:
         page = read_page(observation.rpartition("\nYour task is to: ")[0] or observation)
-        wish = read_wish(observation) if self._restates_wish else None
-        self._restates_wish = False
+        wish = read_wish(observation) if self._is_first else None
+        self._is_first = False
         thought, action = self._move(page, wish)
         return f"Thought: {thought}\nAction: {action}"
 

@@ -93,6 +93,15 @@ def test_each_round_has_new_tasks_and_the_student_acts_with_the_weights_of_the_r
     assert (tmp_path / "checkpoints" / "round=001").is_dir()
 
 
+def test_a_model_is_widened_once_and_not_again_each_round(
+    toy_recipe: MakeRecipe, toy_model: str, tmp_path: Path
+) -> None:
+    learner = {"model": toy_model, "widen": 2, "epochs": 1, "batch_episodes": 4}
+    go(toy_recipe(rounds=2, learner=learner, evaluate=None), tmp_path)
+    configs = [tmp_path / "checkpoints" / f"round=00{number}" / "config.json" for number in (0, 1)]
+    assert [json.loads(config.read_text())["hidden_size"] for config in configs] == [32, 32]
+
+
 def test_a_finished_run_starts_no_engine_and_changes_no_file_when_it_is_started_again(
     toy_recipe: MakeRecipe, tmp_path: Path
 ) -> None:

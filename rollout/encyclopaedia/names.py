@@ -1,0 +1,63 @@
+"""Names of a fictional encyclopaedia, put together from invented words.
+
+A quarter of all names is held back from the splits where agents train; the words they are made of are not, so that an
+agent can know every word of a name that it has never seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from random import Random
+
+FIRST_NAMES = (
+    "Puzey Quunel Wuzel Drovel Dunna Skozel Branis Punis Stiza Tazor Nuror Krethor Barrin Mavun Greley Mokin Sellor "
+    "Kravea Borel Pomis Punel Norun Nelor Zuva Grekin Breney Jarrea Yikin Budea Skomey Yumun Gevis Yunis Gunun Prurun "
+    "Quinun Jorrey Kumin Fezin Kithel Krurrel Skazin Tridel Dazea Trannel Widin Torun Waza Skoka Skarin Stavun Trikey "
+    "Pothin Quulor Hazey Jador Funel Predun"
+).split()
+LAST_NAMES = (
+    "Tinolt Wenolt Hudurn Fezast Yannond Jerery Prinolt Muzast Thuzast Kulath Monesk Vinath Wallond Pallunt Stirurn "
+    "Grovath Thazunt Thamurn Jithunt Quumolt Zerolt Tromery Pellesk Murrunt Wizast Sterond Grekond Kudivo Thadunt "
+    "Dazast Berolt Wamunt Krezath Vezunt Rinnunt Yuvivo Torrurn Kethunt Juzurn Nurunt Bukesk Ratholt Rurery Derunt "
+    "Pokivo Hozath Krozunt Kranolt Skavath Thalurn Felivo Krinald Prazald Nakolt Yurrath Rellunt Zurrald Girrast"
+).split()
+PLACES = (
+    "Dadomb Pothisk Nerrisk Banulm Nodisk Merrulm Drulisk Dorrant Wivorn Trekulm Vomomb Grerisk Korock Luleth Jideth "
+    "Torrulm Rakuff Vorrock Drureth Jokuff Bavarn Jithuff Zallell Wathant Takulm Momell Rurrock Nokarn Luvell Tilock "
+    "Verrock Stekomb Dekell Jeluff Drometh Skalant Noreth Zaduff Fadell Fozant Jullomb Lumarn Trenell Druvuff Skivarn "
+    "Grineth Hulleth Bivomb Bulorn Huvorn Vallulm Rellisk Prodeth Krizulm Yarell Wunell Nikulm Lellant"
+).split()
+_PATTERNS: Mapping[str, Sequence[Sequence[str]]] = {
+    "person": (FIRST_NAMES, LAST_NAMES),
+    "town": ("Old New Upper Lower Port Castle North South East West Great Little".split(), PLACES),
+    "river": ("Black White Red Silver Cold Long Broad Still".split(), PLACES),
+    "region": ("Greater Inner Outer Far High Low Northern Southern".split(), PLACES),
+    "company": (LAST_NAMES, "Works Foundry Mill Brewery Dairy Motors Looms Press".split()),
+    "book": (("The",), PLACES, "Orchard Lantern Winter Letters Promise Mirror Garden Crossing".split()),
+    "bridge": (LAST_NAMES, ("Bridge",)),
+    "museum": (LAST_NAMES, ("Museum",)),
+}
+_TRIES_A_LENGTH = 12
+"""Draws before a name gets one word more; only large encyclopaedias come so far."""
+_HELD_BACK = 4
+
+
+def is_held_back_name(name: str) -> bool:
+    """Whether a name is kept out of ``train`` and ``valid_seen``."""
+    return int.from_bytes(sha256(f"name/{name}".encode()).digest()[:4], "big") % _HELD_BACK == 0
+
+
+def draw_name(kind: str, rng: Random, taken: set[str], held_back: bool) -> str:
+    """A name that nothing has yet, which is then taken."""
+    extra = 0
+    while True:
+        for _ in range(_TRIES_A_LENGTH):
+            parts = [rng.choice(words) for words in _PATTERNS[kind]]
+            # the added words stand before the last one: "Prazald Zerolt Bridge"
+            parts[-1:-1] = [rng.choice(LAST_NAMES) for _ in range(extra)]
+            name = " ".join(parts)
+            if name not in taken and is_held_back_name(name) == held_back:
+                taken.add(name)
+                return name
+        extra += 1
