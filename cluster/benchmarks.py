@@ -4,25 +4,50 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from cluster.provenance import hardware, versions
 from cluster.schema_paths import close_to
 from rollout.errors import UserError
 
+_FEW = 100.0
 
-def environments(data_dir: str | None, seconds: float) -> Mapping[str, Any]:
+
+@dataclass(frozen=True, slots=True)
+class BenchOptions:
+    """What a measurement may be told.
+
+    Attributes:
+        data_dir: folder of official data; None is generated data, or that in its usual place.
+        seconds: to spend on each engine of ``environments``.
+        products: of the large shop of ``tools``.
+    """
+
+    data_dir: str | None = None
+    seconds: float = 5.0
+    products: int = 1_000_000
+
+
+def environments(options: BenchOptions) -> Mapping[str, Any]:
     """Steps and resets a second of the household engines."""
     from evaluation.bench_environments import bench_environments
 
-    return bench_environments(data_dir, seconds)
+    return bench_environments(options.data_dir, options.seconds)
 
 
-BENCHES: Mapping[str, Callable[[str | None, float], Mapping[str, Any]]] = {"environments": environments}
-"""By name; each takes a folder of official data (or None) and the seconds to spend; gives figures, ratios, seeds."""
+def tools(options: BenchOptions) -> Mapping[str, Any]:
+    """Times of the Python tool, the shop and the encyclopaedia, and how many attacks the sandbox contains."""
+    from evaluation.bench_tools import bench_tools
+
+    return bench_tools(options.data_dir, products=options.products)
 
 
-def measure(name: str, *, command: Sequence[str], data_dir: str | None = None, seconds: float = 5.0) -> dict[str, Any]:
+BENCHES: Mapping[str, Callable[[BenchOptions], Mapping[str, Any]]] = {"environments": environments, "tools": tools}
+"""By name; each gives figures, ratios, seeds."""
+
+
+def measure(name: str, options: BenchOptions, *, command: Sequence[str]) -> dict[str, Any]:
     """Run one benchmark.
 
     Returns:
@@ -35,7 +60,7 @@ def measure(name: str, *, command: Sequence[str], data_dir: str | None = None, s
         near = close_to(name, BENCHES)
         hint = f"did you mean {near[0]}? " if near else ""
         raise UserError(f"there is no benchmark {name}; {hint}choose one of {', '.join(BENCHES)}.")
-    result = BENCHES[name](data_dir, seconds)
+    result = BENCHES[name](options)
     return {"name": name, "command": shlex.join(command), "versions": versions(), "hardware": hardware(), **result}
 
 
@@ -43,4 +68,9 @@ def summary(result: Mapping[str, Any]) -> str:
     """Figures and ratios, one a line."""
     entries = [*result["figures"].items(), *result["ratios"].items()]
     width = max((len(name) for name, _ in entries), default=0)
-    return "\n".join(f"{name:<{width}}  {value:>14,.1f}" for name, value in entries)
+    return "\n".join(f"{name:<{width}}  {_digits(value):>14}" for name, value in entries)
+
+
+def _digits(value: float) -> str:
+    """Times below a hundred milliseconds have digits that matter."""
+    return f"{value:,.1f}" if abs(value) >= _FEW or value == int(value) else f"{value:,.3f}"

@@ -137,19 +137,40 @@ def doctor(
         raise typer.Exit(1)
 
 
+@app.command("check-environment")
+def check_environment(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="As in list environments; your own by its entry point.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Its settings, such as source=official.")
+    ] = None,
+    episodes: Annotated[int, typer.Option(min=1, help="How many to play at random.")] = 20,
+    seed: Annotated[int, typer.Option(help="Of the tasks and the play.")] = 0,
+) -> None:
+    """Play seeded random episodes in an environment and name every promise of the interface that it breaks."""
+    from cluster.environment_check import check
+
+    lines, good = check(name, overrides or [], episodes, seed)
+    for line in lines:
+        typer.echo(line)
+    if not good:
+        raise typer.Exit(1)
+
+
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="environments")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="environments or tools")],
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result there.")] = None,
     data_dir: Annotated[
-        str | None, typer.Option("--data-dir", metavar="DIR", help="Official ALFWorld games (json_2.1.1).")
+        str | None,
+        typer.Option("--data-dir", metavar="DIR", help="Official data: ALFWorld's json_2.1.1, for tools WebShop's."),
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Time to spend on each engine.")] = 5.0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="environments: time to spend on each engine.")] = 5.0,
+    products: Annotated[int, typer.Option(min=100, max=5_000_000, help="tools: size of the large shop.")] = 1_000_000,
 ) -> None:
     """Measure a part of the system; figures with versions, hardware and seeds."""
-    from cluster.benchmarks import measure, summary
+    from cluster.benchmarks import BenchOptions, measure, summary
 
-    result = measure(name, command=["stillhouse", *sys.argv[1:]], data_dir=data_dir, seconds=seconds)
+    result = measure(name, BenchOptions(data_dir, seconds, products), command=["stillhouse", *sys.argv[1:]])
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

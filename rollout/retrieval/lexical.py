@@ -53,7 +53,7 @@ class Lexical:
     @classmethod
     def build(cls, rows: WordRows, config: LexicalConfig) -> Lexical:
         """The index of at least one document."""
-        from bm25s import BM25  # type: ignore[import-untyped]
+        from bm25s import BM25
 
         vocabulary, word_rows = rows.vocabulary, rows.rows
         if not vocabulary:  # not one word in all documents: give each a word that no query has

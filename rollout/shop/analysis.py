@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import regex  # type: ignore[import-untyped]
+import regex
 
 from rollout.shop.stemmer import stem
 
