@@ -76,7 +76,7 @@ def test_every_built_in_environment_has_both_instructions_and_settings_of_its_na
 
 
 def test_an_unknown_environment_is_refused_with_the_known_names() -> None:
-    with pytest.raises(UserError, match="no environment 'moon'; choose one of alfworld, household"):
+    with pytest.raises(UserError, match="no environment 'moon'; choose one of alfworld, hotpotqa, household"):
         make_environment(Unknown())
 
 

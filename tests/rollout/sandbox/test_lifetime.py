@@ -75,12 +75,12 @@ def test_everything_dies_with_the_worker_even_if_it_is_killed(tier: Tier) -> Non
 
 @pytest.mark.parametrize("tier", WORKING)
 def test_closing_leaves_no_process_and_no_descriptor(tier: Tier) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before, others = len(os.listdir("/proc/self/fd")), descendants(os.getpid())
     sandbox = Sandbox(BARE, tier)
     session = sandbox.session()
     copy = session.fork()
     session.run("import threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()")
-    below = descendants(os.getpid())
+    below = descendants(os.getpid()) - others
     assert below
     copy.close()
     session.close()
@@ -107,9 +107,9 @@ def test_a_fork_server_that_was_killed_is_replaced(sandbox: Sandbox) -> None:
 
 
 def test_an_interpreter_is_stopped_between_calls(sandbox: Sandbox) -> None:
+    others = descendants(os.getpid())
     with Sandbox(BARE, sandbox.tier) as own, own.session() as session:
         session.run("import threading\ndef spin():\n    while True: pass\nthreading.Thread(target=spin).start()")
-        states = {
-            Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in descendants(os.getpid())
-        }
+        own_processes = descendants(os.getpid()) - others
+        states = {Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in own_processes}
         assert "T" in states
