@@ -8,11 +8,13 @@ from functools import cache
 from rollout.encyclopaedia.environment import EncyclopaediaConfig, EncyclopaediaEnvironment
 from rollout.encyclopaedia.expert import EncyclopaediaExpert
 from rollout.encyclopaedia.generator import EncyclopaediaTasks
-from rollout.encyclopaedia.instructions import EXAMPLE_TASKS
 from rollout.encyclopaedia.reading import Chain, Knowledge, Pair, read_question
 from rollout.prompts.codeact import Tool
 from rollout.prompts.demonstrate import demonstrate
 from rollout.prompts.example import Demonstration, State
+
+EXAMPLE_TASKS = (20, 1)
+"""The numbers of the generated training tasks that the examples are of: a bridge and a comparison."""
 
 TOOLS = (
     Tool(

@@ -18,10 +18,10 @@ from rollout.encyclopaedia.asking import Question, ask
 from rollout.encyclopaedia.facts import FACTS, REMARKS, Thing
 from rollout.encyclopaedia.names import draw_name
 from rollout.environment import Task
+from rollout.generated import GeneratedTasks
 from rollout.retrieval.documents import Document
 
 GENERATOR_VERSION = 1
-SPLITS = ("train", "valid_seen", "valid_unseen")
 QuestionType = Literal["bridge", "comparison"]
 FEWEST_PAGES = 20
 
@@ -54,7 +54,7 @@ class Encyclopaedia:
 
 
 @dataclass(frozen=True, slots=True)
-class EncyclopaediaTasks:
+class EncyclopaediaTasks(GeneratedTasks):
     """A task source of questions about generated encyclopaedias.
 
     Attributes:
@@ -69,20 +69,7 @@ class EncyclopaediaTasks:
     hops: int = 2
     questions_per_world: int = 1
 
-    def splits(self) -> Sequence[str]:
-        return SPLITS
-
-    def tasks(self, split: str, count: int, seed: int = 0) -> Sequence[Task]:
-        """Tasks ``0 .. count - 1`` of ``split``; another ``seed`` gives other encyclopaedias.
-
-        Raises:
-            ValueError: unknown split.
-        """
-        if split not in SPLITS:
-            raise ValueError(f"there is no split {split!r}; choose one of {', '.join(SPLITS)}")
-        return [self._task(split, seed, index) for index in range(count)]
-
-    def _task(self, split: str, seed: int, index: int) -> Task:
+    def task(self, split: str, seed: int, index: int) -> Task:
         question_type = self.question_types[index % len(self.question_types)]
         payload: dict[str, str | int | float | bool | None] = {
             "generator": GENERATOR_VERSION,

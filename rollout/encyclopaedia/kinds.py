@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from rollout.encyclopaedia.demonstration import TOOLS, encyclopaedia_demonstrations
 from rollout.encyclopaedia.environment import EncyclopaediaConfig, EncyclopaediaEnvironment, question_tasks
-from rollout.encyclopaedia.instructions import EXAMPLES, INSTRUCTIONS
+from rollout.encyclopaedia.instructions import INSTRUCTIONS
 from rollout.environment import Environment, TaskSource
 
 
@@ -12,7 +13,9 @@ class Encyclopaedia:
 
     Config = EncyclopaediaConfig
     instructions = INSTRUCTIONS
-    examples = EXAMPLES
+    examples = encyclopaedia_demonstrations()
+    tools = TOOLS
+    finish = "finish[{}]"
 
     @staticmethod
     def environment(config: EncyclopaediaConfig) -> Environment:

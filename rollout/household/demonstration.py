@@ -6,7 +6,7 @@ from functools import cache
 
 from rollout.environment import Task
 from rollout.household.environment import HouseholdConfig, HouseholdEnvironment
-from rollout.household.expert import HouseholdExpert
+from rollout.household.expert import NO_MISTAKES, HouseholdExpert
 from rollout.household.generator import HouseholdTasks
 from rollout.household.knowledge import Knowledge
 from rollout.prompts.demonstrate import demonstrate
@@ -53,4 +53,4 @@ def household_demonstrations() -> tuple[Demonstration, ...]:
 
 def _play(task: Task) -> Demonstration:
     environment = HouseholdEnvironment(HouseholdConfig(size="small"))
-    return demonstrate(environment, task, HouseholdExpert(random_share=0.0), state=StateKeeper())
+    return demonstrate(environment, task, HouseholdExpert(mistakes=NO_MISTAKES), state=StateKeeper())

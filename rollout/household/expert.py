@@ -1,12 +1,13 @@
 """An exploring expert: it knows no more than it has read, searches place by place, and says why it does what it does.
 
 It is no oracle plan. It looks through the places in the order in which the house lists them, those that stand open
-first, remembers what it saw, and opens what is closed. A small share of its steps is random, so that a model trained on
-its episodes also sees how to go on from where an expert would not be.
+first, remembers what it saw, and opens what is closed. Now and then it makes the mistakes that small models make, so
+that a model trained on its episodes also sees how to go on from where an expert would not be.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from random import Random
 
 from rollout.household.game import TaskType
@@ -15,21 +16,38 @@ from rollout.household.random_play import random_step
 
 _TOOL = {TaskType.CLEAN: "sinkbasin", TaskType.HEAT: "microwave", TaskType.COOL: "fridge"}
 
-RANDOM_SHARE = 0.03
-"""Share of random steps."""
+
+@dataclass(frozen=True, slots=True)
+class Mistakes:
+    """How often the expert errs: chances from 0 to 1.
+
+    Attributes:
+        random_step: does something that serves nothing.
+        wrong_number: reaches for a thing under the number of another one; nothing happens, and it tries again.
+        forget: no longer knows where it saw what it now needs, and searches on; once all was searched, from the start.
+    """
+
+    random_step: float = 0.03
+    wrong_number: float = 0.08
+    forget: float = 0.2
+
+
+NO_MISTAKES = Mistakes(0.0, 0.0, 0.0)
 
 
 class HouseholdExpert:
     """Plays one household episode (`rollout.policy.TextPolicy`).
 
     Args:
-        seed: of the random steps.
-        random_share: chance that a step is random; 0 makes it deterministic.
+        seed: of the mistakes.
+        mistakes: without any it is deterministic.
     """
 
-    def __init__(self, seed: int = 0, random_share: float = RANDOM_SHARE) -> None:
+    def __init__(self, seed: int = 0, mistakes: Mistakes = Mistakes()) -> None:
         self._rng = Random(seed)
-        self._random_share = random_share
+        self._mistakes = mistakes
+        self._forgotten: set[tuple[str, str]] = set()
+        self._remembered: set[tuple[str, str]] = set()
         self._knowledge = Knowledge()
         self._wish: Wish | None = None
         self._last_action = ""
@@ -43,7 +61,7 @@ class HouseholdExpert:
             known.read(observation)
         if observation.strip() == NOTHING_HAPPENS and self._last_action.startswith("go to "):
             thought, action = self._already_there()
-        elif self._last_action and self._rng.random() < self._random_share:
+        elif self._last_action and self._rng.random() < self._mistakes.random_step:
             thought, action = random_step(known, self._rng)
         else:
             thought, action = self._decide(known, self._wish)
@@ -75,8 +93,16 @@ class HouseholdExpert:
         wanted = [(o, p) for o, p in known.find(wish.object_type) if p != leave]
         here = [o for o in known.here() if (o, known.location) in wanted]
         if here:
-            return f"{purpose(wish)} I need {here[0]}. I take it.", f"take {here[0]} from {known.location}"
+            thing = self._named(here[0])
+            return f"{purpose(wish)} I need {thing}. I take it.", f"take {thing} from {known.location}"
         return self._seek(known, wanted, f"{purpose(wish)} I need {wish.object_type}.")
+
+    def _named(self, thing: str) -> str:
+        """The thing's name, or now and then that of another one of its kind."""
+        if self._rng.random() >= self._mistakes.wrong_number:
+            return thing
+        kind, number = thing.split()
+        return f"{kind} {self._rng.choice([n for n in (1, 2, 3) if str(n) != number])}"
 
     def _use_lamp(self, known: Knowledge, wish: Wish, held: str) -> tuple[str, str]:
         here = [o for o in known.here() if kind_of(o) == wish.target_type]
@@ -91,16 +117,25 @@ class HouseholdExpert:
             return f"{opening} It is closed. I open it.", f"open {at}"
         if at is not None:
             opening += f" Not at {at}."
-        if wanted:
-            thing, place = wanted[0]
-            return f"{opening} I saw {thing} at {place}.", f"go to {place}"
-        unseen = known.next_unseen()
-        if unseen is None:  # all was seen and it is nowhere: what was seen may have been misread
+        for thing, place in wanted:
+            if self._remembers(thing, place):
+                return f"{opening} I saw {thing} at {place}.", f"go to {place}"
+        place = known.next_unseen()
+        if place is None:  # all was seen and it is nowhere: what was seen may have been misread
             known.contents.clear()
-        place = unseen or next(p for p in reversed(known.places) if p != at)
+            self._forgotten.clear()
+            place = known.next_unseen() or known.places[0]
         if place == at:
             return f"{opening} I examine it.", f"examine {place}"
         return f"{opening} Next place: {place}.", f"go to {place}"
+
+    def _remembers(self, thing: str, place: str) -> bool:
+        """Whether it still knows that the thing is there; drawn once for each sighting."""
+        seen = (thing, place)
+        if seen not in self._remembered and seen not in self._forgotten:
+            forgets = self._rng.random() < self._mistakes.forget
+            (self._forgotten if forgets else self._remembered).add(seen)
+        return seen in self._remembered
 
     def _change(self, known: Knowledge, wish: Wish, held: str, verb: str, have: str) -> tuple[str, str]:
         tool = known.first_place(_TOOL[wish.task_type]) or _TOOL[wish.task_type] + " 1"

@@ -15,11 +15,11 @@ from random import Random
 from typing import Literal
 
 from rollout.environment import Task
+from rollout.generated import GeneratedTasks
 from rollout.household.catalogue import NOUNS, OPENABLE, ROOMS, Room
 from rollout.household.game import Game, Goal, Receptacle, TaskType, Thing
 
 GENERATOR_VERSION = 1
-SPLITS = ("train", "valid_seen", "valid_unseen")
 Size = Literal["small", "full", "mixed"]
 """``mixed`` is small and full houses in turn."""
 
@@ -59,27 +59,15 @@ def is_held_back_layout(layout: Mapping[str, int]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class HouseholdTasks:
+class HouseholdTasks(GeneratedTasks):
     """A task source of generated houses; ``task_types`` empty means all six, in turn."""
 
     size: Size = "full"
     task_types: tuple[TaskType, ...] = ()
 
-    def splits(self) -> Sequence[str]:
-        return SPLITS
-
-    def tasks(self, split: str, count: int, seed: int = 0) -> Sequence[Task]:
-        """Tasks ``0 .. count - 1`` of ``split``; another ``seed`` gives other houses.
-
-        Raises:
-            ValueError: unknown split.
-        """
-        if split not in SPLITS:
-            raise ValueError(f"there is no split {split!r}; choose one of {', '.join(SPLITS)}")
+    def task(self, split: str, seed: int, index: int) -> Task:
         types = self.task_types or tuple(TaskType)
-        return [self._task(split, seed, index, types[index % len(types)]) for index in range(count)]
-
-    def _task(self, split: str, seed: int, index: int, task_type: TaskType) -> Task:
+        task_type = types[index % len(types)]
         size = ("small", "full")[index // len(TaskType) % 2] if self.size == "mixed" else self.size
         payload: dict[str, str | int | float | bool | None] = {
             "generator": GENERATOR_VERSION,

@@ -7,17 +7,17 @@ the others ever has. A problem is a pure function of its task's payload, in any 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from random import Random
 from typing import Literal, get_args
 
 from rollout.environment import Task
+from rollout.generated import SPLITS, GeneratedTasks
 from rollout.maths import code_problems, word_problems
 
 GENERATOR_VERSION = 1
-SPLITS = ("train", "valid_seen", "valid_unseen")
 
 WordFamily = Literal["collection", "shopping", "journey", "wages", "comparison"]
 CodeFamily = Literal["range_sum", "counting", "primes", "modular_power", "recurrence"]
@@ -39,25 +39,13 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class MathsTasks:
+class MathsTasks(GeneratedTasks):
     """A task source of generated problems; the families take turns."""
 
     families: tuple[Family, ...] = WORD_FAMILIES
 
-    def splits(self) -> Sequence[str]:
-        return SPLITS
-
-    def tasks(self, split: str, count: int, seed: int = 0) -> Sequence[Task]:
-        """Tasks ``0 .. count - 1`` of ``split``; another ``seed`` gives other problems.
-
-        Raises:
-            ValueError: unknown split.
-        """
-        if split not in SPLITS:
-            raise ValueError(f"there is no split {split!r}; choose one of {', '.join(SPLITS)}")
-        return [self._task(split, seed, index, self.families[index % len(self.families)]) for index in range(count)]
-
-    def _task(self, split: str, seed: int, index: int, family: str) -> Task:
+    def task(self, split: str, seed: int, index: int) -> Task:
+        family = self.families[index % len(self.families)]
         payload: dict[str, str | int | float | bool | None] = {
             "generator": GENERATOR_VERSION,
             "split": split,

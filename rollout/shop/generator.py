@@ -7,19 +7,19 @@ an attribute that ``train`` never asks for with that kind of goods.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from math import gcd
 from random import Random
 
 from rollout.environment import Task
+from rollout.generated import SPLITS, GeneratedTasks
 from rollout.shop.catalogue import Listing
 from rollout.shop.product import Goal, Product
 from rollout.shop.vocabulary import OPTIONS, SORTS, SYLLABLES
 
 GENERATOR_VERSION = 1
-SPLITS = ("train", "valid_seen", "valid_unseen")
 
 _OPENINGS = ("find", "buy", "get")
 _STEPS_ABOVE = (1, 2, 3)
@@ -95,25 +95,12 @@ class Catalogue:
 
 
 @dataclass(frozen=True, slots=True)
-class GeneratedGoals:
+class GeneratedGoals(GeneratedTasks):
     """A task source of goals in one generated catalogue."""
 
     catalogue: Catalogue = Catalogue()
 
-    def splits(self) -> Sequence[str]:
-        return SPLITS
-
-    def tasks(self, split: str, count: int, seed: int = 0) -> Sequence[Task]:
-        """Tasks ``0 .. count - 1`` of ``split``; another ``seed`` gives other goals in the same catalogue.
-
-        Raises:
-            ValueError: unknown split.
-        """
-        if split not in SPLITS:
-            raise ValueError(f"there is no split {split!r}; choose one of {', '.join(SPLITS)}")
-        return [self._task(split, seed, index) for index in range(count)]
-
-    def _task(self, split: str, seed: int, index: int) -> Task:
+    def task(self, split: str, seed: int, index: int) -> Task:
         payload: dict[str, str | int | float | bool | None] = {
             "generator": GENERATOR_VERSION,
             "products": self.catalogue.products,

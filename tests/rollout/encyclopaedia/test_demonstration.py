@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
-from rollout.encyclopaedia.demonstration import TOOLS, as_code, encyclopaedia_demonstrations
-from rollout.encyclopaedia.instructions import EXAMPLES
-from rollout.prompts.react import ReActStyle
+from rollout.agent import AgentConfig
+from rollout.encyclopaedia.demonstration import EXAMPLE_TASKS, TOOLS, as_code, encyclopaedia_demonstrations
+from rollout.encyclopaedia.environment import EncyclopaediaConfig, EncyclopaediaEnvironment
+from rollout.encyclopaedia.generator import EncyclopaediaTasks
+from rollout.encyclopaedia.kinds import Encyclopaedia
+from rollout.prompts.styles import StyleName, new_style
+from rollout.registry import make_environment
 
 
-def test_in_react_they_read_as_the_examples_do() -> None:
-    style = ReActStyle("")
-    for demonstration, example in zip(encyclopaedia_demonstrations(), EXAMPLES, strict=True):
-        assert example in style.example(demonstration)
+def test_they_are_solved_tasks_that_the_kind_shows_in_every_style() -> None:
+    environment, tasks = EncyclopaediaEnvironment(EncyclopaediaConfig()), EncyclopaediaTasks().tasks("train", 21)
+    for number, demonstration in zip(EXAMPLE_TASKS, Encyclopaedia.examples, strict=True):
+        assert environment.reset(tasks[number]).observation == demonstration.observation
+        steps = [environment.step(turn.action) for turn in demonstration.turns]
+        assert [step.observation for step in steps] == [turn.observation for turn in demonstration.turns]
+        assert steps[-1].success
+        for name in get_args(StyleName):
+            new_style(name, "", Encyclopaedia.examples, shown=1, tools=Encyclopaedia.tools).example(demonstration)
+
+
+def test_code_searches_and_its_answer_is_judged() -> None:
+    chain = encyclopaedia_demonstrations()[0]
+    world = make_environment(EncyclopaediaConfig(), AgentConfig(style="codeact"))
+    world.reset(EncyclopaediaTasks().tasks("train", 21)[EXAMPLE_TASKS[0]])
+    steps = [world.step(turn.code or "") for turn in chain.turns]
+    world.close()
+    assert chain.turns[0].observation in steps[0].observation
+    assert steps[-1].success
 
 
 def test_the_state_says_what_is_wanted_and_what_was_found_so_far() -> None:

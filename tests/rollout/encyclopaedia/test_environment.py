@@ -173,7 +173,7 @@ def test_the_kind_brings_all_that_the_registry_needs() -> None:
     assert isinstance(environment, Environment)
     assert config.type == "hotpotqa"
     assert set(Encyclopaedia.instructions) == {"short", "full"}
-    assert all("Action: finish[" in example for example in Encyclopaedia.examples)
+    assert all(example.turns[-1].action.startswith("finish[") for example in Encyclopaedia.examples)
     assert Encyclopaedia.tasks(config).splits() == ("train", "valid_seen", "valid_unseen")
     with pytest.raises(RuntimeError, match="reset must come before"):
         environment.step("search[x]")

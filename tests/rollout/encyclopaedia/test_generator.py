@@ -11,9 +11,10 @@ import pytest
 
 from rollout.encyclopaedia.asking import is_held_back_combination
 from rollout.encyclopaedia.facts import FACTS, REMARKS
-from rollout.encyclopaedia.generator import SPLITS, Encyclopaedia, EncyclopaediaTasks, encyclopaedia, generated_task
+from rollout.encyclopaedia.generator import Encyclopaedia, EncyclopaediaTasks, encyclopaedia, generated_task
 from rollout.encyclopaedia.names import FIRST_NAMES, LAST_NAMES, PLACES, is_held_back_name
 from rollout.encyclopaedia.wiki import sentences_of
+from rollout.generated import SPLITS
 
 COUNT = 120
 SEEN = ("train", "valid_seen")
@@ -112,7 +113,7 @@ def test_no_name_is_a_common_word() -> None:
 
 def test_another_process_makes_the_same_encyclopaedias() -> None:
     code = (
-        "from rollout.encyclopaedia.generator import *; import hashlib;"
+        "from rollout.encyclopaedia.generator import *; from rollout.generated import SPLITS; import hashlib;"
         "made = [generated_task(t.payload) for s in SPLITS for t in EncyclopaediaTasks().tasks(s, 10)];"
         "print(hashlib.sha256(repr([(w.pages, q) for w, q in made]).encode()).hexdigest())"
     )

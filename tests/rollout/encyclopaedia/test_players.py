@@ -10,12 +10,12 @@ import pytest
 from rollout.encyclopaedia.environment import EncyclopaediaConfig, EncyclopaediaEnvironment
 from rollout.encyclopaedia.expert import EncyclopaediaExpert
 from rollout.encyclopaedia.facts import FACTS
-from rollout.encyclopaedia.generator import SPLITS, EncyclopaediaTasks, generated_task
-from rollout.encyclopaedia.instructions import EXAMPLE_TASKS, EXAMPLES
+from rollout.encyclopaedia.generator import EncyclopaediaTasks, generated_task
 from rollout.encyclopaedia.names import FIRST_NAMES, LAST_NAMES, PLACES
 from rollout.encyclopaedia.random_play import RandomPlayer
 from rollout.encyclopaedia.reading import Chain, Pair, read_question
 from rollout.environment import Task
+from rollout.generated import SPLITS
 from rollout.policy import TextPolicy
 
 TURN = re.compile(r"Thought: (.+)\nAction: (.+)")
@@ -119,14 +119,3 @@ def test_a_question_is_understood_as_worked_by_hand() -> None:
 def test_another_question_is_refused_in_words() -> None:
     with pytest.raises(ValueError, match="no question about a generated encyclopaedia"):
         EncyclopaediaExpert().respond("Question: Who wrote Hamlet?")
-
-
-def test_the_worked_examples_are_episodes_of_the_expert() -> None:
-    tasks = EncyclopaediaTasks().tasks("train", max(EXAMPLE_TASKS) + 1)
-    for number, example in zip(EXAMPLE_TASKS, EXAMPLES, strict=True):
-        right, first, turns = play(tasks[number], EncyclopaediaExpert(0, 0.0))
-        lines = [first]
-        for thought, action, observation in turns:
-            lines += [f"Thought: {thought}\nAction: {action}", observation]
-        assert right
-        assert "\n".join(lines[:-1]) == example

@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import pytest
 
+from rollout.generated import SPLITS
 from rollout.household.game import Game, TaskType
 from rollout.household.generator import (
-    SPLITS,
     HouseholdTasks,
     generate_game,
     is_held_back_layout,

@@ -1,13 +1,14 @@
 """The expert explores and wins from what it reads alone; the random player speaks the truth and has no aim."""
 
 import re
+from itertools import pairwise
 
 import pytest
 
-from rollout.household.expert import HouseholdExpert
+from rollout.household.expert import NO_MISTAKES, HouseholdExpert, Mistakes
 from rollout.household.game import Game, TaskType
 from rollout.household.generator import HouseholdTasks, generate_game
-from rollout.household.knowledge import Knowledge, Wish, purpose, read_task
+from rollout.household.knowledge import NOTHING_HAPPENS, Knowledge, Wish, purpose, read_task
 from rollout.household.random_play import RandomPlayer
 from rollout.household.world import World
 from rollout.policy import TextPolicy, text_policies
@@ -43,25 +44,51 @@ def test_the_expert_searches_and_does_not_walk_straight_to_what_it_has_not_seen(
     thoughts = [
         thought
         for task in tasks
-        for thought, _, _ in play(generate_game(task.payload), HouseholdExpert(0, random_share=0.0), 50)[1]
+        for thought, _, _ in play(generate_game(task.payload), HouseholdExpert(0, mistakes=NO_MISTAKES), 50)[1]
     ]
     in_vain = [thought for thought in thoughts if "Not at" in thought]
     assert len(in_vain) > 3 * len(tasks)
 
 
 def test_the_expert_names_only_objects_it_has_read_of() -> None:
+    careful = Mistakes(wrong_number=0.0)
     for task in HouseholdTasks("small").tasks("train", 60, seed=4):
         game = generate_game(task.payload)
         read = World(game).intro()
-        for thought, action, observation in play(game, HouseholdExpert(1), 30)[1]:
+        for thought, action, observation in play(game, HouseholdExpert(1, careful), 30)[1]:
             for name in re.findall(r"[a-z]+ \d+", thought + " " + action):
                 assert name in read
             read += observation
 
 
-def test_without_random_steps_the_expert_is_the_same_for_every_seed() -> None:
+def test_after_a_wrong_number_the_expert_takes_the_thing_that_is_there() -> None:
+    clumsy, slips = Mistakes(0.0, wrong_number=0.5, forget=0.0), 0
+    for task in HouseholdTasks("small", (TaskType.PLACE,)).tasks("train", 20, seed=3):
+        won, turns = play(generate_game(task.payload), HouseholdExpert(0, clumsy), 30)
+        assert won
+        for (_, action, observation), (_, after, _) in pairwise(turns):
+            if action.startswith("take ") and observation == NOTHING_HAPPENS:
+                slips += 1
+                assert after.startswith("take ")
+                assert after.split(" from ")[1] == action.split(" from ")[1]
+    assert slips > 5
+
+
+def test_an_expert_that_forgot_where_the_thing_was_searches_everything_and_begins_again() -> None:
+    forgetful = Mistakes(0.0, 0.0, forget=1.0)
+    tasks = HouseholdTasks("small", (TaskType.LOOK,)).tasks("train", 60, seed=3)
+    again = 0
+    for task in tasks:
+        won, turns = play(generate_game(task.payload), HouseholdExpert(0, forgetful), 30)
+        assert won
+        places = [action for _, action, _ in turns if action.startswith("go to ")]
+        again += len(places) > len(set(places))
+    assert again > 10
+
+
+def test_without_mistakes_the_expert_is_the_same_for_every_seed() -> None:
     game = generate_game(HouseholdTasks("full").tasks("train", 1)[0].payload)
-    one, other = (play(game, HouseholdExpert(seed, random_share=0.0), 50) for seed in (1, 2))
+    one, other = (play(game, HouseholdExpert(seed, mistakes=NO_MISTAKES), 50) for seed in (1, 2))
     assert one == other
 
 

@@ -8,10 +8,10 @@ from collections import Counter
 
 import pytest
 
+from rollout.generated import SPLITS
 from rollout.maths.code_problems import PROBLEMS
 from rollout.maths.generator import (
     CODE_FAMILIES,
-    SPLITS,
     WORD_FAMILIES,
     MathsTasks,
     Problem,

@@ -7,10 +7,11 @@ import re
 import pytest
 
 from rollout.environment import Task
+from rollout.generated import SPLITS
 from rollout.maths.config import MathsConfig
 from rollout.maths.environment import MathsEnvironment
 from rollout.maths.expert import MathsExpert
-from rollout.maths.generator import CODE_FAMILIES, SPLITS, WORD_FAMILIES, MathsTasks
+from rollout.maths.generator import CODE_FAMILIES, WORD_FAMILIES, MathsTasks
 from rollout.maths.instructions import EXAMPLES
 from rollout.maths.random_play import RandomPlayer
 from tests.rollout.maths.plays import TrustingRunner, play

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from rollout.environment import Environment, Task, TaskSource
 from rollout.errors import UserError
+from rollout.generated import SPLITS
 from rollout.policy import TextPolicy
 from rollout.shop.environment import OfficialGoals, ShopConfig, ShopEnvironment, shop_of, shop_tasks
 from rollout.shop.expert import ShopExpert
@@ -22,7 +23,6 @@ from rollout.shop.instructions import EXAMPLES, INSTRUCTIONS
 from rollout.shop.kinds import Shop
 from rollout.shop.random_play import RandomShopper
 
-SPLITS = ("train", "valid_seen", "valid_unseen")
 ROOT = Path(__file__).parents[3]
 
 
