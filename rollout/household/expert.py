@@ -120,11 +120,10 @@ class HouseholdExpert:
         for thing, place in wanted:
             if self._remembers(thing, place):
                 return f"{opening} I saw {thing} at {place}.", f"go to {place}"
-        place = known.next_unseen()
-        if place is None:  # all was seen and it is nowhere: what was seen may have been misread
+        if known.next_unseen() is None:  # all was seen and it is nowhere: what was seen may have been misread
             known.contents.clear()
             self._forgotten.clear()
-            place = known.next_unseen() or known.places[0]
+        place = known.next_unseen() or known.places[0]
         if place == at:
             return f"{opening} I examine it.", f"examine {place}"
         return f"{opening} Next place: {place}.", f"go to {place}"
