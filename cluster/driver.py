@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from cluster.backends import Backend, open_backend
 from cluster.collected import require_complete, require_trainable
 from cluster.concurrency import together
+from cluster.mixture import parts_of
 from cluster.plan import Plan, Role, Work, make_plan, record_splits
 from cluster.pools import Pool
 from cluster.recipe import Recipe, model_of
@@ -137,7 +138,8 @@ async def start_pool(run: Run, role: Role, model: str | None = None) -> None:
     assert config is not None
     engine = config.engine if model is None else config.engine.model_copy(update={"model": model})
     demand = Demand(role, config.workers, config.resources)
-    worker = WorkerConfig(engine, run.recipe.environment, run.recipe.agent)
+    environments = tuple(part.environment for part in parts_of(run.recipe.environment))
+    worker = WorkerConfig(engine, environments, run.recipe.agent)
     pool = Pool(role, lambda: run.backend.worker(demand, worker), config.workers, config.concurrency)
     run.pools[role] = pool
     run.screen.begin(f"start/{role}", f"{role} engine starts", 0, unit="")

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from cluster.mixture import apportion, interleave, parts_of
 from cluster.recipe import Agent, Recipe
 from cluster.run_directory import RunDirectory
 from cluster.worker import EpisodeRequest, Stage
-from rollout.environment import Task, TaskSource
+from rollout.environment import Task
 from rollout.errors import UserError
 from rollout.store import TrajectoryStore
 from rollout.trajectory import Trajectory
@@ -67,22 +68,20 @@ class Plan:
 
 def make_plan(recipe: Recipe, directory: RunDirectory) -> Plan:
     """Derive the plan; the same recipe gives the same one at every start. `UserError` for a split without tasks."""
-    from rollout.registry import make_task_source
-
-    source = make_task_source(recipe.environment)
     collect, roles = recipe.collect, collecting_roles(recipe)
     per_round = max(roles.values(), default=0)
-    train_tasks = tasks_of(source, "collect", collect.split, per_round * recipe.rounds, recipe.seed)
+    train_tasks = tasks_of(recipe, "collect", collect.split, per_round, recipe.rounds)
     collections = tuple(
         tuple(
-            collection(recipe, directory, role, round, slice_of(train_tasks, round * per_round, episodes))
+            collection(recipe, directory, role, round, mixed(recipe, train_tasks, episodes, round))
             for role, episodes in roles.items()
         )
         for round in range(recipe.rounds)
     )
     evaluations: dict[Agent, Work] = {}
     if recipe.evaluate is not None:
-        held_out = tasks_of(source, "evaluate", recipe.evaluate.split, recipe.evaluate.episodes, recipe.seed)
+        tasks = tasks_of(recipe, "evaluate", recipe.evaluate.split, recipe.evaluate.episodes)
+        held_out = mixed(recipe, tasks, recipe.evaluate.episodes)
         agents = [agent for agent in recipe.evaluate.agents if can_be_evaluated(recipe, agent)]
         evaluations = {agent: evaluation(recipe, directory, agent, held_out) for agent in agents}
     final = tuple(work for agent, work in evaluations.items() if agent == "student")
@@ -98,14 +97,42 @@ def record_splits(plan: Plan, directory: RunDirectory) -> None:
         directory.record_split(split, [task for task in tasks.values() if task.split == split])
 
 
-def tasks_of(source: TaskSource, section: str, split: str, count: int, seed: int) -> Sequence[Task]:
-    """Up to ``count`` tasks. Raises `UserError`, naming the recipe's section, if the split is unknown or empty."""
-    if split not in source.splits():
-        raise UserError(f"{section}.split is {split}, which is not there; choose one of {', '.join(source.splits())}.")
-    tasks = source.tasks(split, count, seed)
-    if count and not tasks:
-        raise UserError(f"{section}.split {split} has no task; choose one of {', '.join(source.splits())}.")
-    return tasks
+@dataclass(frozen=True, slots=True)
+class PartTasks:
+    """The tasks of one environment: ``per_round`` in a round, round after round; fewer if there are not so many."""
+
+    tasks: Sequence[Task]
+    per_round: int
+
+
+def tasks_of(recipe: Recipe, section: str, split: str, per_round: int, rounds: int = 1) -> list[PartTasks]:
+    """Tasks of each of the recipe's environments, ``per_round`` in all.
+
+    Raises:
+        UserError: naming the recipe's section, if a split is unknown or empty.
+    """
+    from rollout.registry import make_task_source
+
+    parts = parts_of(recipe.environment)
+    found = []
+    for part, share in zip(parts, apportion(per_round, [part.weight for part in parts]), strict=True):
+        source, of = make_task_source(part.environment), f" of {part.environment.type}" if len(parts) > 1 else ""
+        splits = ", ".join(source.splits())
+        if split not in source.splits():
+            raise UserError(f"{section}.split is {split}, which is not there{of}; choose one of {splits}.")
+        tasks = source.tasks(split, share * rounds, recipe.seed)
+        if share and not tasks:
+            raise UserError(f"{section}.split {split}{of} has no task; choose one of {splits}.")
+        found.append(PartTasks(tasks, share))
+    return found
+
+
+def mixed(recipe: Recipe, parts: Sequence[PartTasks], count: int, round: int = 0) -> list[Task]:
+    """``count`` tasks of a round, each environment's share of them spread evenly."""
+    shares = apportion(count, [part.weight for part in parts_of(recipe.environment)])
+    return interleave(
+        [slice_of(part.tasks, round * part.per_round, share) for part, share in zip(parts, shares, strict=True)]
+    )
 
 
 def collecting_roles(recipe: Recipe) -> dict[Role, int]:

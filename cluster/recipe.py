@@ -12,23 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self, Union
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cluster.mixture import WorldConfig
 from learner.config import LearnerConfig
 from rollout.agent import AgentConfig
 from rollout.engine import Sampling
-from rollout.registry import engines, environments
+from rollout.registry import engines
 
 if TYPE_CHECKING:
     from rollout.engines.config import EngineConfig
-    from rollout.household.environment import HouseholdConfig
-    from rollout.household.original import OriginalConfig
-
-    EnvironmentConfig = HouseholdConfig | OriginalConfig
 else:
     # Those that other packages bring by entry point are settings like our own.
-    EnvironmentConfig = Annotated[
-        Union[tuple(kind.Config for kind in environments().values())],  # noqa: UP007 (built at run time)
-        Field(discriminator="type"),
-    ]
     EngineConfig = Annotated[Union[tuple(engines().values())], Field(discriminator="type")]  # noqa: UP007
 Agent = Literal["teacher", "student_before", "student"]
 
@@ -128,7 +121,8 @@ class Recipe(BaseModel):
     description: str = ""
     seed: int = Field(0, ge=0)
     """Of tasks, sampling and training; the same seed on the same machine asks for the same things."""
-    environment: EnvironmentConfig
+    environment: WorldConfig
+    """One environment, or a mix of several by weight."""
     agent: AgentConfig
     teacher: RoleConfig
     student: RoleConfig | None = None

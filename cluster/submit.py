@@ -71,7 +71,8 @@ def submit(submission: Submission, address: str, write: Callable[[str], object])
     """
     client = connect(address)
     with tempfile.TemporaryDirectory(prefix="stillhouse-job-") as folder:
-        job = client.submit_job(entrypoint=submission.entrypoint, runtime_env=runtime_env(submission, Path(folder)))
+        environment = runtime_env(submission, Path(folder))
+        job = accepted(lambda: client.submit_job(entrypoint=submission.entrypoint, runtime_env=environment), address)
     write(f"job {job} runs on {address}, in {submission.run_dir}\n")
     try:
         asyncio.run(follow(client, job, write))
@@ -79,6 +80,27 @@ def submit(submission: Submission, address: str, write: Callable[[str], object])
         write(f"\nnot following any more; the job goes on. Stop it with:\n  ray job stop {job} --address {address}\n")
         raise
     return exit_code(client, job, write)
+
+
+def accepted(send: Callable[[], str], address: str, *, wait_s: float = 60.0, pause_s: float = 1.0) -> str:
+    """What ``send`` returns, once the cluster takes jobs: a head that has just come up does not yet.
+
+    Raises:
+        UserError: it takes none for ``wait_s``.
+    """
+    deadline_s = time.monotonic() + wait_s
+    while True:
+        try:
+            return send()
+        except RuntimeError as error:
+            if "No available agent" not in str(error):
+                raise
+            if time.monotonic() > deadline_s:
+                raise UserError(
+                    f"the cluster at {address} takes no jobs ({_first_line(error)}); see its state with `ray status`, "
+                    "and try again."
+                ) from error
+        time.sleep(pause_s)
 
 
 def connect(address: str) -> JobSubmissionClient:

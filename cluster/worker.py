@@ -8,14 +8,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 from pydantic import BaseModel
 
+from cluster.concurrency import together
 from cluster.shelf import Shelf
 from rollout.agent import AgentConfig
 from rollout.engine import Engine
 from rollout.environment import Task
-from rollout.prompts.builder import PromptBuilder
 from rollout.registry import make_builder, make_engine, make_environment
 from rollout.runner import Job, job, run_episodes
 from rollout.store import TrajectoryStore
@@ -53,11 +54,19 @@ class EpisodeRequest:
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """What a worker needs to start."""
+    """What a worker needs to start. ``environments`` are those that its tasks name."""
 
     engine: BaseModel
-    environment: BaseModel
+    environments: tuple[BaseModel, ...]
     agent: AgentConfig
+
+
+class World:
+    """What a worker keeps for each environment: ready ones, and the prompt builders of its agents."""
+
+    def __init__(self, environment: BaseModel, config: WorkerConfig) -> None:
+        self.shelf = Shelf(lambda: make_environment(environment, config.agent))
+        self.builder = cache(lambda agent: make_builder(agent, environment, config.engine))
 
 
 class RolloutWorker:
@@ -66,8 +75,7 @@ class RolloutWorker:
     def __init__(self, config: WorkerConfig) -> None:
         self.config = config
         self.engine: Engine | None = None
-        self.builders: dict[AgentConfig, PromptBuilder] = {}
-        self.shelf = Shelf(lambda: make_environment(config.environment, config.agent))
+        self.worlds = {world.type: World(world, config) for world in config.environments}
 
     async def start(self) -> None:
         """Bring the engine up. Raises `UserError` for a model or setting that cannot work."""
@@ -97,7 +105,8 @@ class RolloutWorker:
 
     async def stop(self) -> None:
         """End the engine and the environments; a worker that never started has nothing to end."""
-        self.shelf.clear()
+        for world in self.worlds.values():
+            world.shelf.clear()
         if self.engine is not None:
             await self.engine.close()
 
@@ -107,19 +116,21 @@ class RolloutWorker:
 
     async def _play(self, requests: Sequence[EpisodeRequest], finished: asyncio.Queue[Trajectory | None]) -> None:
         """Consumes requests, produces whole trajectories."""
+        by_world: dict[str, list[EpisodeRequest]] = {}
+        for request in requests:
+            by_world.setdefault(request.task.environment, []).append(request)
+        await together(*(self._play_in(self.worlds[name], played, finished) for name, played in by_world.items()))
+
+    async def _play_in(
+        self, world: World, requests: Sequence[EpisodeRequest], finished: asyncio.Queue[Trajectory | None]
+    ) -> None:
         agent = requests[0].stage.agent
         jobs = [request.job for request in requests]
         episodes = run_episodes(
-            jobs, self.shelf.take, self._started(), self._builder(agent), agent, concurrency=len(jobs)
+            jobs, world.shelf.take, self._started(), world.builder(agent), agent, concurrency=len(jobs)
         )
         async for trajectory in episodes:
             finished.put_nowait(trajectory)
-
-    def _builder(self, agent: AgentConfig) -> PromptBuilder:
-        """The prompt builder of an agent's settings, made once."""
-        if agent not in self.builders:
-            self.builders[agent] = make_builder(agent, self.config.environment, self.config.engine)
-        return self.builders[agent]
 
 
 async def next_batch(finished: asyncio.Queue[Trajectory | None]) -> list[Trajectory]:

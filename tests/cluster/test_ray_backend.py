@@ -22,7 +22,7 @@ from rollout.store import TrajectoryStore
 if TYPE_CHECKING:
     from cluster.ray_backend import RayBackend
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 SMALL = Resources(cpus=0.5)
 
@@ -41,7 +41,7 @@ def work(recipe: Recipe, folder: Path) -> list[EpisodeRequest]:
 
 
 def pool_of(backend: RayBackend, recipe: Recipe, workers: int = 1) -> Pool:
-    config = WorkerConfig(recipe.teacher.engine, recipe.environment, recipe.agent)
+    config = WorkerConfig(recipe.teacher.engine, (recipe.environment,), recipe.agent)
     return Pool("teacher", lambda: backend.worker(Demand("teacher", workers, SMALL), config), workers, concurrency=4)
 
 

@@ -109,10 +109,11 @@ def trained_rounds(run: RunDirectory) -> list[int]:
     return [row["round"] for row in run.read_metrics() if row.get("kind") == "trained"]
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
-    "address", [["--address", "local"], pytest.param([], marks=pytest.mark.ray)], ids=["local", "ray"]
+    "address",
+    [["--address", "local"], pytest.param([], marks=[pytest.mark.ray, pytest.mark.slow])],
+    ids=["local", "ray"],
 )
 def test_a_run_killed_in_rollout_in_training_and_in_evaluation_ends_whole(
     recipe: Recipe, tmp_path: Path, address: list[str]

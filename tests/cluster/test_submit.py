@@ -17,7 +17,16 @@ from pathlib import Path
 import pytest
 
 from cluster.recipe_loading import load_recipe
-from cluster.submit import PACKAGES, Submission, connect, refuse_large, remote_run_directory, runtime_env, stage
+from cluster.submit import (
+    PACKAGES,
+    Submission,
+    accepted,
+    connect,
+    refuse_large,
+    remote_run_directory,
+    runtime_env,
+    stage,
+)
 from rollout.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -87,6 +96,30 @@ def test_an_address_that_is_no_dashboard_is_refused_before_anything_starts() -> 
 
 
 @pytest.mark.ray
+def test_a_cluster_that_has_just_come_up_is_asked_again_until_it_takes_the_job() -> None:
+    answers = iter(
+        [RuntimeError("code 500: No available agent to submit job"), RuntimeError("No available agent"), "7"]
+    )
+
+    def send() -> str:
+        answer = next(answers)
+        if isinstance(answer, RuntimeError):
+            raise answer
+        return answer
+
+    assert accepted(send, "http://head:8265", pause_s=0.0) == "7"
+
+
+def test_a_cluster_that_never_takes_the_job_is_one_sentence_and_another_error_is_not_repeated() -> None:
+    def refuse(text: str) -> str:
+        raise RuntimeError(text)
+
+    with pytest.raises(UserError, match="the cluster at http://head:8265 takes no jobs .*; see its state"):
+        accepted(lambda: refuse("No available agent to submit job"), "http://head:8265", wait_s=0.0, pause_s=0.0)
+    with pytest.raises(RuntimeError, match="disk full"):
+        accepted(lambda: refuse("disk full"), "http://head:8265")
+
+
 def test_an_address_where_nobody_answers_is_one_sentence() -> None:
     with pytest.raises(UserError, match="no Ray dashboard answers at http://127.0.0.1:9"):
         connect("http://127.0.0.1:9")
@@ -149,7 +182,6 @@ def submit_smoke(head: Head, run_dir: Path, *overrides: str, **environment: str)
 
 
 @pytest.mark.ray
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_job_runs_a_recipe_on_a_real_cluster_and_passes_on_its_exit_code(head: Head, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"

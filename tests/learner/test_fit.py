@@ -210,7 +210,6 @@ def run_two_ranks(tmp_path: Path, config: LearnerConfig, name: str, kill_after: 
     return [json.loads(line) for line in (tmp_path / f"{name}.steps").read_text().splitlines()]
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("strategy", "extra"),

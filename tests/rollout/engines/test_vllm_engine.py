@@ -18,7 +18,7 @@ from rollout.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
-pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="module")]
 
 PROMPTS = [[5 + (7 * i + length) % 250 for i in range(length)] for length in (3, 17, 40, 130)]
 
@@ -33,8 +33,14 @@ def logprobs_TV(folder: str, token_ids: Sequence[int]) -> Tensor:
         return model(torch.tensor([list(token_ids)])).logits[0].log_softmax(-1)
 
 
+@pytest.fixture(scope="module")
+def environment_before() -> dict[str, str]:
+    """The environment variables as they were before the engine started."""
+    return dict(os.environ)
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def engine(first_model: str) -> AsyncIterator[VllmEngine]:
+async def engine(first_model: str, environment_before: dict[str, str]) -> AsyncIterator[VllmEngine]:
     started = await start(VllmConfig(model=first_model, dtype="float32", kv_cache_gib=0.25, max_lora_rank=8))
     yield started
     await started.close()
@@ -48,8 +54,11 @@ async def check_greedy(engine: VllmEngine, folder: str) -> None:
         assert completion.logprobs == pytest.approx(expected.max(-1).values.tolist(), abs=1e-2)
 
 
-async def test_starting_leaves_the_environment_as_it_was(engine: VllmEngine) -> None:
-    assert not {"VLLM_LOGGING_LEVEL", "VLLM_CPU_OMP_THREADS_BIND", "OMP_WAIT_POLICY"} & os.environ.keys()
+async def test_starting_leaves_the_environment_as_it_was(
+    engine: VllmEngine, environment_before: dict[str, str]
+) -> None:
+    ours = {"VLLM_LOGGING_LEVEL", "VLLM_CPU_OMP_THREADS_BIND", "OMP_WAIT_POLICY"}
+    assert {name: os.environ.get(name) for name in ours} == {name: environment_before.get(name) for name in ours}
 
 
 async def test_greedy_completions_are_the_models_own(engine: VllmEngine, first_model: str) -> None:
