@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import fsum, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,12 +44,14 @@ class Summary:
         intervals: 95 % interval of every mean: Wilson's for ``success``, a bootstrap over episodes for the others;
             None where one episode says nothing about the spread.
         errors: episodes that something beyond a boundary ended.
+        scores: means of what else the environment said of its episodes; an episode that it did not say it of counts 0.
     """
 
     n: int
     means: Mapping[str, float]
     intervals: Mapping[str, Interval | None]
     errors: int
+    scores: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,9 @@ def summarize(records: Sequence[EpisodeRecord]) -> Summary:
     intervals = dict(zip(METRICS, bootstrap_ci95(values), strict=True))
     intervals["success"] = wilson_ci95(sum(record.success for record in records), len(records))
     means = dict(zip(METRICS, values.mean(axis=0).tolist(), strict=True))
-    return Summary(len(records), means, intervals, errors=sum(record.error for record in records))
+    names = sorted({name for record in records for name in record.scores})
+    scores = {name: fsum(record.scores.get(name, 0.0) for record in records) / len(records) for name in names}
+    return Summary(len(records), means, intervals, sum(record.error for record in records), scores)
 
 
 def paired_differences(a: Sequence[EpisodeRecord], b: Sequence[EpisodeRecord]) -> list[PairedDifference]:

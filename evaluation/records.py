@@ -16,6 +16,7 @@ class EpisodeRecord:
     Attributes:
         task: the task's id; two agents are compared on the tasks that both have played.
         score: the environment's reward of the whole episode.
+        scores: what else the environment said of it, by name.
         prompt_tokens: summed over all engine calls, as served.
         invalid_action_rate: share of the steps whose action the environment did not take, in [0, 1].
         seconds: wall clock of the whole episode.
@@ -28,6 +29,7 @@ class EpisodeRecord:
     task_type: str
     success: bool
     score: float
+    scores: Mapping[str, float]
     steps: int
     prompt_tokens: int
     output_tokens: int
@@ -47,6 +49,7 @@ def episode_record(trajectory: Trajectory) -> EpisodeRecord:
         task_type=identity.task_type,
         success=outcome.success,
         score=outcome.reward,
+        scores=outcome.scores,
         steps=counts.steps,
         prompt_tokens=counts.prompt_tokens,
         output_tokens=counts.output_tokens,

@@ -115,7 +115,8 @@ def _environment_figures(records: Sequence[EpisodeRecord]) -> dict[str, Any]:
 
 def _figures(summary: Summary) -> dict[str, Any]:
     intervals = {f"{metric}_ci95": _pair(summary.intervals[metric]) for metric in METRICS}
-    return {"n": summary.n, "errors": summary.errors, **summary.means, **intervals}
+    scores = {"scores": dict(summary.scores)} if summary.scores else {}
+    return {"n": summary.n, "errors": summary.errors, **summary.means, **intervals, **scores}
 
 
 def _compare(a: str, b: str, records: Mapping[str, Sequence[EpisodeRecord]]) -> list[dict[str, Any]]:

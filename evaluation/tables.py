@@ -35,7 +35,8 @@ class Table:
 
 def report_tables(report: Mapping[str, Any]) -> list[Table]:
     """The tables that have something to show, most important first."""
-    tables = [_agents(report), _task_types(report), _comparisons(report), _phases(report), _work(report)]
+    tables = [_agents(report), _scores(report), _task_types(report), _comparisons(report)]
+    tables += [_phases(report), _work(report)]
     return [table for table in tables if table.rows]
 
 
@@ -66,6 +67,16 @@ def _agents(report: Mapping[str, Any]) -> Table:
     )
     note = "Means per episode, 95 % intervals in brackets."
     return Table("Agents", ("agent", "environment", "episodes", *_TITLES.values()), rows, note)
+
+
+def _scores(report: Mapping[str, Any]) -> Table:
+    rows = tuple(
+        (agent, environment, name, _number(score, ".3f"))
+        for agent, environment, figures in _by_agent(report)
+        for name, score in figures.get("scores", {}).items()
+    )
+    note = "Further means per episode, as the environment names them; an episode without one counts 0."
+    return Table("Scores", ("agent", "environment", "score", "mean"), rows, note)
 
 
 def _task_types(report: Mapping[str, Any]) -> Table:

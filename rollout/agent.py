@@ -71,6 +71,7 @@ class _Progress:
     counts: Counts = field(default_factory=Counts)
     reward: float = 0.0
     dialect: str = ""
+    scores: dict[str, float] = field(default_factory=dict)
     engine_s: float = 0.0
     environment_s: float = 0.0
 
@@ -183,6 +184,7 @@ class _Episode:
         so_far = self.so_far
         so_far.reward += step.reward
         so_far.dialect = step.dialect or so_far.dialect
+        so_far.scores |= step.scores
         so_far.counts = replace(so_far.counts, invalid_actions=so_far.counts.invalid_actions + (not step.valid))
         return step
 
@@ -213,7 +215,7 @@ class _Episode:
                 sampling_json=_canonical(self.sampling),
                 method_json=_canonical(self.config, exclude={"sampling", "style", *self._not_used()}),
             ),
-            outcome=Outcome(so_far.reward, stop is StopReason.SUCCESS, stop, failure),
+            outcome=Outcome(so_far.reward, stop is StopReason.SUCCESS, stop, failure, so_far.scores),
             segments=tuple(so_far.segments),
             counts=replace(so_far.counts, reason_tokens=sum(len(s.token_ids) for s in reasons)),
             times=times,

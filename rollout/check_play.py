@@ -182,6 +182,7 @@ def _has_types(step: Step) -> bool:
         isinstance(step.observation, str)
         and isinstance(step.dialect, str)
         and all(type(flag) is bool for flag in flags)
+        and all(isinstance(name, str) and _is_number(score) for name, score in step.scores.items())
     )
 
 

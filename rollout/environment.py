@@ -45,6 +45,7 @@ class Step:
         success: the task is solved; only ever true together with ``done``.
         valid: the action was one that the environment understands and allows here.
         dialect: the dialect the action was written in, where an environment speaks several; else empty.
+        scores: what else the environment says of the episode, by name (``f1``); what a later step says of a name holds.
     """
 
     observation: str
@@ -53,6 +54,7 @@ class Step:
     success: bool = False
     valid: bool = True
     dialect: str = ""
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 @runtime_checkable

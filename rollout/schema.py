@@ -83,6 +83,7 @@ _OUTCOME = pa.struct(
         _required("success", pa.bool_()),
         _required("stop_reason", _TEXT),
         pa.field("failure", _FAILURE),
+        _required("scores", pa.map_(_TEXT, _required("value", _FLOAT))),
     ]
 )
 _COUNTS = _struct(steps=_INT, prompt_tokens=_INT, output_tokens=_INT, reason_tokens=_INT, invalid_actions=_INT)
@@ -142,11 +143,15 @@ def _row(trajectory: Trajectory) -> Record:
         "version": trajectory.version,
         "identity": _members(trajectory.identity),
         "policy": _members(trajectory.policy),
-        "outcome": {**_members(trajectory.outcome), "failure": _optional(trajectory.outcome.failure)},
+        "outcome": _outcome_row(trajectory.outcome),
         "counts": _members(trajectory.counts),
         "times": _members(trajectory.times),
         "segments": [{**_members(segment), "teacher": _optional(segment.teacher)} for segment in trajectory.segments],
     }
+
+
+def _outcome_row(outcome: Outcome) -> Record:
+    return {**_members(outcome), "failure": _optional(outcome.failure), "scores": list(outcome.scores.items())}
 
 
 def _members(record: Any) -> dict[str, Any]:
@@ -175,7 +180,7 @@ def _trajectories(batch: pa.RecordBatch) -> Iterator[Trajectory]:
 
 def _outcome(row: Record) -> Outcome:
     failure = None if row["failure"] is None else Failure(**row["failure"])
-    return Outcome(row["reward"], row["success"], StopReason(row["stop_reason"]), failure)
+    return Outcome(row["reward"], row["success"], StopReason(row["stop_reason"]), failure, dict(row["scores"]))
 
 
 def _segments(column: pa.ListArray) -> Iterator[tuple[Segment, ...]]:

@@ -8,11 +8,11 @@ or produced; nothing is re-tokenised. Everything a learner or an evaluator needs
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Kind(StrEnum):
@@ -170,12 +170,13 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an episode ended. ``reward`` is the environment's own; ``success`` is its yes or no."""
+    """How an episode ended. ``reward`` is the environment's own, ``success`` its yes or no, ``scores`` what else it said."""
 
     reward: float
     success: bool
     stop_reason: StopReason
     failure: Failure | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

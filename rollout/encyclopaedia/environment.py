@@ -78,7 +78,7 @@ class _Play:
 
 
 class EncyclopaediaEnvironment:
-    """Plays ReAct's question answering: search, lookup and finish; the reward is exact match.
+    """Plays ReAct's question answering: search, lookup and finish; the reward is exact match, and F1 is a score.
 
     Raises:
         UserError: the configured corpus is missing or damaged.
@@ -90,11 +90,6 @@ class EncyclopaediaEnvironment:
         self._corpus = None
         if config.source != "generated" and config.corpus not in (OWN, POOLED):
             self._corpus = _open_corpus(config.corpus, config.index_dir)
-
-    @property
-    def scores(self) -> Scores | None:
-        """Exact match and F1 of the answer; None before there is one."""
-        return self._playing().scores
 
     def reset(self, task: Task) -> Reset:
         """Start ``task``. Raises `ValueError` if its data is missing or damaged."""
@@ -121,7 +116,8 @@ class EncyclopaediaEnvironment:
         play.scores = best_scores(reply.answer, play.answers)
         reward = play.scores.exact_match
         play.last_observation = f"Episode finished, reward = {int(reward)}\n"
-        return Step(play.last_observation, reward=reward, done=True, success=reward == 1)
+        scores = {"f1": play.scores.f1}
+        return Step(play.last_observation, reward=reward, done=True, success=reward == 1, scores=scores)
 
     def admissible_actions(self) -> None:
         """None: they cannot be listed, since any title may be searched for."""

@@ -91,6 +91,7 @@ class ShopEnvironment:
             done=bought is not None,
             success=bought is not None and bought.total > 1 - 1e-9,
             valid=reply.valid,
+            scores=bought.parts if bought is not None and before is None else {},
         )
 
     def admissible_actions(self) -> Sequence[str] | None:

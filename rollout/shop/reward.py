@@ -66,6 +66,16 @@ class Reward:
     category_match: bool
     title_score: float
 
+    @property
+    def parts(self) -> dict[str, float]:
+        """What the total is made of, by name."""
+        return {
+            "type": self.type,
+            "attributes": float(self.attributes),
+            "options": float(self.options),
+            "price": float(self.price),
+        }
+
 
 def reward_of(goal: Goal, bought: Product, price: float, options: Mapping[str, str], rule: RewardRule) -> Reward:
     """The reward for buying a product at ``price`` with the ``options`` chosen (name to value)."""

@@ -27,6 +27,7 @@ BASE = EpisodeRecord(
     task_type="look",
     success=True,
     score=1.0,
+    scores={"f1": 0.5},
     steps=4,
     prompt_tokens=100,
     output_tokens=20,
@@ -74,7 +75,8 @@ def test_bootstrap_says_nothing_about_the_spread_of_one_value() -> None:
 
 def test_summary_holds_means_per_episode() -> None:
     other = replace(BASE, success=False, score=0.5, steps=8, prompt_tokens=300, invalid_action_rate=0.75, error=True)
-    summary = summarize([BASE, other])
+    summary = summarize([BASE, replace(other, scores={"price": 1.0})])
+    assert summary.scores == {"f1": 0.25, "price": 0.5}
     assert (summary.n, summary.errors) == (2, 1)
     assert summary.means == {
         "success": 0.5,

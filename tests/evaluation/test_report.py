@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from evaluation.records import episode_record
 from evaluation.report import LearnerFigures, RolloutFigures, build_report, rollout_figures, write_report
+from evaluation.tables import render_markdown
 from rollout.trajectory import Counts, Failure, Identity, Outcome, Policy, StopReason, Times, Trajectory
 
 FIGURES = {
@@ -92,6 +94,15 @@ def test_figures_are_broken_down_by_task_type() -> None:
     episodes = [episode("t1", task_type="look"), episode("t2", task_type="heat", success=False)]
     kinds = build_report({"student": episodes})["agents"]["student"]["household"]["task_types"]
     assert {name: (kind["n"], kind["success"]) for name, kind in kinds.items()} == {"heat": (1, 0.0), "look": (1, 1.0)}
+
+
+def test_an_environments_own_scores_are_reported_where_it_has_some() -> None:
+    whole = episode("t1", environment="hotpotqa")
+    scored = replace(whole, outcome=replace(whole.outcome, scores={"f1": 0.8}))
+    report = build_report({"student": [scored, episode("t2", environment="hotpotqa"), episode("t1")]})
+    assert report["agents"]["student"]["hotpotqa"]["scores"] == {"f1": 0.4}
+    assert "scores" not in report["agents"]["student"]["household"]
+    assert "| student | hotpotqa | f1 | 0.400 |" in render_markdown(report)
 
 
 def test_environments_are_never_mixed() -> None:

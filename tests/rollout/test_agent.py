@@ -54,7 +54,8 @@ class Counting:
             return Step("Nothing happens.", valid=False)
         self.count += 1
         won = self.count >= self.goal
-        return Step(f"The count is {self.count}.", reward=0.5, done=won, success=won, dialect="plain")
+        scores = {"count": float(self.count)} | ({"first": 1.0} if self.count == 1 else {})
+        return Step(f"The count is {self.count}.", reward=0.5, done=won, success=won, dialect="plain", scores=scores)
 
     def admissible_actions(self) -> Sequence[str] | None:
         return ["add", "give up"]
@@ -102,6 +103,11 @@ async def test_a_solved_task(play: Play, builder: PromptBuilder) -> None:
     turns = [(ADD, f"The count is {n}.") for n in (1, 2, 3)]
     assert made.segments == tuple(builder.transcript(Reset("The count is 0.", "count to 3"), turns))
     assert made.identity == replace(IDENTITY, dialect="plain")
+
+
+async def test_what_the_environment_says_of_the_episode_last_is_recorded(play: Play) -> None:
+    made: Trajectory = await play()
+    assert made.outcome.scores == {"count": 3.0, "first": 1.0}
 
 
 async def test_what_an_episode_cost_is_counted(play: Play) -> None:

@@ -81,6 +81,7 @@ TRAJECTORIES = st.builds(
         st.booleans(),
         st.sampled_from(StopReason),
         st.none() | st.builds(Failure, TEXT, TEXT, TEXT),
+        st.dictionaries(TEXT, st.floats(allow_nan=False), max_size=3),
     ),
     st.lists(segments(), max_size=3).map(tuple),
     st.builds(Counts, COUNT, COUNT, COUNT, COUNT, COUNT),

@@ -22,6 +22,7 @@ from rollout.errors import UserError
 from rollout.schema import to_table
 from rollout.store import TrajectoryStore
 from rollout.trajectory import (
+    SCHEMA_VERSION,
     Key,
 )
 from tests.rollout.stores import DiesAt, episode, faulty_store, shards
@@ -88,7 +89,7 @@ def test_a_shard_with_other_columns_than_its_version_has_is_set_aside(tmp_path: 
     pq.write_table(to_table([episode()]).drop_columns("times"), tmp_path / "0-x.parquet")
     store = TrajectoryStore(tmp_path)
     assert store.keys() == set()
-    assert "columns are not those of trajectory schema 1" in store.set_aside()[0].reason
+    assert f"columns are not those of trajectory schema {SCHEMA_VERSION}" in store.set_aside()[0].reason
 
 
 def test_a_shard_of_a_newer_version_is_the_users_error_and_stays(tmp_path: Path) -> None:

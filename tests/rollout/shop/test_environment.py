@@ -104,6 +104,21 @@ def test_the_expert_wins_nearly_always_with_valid_actions_alone(split: str, mode
     assert sum(reward == 1.0 for reward in rewards) >= 58
 
 
+def test_buying_tells_the_parts_of_the_reward_once() -> None:
+    config = ShopConfig()
+    environment, (task,) = ShopEnvironment(config), shop_tasks(config).tasks("train", 1)
+    expert, text, steps = ShopExpert(), environment.reset(task).observation, []
+    goal = generate_goal(task.payload)
+    text = f"{text}\nYour task is to: {goal.instruction}."
+    while not steps or not steps[-1].done:
+        steps.append(environment.step(expert.respond(text).rpartition("Action: ")[2]))
+        text = steps[-1].observation
+    assert all(step.scores == {} for step in steps[:-1])
+    wanted = {"attributes": float(len(goal.attributes)), "options": float(len(goal.options))}
+    assert steps[-1].scores == {"type": 1.0, "price": 1.0, **wanted}
+    assert environment.step("click[buy now]").scores == {}
+
+
 def test_the_random_player_hardly_ever_wins_and_always_does_something_valid() -> None:
     config = ShopConfig(observation="text", reward="strict")
     environment = ShopEnvironment(config)
