@@ -170,7 +170,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an episode ended. ``reward`` is the environment's own, ``success`` its yes or no, ``scores`` what else it said."""
+    """How an episode ended. ``reward`` is the environment's own, ``success`` its yes or no, ``scores`` the rest."""
 
     reward: float
     success: bool
