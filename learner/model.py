@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import copy
-import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from learner.config import LearnerConfig, LoraConfig, ScratchConfig
+from learner.disk import written_whole
 from learner.widen import widen
 from rollout.errors import UserError
 from rollout.models import model_folder
@@ -135,18 +134,17 @@ def save_model(
         weights: what ``model.state_dict()`` is when whole, on the CPU.
         tokenizer: folder or hub name whose tokenizer goes with the model.
         folder: must not exist yet.
+
+    Raises:
+        UserError: no space is left.
     """
-    target = Path(folder)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
-    temporary.mkdir(parents=True)
     weights = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
-    with _no_progress_bars():
+    with written_whole(Path(folder)) as temporary, _no_progress_bars():
         if hasattr(model, "peft_config"):
             model.save_pretrained(str(temporary), state_dict=weights)
         else:
             _whole_model(model, weights, dtype).save_pretrained(str(temporary))
-    _copy_tokenizer(tokenizer, temporary)
-    os.rename(temporary, target)
+        _copy_tokenizer(tokenizer, temporary)
 
 
 def _whole_model(model: PreTrainedModel, weights: dict[str, torch.Tensor], dtype: torch.dtype) -> PreTrainedModel:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 
 from learner.config import LearnerConfig
 from learner.data import Data
+from learner.disk import written_whole
 from learner.trainer import Trainer
 from learner.world import World
 
@@ -101,13 +101,11 @@ class ResumePoint:
         return Progress(**progress)
 
     def save(self, trainer: Trainer, world: World, progress: Progress) -> None:
-        """Replace the intermediate checkpoint, whole or not at all."""
+        """Replace the intermediate checkpoint, whole or not at all. Raises `UserError` if no space is left."""
         state = trainer.state()
         if world.rank == 0:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            temporary = self._folder / "state.pt.tmp"
-            torch.save({"digest": self._digest, "progress": asdict(progress), "state": state}, temporary)
-            os.replace(temporary, self._folder / "state.pt")
+            with written_whole(self._folder / "state.pt") as temporary:
+                torch.save({"digest": self._digest, "progress": asdict(progress), "state": state}, temporary)
 
     def remove(self) -> None:
         """Forget it: the fit is complete."""
