@@ -155,7 +155,9 @@ class LearnerConfig(Frozen):
     max_grad_norm: float = Field(1.0, gt=0.0)
 
     precision: Literal["float32", "bfloat16"] = "float32"
-    """``bfloat16`` computes under autocast, keeps float32 weights while training, and saves bfloat16."""
+    """``bfloat16`` computes under autocast and keeps float32 weights while training."""
+    saved_precision: Literal["float32", "bfloat16"] | None = None
+    """Of the weights in a checkpoint; None is that of ``precision``."""
     recompute_activations: bool = False
     """Trade time for memory: keep no activations of a layer, compute them again in the backward pass."""
     strategy: Literal["ddp", "fsdp2", "deepspeed"] = "ddp"

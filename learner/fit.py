@@ -123,7 +123,7 @@ def fit(
             saved_at_s = progress.seconds
     weights = trainer.weights()
     if world.rank == 0:
-        dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
+        dtype = torch.bfloat16 if (config.saved_precision or config.precision) == "bfloat16" else torch.float32
         save_model(model, weights, tokenizer, output_folder, dtype)
         resume.remove()
     world.barrier()

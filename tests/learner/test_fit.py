@@ -62,6 +62,16 @@ def test_a_toy_model_overfits_and_its_checkpoint_predicts_the_episodes(tmp_path:
     assert loss[~generated].mean() > 3.0  # nothing was learnt of what is not weighted
 
 
+def test_weights_are_saved_in_the_precision_that_was_asked_for(tmp_path: Path) -> None:
+    whole, half = (
+        fit(settings(tmp_path, epochs=1, saved_precision=precision), EPISODES, str(tmp_path / str(precision)))
+        for precision in (None, "bfloat16")
+    )
+    saved, rounded = weights(Path(whole.checkpoint)), weights(Path(half.checkpoint))
+    assert {tensor.dtype for tensor in saved.values()} == {torch.float32}
+    assert all(torch.equal(rounded[name], tensor.to(torch.bfloat16)) for name, tensor in saved.items())
+
+
 def test_distillation_from_scores_approaches_the_teacher(tmp_path: Path) -> None:
     result = fit(settings(tmp_path, epochs=30, terms=KL), EPISODES, str(tmp_path / "out"))
     assert result.loss_last < result.loss_first / 4
