@@ -8,10 +8,14 @@ from typing import Protocol
 
 from cluster.pools import Worker
 from cluster.provenance import cpu_cores
+from cluster.recipe import RetrievalRole
 from cluster.resources import Demand
 from cluster.train import TrainRequest, train_rank
 from cluster.worker import RolloutWorker, WorkerConfig
 from rollout.errors import UserError
+from rollout.retrieval.client import Backend as Replica
+from rollout.retrieval.client import in_process
+from rollout.retrieval.service import RetrievalServer
 from rollout.threads import in_thread
 
 IN_PROCESS = "local"
@@ -30,6 +34,10 @@ class Backend(Protocol):
 
     def worker(self, demand: Demand, config: WorkerConfig) -> Worker:
         """A rollout worker that is not started yet."""
+        ...
+
+    async def replicas(self, config: RetrievalRole) -> tuple[Replica, ...]:
+        """The replicas of a retrieval service, once they can answer."""
         ...
 
     async def train(self, request: TrainRequest) -> None:
@@ -54,6 +62,11 @@ class LocalBackend:
 
     def worker(self, demand: Demand, config: WorkerConfig) -> Worker:
         return RolloutWorker(config)
+
+    async def replicas(self, config: RetrievalRole) -> tuple[Replica, ...]:
+        server = RetrievalServer(config)
+        await in_thread(server.start)
+        return (in_process(server),)
 
     async def train(self, request: TrainRequest) -> None:
         await in_thread(train_rank, request)  # asyncio's own threads would keep Ctrl-C waiting for the end of training

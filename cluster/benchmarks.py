@@ -22,11 +22,13 @@ class BenchOptions:
         data_dir: folder of official data; None is generated data, or that in its usual place.
         seconds: to spend on each engine of ``environments``.
         products: of the large shop of ``tools``.
+        episodes: of each world in ``worlds``.
     """
 
     data_dir: str | None = None
     seconds: float = 5.0
     products: int = 1_000_000
+    episodes: int = 1000
 
 
 def environments(options: BenchOptions) -> Mapping[str, Any]:
@@ -43,7 +45,18 @@ def tools(options: BenchOptions) -> Mapping[str, Any]:
     return bench_tools(options.data_dir, products=options.products)
 
 
-BENCHES: Mapping[str, Callable[[BenchOptions], Mapping[str, Any]]] = {"environments": environments, "tools": tools}
+def worlds(options: BenchOptions) -> Mapping[str, Any]:
+    """Episodes a second of each embedded world's expert through the driver, and what they take."""
+    from cluster.bench_worlds import bench_worlds
+
+    return bench_worlds(options.episodes)
+
+
+BENCHES: Mapping[str, Callable[[BenchOptions], Mapping[str, Any]]] = {
+    "environments": environments,
+    "tools": tools,
+    "worlds": worlds,
+}
 """By name; each gives figures, ratios, seeds."""
 
 

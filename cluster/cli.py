@@ -158,7 +158,7 @@ def check_environment(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="environments or tools")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="environments, tools or worlds")],
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result there.")] = None,
     data_dir: Annotated[
         str | None,
@@ -166,11 +166,12 @@ def bench(
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.1, help="environments: time to spend on each engine.")] = 5.0,
     products: Annotated[int, typer.Option(min=100, max=5_000_000, help="tools: size of the large shop.")] = 1_000_000,
+    episodes: Annotated[int, typer.Option(min=1, help="worlds: episodes of each.")] = 1000,
 ) -> None:
     """Measure a part of the system; figures with versions, hardware and seeds."""
     from cluster.benchmarks import BenchOptions, measure, summary
 
-    result = measure(name, BenchOptions(data_dir, seconds, products), command=["stillhouse", *sys.argv[1:]])
+    result = measure(name, BenchOptions(data_dir, seconds, products, episodes), command=["stillhouse", *sys.argv[1:]])
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

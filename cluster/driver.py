@@ -34,12 +34,14 @@ from cluster.pools import Pool
 from cluster.recipe import Recipe, model_of
 from cluster.reporting import make_report
 from cluster.resources import Demand, moments, threads
+from cluster.retrieval import start_retrieval
 from cluster.run_directory import RunDirectory
 from cluster.screen import Screen
 from cluster.train import TrainRequest, show_training
 from cluster.worker import EpisodeRequest, WorkerConfig
 from evaluation.report import Report
 from rollout.models import model_folder
+from rollout.retrieval.service import Service
 from rollout.store import TrajectoryStore
 
 PHASES = frozenset({"rollout", "train", "evaluate"})
@@ -56,6 +58,8 @@ class Run:
     phases: Collection[str]
     screen: Screen
     pools: dict[Role, Pool] = field(default_factory=dict)
+    retrieval: asyncio.Future[Service] | None = None
+    """What the agents search: started by the first pool that does."""
 
     def missing(self, works: Sequence[Work]) -> list[tuple[Work, list[EpisodeRequest]]]:
         """What this start of the run still has to play of ``works``."""
@@ -139,12 +143,22 @@ async def start_pool(run: Run, role: Role, model: str | None = None) -> None:
     engine = config.engine if model is None else config.engine.model_copy(update={"model": model})
     demand = Demand(role, config.workers, config.resources)
     environments = tuple(part.environment for part in parts_of(run.recipe.environment))
-    worker = WorkerConfig(engine, environments, run.recipe.agent)
+    worker = WorkerConfig(engine, environments, run.recipe.agent, await service(run))
     pool = Pool(role, lambda: run.backend.worker(demand, worker), config.workers, config.concurrency)
     run.pools[role] = pool
     run.screen.begin(f"start/{role}", f"{role} engine starts", 0, unit="")
     await pool.start()
     run.screen.end(f"start/{role}")
+
+
+async def service(run: Run) -> Service | None:
+    """Produces the retrieval service once for all pools; None if the recipe has none."""
+    config = run.recipe.retrieval
+    if config is None:
+        return None
+    if run.retrieval is None:
+        run.retrieval = asyncio.ensure_future(start_retrieval(config, run.backend, run.screen))
+    return await run.retrieval
 
 
 async def act(run: Run, works: Sequence[Work]) -> None:

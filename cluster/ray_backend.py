@@ -1,4 +1,7 @@
-"""Rollout workers as Ray actors, and the cluster that they live in. One of the two files that import ray."""
+"""Rollout workers and retrieval servers as Ray actors, and the cluster that they live in.
+
+One of the two files that import ray.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
+from cluster.concurrency import together
 from cluster.pools import PoolError, Worker, WorkerDied
 from cluster.provenance import cpu_cores
+from cluster.recipe import RetrievalRole
 from cluster.resources import Demand, check_fits, local_cpus, ray_options
 from cluster.train import TrainRequest, train_with_ray
 from cluster.worker import EpisodeRequest, RolloutWorker, WorkerConfig
 from rollout.errors import UserError
+from rollout.retrieval.documents import Hit
+from rollout.retrieval.service import RetrievalServer
 from rollout.threads import in_thread
 from rollout.trajectory import Trajectory
 
@@ -60,6 +67,12 @@ class RayBackend:
 
     def worker(self, demand: Demand, config: WorkerConfig) -> Worker:
         return RayWorker(config, ray_options(demand.who, demand.resources), self.logs)
+
+    async def replicas(self, config: RetrievalRole) -> tuple[RayReplica, ...]:
+        options = ray_options("retrieval", config.resources)
+        replicas = tuple(RayReplica(config, options, number) for number in range(config.replicas))
+        await together(*(replica.start() for replica in replicas))
+        return replicas
 
     async def train(self, request: TrainRequest) -> None:
         await in_thread(train_with_ray, request, self.storage)
@@ -112,6 +125,34 @@ class RayWorker:
         files = sorted(self.logs.glob(f"worker-*-{process[1]}.err")) if process else []
         lines = [line for file in files for line in file.read_text("utf-8", errors="replace").splitlines()]
         return "\nThe end of its log:\n" + "\n".join(lines[-LOG_TAIL_LINES:]) if lines else ""
+
+
+class RayReplica:
+    """A `RetrievalServer` in an actor: a replica that any process can ask (`rollout.retrieval.client.Backend`).
+
+    One that dies is started again by Ray; who asks it meanwhile is refused at once, and asks another.
+    """
+
+    def __init__(self, config: RetrievalRole, options: dict[str, Any], number: int) -> None:
+        self.actor: Any = (
+            ray.remote(RetrievalServer)
+            .options(name=f"retrieval-{number}", max_restarts=-1, scheduling_strategy="SPREAD", **options)
+            .remote(config)
+        )
+
+    async def start(self) -> None:
+        """Wait until its index is open. Raises `UserError` if it cannot be."""
+        try:
+            await self.actor.start.remote()
+        except RayTaskError as error:
+            raise UserError(str(error.cause)) if isinstance(error.cause, UserError) else error from None
+
+    async def __call__(self, queries: Sequence[str], k: int) -> Sequence[Sequence[Hit]]:
+        try:
+            return await self.actor.search.remote(list(queries), k)
+        except RayError as error:
+            cause = error.cause if isinstance(error, RayTaskError) else error
+            raise ConnectionError(f"a replica of the retrieval service failed: {first_line(cause)}") from error
 
 
 @contextmanager

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self, Union
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from cluster.mixture import WorldConfig
+from cluster.mixture import WorldConfig, parts_of
 from learner.config import LearnerConfig
 from rollout.agent import AgentConfig
 from rollout.engine import Sampling
-from rollout.registry import engines
+from rollout.registry import engines, has_own_search
+from rollout.retrieval.service import RetrievalConfig
 
 if TYPE_CHECKING:
     from rollout.engines.config import EngineConfig
@@ -103,6 +104,15 @@ class EvaluateConfig(BaseModel):
     sampling: SamplingChanges = SamplingChanges()
 
 
+class RetrievalRole(RetrievalConfig):
+    """What agents can search, and the processes that answer them."""
+
+    replicas: int = Field(2, ge=1)
+    """Actors that answer queries; those of one node share the index in its page cache."""
+    resources: Resources = Resources(cpus=0.5)
+    """Of each replica."""
+
+
 class LearnerRole(LearnerConfig):
     """The learner's own settings, and the processes it trains in."""
 
@@ -124,6 +134,8 @@ class Recipe(BaseModel):
     environment: WorldConfig
     """One environment, or a mix of several by weight."""
     agent: AgentConfig
+    retrieval: RetrievalRole | None = None
+    """A search for agents in environments that have none of their own."""
     teacher: RoleConfig
     student: RoleConfig | None = None
     """None where nothing but the teacher acts."""
@@ -169,6 +181,8 @@ def mistakes(recipe: Recipe) -> Iterator[str]:
         yield "collect.student_episodes needs a student with a model to start from; set it to 0 or student.engine.model"
     if recipe.evaluate is not None:
         yield from _evaluation_mistakes(recipe, recipe.evaluate)
+    if recipe.retrieval is not None:
+        yield from _retrieval_mistakes(recipe, recipe.retrieval)
     if learner is None:
         return
     if learner.model is None and learner.scratch is None and not recipe.student_has_start:
@@ -197,6 +211,19 @@ def _evaluation_mistakes(recipe: Recipe, evaluate: EvaluateConfig) -> Iterator[s
         yield "evaluate.agents names student_before, but the student starts untrained; leave student_before out"
     if "student" in evaluate.agents and recipe.learner is None:
         yield "evaluate.agents names student, the trained one, but there is no learner; name student_before instead"
+
+
+def _retrieval_mistakes(recipe: Recipe, retrieval: RetrievalRole) -> Iterator[str]:
+    parts = parts_of(recipe.environment)
+    if all(has_own_search(part.environment) for part in parts):
+        names = ", ".join(part.environment.type for part in parts)
+        yield f"every environment of this recipe has a search of its own ({names}); leave retrieval out"
+    longest_s = retrieval.client.longest_wait_s
+    if longest_s >= recipe.agent.step_timeout_s:
+        yield (
+            f"retrieval.client may try for {longest_s:g} s, but agent.step_timeout_s is "
+            f"{recipe.agent.step_timeout_s:g}; lower retrieval.client.timeout_s or retries, or raise the other"
+        )
 
 
 def needs_top_k(learner: LearnerConfig) -> bool:

@@ -80,6 +80,9 @@ def moments(recipe: Recipe) -> list[list[Demand]]:
         moments.append([*again, learner])
     if recipe.student is not None and not recipe.student_has_start:
         moments.append([student])
+    if recipe.retrieval is not None:
+        service = Demand("retrieval", recipe.retrieval.replicas, recipe.retrieval.resources)
+        moments = [[*moment, service] for moment in moments]
     return moments
 
 

@@ -31,7 +31,7 @@ from cluster.recipe import Recipe
 from rollout.environment import Task
 from rollout.errors import UserError
 
-MOVABLE_KEYS = frozenset({"description", "workers", "concurrency", "resources"})
+MOVABLE_KEYS = frozenset({"description", "workers", "concurrency", "replicas", "resources"})
 """Settings that say where a run runs, not what it computes: they may differ when a run is taken up again."""
 
 FULL = {

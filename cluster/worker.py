@@ -13,11 +13,13 @@ from functools import cache
 from pydantic import BaseModel
 
 from cluster.concurrency import together
+from cluster.mixture import EnvironmentConfig
 from cluster.shelf import Shelf
 from rollout.agent import AgentConfig
 from rollout.engine import Engine
 from rollout.environment import Task
 from rollout.registry import make_builder, make_engine, make_environment
+from rollout.retrieval.service import Search, Service
 from rollout.runner import Job, job, run_episodes
 from rollout.store import TrajectoryStore
 from rollout.trajectory import Key, Trajectory
@@ -54,19 +56,25 @@ class EpisodeRequest:
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """What a worker needs to start. ``environments`` are those that its tasks name."""
+    """What a worker needs to start.
+
+    ``environments`` are those that its tasks name; ``retrieval`` is what its agents can search, if anything.
+    """
 
     engine: BaseModel
-    environments: tuple[BaseModel, ...]
+    environments: tuple[EnvironmentConfig, ...]
     agent: AgentConfig
+    retrieval: Service | None = None
 
 
 class World:
     """What a worker keeps for each environment: ready ones, and the prompt builders of its agents."""
 
-    def __init__(self, environment: BaseModel, config: WorkerConfig) -> None:
-        self.shelf = Shelf(lambda: make_environment(environment, config.agent))
-        self.builder = cache(lambda agent: make_builder(agent, environment, config.engine))
+    def __init__(self, environment: BaseModel, config: WorkerConfig, search: Search | None) -> None:
+        self.shelf = Shelf(lambda: make_environment(environment, config.agent, search))
+        self.builder = cache(
+            lambda agent: make_builder(agent, environment, config.engine, with_search=search is not None)
+        )
 
 
 class RolloutWorker:
@@ -75,11 +83,14 @@ class RolloutWorker:
     def __init__(self, config: WorkerConfig) -> None:
         self.config = config
         self.engine: Engine | None = None
-        self.worlds = {world.type: World(world, config) for world in config.environments}
+        self.worlds: dict[str, World] = {}
 
     async def start(self) -> None:
         """Bring the engine up. Raises `UserError` for a model or setting that cannot work."""
-        self.engine = await make_engine(self.config.engine)
+        config = self.config
+        self.engine = await make_engine(config.engine, config.agent)
+        search = config.retrieval.connect() if config.retrieval else None
+        self.worlds = {world.type: World(world, config, search) for world in config.environments}
 
     async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
         """Play requests of one stage, all at once; yields summaries (``segments=()``) of episodes that are stored.

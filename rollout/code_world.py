@@ -97,6 +97,7 @@ class CodeWorld:
             success=any(step.success for step in steps),
             valid=result.error is None and all(step.valid for step in steps),
             dialect=next((step.dialect for step in reversed(steps) if step.dialect), ""),
+            scores={name: score for step in steps for name, score in step.scores.items()},
         )
 
     def _end_session(self) -> None:

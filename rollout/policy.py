@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:  # these modules take `TextPolicy` from here
+    from rollout.prompts.demonstrate import CodeWriter, StateKeeper
+    from rollout.prompts.styles import StyleName
+
+
+ANY_WORLD = ("expert", "random")
+"""Policies that find out themselves which world they play in."""
 
 
 class TextPolicy(Protocol):
@@ -17,24 +27,87 @@ class TextPolicy(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Players:
+    """The built-in policies of one world, and what other styles than ReAct's need to word their turns.
+
+    Attributes:
+        expert, random: factories that take the episode's seed.
+        state: a new keeper of what an agent can write down, an episode.
+        code: an action as Python; None is a call of ``act``.
+    """
+
+    expert: Callable[[int], TextPolicy]
+    random: Callable[[int], TextPolicy]
+    state: Callable[[], StateKeeper]
+    code: CodeWriter | None = None
+
+
 def text_policies() -> Mapping[str, Callable[[int], TextPolicy]]:
-    """Factories of the built-in policies by name; each takes the episode's seed."""
+    """Factories of the built-in policies by name; each takes the episode's seed. They write in ReAct's form."""
+    worlds = _players()
+    experts = {f"{world}-expert": players.expert for world, players in worlds.items()}
+    random = {f"{world}-random": players.random for world, players in worlds.items()}
+    return {**experts, **random, **{kind: partial(_AnyWorld, kind) for kind in ANY_WORLD}}
+
+
+def text_policy(name: str, seed: int, style: StyleName) -> TextPolicy:
+    """A built-in policy for one episode, which writes as ``style`` has it. Raises `KeyError` for an unknown name."""
+    if name in ANY_WORLD:
+        return _AnyWorld(name, seed, style)
+    policy = text_policies()[name](seed)
+    if style == "react":
+        return policy
+    from rollout.prompts.demonstrate import InStyle, TurnMaker
+    from rollout.prompts.styles import new_style
+
+    players = _players()[name.rpartition("-")[0]]
+    return InStyle(TurnMaker(policy, players.state(), players.code), new_style(style, ""))
+
+
+class _AnyWorld:
+    """Plays in whichever world it is put, for recipes that mix them: the first message says which."""
+
+    def __init__(self, kind: str, seed: int, style: StyleName = "react") -> None:
+        self._kind, self._seed, self._style = kind, seed, style
+        self._policy: TextPolicy | None = None
+
+    def respond(self, observation: str) -> str:
+        if self._policy is None:
+            self._policy = text_policy(f"{_world_of(observation)}-{self._kind}", self._seed, self._style)
+        return self._policy.respond(observation)
+
+
+def _world_of(first_message: str) -> str:
+    """The world whose expert understands how an episode begins. Raises `ValueError` if none does."""
+    for world, players in _players().items():
+        try:
+            players.expert(0).respond(first_message)
+        except ValueError:
+            continue
+        return world
+    raise ValueError(f"this is no task of an embedded world: {first_message[:120]!r}")
+
+
+def _players() -> Mapping[str, Players]:
+    """By the name of the world."""
+    from rollout.encyclopaedia import demonstration as encyclopaedia
     from rollout.encyclopaedia.expert import EncyclopaediaExpert
     from rollout.encyclopaedia.random_play import RandomPlayer as EncyclopaediaRandom
+    from rollout.household import demonstration as household
     from rollout.household.expert import HouseholdExpert
     from rollout.household.random_play import RandomPlayer as HouseholdRandom
+    from rollout.maths import demonstration as maths
     from rollout.maths.expert import MathsExpert
     from rollout.maths.random_play import RandomPlayer as MathsRandom
+    from rollout.prompts.codeact import as_code
+    from rollout.shop import demonstration as shop
     from rollout.shop.expert import ShopExpert
     from rollout.shop.random_play import RandomShopper
 
     return {
-        "household-expert": HouseholdExpert,
-        "household-random": HouseholdRandom,
-        "hotpotqa-expert": EncyclopaediaExpert,
-        "hotpotqa-random": EncyclopaediaRandom,
-        "math-expert": MathsExpert,
-        "math-random": MathsRandom,
-        "webshop-expert": ShopExpert,
-        "webshop-random": RandomShopper,
+        "household": Players(HouseholdExpert, HouseholdRandom, household.StateKeeper),
+        "hotpotqa": Players(EncyclopaediaExpert, EncyclopaediaRandom, encyclopaedia.StateKeeper, as_code),
+        "math": Players(MathsExpert, MathsRandom, maths.StateKeeper, maths.as_code),
+        "webshop": Players(ShopExpert, RandomShopper, shop.StateKeeper, as_code),
     }

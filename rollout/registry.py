@@ -19,11 +19,13 @@ from rollout.environment import Environment, TaskSource
 from rollout.errors import UserError
 from rollout.models import model_folder
 from rollout.prompts.builder import PromptBuilder
-from rollout.prompts.codeact import ACT
+from rollout.prompts.codeact import ACT, Tool
 from rollout.prompts.example import Example
 from rollout.prompts.style import Style
 from rollout.prompts.styles import new_style
 from rollout.prompts.tokenizer import load_tokenizer
+from rollout.retrieval.service import Search
+from rollout.retrieval.world import ACTION, SEARCH, SearchWorld
 
 ENVIRONMENTS = "stillhouse.environments"
 ENGINES = "stillhouse.engines"
@@ -102,21 +104,39 @@ def environment_kind(config: BaseModel) -> type[EnvironmentKind]:
     return known[name]
 
 
-def make_environment(config: BaseModel, agent: AgentConfig | None = None) -> Environment:
+def make_environment(config: BaseModel, agent: AgentConfig | None = None, search: Search | None = None) -> Environment:
     """A new environment of these settings, for an agent that writes code one that runs it.
+
+    ``search`` asks a retrieval service; the environment gets an action for it, unless it `has_own_search`.
 
     Raises:
         UserError: something that it needs is not installed, or no sandbox can be had for the agent's code.
     """
     kind = environment_kind(config)
-    environment = kind.environment(config)
+    environment, tools = kind.environment(config), _tools(kind)
+    if search is not None and not _has_search(kind):
+        environment, tools = SearchWorld(environment, search), (*tools, SEARCH)
     if agent is None or agent.style != "codeact":
         return environment
     from rollout.code_world import CodeWorld
     from rollout.sandbox.tiers import shared_sandbox
 
     sandbox = shared_sandbox(agent.sandbox)
-    return CodeWorld(environment, sandbox, getattr(kind, "tools", (ACT,)), getattr(kind, "finish", None))
+    return CodeWorld(environment, sandbox, tools, getattr(kind, "finish", None))
+
+
+def has_own_search(config: BaseModel) -> bool:
+    """Whether an environment names a search among its tools or actions. It then keeps it, and gets no other."""
+    return _has_search(environment_kind(config))
+
+
+def _has_search(kind: type[EnvironmentKind]) -> bool:
+    named = any(tool.name == SEARCH.name for tool in _tools(kind))
+    return named or any(f"{SEARCH.name}[" in text for text in kind.instructions.values())
+
+
+def _tools(kind: type[EnvironmentKind]) -> tuple[Tool, ...]:
+    return tuple(getattr(kind, "tools", (ACT,)))
 
 
 def make_task_source(config: BaseModel) -> TaskSource:
@@ -124,18 +144,23 @@ def make_task_source(config: BaseModel) -> TaskSource:
     return environment_kind(config).tasks(config)
 
 
-async def make_engine(config: BaseModel) -> Engine:
-    """Start an engine. Raises `UserError` for a model or setting that cannot work."""
+async def make_engine(config: BaseModel, agent: AgentConfig | None = None) -> Engine:
+    """Start an engine; a scripted one writes in the style of ``agent``, by default in ReAct's.
+
+    Raises:
+        UserError: a model or setting cannot work.
+    """
     from rollout.engines.config import EngineConfig, start_engine
 
     if isinstance(config, _members(EngineConfig)):
-        return await start_engine(config)  # type: ignore[arg-type]  # just checked
+        style = agent.style if agent else "react"
+        return await start_engine(config, style)  # type: ignore[arg-type]  # just checked
     plugged_in: EngineSettings = config  # type: ignore[assignment]  # what the entry point promises
     return await plugged_in.start()
 
 
-def make_style(agent: AgentConfig, environment: BaseModel) -> Style:
-    """The prompt style of an agent in an environment.
+def make_style(agent: AgentConfig, environment: BaseModel, *, with_search: bool = False) -> Style:
+    """The prompt style of an agent in an environment, which tells of the search if there is one.
 
     Raises:
         UserError: the environment has no such instructions, too few examples, or none that fit the style.
@@ -150,16 +175,22 @@ def make_style(agent: AgentConfig, environment: BaseModel) -> Style:
         raise UserError(
             f"agent.examples is {agent.examples}, but this environment comes with {len(kind.examples)}; ask for fewer"
         )
+    instructions, added = kind.instructions[agent.instructions], with_search and not _has_search(kind)
+    if added and agent.style != "codeact":
+        instructions = f"{instructions}\n{ACTION}"
     return new_style(
         agent.style,
-        kind.instructions[agent.instructions],
+        instructions,
         kind.examples,
         shown=agent.examples,
-        tools=getattr(kind, "tools", (ACT,)),
+        tools=_tools(kind),
+        added_tools=(SEARCH,) if added else (),
     )
 
 
-def make_builder(agent: AgentConfig, environment: BaseModel, engine: BaseModel) -> PromptBuilder:
+def make_builder(
+    agent: AgentConfig, environment: BaseModel, engine: BaseModel, *, with_search: bool = False
+) -> PromptBuilder:
     """The prompt builder of an agent, with the tokenizer that the engine speaks.
 
     Raises:
@@ -168,7 +199,7 @@ def make_builder(agent: AgentConfig, environment: BaseModel, engine: BaseModel) 
     model = getattr(engine, "tokenizer", None) or getattr(engine, "model", None)
     if not isinstance(model, str):
         raise UserError("the engine names no tokenizer; set its tokenizer to the folder or hub name of its model")
-    return PromptBuilder(load_tokenizer(model_folder(model)), make_style(agent, environment))
+    return PromptBuilder(load_tokenizer(model_folder(model)), make_style(agent, environment, with_search=with_search))
 
 
 def _load(points: Iterable[EntryPoint]) -> dict[str, Any]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 
 from rollout.encyclopaedia.environment import EncyclopaediaConfig, EncyclopaediaEnvironment
-from rollout.encyclopaedia.expert import EncyclopaediaExpert
+from rollout.encyclopaedia.expert import NO_MISTAKES, EncyclopaediaExpert
 from rollout.encyclopaedia.generator import EncyclopaediaTasks
 from rollout.encyclopaedia.reading import Chain, Knowledge, Pair, read_question
-from rollout.prompts.codeact import Tool
+from rollout.prompts.codeact import Tool, as_code
 from rollout.prompts.demonstrate import demonstrate
 from rollout.prompts.example import Demonstration, State
 
@@ -67,19 +66,12 @@ class StateKeeper:
         return any(fact.startswith(f"{noun} of ") for noun in nouns)
 
 
-def as_code(action: str) -> str:
-    """``search[Old Mill]`` as ``print(search("Old Mill"))``; an answer as a call of final_answer."""
-    name, _, argument = action.removesuffix("]").partition("[")
-    text = json.dumps(argument, ensure_ascii=False)
-    return f"final_answer({text})" if name == "finish" else f"print({name}({text}))"
-
-
 @cache
 def encyclopaedia_demonstrations() -> tuple[Demonstration, ...]:
     """Episodes of the expert on fixed tasks: the same in every process."""
     tasks = EncyclopaediaTasks().tasks("train", max(EXAMPLE_TASKS) + 1)
     environment = EncyclopaediaEnvironment(EncyclopaediaConfig())
     return tuple(
-        demonstrate(environment, tasks[i], EncyclopaediaExpert(random_share=0.0), state=StateKeeper(), code=as_code)
+        demonstrate(environment, tasks[i], EncyclopaediaExpert(mistakes=NO_MISTAKES), state=StateKeeper(), code=as_code)
         for i in EXAMPLE_TASKS
     )

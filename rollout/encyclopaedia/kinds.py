@@ -6,6 +6,7 @@ from rollout.encyclopaedia.demonstration import TOOLS, encyclopaedia_demonstrati
 from rollout.encyclopaedia.environment import EncyclopaediaConfig, EncyclopaediaEnvironment, question_tasks
 from rollout.encyclopaedia.instructions import INSTRUCTIONS
 from rollout.environment import Environment, TaskSource
+from rollout.prompts.demonstrate import Played
 
 
 class Encyclopaedia:
@@ -13,7 +14,7 @@ class Encyclopaedia:
 
     Config = EncyclopaediaConfig
     instructions = INSTRUCTIONS
-    examples = encyclopaedia_demonstrations()
+    examples = Played(encyclopaedia_demonstrations)
     tools = TOOLS
     finish = "finish[{}]"
 

@@ -28,7 +28,7 @@ PLACES = (
     "Verrock Stekomb Dekell Jeluff Drometh Skalant Noreth Zaduff Fadell Fozant Jullomb Lumarn Trenell Druvuff Skivarn "
     "Grineth Hulleth Bivomb Bulorn Huvorn Vallulm Rellisk Prodeth Krizulm Yarell Wunell Nikulm Lellant"
 ).split()
-_PATTERNS: Mapping[str, Sequence[Sequence[str]]] = {
+PATTERNS: Mapping[str, Sequence[Sequence[str]]] = {
     "person": (FIRST_NAMES, LAST_NAMES),
     "town": ("Old New Upper Lower Port Castle North South East West Great Little".split(), PLACES),
     "river": ("Black White Red Silver Cold Long Broad Still".split(), PLACES),
@@ -53,7 +53,7 @@ def draw_name(kind: str, rng: Random, taken: set[str], held_back: bool) -> str:
     extra = 0
     while True:
         for _ in range(_TRIES_A_LENGTH):
-            parts = [rng.choice(words) for words in _PATTERNS[kind]]
+            parts = [rng.choice(words) for words in PATTERNS[kind]]
             # the added words stand before the last one: "Prazald Zerolt Bridge"
             parts[-1:-1] = [rng.choice(LAST_NAMES) for _ in range(extra)]
             name = " ".join(parts)

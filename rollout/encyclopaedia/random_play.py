@@ -1,18 +1,26 @@
-"""A player with words and no aim: it reads about this and that, says what it has found, and answers anything.
+"""A player with words and no aim: at every turn it follows a question of its own, and it answers anything.
 
-Whatever its thoughts state as found is true, but nothing it does serves the question. A model trained on such play
-knows the language of the encyclopaedia and can copy a name, as a pretrained model does, and has no policy.
+Whatever its thoughts state as found is true, but nothing it does serves the question that was asked. A model trained
+on such play knows the language of the encyclopaedia, copies names and sees what is in view, and has no policy.
 """
 
 from __future__ import annotations
 
 from random import Random
 
+from rollout.encyclopaedia.asking import is_held_back_combination
 from rollout.encyclopaedia.facts import FACTS, Fact
-from rollout.encyclopaedia.reading import Knowledge, facts_of, read_question, told
+from rollout.encyclopaedia.planning import UNKNOWN, Move, find, progress
+from rollout.encyclopaedia.reading import Chain, Knowledge, Pair, read_question, told
 
-_FINISHES = 0.06
+_FINISHES = 0.1
 """Chance at each turn that it answers."""
+_PAIRS = 0.25
+"""Share of its questions that are over two things."""
+_LONGER = 0.5
+"""Chance that a question goes one fact further, where it can."""
+_NEAR = 0.6
+"""Chance that a question is about the open page."""
 
 
 class RandomPlayer:
@@ -35,35 +43,54 @@ class RandomPlayer:
             thought, action = f"I want {question.goal()}. I search {name}.", f"search[{name}]"
         else:
             known.read(self._last_action, observation)
-            thought, action = _finish(known, rng) if rng.random() < _FINISHES else random_step(known, rng)
+            if rng.random() < _FINISHES:
+                thought, action = _finish(known, rng)
+            else:
+                thought, action = random_step(known, rng, self._last_action)
         self._last_action = action
         return f"Thought: {thought}\nAction: {action}"
 
 
-def random_step(known: Knowledge, rng: Random) -> tuple[str, str]:
-    """A random thought and action that make sense of what has been read; never an answer."""
-    name = known.page if known.page in known.names and rng.random() < 0.5 else rng.choice(list(known.names))
-    fact = _some_fact(known, str(name), rng)
-    opening = f"I want the {fact.noun} of {name}."
-    value = known.facts.get((str(name), fact.noun))
-    if value is not None:
-        opening += f" {told(fact.noun, str(name), value)}"
-        if fact.leads_to:
-            return f"{opening} I search {value}.", f"search[{value}]"
-    elif known.page == name:
-        return f"{opening} It is not shown. I look up {fact.keyword}.", f"lookup[{fact.keyword}]"
-    elif known.offered and rng.random() < 0.8:
-        title = rng.choice(list(known.offered))
-        return f"{opening} There is no such page. I search {title}.", f"search[{title}]"
+def random_step(known: Knowledge, rng: Random, last_action: str) -> Move:
+    """A step towards a random fact, in the words in which the expert takes one; never an answer."""
+    question = _question(known, rng)
+    found, need, _ = progress(known, question)
+    opening = " ".join([f"I want {question.goal()}.", *found])
+    if need is not None:
+        thought, action = find(known, need, opening, last_action)
+        if action != UNKNOWN:
+            return thought, action
+    name = rng.choice(list(known.names))
     return f"{opening} I search {name}.", f"search[{name}]"
 
 
-def _some_fact(known: Knowledge, name: str, rng: Random) -> Fact:
-    facts = facts_of(known.names.get(name, "")) or facts_of(rng.choice(list(FACTS)))
-    return rng.choice(list(facts.values()))
+def _question(known: Knowledge, rng: Random) -> Chain | Pair:
+    """About things that were read of; never of a combination of facts that is held back."""
+    while True:
+        near = known.page if known.page in known.names and rng.random() < _NEAR else None
+        name = near or rng.choice(list(known.names))
+        fact = rng.choice(FACTS[known.names[name]])
+        if rng.random() >= _PAIRS:
+            return Chain(name, _chain(fact, rng))
+        others = [other for other, kind in known.names.items() if kind == fact.kind and other != name]
+        wanted = [*(("smaller", "greater") if fact.comparisons[0] else ()), *(("same",) if fact.same else ())]
+        wanted = [word for word in wanted if not is_held_back_combination(f"{fact.key} {word}")]
+        if others and wanted:
+            pair = [name, rng.choice(others)]
+            rng.shuffle(pair)
+            return Pair(pair[0], pair[1], fact, rng.choice(wanted))
 
 
-def _finish(known: Knowledge, rng: Random) -> tuple[str, str]:
+def _chain(fact: Fact, rng: Random) -> tuple[Fact, ...]:
+    facts = [fact]
+    while facts[-1].leads_to and rng.random() < _LONGER:
+        facts.append(rng.choice(FACTS[facts[-1].leads_to]))
+        if is_held_back_combination(f"{facts[-2].key} > {facts[-1].key}"):
+            facts.pop()
+    return tuple(facts)
+
+
+def _finish(known: Knowledge, rng: Random) -> Move:
     """Answer with something that was read, or with yes or no."""
     if not known.facts or rng.random() < 0.2:
         return "I finish.", f"finish[{rng.choice(('yes', 'no'))}]"

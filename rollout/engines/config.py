@@ -12,6 +12,7 @@ from rollout.engines.openai_engine import OpenAIConfig
 from rollout.engines.scripted import ScriptedConfig
 from rollout.engines.transformers_engine import TransformersConfig
 from rollout.engines.vllm_engine import VllmConfig
+from rollout.prompts.styles import StyleName
 
 EngineConfig = Annotated[
     VllmConfig | OpenAIConfig | TransformersConfig | ScriptedConfig,
@@ -19,8 +20,10 @@ EngineConfig = Annotated[
 ]
 
 
-async def start_engine(config: EngineConfig) -> Engine:
+async def start_engine(config: EngineConfig, style: StyleName = "react") -> Engine:
     """Bring an engine up; it is ready when this returns.
+
+    ``style`` is how its agents write a turn, which only a script needs to be told.
 
     Raises:
         UserError: a model folder that does not exist, a missing API key, a package that is not installed. It is raised
@@ -34,4 +37,4 @@ async def start_engine(config: EngineConfig) -> Engine:
         case TransformersConfig():
             return await transformers_engine.start(config)
         case ScriptedConfig():
-            return await scripted.start(config)
+            return await scripted.start(config, style)

@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from rollout.engine import Completion, Sampling
 from rollout.errors import UserError
 from rollout.models import model_folder
-from rollout.policy import TextPolicy, text_policies
+from rollout.policy import TextPolicy, text_policies, text_policy
+from rollout.prompts.styles import StyleName
 from rollout.prompts.template import ChatTemplate
 from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
 from rollout.trajectory import TopK
@@ -31,9 +32,9 @@ class ScriptedConfig(BaseModel):
     tokenizer: str
     """Model whose tokenizer and chat template are spoken: ``builtin:NAME``, a folder or a hub name."""
     policy: str | None = None
-    """Name of a built-in policy, such as ``household-expert``."""
+    """Name of a built-in policy, such as ``household-expert``. It writes in the style of the agent that it plays."""
     replies: tuple[str, ...] = ()
-    """Fixed answers, one a turn; the last one is repeated."""
+    """Fixed answers, one a turn, as they stand; the last one is repeated."""
     seed: int = 0
     """Of the policies; each episode derives its own."""
     latency_s: float = Field(0.0, ge=0.0)
@@ -48,11 +49,15 @@ class ScriptedConfig(BaseModel):
         return self
 
 
-async def start(config: ScriptedConfig) -> ScriptedEngine:
-    """Make the engine. Raises `UserError` for an unknown policy or a tokenizer that cannot be used."""
+async def start(config: ScriptedConfig, style: StyleName = "react") -> ScriptedEngine:
+    """Make the engine for agents of this style.
+
+    Raises:
+        UserError: the policy is unknown, or the tokenizer cannot be used.
+    """
     if config.policy is not None and config.policy not in text_policies():
         raise UserError(f"there is no policy {config.policy!r}; choose one of {', '.join(sorted(text_policies()))}")
-    return ScriptedEngine(config, load_tokenizer(model_folder(config.tokenizer)))
+    return ScriptedEngine(config, load_tokenizer(model_folder(config.tokenizer)), style)
 
 
 class ScriptedEngine:
@@ -60,14 +65,20 @@ class ScriptedEngine:
 
     No model makes its tokens, so completions carry no log-probabilities and no distribution, whatever was asked for.
     Temperature, stop texts and the like do not matter; ``Sampling.max_tokens`` does.
+
+    Args:
+        config: which script.
+        tokenizer: of the model that it stands in for.
+        style: in which policies write, so that the agent can read them.
     """
 
-    def __init__(self, config: ScriptedConfig, tokenizer: Tokenizer) -> None:
+    def __init__(self, config: ScriptedConfig, tokenizer: Tokenizer, style: StyleName = "react") -> None:
         template = ChatTemplate.from_tokenizer(tokenizer)
         self.name = f"scripted:{config.policy or 'replies'}"
         self.weight_version = 0
         self.max_model_len = config.max_model_len
         self._config = config
+        self._style = style
         self._tokenizer = tokenizer.guarding(template.text)
         encode = self._tokenizer.encode_markers
         self._first_user = encode(template.system_to_user)
@@ -118,7 +129,7 @@ class ScriptedEngine:
         if self._config.policy is None:
             return _Replies(self._config.replies)
         digest = sha256(f"{self._config.seed}/{session_id}".encode()).digest()
-        return text_policies()[self._config.policy](int.from_bytes(digest[:4], "big"))
+        return text_policy(self._config.policy, int.from_bytes(digest[:4], "big"), self._style)
 
     def _message(self, prompt: tuple[int, ...], seen: int) -> tuple[int, ...]:
         """The newest user message: what stands between the last glue and the generation prompt."""

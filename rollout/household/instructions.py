@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rollout.household.demonstration import household_demonstrations
-from rollout.prompts.example import Demonstration
 from rollout.prompts.styles import FORM
 
 _SHORT = "Interact with a household to solve a task."
@@ -30,6 +28,3 @@ An action that is not possible is answered with "Nothing happens."."""
 
 INSTRUCTIONS: Mapping[str, str] = {"short": _SHORT, "full": _FULL}
 """The system message by the name of its variant."""
-
-EXAMPLES: tuple[Demonstration, ...] = household_demonstrations()
-"""Worked episodes that may be shown before the task."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from rollout.environment import Environment, TaskSource
+from rollout.household.demonstration import household_demonstrations
 from rollout.household.environment import HouseholdConfig, HouseholdEnvironment, OfficialGames
 from rollout.household.generator import HouseholdTasks
-from rollout.household.instructions import EXAMPLES, INSTRUCTIONS
+from rollout.household.instructions import INSTRUCTIONS
 from rollout.household.original import OriginalConfig, OriginalEnvironment, original_tasks
+from rollout.prompts.demonstrate import Played
 
 
 class Household:
@@ -14,7 +16,7 @@ class Household:
 
     Config = HouseholdConfig
     instructions = INSTRUCTIONS
-    examples = EXAMPLES
+    examples = Played(household_demonstrations)
 
     @staticmethod
     def environment(config: HouseholdConfig) -> Environment:
@@ -32,7 +34,7 @@ class Alfworld:
 
     Config = OriginalConfig
     instructions = INSTRUCTIONS
-    examples = EXAMPLES
+    examples = Played(household_demonstrations)
 
     @staticmethod
     def environment(config: OriginalConfig) -> Environment:

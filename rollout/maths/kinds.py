@@ -5,9 +5,11 @@ from __future__ import annotations
 from rollout.environment import Environment, TaskSource
 from rollout.maths.config import MathsConfig
 from rollout.maths.data_sets import DataSet
+from rollout.maths.demonstration import TOOLS, maths_demonstrations
 from rollout.maths.environment import MathsEnvironment
 from rollout.maths.generator import MathsTasks
-from rollout.maths.instructions import EXAMPLES, INSTRUCTIONS
+from rollout.maths.instructions import INSTRUCTIONS
+from rollout.prompts.demonstrate import Played
 
 
 class Maths:
@@ -15,7 +17,9 @@ class Maths:
 
     Config = MathsConfig
     instructions = INSTRUCTIONS
-    examples = EXAMPLES
+    examples = Played(maths_demonstrations)
+    tools = TOOLS
+    finish = "finish[{}]"
 
     @staticmethod
     def environment(config: MathsConfig) -> Environment:

@@ -77,10 +77,13 @@ class Sentence:
             formula = formula[first.end() + 3 :]
         return _KEY.sub(lambda match: memory[match[1]], formula)
 
+    def keys(self, slots: Slots) -> list[str]:
+        """The phrases whose values the formula uses."""
+        return list(dict.fromkeys(_KEY.findall(_fill(self.formula, slots))))
+
     def recalled(self, slots: Slots, memory: Memory) -> list[str]:
         """The known values that the formula uses, each as a sentence."""
-        keys = dict.fromkeys(_KEY.findall(_fill(self.formula, slots)))
-        return [f"{key[0].upper()}{key[1:]} {memory[key]}." for key in keys if key in memory]
+        return [f"{key[0].upper()}{key[1:]} {memory[key]}." for key in self.keys(slots) if key in memory]
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from rollout.maths.sentences import Sentence
 
@@ -138,6 +140,26 @@ DISTRACTORS = (
 )
 
 
+_END = re.compile(r"(?<=[.?])\s+")
+
+Told = tuple[str, Sentence, dict[str, str]]
+"""A sentence's words, what it is, and its slots."""
+
+
+def read_story(text: str) -> list[Told]:
+    """The sentences of a word problem. Raises `ValueError` for one that this language does not have."""
+    return [(words, *_read(words)) for words in _END.split(text)]
+
+
+def _read(words: str) -> tuple[Sentence, dict[str, str]]:
+    for sentence in sentences():
+        slots = sentence.read(words)
+        if slots is not None:
+            return sentence, slots
+    raise ValueError(f"this is no sentence of a generated maths problem: {words!r}")
+
+
+@cache
 def sentences() -> list[Sentence]:
     """All sentences that a word problem may hold."""
     return [

@@ -1,9 +1,9 @@
-"""Makes the tokenizer that the shipped models share: byte-level BPE in which every word of the house is one token.
+"""Makes the tokenizer that the shipped models of a world share: byte-level BPE, about one token a word of that world.
 
-    python -m rollout.models.make_tokenizer FOLDER
+    python -m rollout.models.make_tokenizer WORLD FOLDER
 
-Any text can be written in it, since the merges stand on bytes. Its words are those of seeded play in generated houses,
-so that the same call gives the same files.
+Any text can be written in it, since the merges stand on bytes. Its words are those of seeded play in the world, so that
+the same call gives the same files.
 """
 
 from __future__ import annotations
@@ -11,67 +11,84 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from rollout.household.catalogue import NOUNS, ROOMS
-from rollout.household.expert import HouseholdExpert
-from rollout.household.generator import HouseholdTasks, generate_game
-from rollout.household.instructions import INSTRUCTIONS
-from rollout.household.random_play import RandomPlayer
-from rollout.household.world import World
+from rollout.models.languages import LANGUAGES, Language
+from rollout.policy import text_policies
+from rollout.registry import environments
 
 SPECIAL_TOKENS = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
-DELIMITERS = ("Thought:", "\nAction:")
 CHAT_TEMPLATE = (
     "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] }}"
     "{% if m['role'] == 'assistant' %}{{ '<|end|>' }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
-_WORD = r" ?[A-Za-z]+| ?\d{1,2}| ?[^\sA-Za-z\d]+|\s+(?!\S)|\s+"
-_VOCABULARY = 2000
+_VOCABULARY = 4000
 """At most; merges stop earlier, when all words are whole."""
 _MIN_FREQUENCY = 20
 _EPISODES = 400
 _STEPS = 30
 
 
-def words() -> list[str]:
-    """Every word that occurs in play of generated houses, with its leading space if it has one; nouns and numbers too.
+def words(world: str) -> list[str]:
+    """Every word that occurs in play of generated tasks, with its space if it has one, and all that always belong.
 
     Only the set counts, so the tokenizer does not change with how players play, but with the words they use.
     """
-    texts = [INSTRUCTIONS["short"], "\nYour task is to:", " hot cold cool clean sliced"]
-    texts += [f" {name}" for name in (*NOUNS, *(kind for room in ROOMS.values() for kind in room.full), *range(31))]
-    for seed, task in enumerate(HouseholdTasks("full").tasks("train", _EPISODES)):
-        for policy in (HouseholdExpert(seed), RandomPlayer(seed)):
-            world = World(generate_game(task.payload))
-            text = f"{world.intro()}\nYour task is to: {world.game.instruction}."
-            texts.append(text)
+    language = LANGUAGES[world]
+    texts = [environments()[world].instructions["short"], "\nYour task is to:", *language.words()]
+    texts += _play(world, language)
+    return sorted({word for text in texts for word in re.findall(language.pattern, text)})
+
+
+def _play(world: str, language: Language) -> Iterator[str]:
+    """What is read, thought and done, text by text."""
+    kind = environments()[world]
+    config = kind.Config(type=world, **language.settings)
+    environment = kind.environment(config)
+    for seed, task in enumerate(kind.tasks(config).tasks("train", _EPISODES)):
+        for player in ("expert", "random"):
+            policy, reset = text_policies()[f"{world}-{player}"](seed), environment.reset(task)
+            text = f"{reset.observation}\nYour task is to: {reset.instruction}."
+            yield text
             for _ in range(_STEPS):
-                thought, action = policy.respond(text).removeprefix("Thought:").split("\nAction:")
-                text = world.step(action.strip()).observation
-                texts += [thought, action, text]
-    return sorted({word for text in texts for word in re.findall(_WORD, text)})
+                first, second = language.delimiters
+                thought, action = policy.respond(text).removeprefix(first).split(second)
+                step = environment.step(action.strip())
+                text = step.observation
+                yield from (thought, action, text)
+                if step.done:
+                    break
 
 
-def make_tokenizer(folder: Path) -> int:
-    """Train it, write its two files to ``folder``, and give the size of its vocabulary."""
+def make_tokenizer(world: str, folder: Path) -> int:
+    """Make it, write its two files to ``folder``, and give the size of its vocabulary."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-    tokenizer = Tokenizer(models.BPE())
-    by_word = pre_tokenizers.Split(Regex(_WORD), "isolated")
+    language, heard = LANGUAGES[world], words(world)
     to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    letters = sorted(to_bytes.alphabet())
+    if language.merged:
+        tokenizer = Tokenizer(models.BPE())
+    else:
+        listed = [*SPECIAL_TOKENS, *letters, *(to_bytes.pre_tokenize_str(word)[0][0] for word in heard)]
+        numbered = {text: number for number, text in enumerate(dict.fromkeys(listed))}
+        tokenizer = Tokenizer(models.BPE(vocab=numbered, merges=[], ignore_merges=True))
+        tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
+    by_word = pre_tokenizers.Split(Regex(language.pattern), "isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([by_word, to_bytes])
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=_VOCABULARY,
-        min_frequency=_MIN_FREQUENCY,
-        special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator((word for word in words() for _ in range(_MIN_FREQUENCY)), trainer)
-    tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in DELIMITERS])
+    if language.merged:
+        trainer = trainers.BpeTrainer(
+            vocab_size=_VOCABULARY,
+            min_frequency=_MIN_FREQUENCY,
+            special_tokens=list(SPECIAL_TOKENS),
+            initial_alphabet=letters,
+            show_progress=False,
+        )
+        tokenizer.train_from_iterator((word for word in heard for _ in range(_MIN_FREQUENCY)), trainer)
+    tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in language.delimiters])
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     config = {
@@ -88,4 +105,4 @@ def make_tokenizer(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    print(make_tokenizer(Path(sys.argv[1])))
+    print(make_tokenizer(sys.argv[1], Path(sys.argv[2])))

@@ -19,6 +19,8 @@ _THOUGHT = re.compile(r"\s*Thought:")
 _OPEN = re.compile(r"```(?:python|py)?[ \t\r]*\n", re.IGNORECASE)
 _CLOSE = re.compile(r"\n[ \t]*```|\n?(?:```)?<end_code>")
 _CLOSE_ANYWHERE = re.compile(r"```")
+_LOGS = "Observation:\nExecution logs:\n"
+_LAST = "Last output from code snippet:\n"
 
 _FORM = """\
 Thought: what you know and what to do next
@@ -55,24 +57,30 @@ ACT = Tool("act", "does one action in the world and gives what is then observed"
 
 def form(tools: Sequence[Tool] = (ACT,)) -> str:
     """How a turn is written, and which functions there are, in words for the agent."""
-    functions = "\n".join(tool.text() for tool in tools)
+    functions = "".join(f"\n{tool.text()}" for tool in tools)
     return (
         f"You work in turns, and act by running Python. In each turn write a thought and a block of code:\n{_FORM}\n"
         "The observation that answers it holds what the code printed and the value of its last line. Variables live on "
-        "until the task ends; print what you want to see. When you know the result, give it to final_answer(...). "
-        f"Besides Python's own you have these functions:\n{functions}"
+        "until the task ends; print what you want to see. When you know the result, give it to final_answer(...)."
+        + (f" Besides Python's own you have these functions:{functions}" if tools else "")
     )
+
+
+def as_code(action: str) -> str:
+    """``search[Old Mill]`` as ``print(search("Old Mill"))``; ``finish[...]`` as a call of final_answer."""
+    name, _, argument = action.removesuffix("]").partition("[")
+    text = json.dumps(argument, ensure_ascii=False)
+    return f"final_answer({text})" if name == "finish" else f"print({name}({text}))"
 
 
 def observation(printed: str, value: str | None = None) -> str:
     """What the agent reads after code that ran; ``value`` is the repr of the last expression."""
-    logs = f"Observation:\nExecution logs:\n{printed}"
-    return f"{logs}{'' if printed.endswith(chr(10)) else chr(10)}Last output from code snippet:\n{value}"
+    return f"{_LOGS}{printed}{'' if printed.endswith(chr(10)) else chr(10)}{_LAST}{value}"
 
 
 def error(message: str, printed: str = "") -> str:
     """What the agent reads after code that failed, with what it had printed until then."""
-    logs = f"Observation:\nExecution logs:\n{printed.rstrip()}\n" if printed.strip() else ""
+    logs = f"{_LOGS}{printed.rstrip()}\n" if printed.strip() else ""
     return (
         f"{logs}Error:\n{message}\n"
         "Mend this and go on; do not make the same mistake twice. If it keeps failing, go about it in another way."
@@ -99,7 +107,13 @@ class CodeActStyle(SharedWords):
     def turn(self, turn: WorkedTurn) -> tuple[str, str]:
         code = turn.code or f"print(act({json.dumps(turn.action, ensure_ascii=False)}))"
         text = f"Thought: {turn.thought}\nCode:\n```py\n{code}\n```<end_code>"
-        return text, observation(turn.observation)
+        return text, observation(f"{turn.observation}\n")
+
+    def world_said(self, observation: str) -> str:
+        """What the code printed, without the line break of its ``print``; the whole text if it is of another form."""
+        if not (observation.startswith(_LOGS) and f"\n{_LAST}" in observation):
+            return observation
+        return observation.removeprefix(_LOGS).rpartition(f"\n{_LAST}")[0]
 
     def parse(self, text: str) -> Parsed:
         """Cut what a model wrote in one turn into reason, act and format. Any text is accepted.

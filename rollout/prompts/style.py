@@ -71,6 +71,10 @@ class Style(Protocol):
         """Cut what a model wrote in one turn. Any text is accepted; the spans cover it exactly."""
         ...
 
+    def world_said(self, observation: str) -> str:
+        """What the world said, of an observation that answers a turn of this style: the inverse of `turn`."""
+        ...
+
 
 class SharedWords(ABC):
     """The words that all our styles have in common."""
@@ -93,6 +97,9 @@ class SharedWords(ABC):
         for turn in example.turns:
             lines += self.turn(turn)
         return self.example("\n".join(lines))
+
+    def world_said(self, observation: str) -> str:
+        return observation
 
     @abstractmethod
     def turn(self, turn: WorkedTurn) -> tuple[str, str]:

@@ -23,6 +23,7 @@ def new_style(
     *,
     shown: int = 0,
     tools: Sequence[codeact.Tool] = (codeact.ACT,),
+    added_tools: Sequence[codeact.Tool] = (),
 ) -> Style:
     """A style for one environment.
 
@@ -31,7 +32,9 @@ def new_style(
         instructions: the environment's; ``{form}`` in them stands for how a turn is written.
         examples: all that the environment has.
         shown: how many of them the agent sees.
-        tools: functions that the environment gives to code.
+        tools: functions that the environment gives to code; without any, code is not told of the actions that the
+            instructions list behind ``{form}``.
+        added_tools: functions for code that are not of the environment.
 
     Raises:
         UserError: an example to be shown cannot be worded in this style.
@@ -50,9 +53,16 @@ def new_style(
             known = tuple(dict.fromkeys((*keys, *stateact.KEYS)))
             return stateact.StateActStyle(instructions.replace(FORM, form), shown_examples, known)
         case "codeact":
-            # Without being told of the functions nobody can act at all.
-            instructions = instructions if FORM in instructions else f"{instructions}\n{FORM}"
-            return codeact.CodeActStyle(instructions.replace(FORM, codeact.form(tools)), shown_examples)
+            # Without being told of the functions nobody can act at all. Where there are none of the world's own, code
+            # has no use for the actions that are listed behind it.
+            instructions = instructions if tools and FORM in instructions else f"{_before_form(instructions)}\n{FORM}"
+            return codeact.CodeActStyle(
+                instructions.replace(FORM, codeact.form((*tools, *added_tools))), shown_examples
+            )
+
+
+def _before_form(instructions: str) -> str:
+    return instructions.partition(FORM)[0].rstrip("\n")
 
 
 def _state_keys(examples: Sequence[Example]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import os
 import sys
 import tempfile
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from itertools import islice
@@ -39,8 +39,15 @@ from rollout.retrieval.keys import KeyTable, key_hash
 from rollout.retrieval.lexical import Lexical, LexicalConfig, WordRows
 from rollout.retrieval.words import title_key
 
+Progress = Callable[[int], object]
+"""Is told how many documents are done."""
+
 _SCHEMA = pa.schema([("id", pa.string()), ("title", pa.string()), ("text", pa.string())])
 _ROWS_A_BATCH = 5000
+
+
+def ignore(count: int) -> None:
+    """The progress that nobody looks at."""
 
 
 def default_folder(corpus: str | Path) -> Path:
@@ -57,7 +64,19 @@ def open_or_build(
     *,
     show_progress: bool = False,
 ) -> RetrievalIndex:
-    """The index of a corpus; built if it is missing, of another version or settings, or older than the corpus.
+    """The index of a corpus, opened; see `built`."""
+    with _bar(show_progress) as progress:
+        return RetrievalIndex.open(built(corpus, folder, config, progress=progress))
+
+
+def built(
+    corpus: str | Path,
+    folder: str | Path | None = None,
+    config: LexicalConfig | None = None,
+    *,
+    progress: Progress = ignore,
+) -> Path:
+    """The folder of a corpus's index; built if it is missing, of another version or settings, or older than the corpus.
 
     Args:
         corpus: a dump (see `read_documents`), or a folder that is an index already.
@@ -66,16 +85,16 @@ def open_or_build(
     Raises:
         UserError: the corpus is missing or damaged, or the folder holds something else.
     """
-    config = config or LexicalConfig()
-    if (Path(corpus).expanduser() / META_FILE).is_file():
-        return RetrievalIndex.open(corpus)
+    config, given = config or LexicalConfig(), Path(corpus).expanduser()
+    if (given / META_FILE).is_file():
+        return given
     target = Path(folder).expanduser() if folder else default_folder(corpus)
     origin = _origin(corpus, config)
     if not _is_of(target, origin):
-        with _locked(target):
+        with locked(target):
             if not _is_of(target, origin):  # another process may have built it meanwhile
-                build_index(read_documents(corpus), target, config, origin=origin, show_progress=show_progress)
-    return RetrievalIndex.open(target)
+                build_index(read_documents(corpus), target, config, origin=origin, progress=progress)
+    return target
 
 
 def build_index(
@@ -84,7 +103,7 @@ def build_index(
     config: LexicalConfig | None = None,
     *,
     origin: str = "",
-    show_progress: bool = False,
+    progress: Progress = ignore,
 ) -> int:
     """Write the index of ``documents`` to ``folder``, in place of one that is there, and give their number.
 
@@ -97,8 +116,7 @@ def build_index(
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as name:
         made = Path(name) / "index"
         made.mkdir()
-        with _progress(documents, show_progress) as counted:
-            count = _write(counted, made, config)
+        count = _write(documents, made, config, progress)
         meta = {"version": INDEX_VERSION, "documents": count, "origin": origin, "config": config.model_dump()}
         (made / META_FILE).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
         if target.exists():
@@ -107,7 +125,7 @@ def build_index(
     return count
 
 
-def _write(documents: Iterable[Document], folder: Path, config: LexicalConfig) -> int:
+def _write(documents: Iterable[Document], folder: Path, config: LexicalConfig, progress: Progress) -> int:
     rows, titles, ids = WordRows(config.title_weight), array("Q"), array("Q")
     source = iter(documents)
     with pa.OSFile(str(folder / DOCUMENTS_FILE), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
@@ -118,6 +136,7 @@ def _write(documents: Iterable[Document], folder: Path, config: LexicalConfig) -
                 ids.append(key_hash(document.id))
             columns = [[d.id for d in batch], [d.title for d in batch], [d.text for d in batch]]
             writer.write_batch(pa.record_batch([pa.array(column, pa.string()) for column in columns], schema=_SCHEMA))
+            progress(len(titles))
     if not titles:
         raise UserError("the corpus has no documents; give it at least one row with a title and text")
     _refuse_repeated(KeyTable.of(ids), ArrowDocuments(folder / DOCUMENTS_FILE))
@@ -156,7 +175,8 @@ def _is_of(folder: Path, origin: str) -> bool:
 
 
 @contextmanager
-def _locked(target: Path) -> Iterator[None]:
+def locked(target: Path) -> Iterator[None]:
+    """Keep other processes from making ``target`` at the same time."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with (target.parent / f".{target.name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -164,16 +184,27 @@ def _locked(target: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _progress(documents: Iterable[Document], show: bool) -> Iterator[Iterable[Document]]:
-    """The same documents, counted on a terminal."""
+def _bar(show: bool) -> Iterator[Progress]:
+    """A count on the terminal, where something is built."""
     if not show:
-        yield documents
+        yield ignore
         return
-    from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
 
     columns: tuple[Any, ...] = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn()) as bar:
-        yield bar.track(documents, description="indexing documents")
+    bar = Bar(*columns, TimeElapsedColumn())
+    task = bar.add_task("indexing documents", total=None)
+
+    def advance(count: int) -> None:
+        bar.start()  # not before there is something to show
+        bar.update(task, completed=count)
+
+    try:
+        yield advance
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 def main(arguments: list[str]) -> int:

@@ -37,6 +37,12 @@ class ClientConfig(BaseModel):
     batch_wait_s: float = Field(0.002, ge=0)
     """How long the first query of a batch waits for others."""
 
+    @property
+    def longest_wait_s(self) -> float:
+        """From a question to its answer or to the failure of the last attempt."""
+        waits_s = sum(self.retry_wait_s * 2.0**retry for retry in range(self.retries))
+        return self.batch_wait_s + (self.retries + 1) * self.timeout_s + waits_s
+
 
 def in_process(retriever: Retriever) -> Backend:
     """A backend that searches in a thread of this process."""
@@ -106,13 +112,14 @@ class RetrievalClient:
                 answer.set_result(list(hits))
 
     async def _attempts(self, queries: Sequence[str], k: int) -> Sequence[Sequence[Hit]]:
-        config = self._config
+        config, first = self._config, next(self._turn)
         wait_s, failure = config.retry_wait_s, Exception()
         for attempt in range(config.retries + 1):
             if attempt:
                 await asyncio.sleep(wait_s)
                 wait_s *= 2
-            backend = self._backends[next(self._turn) % len(self._backends)]
+            # Counted from the batch's own first one: other batches must not send a retry back to a dead replica.
+            backend = self._backends[(first + attempt) % len(self._backends)]
             try:
                 return await _attempt(backend, queries, k, config.timeout_s)
             except Exception as error:  # whatever a service does wrong, another attempt may do right

@@ -7,7 +7,9 @@ pooling. The documents are those of a lexical index, so that both find the same 
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +18,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from rollout.errors import UserError
+from rollout.retrieval.build import Progress, ignore, locked
 from rollout.retrieval.documents import Hit
 from rollout.retrieval.index import RetrievalIndex
 
@@ -83,7 +86,12 @@ class DenseIndex:
 
     @classmethod
     def build(
-        cls, documents: RetrievalIndex, folder: str | Path, config: DenseConfig, encoder: Encoder | None = None
+        cls,
+        documents: RetrievalIndex,
+        folder: str | Path,
+        config: DenseConfig,
+        encoder: Encoder | None = None,
+        progress: Progress = ignore,
     ) -> DenseIndex:
         """Encode all documents and keep their vectors in ``folder``, beside nothing else."""
         faiss = _faiss()
@@ -94,6 +102,7 @@ class DenseIndex:
             encoded = encoder.encode([f"{config.document_prefix}{d.title}\n{d.text}" for d in batch])
             vectors = vectors if vectors is not None else faiss.IndexFlatIP(encoded.shape[1])
             vectors.add(encoded)
+            progress(start + len(batch))
         path = Path(folder).expanduser()
         path.mkdir(parents=True, exist_ok=True)
         faiss.write_index(vectors, str(path / _VECTORS))
@@ -110,7 +119,8 @@ class DenseIndex:
             meta = json.loads((path / _META).read_text(encoding="utf-8"))
             if meta != _meta(config, len(documents)):
                 raise ValueError("they are of another version, encoder or corpus")
-            vectors = faiss.read_index(str(path / _VECTORS), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
+            # IO_FLAG_MMAP maps inverted lists only; flat vectors would be copied into every process.
+            vectors = faiss.read_index(str(path / _VECTORS), faiss.IO_FLAG_MMAP_IFC | faiss.IO_FLAG_READ_ONLY)
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(f"the vectors in {path} cannot be used ({error}); delete them and build again") from error
         return cls(documents, vectors, encoder or SentenceEncoder(config), config)
@@ -129,6 +139,30 @@ class DenseIndex:
     def _hit(self, row: int, score: float) -> Hit:
         document = self._documents[row]
         return Hit(document.id, document.title, document.text, score)
+
+
+def built_vectors(
+    index: Path, config: DenseConfig, *, encoder: Encoder | None = None, progress: Progress = ignore
+) -> Path:
+    """The folder of the vectors of an index, within it; made if they are missing.
+
+    Raises:
+        UserError: the index is damaged or cannot be written to, the encoder cannot be loaded, a library is missing.
+    """
+    name = sha256(f"{config.encoder}\n{config.document_prefix}".encode()).hexdigest()[:12]
+    target = index / f"dense-{name}"
+    if target.is_dir():
+        return target
+    try:
+        with locked(target), tempfile.TemporaryDirectory(prefix=".dense-", dir=index) as made:
+            if not target.is_dir():  # another process may have made them meanwhile
+                DenseIndex.build(RetrievalIndex.open(index), Path(made) / "vectors", config, encoder, progress)
+                (Path(made) / "vectors").rename(target)
+    except PermissionError as error:
+        raise UserError(
+            f"no vectors can be written to the index {index} ({error}); copy it to a folder of yours"
+        ) from error
+    return target
 
 
 def _meta(config: DenseConfig, documents: int) -> dict[str, Any]:

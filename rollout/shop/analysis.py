@@ -5,7 +5,8 @@ Words by Unicode's word breaks (UAX #29), emoji included, possessives removed, 3
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from functools import lru_cache
 
 import regex
 
@@ -17,6 +18,8 @@ STOP_WORDS = frozenset(
 )
 _MAX_LENGTH = 255
 """Longer words are cut into pieces of this many characters."""
+_REMEMBERED = 1 << 14
+"""Words whose terms are kept."""
 _POSSESSIVES = ("'s", "\u2019s", "\uff07s")
 
 # Classes of characters, for use within brackets.
@@ -42,17 +45,27 @@ _WORD = regex.compile(
     """,
     regex.VERBOSE,
 )
-_ASCII_WORD = regex.compile(r"[a-z0-9_]+(?:(?:(?<=[a-z])[:.'](?=[a-z])|(?<=[0-9])[,;.'](?=[0-9]))[a-z0-9_]+)*")
+_ASCII_WORD = re.compile(
+    r"[a-z0-9_]++(?:[:.',;](?:(?<=[a-z][:.'])(?=[a-z])|(?<=[0-9][,;.'])(?=[0-9]))[a-z0-9_]++)*+",
+)
 """The same for lower-case ASCII, several times as fast."""
 
 
-def words(text: str) -> Iterator[str]:
+def words(text: str) -> list[str]:
     """The words of lower-case ``text``, in order."""
-    for word in (_ASCII_WORD if text.isascii() else _WORD).findall(text):
-        if word.strip("_"):
-            yield from (word[start : start + _MAX_LENGTH] for start in range(0, len(word), _MAX_LENGTH))
+    if text.isascii():
+        found = _ASCII_WORD.findall(text)
+    else:  # no word goes over a space
+        pieces = text.split(" ")
+        found = [word for piece in pieces for word in (_ASCII_WORD if piece.isascii() else _WORD).findall(piece)]
+    if "_" in text:
+        found = [word for word in found if word.strip("_")]
+    if max(map(len, found), default=0) > _MAX_LENGTH:
+        found = [word[start : start + _MAX_LENGTH] for word in found for start in range(0, len(word), _MAX_LENGTH)]
+    return found
 
 
+@lru_cache(_REMEMBERED)
 def term(word: str) -> str | None:
     """The index term of a lower-case word; None for a stop word."""
     if word.endswith(_POSSESSIVES):
@@ -65,22 +78,28 @@ def terms(text: str) -> list[str]:
     return [found for word in words(text.lower()) if (found := term(word)) is not None]
 
 
+class _NumberOfWord(dict[str, int]):
+    """The number of each word's term; -1 for a stop word. What is missing is added."""
+
+    def __init__(self, numbers: dict[str, int]) -> None:
+        super().__init__()
+        self._numbers = numbers
+
+    def __missing__(self, word: str) -> int:
+        found = term(word)
+        number = self[word] = -1 if found is None else self._numbers.setdefault(found, len(self._numbers))
+        return number
+
+
 class Vocabulary:
     """Numbers terms in the order in which they are first met, and remembers the number of each word."""
 
     def __init__(self) -> None:
         self.numbers: dict[str, int] = {}
         """Term to number."""
-        self._of_word: dict[str, int] = {}
+        self._of_word = _NumberOfWord(self.numbers)
 
     def encode(self, text: str) -> list[int]:
         """Numbers of the terms of lower-case ``text``, repeats included."""
         known = self._of_word
-        found = [known[word] if word in known else self._add(word) for word in words(text)]
-        return [number for number in found if number >= 0]
-
-    def _add(self, word: str) -> int:
-        found = term(word)
-        number = -1 if found is None else self.numbers.setdefault(found, len(self.numbers))
-        self._of_word[word] = number
-        return number
+        return [number for word in words(text) if (number := known[word]) >= 0]

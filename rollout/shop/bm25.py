@@ -5,10 +5,16 @@
 
 Lengths are quantised to eight bits and the factors are 32-bit floats, as in Lucene 8, so that ties fall as
 they do there.
+
+Documents are numbered so that like ones are neighbours, and cut into blocks of `BLOCK`. For each block the index holds
+the most that a term can give there, so that a search reads the blocks with the greatest sums and stops when no other
+block can hold one of the best. Source: A. Mallia, T. Suel, N. Tonellotto, Faster learned sparse retrieval with
+block-max pruning, 2024; the result is exact.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,10 +24,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 K1, B = np.float32(0.9), np.float32(0.4)
+BLOCK = 256
+"""Documents of a block."""
 _EXACT = 24
 """Lengths below this are kept as they are."""
+_LEVELS = 255
+"""Steps in which the bounds of a term are kept."""
 _MARGIN = 1 - 1e-6
 """Scores that differ by less may be equal as 32-bit floats."""
+_FIRST_BLOCKS, _GROWTH, _MOST_BLOCKS = 16, 4, 1024
+"""Blocks that are read at first, how many times as many each next time, and at most at once."""
 
 
 def length_codes(lengths: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -58,14 +70,41 @@ def term_key(term: str) -> int:
     return int.from_bytes(blake2b(term.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
-@dataclass(frozen=True, slots=True)
-class _List:
-    """One term of a query: weighted, with what it can add at most."""
+def num_blocks(num_documents: int) -> int:
+    """The last one may have fewer documents than the others."""
+    return -(-num_documents // BLOCK)
 
-    weight: np.float32
-    upper: float
-    documents: NDArray[np.int32]
-    factors: NDArray[np.float32]
+
+def is_long(frequencies: NDArray[np.int64], num_documents: int) -> NDArray[np.bool_]:
+    """Which terms have a row in the tables of blocks: those with a posting a block or more on average."""
+    return frequencies >= max(num_blocks(num_documents), 1)
+
+
+def block_row(
+    documents: NDArray[np.int32], factors: NDArray[np.float32], num_documents: int
+) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    """What is kept of the blocks of a term's list.
+
+    Returns:
+        the greatest factor in each, in 255ths of the greatest of all, rounded up: ``[num_blocks]``,
+        and where each begins in the list: ``[num_blocks + 1]``.
+    """
+    blocks = num_blocks(num_documents)
+    tops = np.zeros(blocks, np.float32)
+    np.maximum.at(tops, documents // BLOCK, factors)
+    starts = np.searchsorted(documents, np.arange(blocks + 1, dtype=np.int32) * BLOCK)
+    return np.ceil(tops / tops.max() * _LEVELS).astype(np.uint8), starts.astype(np.int32)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lists:
+    """The terms of a query that occur: their weights, and where their lists lie."""
+
+    weights: NDArray[np.float32]
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    tops: NDArray[np.float32]
+    rows: NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +114,13 @@ class Postings:
     Attributes:
         keys: `term_key` of each term, ascending: ``[num_terms]``.
         starts: where the list of each term begins: ``[num_terms + 1]``.
-        documents: ascending within each list: ``[num_postings]``.
+        documents: numbers of documents, ascending within each list: ``[num_postings]``.
         factors: `saturation` of each posting: ``[num_postings]``.
         tops: the greatest factor of each term: ``[num_terms]``.
+        rows: row of each term in the tables of blocks; -1 for those that are not `is_long`: ``[num_terms]``.
+        block_tops: first part of the `block_row` of each long term: ``[num_long, num_blocks]``.
+        block_starts: second part: ``[num_long, num_blocks + 1]``.
+        places: what each number of a document stands for: ``[num_documents]``.
         ranks: order among documents of equal score, smallest first: ``[num_documents]``.
     """
 
@@ -86,91 +129,104 @@ class Postings:
     documents: NDArray[np.int32]
     factors: NDArray[np.float32]
     tops: NDArray[np.float32]
+    rows: NDArray[np.int32]
+    block_tops: NDArray[np.uint8]
+    block_starts: NDArray[np.int32]
+    places: NDArray[np.int32]
     ranks: NDArray[np.int32]
 
     def search(self, terms: Sequence[str], count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The best documents and their scores, best first, at most ``count``; none for terms that nothing has.
+        """Places of the best documents and their scores, best first, at most ``count``; none for unknown terms."""
+        lists, best, size = self._lists(terms), _Best(count), _FIRST_BLOCKS
+        bounds = self._bounds(lists)
+        left = np.flatnonzero(bounds)
+        while len(left):
+            blocks, left = _split(left, bounds, size)
+            best.add(*self._score(lists, blocks))
+            left = left[bounds[left] >= best.least]
+            size = min(size * _GROWTH, _MOST_BLOCKS)
+        scores = best.scores.astype(np.float32)
+        order = np.lexsort((self.ranks[best.documents], -scores))[:count]
+        return self.places[best.documents[order]].astype(np.int64), scores[order]
 
-        Lists that could add little are read only for documents that can still be among the best.
-        """
-        lists = self._lists(terms)
-        left = total = sum(part.upper for part in lists)
-        scores = np.zeros(len(self.ranks))
-        met: list[NDArray[np.int32]] = []
-        bound = 0.0
-        for number, part in enumerate(lists):
-            if bound > left:
-                return self._finish(_Candidates.of(met, scores, bound - left), lists[number:], count)
-            scores[part.documents] += part.weight * part.factors
-            met.append(part.documents)
-            left -= part.upper
-            if total - left > left:  # else no document can have more than what is left
-                bound = _lower_bound(scores, met, count)
-        return self._finish(_Candidates.of(met, scores, bound), (), count)
+    def _lists(self, terms: Sequence[str]) -> _Lists:
+        counts = Counter(terms)
+        keys = np.array([term_key(term) for term in counts], np.uint64)
+        found = np.searchsorted(self.keys, keys, side="right") - 1  # -1 is the last: another, or none at all
+        known = self.keys[found] == keys if len(self.keys) else np.zeros(len(keys), np.bool_)
+        found, times = found[known], np.array(list(counts.values()), np.float32)[known]
+        starts, ends = self.starts[found], self.starts[found + 1]
+        return _Lists(times * self._idf(ends - starts), starts, ends, self.tops[found], self.rows[found])
 
-    def _finish(
-        self, found: _Candidates, rest: Sequence[_List], count: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        left = sum(part.upper for part in rest)
-        for part in rest:
-            found.add(part)
-            left -= part.upper
-            found.keep_best(count, left)
-        scores = found.scores.astype(np.float32)
-        order = np.lexsort((self.ranks[found.documents], -scores))[:count]
-        return found.documents[order].astype(np.int64), scores[order]
+    def _idf(self, frequencies: NDArray[np.int64]) -> NDArray[np.float32]:
+        idf = [math.log(1 + (len(self.ranks) - df + 0.5) / (df + 0.5)) for df in frequencies.tolist()]
+        return np.array(idf, np.float32)
 
-    def _lists(self, terms: Sequence[str]) -> list[_List]:
-        """The lists of the terms that occur, those that can add most first."""
-        lists = []
-        for term, times in Counter(terms).items():
-            key = np.uint64(term_key(term))
-            place = int(np.searchsorted(self.keys, key))
-            if place < len(self.keys) and self.keys[place] == key:
-                start, end = int(self.starts[place]), int(self.starts[place + 1])
-                frequency = end - start
-                idf = np.float32(np.log(1 + (len(self.ranks) - frequency + 0.5) / (frequency + 0.5)))
-                weight = np.float32(times) * idf
-                upper = float(weight) * float(self.tops[place]) * (1 + 1e-6)
-                lists.append(_List(weight, upper, self.documents[start:end], self.factors[start:end]))
-        return sorted(lists, key=lambda part: (-part.upper, len(part.documents)))
+    def _bounds(self, lists: _Lists) -> NDArray[np.float32]:
+        """The most that a document of each block can score, 0 where no term occurs: ``[num_blocks]``."""
+        bounds = np.zeros(num_blocks(len(self.ranks)), np.float32)
+        for most, row, start, end in zip(lists.weights * lists.tops, lists.rows, lists.starts, lists.ends, strict=True):
+            if row >= 0:
+                bounds += self.block_tops[row] * (most / np.float32(_LEVELS))
+            else:
+                bounds[self.documents[start:end] // BLOCK] += most  # once a block, however many of it are in the list
+        return bounds * np.float32(1 + 1e-5)  # more than the rounding of all of this
+
+    def _score(self, lists: _Lists, blocks: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """All documents of some blocks that have any of the terms, and their scores before the last rounding."""
+        starts, ends = self._spans(lists, blocks)
+        sizes = (ends - starts).ravel()
+        steps = np.cumsum(sizes)
+        postings = np.repeat(starts.ravel() - steps + sizes, sizes)
+        postings += np.arange(steps[-1])
+        weights = np.repeat(lists.weights, (ends - starts).sum(axis=1))
+        weights *= self.factors.take(postings)
+        moved: NDArray[np.int64] = (np.arange(len(blocks)) - blocks) * BLOCK  # from a document's number to its slot
+        slots = np.repeat(np.tile(moved, len(lists.weights)), sizes)
+        slots += self.documents.take(postings)
+        scores = np.bincount(slots, weights).astype(np.float64, copy=False)
+        met = np.flatnonzero(scores)
+        return met - moved[met // BLOCK], scores[met]
+
+    def _spans(self, lists: _Lists, blocks: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where the postings of each list and block begin and end: ``[num_lists, num_blocks]``, twice."""
+        first = (blocks * BLOCK).astype(np.int32)  # of the type of the lists, which are not converted then
+        spans = np.empty((2, len(lists.weights), len(blocks)), np.int64)
+        for number, (row, start, end) in enumerate(zip(lists.rows, lists.starts, lists.ends, strict=True)):
+            if row >= 0:
+                places = self.block_starts[row]
+                spans[:, number] = places[blocks], places[blocks + 1]
+            else:
+                documents = self.documents[start:end]
+                spans[:, number] = np.searchsorted(documents, first), np.searchsorted(documents, first + BLOCK)
+        spans += lists.starts[:, None]
+        return spans[0], spans[1]
 
 
-@dataclass(slots=True)
-class _Candidates:
-    """Documents that can be among the best, each once, and their scores so far."""
+def _split(
+    blocks: NDArray[np.int64], bounds: NDArray[np.float32], size: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The ``size`` blocks that can give most, and the others."""
+    if len(blocks) <= size:
+        return blocks, blocks[:0]
+    order = np.argpartition(bounds[blocks], -size)
+    return np.sort(blocks[order[-size:]]), blocks[order[:-size]]
 
-    documents: NDArray[np.int32]
-    scores: NDArray[np.float64]
 
-    @classmethod
-    def of(cls, met: Sequence[NDArray[np.int32]], scores: NDArray[np.float64], bound: float) -> _Candidates:
-        """Those of at least ``bound``; ``scores`` are used up."""
-        found, values = [np.zeros(0, np.int32)], [np.zeros(0)]
-        for documents in met:
-            mine = scores[documents]
-            keep = mine >= bound
-            found.append(documents[keep])
-            values.append(mine[keep])
-            scores[found[-1]] = -1.0  # not again from another list
-        return cls(np.concatenate(found), np.concatenate(values))
+class _Best:
+    """The documents that can be among the best ``count`` of all that were scored."""
 
-    def add(self, part: _List) -> None:
-        """Add what a list gives to the documents that it has."""
-        places = np.minimum(np.searchsorted(part.documents, self.documents), len(part.documents) - 1)
-        has = part.documents[places] == self.documents
-        self.scores[has] += part.weight * part.factors[places[has]]
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self.documents, self.scores = np.zeros(0, np.int64), np.zeros(0)
+        self.least = 0.0
+        """A document of less cannot be among the best."""
 
-    def keep_best(self, count: int, left: float) -> None:
-        """Drop documents that cannot come among the best even with all that is left."""
-        if len(self.scores) > count:
-            keep = self.scores >= np.partition(self.scores, -count)[-count] * _MARGIN - left
+    def add(self, documents: NDArray[np.int64], scores: NDArray[np.float64]) -> None:
+        keep = scores >= self.least
+        self.documents = np.concatenate([self.documents, documents[keep]])
+        self.scores = np.concatenate([self.scores, scores[keep]])
+        if len(self.scores) > self._count:
+            self.least = float(np.partition(self.scores, -self._count)[-self._count]) * _MARGIN
+            keep = self.scores >= self.least
             self.documents, self.scores = self.documents[keep], self.scores[keep]
-
-
-def _lower_bound(scores: NDArray[np.float64], met: Sequence[NDArray[np.int32]], count: int) -> float:
-    """A score that at least ``count`` documents have: the best such bound that one of the first lists gives."""
-    bounds = [
-        float(np.partition(scores[documents], -count)[-count]) for documents in met[:3] if len(documents) >= count
-    ]
-    return max(bounds, default=0.0) * _MARGIN

@@ -1,6 +1,8 @@
 """Builds a shop's folder from products that come one at a time; what is kept in memory grows only with small numbers.
 
-Postings are gathered block by block, written as sorted runs, and laid out at the end in one pass over the runs.
+Postings are gathered block by block, written as sorted runs, and laid out at the end in one pass over the runs. There
+products get other numbers, in which those that were found under the same words, and among them those of the same
+length, are neighbours: so a search can leave out whole blocks of them.
 """
 
 from __future__ import annotations
@@ -25,13 +27,17 @@ from rollout.shop.analysis import Vocabulary
 from rollout.shop.catalogue import Listing, Wish
 from rollout.shop.product import Product
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Goes up whenever the layout or the meaning of a file changes."""
 
 GOAL_KINDS = ("synthetic", "human")
 _SHUFFLE_SEED = 233
 _PRICE_STEPS = [10.0 * step for step in range(1, 100)]
 _NO_LIMIT = 1_000_000.0
+_POSTINGS_A_PRODUCT = 100
+"""About so many; says how much is sorted at once."""
+_BAR_STEP = 500
+"""Products between two moves of the progress bar."""
 
 
 def build_shop(
@@ -55,10 +61,11 @@ def build_shop(
     """
     with TemporaryDirectory(dir=folder, prefix="runs-") as runs:
         builder = _Builder(folder, Path(runs), seed, block)
-        with _progress(total, block) as advance:
-            for listing in listings:
+        with _progress(total, block) as show:
+            for number, listing in enumerate(listings, start=1):
                 builder.add(listing)
-                advance()
+                if number % _BAR_STEP == 0 or number == total:
+                    show(number)
         builder.finish(fingerprint)
 
 
@@ -68,7 +75,7 @@ def _progress(total: int | None, block: int) -> Iterator[Any]:
     quick = total is not None and total <= block
     with Progress(*columns, console=Console(stderr=True), disable=quick) as bar:
         task = bar.add_task("products", total=total)
-        yield lambda: bar.advance(task)
+        yield lambda done: bar.update(task, completed=done)
 
 
 class _Table:
@@ -147,8 +154,7 @@ class _Builder:
         if self._block_start < len(self._asins):
             self._flush()
         self._products.close()
-        self._write_ids()
-        self._write_postings()
+        self._write_postings(self._write_ids())
         state = self._random.getstate()
         goals = {}
         for kind in GOAL_KINDS:  # as if each kind were the only one
@@ -163,21 +169,24 @@ class _Builder:
         }
         (self._folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
 
-    def _write_ids(self) -> None:
+    def _write_ids(self) -> NDArray[np.int32]:
+        """Gives the rank of each product's id."""
         asins = np.array(self._asins, dtype="S")
         order = np.argsort(asins, kind="stable").astype(np.int32)
-        ranks = np.empty(len(order), np.int32)
-        ranks[order] = np.arange(len(order), dtype=np.int32)
         self._save("asins", asins[order])
         self._save("asin_positions", order)
-        self._save("ranks", ranks)
         self._save("prices", np.asarray(self._prices, np.float64))
         for name, (_, codes) in self._groups.items():
             self._save(f"{name}_codes", np.asarray(codes, np.int32))
+        ranks = np.empty(len(order), np.int32)
+        ranks[order] = np.arange(len(order), dtype=np.int32)
+        return ranks
 
-    def _write_postings(self) -> None:
+    def _write_postings(self, ranks: NDArray[np.int32]) -> None:
         lengths = np.asarray(self._lengths, np.int64)
-        norms = bm25.length_norms(float(lengths.mean()) if len(lengths) else 1.0)[bm25.length_codes(lengths)]
+        codes = bm25.length_codes(lengths)
+        numbers = self._renumber(codes, ranks)
+        norms = bm25.length_norms(float(lengths.mean()) if lengths.any() else 1.0)[codes]
         keys = np.array([bm25.term_key(term) for term in self._vocabulary.numbers], np.uint64)
         order = np.argsort(keys)
         places = np.empty(len(keys), np.int64)  # of each term in the sorted keys
@@ -192,15 +201,41 @@ class _Builder:
         filled = starts[:-1].copy()
         for run in range(self._num_runs):
             run_terms, run_documents = places[self._run(run, "terms")], self._run(run, "documents")
-            first = np.flatnonzero(np.concatenate([[True], run_terms[1:] != run_terms[:-1]]))
+            first = np.flatnonzero(np.diff(run_terms, prepend=-1))
             sizes = np.diff(np.append(first, len(run_terms)))
             targets = filled[run_terms] + np.arange(len(run_terms)) - np.repeat(first, sizes)
-            documents[targets] = run_documents
+            documents[targets] = numbers[run_documents]
             factors[targets] = bm25.saturation(self._run(run, "counts"), norms[run_documents])
             filled[run_terms[first]] += sizes
+        _sort_lists(starts, documents, factors, self._block * _POSTINGS_A_PRODUCT)
         self._save("keys", keys[order])
         self._save("starts", starts)
         self._save("tops", np.maximum.reduceat(factors, starts[:-1]) if shape[0] else np.zeros(0, np.float32))
+        self._write_blocks(starts, documents, factors)
+
+    def _renumber(self, length_codes: NDArray[np.uint8], ranks: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The number of each product in the postings, of which like products have neighbouring ones."""
+        _, queries = self._groups["query"]
+        order = np.lexsort((ranks, length_codes, np.asarray(queries, np.int32)))
+        self._save("places", order.astype(np.int32))
+        self._save("ranks", ranks[order])
+        numbers = np.empty(len(order), np.int32)
+        numbers[order] = np.arange(len(order), dtype=np.int32)
+        return numbers
+
+    def _write_blocks(
+        self, starts: NDArray[np.int64], documents: NDArray[np.int32], factors: NDArray[np.float32]
+    ) -> None:
+        long = np.flatnonzero(bm25.is_long(np.diff(starts), len(self._asins)))
+        rows = np.full(len(starts) - 1, -1, np.int32)
+        rows[long] = np.arange(len(long), dtype=np.int32)
+        blocks = bm25.num_blocks(len(self._asins))
+        block_tops = self._create("block_tops", np.uint8, (len(long), blocks))
+        block_starts = self._create("block_starts", np.int32, (len(long), blocks + 1))
+        for row, term in enumerate(long):
+            span = slice(starts[term], starts[term + 1])
+            block_tops[row], block_starts[row] = bm25.block_row(documents[span], factors[span], len(self._asins))
+        self._save("rows", rows)
 
     def _run(self, number: int, name: str) -> NDArray[Any]:
         array: NDArray[Any] = np.load(self._runs / f"{number}-{name}.npy")
@@ -231,3 +266,18 @@ class _Builder:
 
     def _save(self, name: str, values: NDArray[Any]) -> None:
         np.save(self._folder / f"{name}.npy", values)
+
+
+def _sort_lists(
+    starts: NDArray[np.int64], documents: NDArray[np.int32], factors: NDArray[np.float32], at_once: int
+) -> None:
+    """Put each list in the order of its documents, in place; ``at_once`` are the postings sorted together."""
+    first = 0
+    while first < len(starts) - 1:
+        fitting = int(np.searchsorted(starts, starts[first] + at_once, side="right")) - 1
+        last = max(fitting, first + 1)
+        span = slice(starts[first], starts[last])
+        terms = np.repeat(np.arange(last - first), np.diff(starts[first : last + 1]))
+        order = np.argsort(terms << 32 | documents[span])
+        documents[span], factors[span] = documents[span][order], factors[span][order]
+        first = last

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from rollout.environment import Environment, TaskSource
+from rollout.prompts.demonstrate import Played
+from rollout.shop.demonstration import TOOLS, shop_demonstrations
 from rollout.shop.environment import ShopConfig, ShopEnvironment, shop_tasks
-from rollout.shop.instructions import EXAMPLES, INSTRUCTIONS
+from rollout.shop.instructions import INSTRUCTIONS
 
 
 class Shop:
@@ -12,7 +14,8 @@ class Shop:
 
     Config = ShopConfig
     instructions = INSTRUCTIONS
-    examples = EXAMPLES
+    examples = Played(shop_demonstrations)
+    tools = TOOLS
 
     @staticmethod
     def environment(config: ShopConfig) -> Environment:

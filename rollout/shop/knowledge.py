@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from rollout.shop.vocabulary import OPTIONS
 
 PageKind = Literal["search", "results", "item", "features", "done"]
 
@@ -15,6 +18,7 @@ _OPTION = re.compile(r"([^:,]+): (.+)")
 _BUTTON = re.compile(r"\[(?:clicked )?button\] (.*) \[(?:clicked )?button_\]")
 _PRICE = re.compile(r"\$([\d.]+)")
 _RESULTS = re.compile(r"Page \d+ \(Total results: \d+\)")
+_TITLE = re.compile(r"\w+ (?P<sort>[a-z ]+), (?P<attributes>[a-z ,-]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,12 @@ class Offer:
         match = _PRICE.search(self.price)
         return float(match.group(1)) if match else 0.0
 
+    @property
+    def said(self) -> tuple[str, tuple[str, ...]] | None:
+        """The kind of goods and the attributes in a generated title; None for any other title."""
+        match = _TITLE.fullmatch(self.title)
+        return (match["sort"], tuple(match["attributes"].split(" and "))) if match else None
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -86,6 +96,17 @@ class View:
     def says(self, phrase: str) -> bool:
         """Whether ``phrase`` stands on the page, below the wish."""
         return any(phrase.lower() in part.lower() for part in self.parts[2:])
+
+    def options(self) -> Mapping[str, Sequence[str]]:
+        """The values of each option on the page of a generated product."""
+        found: dict[str, list[str]] = {}
+        values: list[str] = []
+        for part in self.parts[2:]:
+            if part in OPTIONS:
+                values = found[part] = []
+            elif found and part in OPTIONS[list(found)[-1]]:
+                values.append(part)
+        return found
 
 
 def read_page(text: str) -> View:

@@ -155,6 +155,18 @@ def test_a_recipe_without_learner_collects_and_evaluates_the_teacher(toy_recipe:
     assert len(stored(tmp_path, "trajectories", "teacher", "round=000")) == 4
 
 
+def test_a_scripted_teacher_writes_in_the_style_of_the_recipes_agent(toy_recipe: MakeRecipe, tmp_path: Path) -> None:
+    agent = {"style": "act", "max_steps": 30, "max_tokens": 3000, "sampling": {"max_tokens": 64}}
+    evaluate = {"episodes": 3, "agents": ["teacher"]}
+    go(
+        toy_recipe(agent=agent, student=None, learner=None, collect={"teacher_episodes": 1}, evaluate=evaluate),
+        tmp_path,
+    )
+    assert report(tmp_path)["agents"]["teacher"]["household"]["success"] == 1.0
+    made = stored(tmp_path, "evaluation", "teacher")
+    assert {(episode.policy.prompt_style, episode.counts.reason_tokens) for episode in made} == {("act", 0)}
+
+
 def test_a_student_trained_from_nothing_starts_as_the_checkpoint(
     toy_recipe: MakeRecipe, toy_model: str, tmp_path: Path
 ) -> None:

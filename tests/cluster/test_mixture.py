@@ -16,7 +16,7 @@ from cluster.driver import run
 from cluster.mixture import apportion, interleave
 from cluster.plan import make_plan
 from cluster.recipe import Recipe
-from cluster.run_directory import RunDirectory
+from cluster.run_directory import RunDirectory, open_run
 from rollout.errors import UserError
 from rollout.store import TrajectoryStore
 from tests.cluster.conftest import scripted
@@ -76,7 +76,8 @@ def test_a_mixed_run_plays_every_task_in_its_own_world_and_reports_each(
         evaluate={"episodes": 4, "agents": ["teacher"]},
         agent={"max_steps": 2, "sampling": {"max_tokens": 16}},
     )
-    report = run(recipe, RunDirectory(tmp_path), address="local")
+    with open_run(tmp_path, recipe) as directory:
+        report = run(recipe, directory, address="local")
     assert {name: figures["n"] for name, figures in report["agents"]["teacher"].items()} == {"household": 2, "math": 2}
     for trajectory in TrajectoryStore(str(tmp_path / "trajectories/teacher/round=000")).read():
         system = next(segment.text for segment in trajectory.segments if segment.kind == "system")

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from rollout.agent import AgentConfig
+from rollout.sandbox.config import SandboxConfig
+from rollout.sandbox.tiers import available_tiers
+
 OWN_TEMPLATE = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% if m.role == 'assistant' %}<|end|>{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
@@ -52,3 +56,11 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> MakeModel:
 def model(make_model: MakeModel) -> str:
     """A folder whose tokenizer has a chat template and ``Thought:`` and ``\\nAction:`` as single tokens."""
     return make_model()
+
+
+@pytest.fixture(scope="session")
+def code_agent() -> AgentConfig:
+    """An agent that writes code, where that can be run."""
+    if not any(status.works for status in available_tiers()[:2]):
+        pytest.skip("no isolated sandbox works on this machine")
+    return AgentConfig(style="codeact", sandbox=SandboxConfig(packages=(), preload=()))

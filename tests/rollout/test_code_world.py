@@ -34,7 +34,15 @@ class Quiz:
         if action == "crash":
             raise OSError("the quiz fell down")
         won = action == "finish[42]"
-        return Step(f"You said {action}.", 0.5 + won, action.startswith("finish"), won, action != "hm", "plain")
+        return Step(
+            f"You said {action}.",
+            0.5 + won,
+            action.startswith("finish"),
+            won,
+            action != "hm",
+            "plain",
+            {"said": float(len(self.asked))},
+        )
 
     def admissible_actions(self) -> None:
         return None
@@ -64,7 +72,8 @@ def quiz(sandbox: Sandbox) -> Iterator[CodeWorld]:
 
 def test_code_that_acts_twice_is_one_step(quiz: CodeWorld) -> None:
     step = quiz.step("seen = ask('a')\nprint(seen)\nact('hm')")
-    assert step == Step(observation("You said ask[a].\n", "'You said hm.'"), 1.0, False, False, False, "plain")
+    said = observation("You said ask[a].\n", "'You said hm.'")
+    assert step == Step(said, 1.0, False, False, False, "plain", {"said": 2.0})
 
 
 def test_variables_live_until_the_next_task(quiz: CodeWorld) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import get_args
 
-import pytest
-
 from rollout.agent import AgentConfig
-from rollout.encyclopaedia.demonstration import EXAMPLE_TASKS, TOOLS, as_code, encyclopaedia_demonstrations
+from rollout.encyclopaedia.demonstration import EXAMPLE_TASKS, TOOLS, encyclopaedia_demonstrations
 from rollout.encyclopaedia.environment import EncyclopaediaConfig, EncyclopaediaEnvironment
 from rollout.encyclopaedia.generator import EncyclopaediaTasks
 from rollout.encyclopaedia.kinds import Encyclopaedia
@@ -45,14 +43,5 @@ def test_the_state_says_what_is_wanted_and_what_was_found_so_far() -> None:
     assert len(states[-1]["pages opened"].split(", ")) == 2
 
 
-@pytest.mark.parametrize(
-    ("action", "code"),
-    [
-        ("search[Old Mill]", 'print(search("Old Mill"))'),
-        ('lookup["corn" [ears]]', r'print(lookup("\"corn\" [ears]"))'),
-        ("finish[Éire]", 'final_answer("Éire")'),
-    ],
-)
-def test_actions_can_be_written_as_code(action: str, code: str) -> None:
-    assert as_code(action) == code
-    assert {tool.name for tool in TOOLS} == {"search", "lookup"}
+def test_every_action_but_the_answer_is_a_function() -> None:
+    assert {tool.action for tool in TOOLS} == {"search[{}]", "lookup[{}]"}

@@ -7,8 +7,9 @@ from itertools import pairwise
 
 import pytest
 
+from rollout.encyclopaedia.asking import is_held_back_combination
 from rollout.encyclopaedia.environment import EncyclopaediaConfig, EncyclopaediaEnvironment
-from rollout.encyclopaedia.expert import EncyclopaediaExpert
+from rollout.encyclopaedia.expert import NO_MISTAKES, EncyclopaediaExpert, Mistakes
 from rollout.encyclopaedia.facts import FACTS
 from rollout.encyclopaedia.generator import EncyclopaediaTasks, generated_task
 from rollout.encyclopaedia.names import FIRST_NAMES, LAST_NAMES, PLACES
@@ -50,7 +51,7 @@ def test_the_expert_answers_nearly_always(split: str, hops: int) -> None:
 
 
 def test_the_expert_needs_all_kinds_of_actions() -> None:
-    episodes = [play(task, EncyclopaediaExpert(0, 0.0))[2] for task in EncyclopaediaTasks().tasks("train", 150)]
+    episodes = [play(task, EncyclopaediaExpert(0, NO_MISTAKES))[2] for task in EncyclopaediaTasks().tasks("train", 150)]
     actions = [action.partition("[")[0] for turns in episodes for _, action, _ in turns]
     assert {"search", "lookup", "finish"} == set(actions)
     assert actions.count("lookup") > len(episodes) / 4
@@ -82,9 +83,43 @@ def test_what_players_say_is_so_is_so() -> None:
     assert said > 100
 
 
-def test_without_random_steps_the_expert_is_the_same_for_every_seed() -> None:
+def test_an_expert_that_erred_finds_its_way_back() -> None:
+    clumsy = Mistakes(random_step=0.0, wrong_name=0.4, wrong_words=0.5)
+    in_vain, right = 0, 0
+    tasks = EncyclopaediaTasks().tasks("train", 60, seed=6)
+    for seed, task in enumerate(tasks):
+        won, _, turns = play(task, EncyclopaediaExpert(seed, clumsy), limit=30)
+        _, _, plain = play(task, EncyclopaediaExpert(seed, NO_MISTAKES), limit=30)
+        right += won
+        in_vain += len(turns) > len(plain)
+        assert turns[-1] == plain[-1] or not won
+    assert right >= 57
+    assert in_vain > 20
+
+
+def test_without_mistakes_the_expert_is_the_same_for_every_seed() -> None:
     task = EncyclopaediaTasks().tasks("train", 1)[0]
-    assert play(task, EncyclopaediaExpert(1, 0.0)) == play(task, EncyclopaediaExpert(2, 0.0))
+    assert play(task, EncyclopaediaExpert(1, NO_MISTAKES)) == play(task, EncyclopaediaExpert(2, NO_MISTAKES))
+
+
+def test_the_random_player_follows_no_combination_that_is_held_back() -> None:
+    for seed, task in enumerate(EncyclopaediaTasks().tasks("train", 60, seed=8)):
+        for thought, _, _ in play(task, RandomPlayer(seed))[2][1:]:
+            if not thought.startswith("I want "):
+                continue
+            nouns = thought.removeprefix("I want the ").partition(".")[0].split(" of the ")
+            if nouns[0].partition(" ")[0] in ("smaller", "greater", "same"):
+                continue
+            for noun, via in pairwise([*nouns[:-1], nouns[-1].partition(" of ")[0]]):
+                keys = [
+                    f"{fact.key} > {then.key}"
+                    for facts in FACTS.values()
+                    for fact in facts
+                    if fact.noun == via and fact.leads_to
+                    for then in FACTS[fact.leads_to]
+                    if then.noun == noun
+                ]
+                assert not all(is_held_back_combination(key) for key in keys), thought
 
 
 def test_the_random_player_rarely_answers_rightly() -> None:

@@ -149,8 +149,8 @@ async def test_policies_of_two_episodes_differ_and_of_one_episode_agree(model: s
 
 
 async def test_an_unknown_policy_is_named_with_the_known_ones(model: str) -> None:
-    with pytest.raises(UserError, match="no policy 'expert'; choose one of .*household-expert"):
-        await start(ScriptedConfig(tokenizer=model, policy="expert"))
+    with pytest.raises(UserError, match="no policy 'wizard'; choose one of .*household-expert"):
+        await start(ScriptedConfig(tokenizer=model, policy="wizard"))
 
 
 @pytest.mark.parametrize("settings", [{}, {"policy": "household-expert", "replies": ("a",)}])

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from rollout.prompts.codeact import ACT, CodeActStyle, Tool, error, form, observation
+from rollout.prompts.codeact import ACT, CodeActStyle, Tool, as_code, error, form, observation
 from rollout.prompts.example import WorkedTurn
 from rollout.trajectory import Kind
 
@@ -103,3 +103,32 @@ def test_the_agent_is_told_of_each_function() -> None:
 
 def test_turns_end_at_the_end_of_code_or_at_an_invented_observation() -> None:
     assert STYLE.stop == ("<end_code>", "Observation:", "Calling tools:")
+
+
+@pytest.mark.parametrize(
+    "said", ["One line.", "A page\nthat ends its last line\n", "", "Last output from code snippet:\n3"]
+)
+def test_what_the_world_said_is_read_back_from_what_the_code_printed(said: str) -> None:
+    assert STYLE.world_said(observation(f"{said}\n")) == said
+    assert STYLE.world_said(STYLE.turn(WorkedTurn("", "look", said))[1]) == said
+
+
+def test_what_is_no_print_is_read_as_it_stands() -> None:
+    for text in ("You see a fridge 1.\nYour task is to: rest.", error("ValueError: no", "printed before"), ""):
+        assert STYLE.world_said(text) == text
+
+
+def test_code_without_functions_of_the_world_is_told_of_none() -> None:
+    assert form(()).endswith("give it to final_answer(...).")
+
+
+@pytest.mark.parametrize(
+    ("action", "code"),
+    [
+        ("search[Old Mill]", 'print(search("Old Mill"))'),
+        ('lookup["corn" [ears]]', r'print(lookup("\"corn\" [ears]"))'),
+        ("finish[Éire]", 'final_answer("Éire")'),
+    ],
+)
+def test_actions_in_brackets_can_be_written_as_code(action: str, code: str) -> None:
+    assert as_code(action) == code

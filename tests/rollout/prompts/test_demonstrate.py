@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from rollout.environment import Reset, Step, Task
-from rollout.prompts.demonstrate import demonstrate
+from rollout.prompts.demonstrate import InStyle, Played, TurnMaker, demonstrate
 from rollout.prompts.example import Demonstration, State, WorkedTurn
+from rollout.prompts.styles import StyleName, new_style
 
 TASK = Task("counting/1", "counting", "train", "count")
 
@@ -69,3 +70,36 @@ def test_play_that_shows_nothing_is_refused() -> None:
         demonstrate(Counting(), TASK, Says("Action: wait"), max_steps=5)
     with pytest.raises(ValueError, match="there is no action in 'hm'"):
         demonstrate(Counting(), TASK, Says("hm"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "answered"),
+    [
+        ("react", "Thought: one more\nAction: add", "The count is 1."),
+        ("act", "Action: add", "The count is 1."),
+        ("stateact", "read: First.\nthought: one more\naction: add", "The count is 1."),
+        (
+            "codeact",
+            "Thought: one more\nCode:\n```py\nadd()\n```<end_code>",
+            "Observation:\nExecution logs:\nThe count is 1.\nLast output from code snippet:\nNone",
+        ),
+    ],
+)
+def test_a_policy_can_write_and_read_in_any_style(name: StyleName, text: str, answered: str) -> None:
+    policy = Says("Thought: one more\nAction: add")
+    maker = TurnMaker(policy, lambda read: (("read", read),), lambda action: f"{action}()")
+    styled = InStyle(maker, new_style(name, ""))
+    assert styled.respond("First.") == text
+    styled.respond(answered)
+    assert policy.read == ["First.", "The count is 1."]
+
+
+def test_examples_are_played_when_they_are_asked_for() -> None:
+    asked = []
+
+    class Kind:
+        examples = Played(lambda: (asked.append(1), (Demonstration("a", "b", ()),))[1])
+
+    assert not asked
+    assert Kind.examples == (Demonstration("a", "b", ()),)
+    assert Kind().examples == Kind.examples

@@ -202,6 +202,17 @@ def test_only_code_is_explained_where_instructions_leave_no_room_for_it() -> Non
     assert "- swim: swims\n" in new_style("codeact", "Be a help.", tools=[swim]).instructions
 
 
+def test_code_without_functions_of_the_world_is_not_told_of_the_actions_behind_the_form() -> None:
+    instructions = "Be a help.\n{form}\nswim[metres] swims."
+    swim, told = Tool("swim", "swims", "metres (integer)", "string"), {}
+    for name in NAMES:
+        told[name] = [
+            "swim[metres]" in new_style(name, instructions, tools=tools).instructions for tools in ([swim], [])
+        ]
+    assert told == {"react": [True] * 2, "act": [True] * 2, "stateact": [True] * 2, "codeact": [True, False]}
+    assert "\n- swim: " in new_style("codeact", instructions, tools=[], added_tools=[swim]).instructions
+
+
 def test_the_state_of_a_world_is_read_by_its_own_keys_whether_or_not_examples_are_shown() -> None:
     style = new_style("stateact", "Be a help.", [WORKED])
     assert style.parse("held: mug 1\naction: go").spans[0] == (Kind.FORMAT, len("held:"))

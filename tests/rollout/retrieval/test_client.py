@@ -58,6 +58,13 @@ async def test_replicas_take_turns_and_a_retry_goes_to_the_next_one() -> None:
     assert alive.batches == [["a"], ["b"]]
 
 
+async def test_one_dead_replica_costs_no_answer_however_many_ask_at_the_same_time() -> None:
+    dead, alive = Service(*["fail"] * 99), Service()
+    client = RetrievalClient([dead, alive], QUICK.model_copy(update={"batch_size": 1, "retries": 1}))
+    found = await asyncio.gather(*(client.search(f"q{i}", 1) for i in range(10)))
+    assert [[hit.id for hit in hits] for hits in found] == [[f"q{i}"] for i in range(10)]
+
+
 @pytest.mark.parametrize(
     ("trouble", "kind", "words"),
     [

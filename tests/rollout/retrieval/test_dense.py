@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from rollout.errors import UserError
-from rollout.retrieval.dense import DenseConfig, DenseIndex, SentenceEncoder, Vectors
+from rollout.retrieval.build import build_index
+from rollout.retrieval.dense import DenseConfig, DenseIndex, SentenceEncoder, Vectors, built_vectors
 from rollout.retrieval.documents import Document
 from rollout.retrieval.index import RetrievalIndex
+from rollout.retrieval.service import RetrievalConfig, RetrievalServer
 
 HAS_FAISS = importlib.util.find_spec("faiss") is not None
 needs_faiss = pytest.mark.skipif(not HAS_FAISS, reason="needs pip install 'stillhouse[dense]'")
@@ -58,22 +60,60 @@ def test_a_missing_library_is_explained_with_the_command_that_installs_it(tmp_pa
         DenseIndex.build(RetrievalIndex.of(PAGES), tmp_path, DenseConfig(), Letters())
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("sentence_transformers") is None, reason="needs pip install 'stillhouse[dense]'"
-)
-def test_a_plain_hugging_face_encoder_makes_unit_vectors(tmp_path: Path) -> None:
+@needs_faiss
+def test_vectors_are_made_once_mapped_into_memory_and_gone_with_an_index_that_is_replaced(tmp_path: Path) -> None:
+    config, index = DenseConfig(encoder="letters", batch_size=2), tmp_path / "index"
+    counts: list[int] = []
+    build_index(PAGES, index)
+    folder = built_vectors(index, config, encoder=Letters(), progress=counts.append)
+    assert built_vectors(index, config, progress=counts.append) == folder  # Letters is not asked for again
+    assert counts == [2, 3]
+    opened = DenseIndex.open(RetrievalIndex.open(index), folder, config, Letters())
+    assert str(folder / "vectors.faiss") in Path("/proc/self/maps").read_text()
+    assert [hit.id for hit in opened.search(["zzzz"], 1)[0]] == ["0"]
+    build_index(PAGES[:2], index)
+    assert not folder.exists()
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> str:
+    """A folder with a plain Hugging Face encoder, as small as can be."""
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
-    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh"]))
-    BertTokenizerFast(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path)
+    folder = tmp_path / "encoder"
+    folder.mkdir()
+    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh"]))
+    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
     small = BertConfig(
         vocab_size=13, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, pad_token_id=0
     )
-    BertModel(small).save_pretrained(tmp_path)
-    encoder = SentenceEncoder(DenseConfig(encoder=str(tmp_path), device="cpu"))
-    vectors = encoder.encode(["a b", "c", "a b"])
+    BertModel(small).save_pretrained(folder)
+    return str(folder)
+
+
+needs_sentence_transformers = pytest.mark.skipif(
+    importlib.util.find_spec("sentence_transformers") is None, reason="needs pip install 'stillhouse[dense]'"
+)
+
+
+@needs_sentence_transformers
+def test_a_plain_hugging_face_encoder_makes_unit_vectors(encoder: str) -> None:
+    made = SentenceEncoder(DenseConfig(encoder=encoder, device="cpu"))
+    vectors = made.encode(["a b", "c", "a b"])
     assert (vectors.shape, vectors.dtype) == ((3, 8), np.float32)
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
     assert vectors[0] == pytest.approx(vectors[2], abs=1e-5)
     with pytest.raises(UserError, match="no encoder can be loaded"):
-        SentenceEncoder(DenseConfig(encoder=str(tmp_path / "absent"), device="cpu"))
+        SentenceEncoder(DenseConfig(encoder=f"{encoder}/absent", device="cpu"))
+
+
+@needs_faiss
+@needs_sentence_transformers
+def test_a_dense_service_finds_the_text_that_is_the_query(encoder: str, tmp_path: Path) -> None:
+    corpus = tmp_path / "pages.jsonl"
+    corpus.write_text('{"title": "a", "text": "b c"}\n{"title": "h", "text": "g g"}\n')
+    settings = {"corpus": str(corpus), "index_dir": str(tmp_path / "index"), "kind": "dense"}
+    config = RetrievalConfig.model_validate({**settings, "dense": {"encoder": encoder, "device": "cpu"}})
+    for server in (RetrievalServer(config), RetrievalServer(config)):
+        found = server.search(["h g g", "a b c"], 1)
+        assert [[hit.title for hit in hits] for hits in found] == [["h"], ["a"]]

@@ -170,7 +170,7 @@ def test_an_index_is_built_once_and_mapped_read_only(tmp_path: Path) -> None:
     make(tmp_path / "index", files)
     again = Shop(tmp_path / "index", files.fingerprint())
     assert again.product(0).asin == "B1"
-    assert isinstance(again._postings.documents, np.memmap)
+    assert isinstance(again._postings.documents.base, np.memmap)
     assert not again._postings.documents.flags.writeable
     assert sorted(path.name for path in tmp_path.glob("index*")) == ["index", "index.lock"]
 
@@ -193,7 +193,7 @@ def test_an_index_of_other_files_is_rebuilt(tmp_path: Path) -> None:
     assert make(tmp_path / "index", changed).num_products == 2
 
 
-@pytest.mark.parametrize("name", ["documents.npy", "products.bin", "manifest.json", "ranks.npy"])
+@pytest.mark.parametrize("name", ["documents.npy", "products.bin", "manifest.json", "block_tops.npy"])
 def test_a_damaged_index_is_refused_in_a_sentence(tmp_path: Path, name: str) -> None:
     files = write(tmp_path)
     make(tmp_path / "index", files)

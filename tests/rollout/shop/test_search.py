@@ -5,15 +5,26 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollout.shop.analysis import STOP_WORDS, terms, words
-from rollout.shop.bm25 import Postings, coded_lengths, length_codes, length_norms, saturation, term_key
+from rollout.shop.bm25 import (
+    BLOCK,
+    Postings,
+    block_row,
+    coded_lengths,
+    is_long,
+    length_codes,
+    length_norms,
+    saturation,
+    term_key,
+)
 from rollout.shop.build import build_shop
 from rollout.shop.catalogue import Listing
 from rollout.shop.product import Product
@@ -99,64 +110,108 @@ def test_better_and_rarer_matches_come_first_and_ties_go_by_id() -> None:
     assert shop.search("") == []
 
 
-def plain_search(documents: list[list[str]], query: list[str], count: int) -> list[int]:
-    """The formula, document by document."""
+def plain_search(
+    documents: list[list[str]], query: list[str], count: int, ids: Sequence[str] | None = None
+) -> list[tuple[int, float]]:
+    """Places and scores by the formula, every document scored."""
     lengths = np.array([len(document) for document in documents])
     norms = length_norms(float(lengths.mean()))[length_codes(lengths)]
-    frequencies = Counter(term for document in documents for term in set(document))
-    scores = []
-    for place, document in enumerate(documents):
-        score = 0.0
-        for term, times in Counter(query).items():
-            tf = document.count(term)
-            if tf:
-                df = frequencies[term]
-                idf = np.float32(math.log(1 + (len(documents) - df + 0.5) / (df + 0.5)))
-                factor = saturation(np.array([tf], np.uint16), norms[place : place + 1])[0]
-                score += float(np.float32(times) * idf * factor)
-        scores.append((-float(np.float32(score)), place))
-    return [place for score, place in sorted(scores) if score < 0][:count]
+    scores = np.zeros(len(documents))
+    for term, times in Counter(query).items():
+        tf = np.array([document.count(term) for document in documents], np.uint16)
+        df = np.count_nonzero(tf)
+        idf = np.float32(math.log(1 + (len(documents) - df + 0.5) / (df + 0.5)))
+        scores += np.float32(times) * idf * saturation(tf, norms)
+    rounded = scores.astype(np.float32)
+    found = np.flatnonzero(scores).tolist()
+    ranked = sorted(found, key=lambda place: (-rounded[place], ids[place] if ids else place))
+    return [(place, float(rounded[place])) for place in ranked[:count]]
+
+
+def found(postings: Postings, query: list[str], count: int) -> list[tuple[int, float]]:
+    places, scores = postings.search(query, count)
+    return list(zip(places.tolist(), scores.tolist(), strict=True))
 
 
 letters = st.lists(st.sampled_from("bcdfgh"), max_size=12)
 
 
 @given(st.lists(letters, min_size=1, max_size=40), letters, st.integers(1, 6))
-def test_skipping_what_cannot_win_never_changes_the_result(
+def test_a_search_finds_what_scoring_every_document_finds(
     documents: list[list[str]], query: list[str], count: int
 ) -> None:
-    if not any(documents):
-        return
-    assert postings_of(documents).search(query, count)[0].tolist() == plain_search(documents, query, count)
+    if any(documents):
+        assert found(postings_of(documents), query, count) == plain_search(documents, query, count)
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_rare_and_common_words_together_are_ranked_as_if_all_were_read(seed: int) -> None:
+@pytest.mark.parametrize("alike", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_skipping_blocks_that_cannot_win_never_changes_order_or_score(seed: int, alike: bool) -> None:
+    """Rare and common words together, in more blocks than are read at first, with and without like neighbours."""
     rng = random.Random(seed)
-    words_by_share = [(f"w{number}", 0.6 / 2**number) for number in range(8)]
-    documents = [[word for word, share in words_by_share if rng.random() < share] or ["w9"] for _ in range(600)]
-    for _ in range(10):
-        query = rng.choices([word for word, _ in words_by_share], k=4)
-        assert postings_of(documents).search(query, 3)[0].tolist() == plain_search(documents, query, 3)
+    shares = {f"w{number}": 0.6 / 2**number for number in range(12)}
+    documents = [
+        [word for word, share in shares.items() for _ in range(3) if rng.random() < share] or ["w99"]
+        for _ in range(20 * BLOCK + seed)
+    ]
+    if alike:
+        documents.sort()
+    postings = postings_of(documents)
+    for count in (1, 3, 50, 3000):
+        query = rng.choices(list(shares), k=4)
+        assert found(postings, query, count) == plain_search(documents, query, count)
+
+
+@settings(max_examples=30)
+@given(st.lists(letters, min_size=1, max_size=30), letters, st.randoms(use_true_random=False))
+def test_a_shop_ranks_as_scoring_every_product_does_with_ties_by_id(
+    documents: list[list[str]], query: list[str], rng: random.Random
+) -> None:
+    documents = [*documents, *documents]  # ties
+    ids = [f"P{number:02}" for number in rng.sample(range(100), len(documents))]
+    kinds = rng.choices(["lamp", "rug"], k=len(documents))
+    shop = shop_in_memory(
+        [
+            Listing(Product(asin, " ".join(document), "", (), (1.0,), {}, "home", kind, "a", ("x",)), None, ())
+            for asin, document, kind in zip(ids, documents, kinds, strict=True)
+        ],
+        "test",
+    )
+    expected = plain_search(documents, query, 20, ids) if any(documents) else []
+    assert shop.search_scored(" ".join(query), 20) == [(ids[place], score) for place, score in expected]
+    assert shop.search(" ".join(query), 20) == [place for place, _ in expected]
+
+
+def test_a_catalogue_without_a_single_word_is_built_and_finds_nothing() -> None:
+    shop = make_shop(["", "the"])
+    assert (shop.num_products, shop.search("the lamp")) == (2, [])
 
 
 def postings_of(documents: list[list[str]]) -> Postings:
     lengths = np.array([len(document) for document in documents])
     norms = length_norms(float(lengths.mean()))[length_codes(lengths)]
-    lists = sorted({term for document in documents for term in document}, key=term_key)
-    rows = [
-        [(place, document.count(term)) for place, document in enumerate(documents) if term in document]
-        for term in lists
-    ]
-    places = np.array([place for row in rows for place, _ in row], np.int32)
-    factors = saturation(np.array([tf for row in rows for _, tf in row], np.uint16), norms[places])
-    starts = np.cumsum([0, *(len(row) for row in rows)])
+    lists: dict[str, list[tuple[int, int]]] = {}
+    for place, document in enumerate(documents):
+        for term, times in Counter(document).items():
+            lists.setdefault(term, []).append((place, times))
+    terms_in_order = sorted(lists, key=term_key)
+    postings = [posting for term in terms_in_order for posting in lists[term]]
+    places = np.array([place for place, _ in postings], np.int32)
+    factors = saturation(np.array([tf for _, tf in postings], np.uint16), norms[places])
+    starts = np.cumsum([0, *(len(lists[term]) for term in terms_in_order)])
+    long = np.flatnonzero(is_long(np.diff(starts), len(documents)))
+    spans = [slice(starts[term], starts[term + 1]) for term in long]
+    rows = [block_row(places[span], factors[span], len(documents)) for span in spans]
     return Postings(
-        keys=np.array([term_key(term) for term in lists], np.uint64),
+        keys=np.array([term_key(term) for term in terms_in_order], np.uint64),
         starts=starts,
         documents=places,
         factors=factors,
         tops=np.maximum.reduceat(factors, starts[:-1]),
+        rows=np.array([long.tolist().index(n) if n in long else -1 for n in range(len(lists))], np.int32),
+        block_tops=np.array([tops for tops, _ in rows], np.uint8),
+        block_starts=np.array([begins for _, begins in rows], np.int32),
+        places=np.arange(len(documents), dtype=np.int32),
         ranks=np.arange(len(documents), dtype=np.int32),
     )
 
