@@ -58,8 +58,15 @@ class Run:
     phases: Collection[str]
     screen: Screen
     pools: dict[Role, Pool] = field(default_factory=dict)
+    said: set[str] = field(default_factory=set)
     retrieval: asyncio.Future[Service] | None = None
     """What the agents search: started by the first pool that does."""
+
+    def say(self, notes: Collection[str]) -> None:
+        """Show sentences that were not shown before."""
+        for note in sorted(set(notes) - self.said):
+            self.screen.note(note)
+        self.said.update(notes)
 
     def missing(self, works: Sequence[Work]) -> list[tuple[Work, list[EpisodeRequest]]]:
         """What this start of the run still has to play of ``works``."""
@@ -148,6 +155,7 @@ async def start_pool(run: Run, role: Role, model: str | None = None) -> None:
     run.pools[role] = pool
     run.screen.begin(f"start/{role}", f"{role} engine starts", 0, unit="")
     await pool.start()
+    run.say(pool.notes)
     run.screen.end(f"start/{role}")
 
 

@@ -40,8 +40,8 @@ class PoolError(UserError):
 class Worker(Protocol):
     """What a pool needs of a worker; `RolloutWorker` is one as it stands."""
 
-    async def start(self) -> None:
-        """Bring the engine up."""
+    async def start(self) -> tuple[str, ...]:
+        """Bring the engine up; returns sentences that the user should read."""
         ...
 
     def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
@@ -89,6 +89,8 @@ class Pool:
         self.slots: list[Slot] = []
         self.changed = asyncio.Event()
         self.weights: tuple[str, int] | None = None
+        self.notes: set[str] = set()
+        """What the workers said when they started."""
 
     @property
     def weight_version(self) -> int:
@@ -99,9 +101,12 @@ class Pool:
         """Start all workers at the same time. Raises what a worker's start raises; `PoolError` if one dies."""
         self.slots = [Slot(self.spawn()) for _ in range(self.num_workers)]
         try:
-            await together(*(slot.worker.start() for slot in self.slots))
+            await together(*(self._start(slot) for slot in self.slots))
         except WorkerDied as death:
             raise PoolError(f"A worker of the {self.name} pool died while it started. {death}") from death
+
+    async def _start(self, slot: Slot) -> None:
+        self.notes.update(await slot.worker.start())
 
     async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[Played]:
         """Play all; yields each request once, with its summary (a Trajectory without segments), when it is stored."""

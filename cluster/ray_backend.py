@@ -88,9 +88,9 @@ class RayWorker:
         self.logs = logs
         self.actor: Any = ray.remote(RolloutWorker).options(**options).remote(config)
 
-    async def start(self) -> None:
+    async def start(self) -> tuple[str, ...]:
         with self._plain_errors():
-            await self.actor.start.remote()
+            return await self.actor.start.remote()
 
     async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
         with self._plain_errors():

@@ -18,10 +18,12 @@ from cluster.shelf import Shelf
 from rollout.agent import AgentConfig
 from rollout.engine import Engine
 from rollout.environment import Task
-from rollout.registry import make_builder, make_engine, make_environment
+from rollout.registry import code_sandbox, make_builder, make_engine, make_environment
 from rollout.retrieval.service import Search, Service
 from rollout.runner import Job, job, run_episodes
+from rollout.sandbox.tiers import choose_tier, tier_sentence
 from rollout.store import TrajectoryStore
+from rollout.threads import in_thread
 from rollout.trajectory import Key, Trajectory
 
 
@@ -85,12 +87,19 @@ class RolloutWorker:
         self.engine: Engine | None = None
         self.worlds: dict[str, World] = {}
 
-    async def start(self) -> None:
-        """Bring the engine up. Raises `UserError` for a model or setting that cannot work."""
+    async def start(self) -> tuple[str, ...]:
+        """Bring the engine up; returns what a user should know of this worker, in sentences.
+
+        Raises:
+            UserError: a model or setting cannot work, or no sandbox can be had for the code that agents write.
+        """
         config = self.config
+        sandboxes = {code_sandbox(environment, config.agent) for environment in config.environments} - {None}
+        notes = [tier_sentence(await in_thread(choose_tier, sandbox)) for sandbox in sandboxes]
         self.engine = await make_engine(config.engine, config.agent)
         search = config.retrieval.connect() if config.retrieval else None
         self.worlds = {world.type: World(world, config, search) for world in config.environments}
+        return tuple(notes)
 
     async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
         """Play requests of one stage, all at once; yields summaries (``segments=()``) of episodes that are stored.

@@ -26,6 +26,7 @@ from rollout.prompts.styles import new_style
 from rollout.prompts.tokenizer import load_tokenizer
 from rollout.retrieval.service import Search
 from rollout.retrieval.world import ACTION, SEARCH, SearchWorld
+from rollout.sandbox.config import SandboxConfig
 
 ENVIRONMENTS = "stillhouse.environments"
 ENGINES = "stillhouse.engines"
@@ -123,6 +124,14 @@ def make_environment(config: BaseModel, agent: AgentConfig | None = None, search
 
     sandbox = shared_sandbox(agent.sandbox)
     return CodeWorld(environment, sandbox, tools, getattr(kind, "finish", None))
+
+
+def code_sandbox(config: BaseModel, agent: AgentConfig) -> SandboxConfig | None:
+    """Where code that the agent writes runs; None where it writes none.
+
+    An environment whose own actions run code says so by a property ``code_sandbox`` of its settings.
+    """
+    return agent.sandbox if agent.style == "codeact" else getattr(config, "code_sandbox", None)
 
 
 def has_own_search(config: BaseModel) -> bool:

@@ -45,6 +45,11 @@ class MathsConfig(BaseModel):
             raise ValueError(f"families is empty; name one of {', '.join((*WORD_FAMILIES, *CODE_FAMILIES))}")
         return self
 
+    @property
+    def code_sandbox(self) -> SandboxConfig | None:
+        """Where the agent's code runs, if it may write any (`rollout.registry.code_sandbox`)."""
+        return None if self.python == "off" else self.sandbox
+
     def generated_families(self) -> tuple[Family, ...]:
         """The families of generated problems to draw from."""
         if self.families is not None:

@@ -46,8 +46,9 @@ class ToyWorker:
         self.played = 0
         self.stopped = False
 
-    async def start(self) -> None:
+    async def start(self) -> tuple[str, ...]:
         await asyncio.sleep(0)
+        return ()
 
     async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
         self.holds += len(requests)
