@@ -115,7 +115,7 @@ def report(run_dir: RunPath) -> None:
 
 
 @app.command("list")
-def list_(what: Annotated[str, typer.Argument(metavar="WHAT", help="recipes, environments or engines")]) -> None:
+def list_(what: Annotated[str, typer.Argument(metavar="WHAT", help="recipes, environments, tools or engines")]) -> None:
     """List what can be named: recipes, environments or engines."""
     from cluster.listing import lines
 

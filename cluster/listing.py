@@ -11,7 +11,7 @@ from rollout.errors import UserError
 
 def lines(what: str) -> Iterator[str]:
     """One line an entry: name and what it is. Raises `UserError` for an unknown kind of thing."""
-    listings = {"recipes": _recipes, "environments": _environments, "engines": _engines}
+    listings = {"recipes": _recipes, "environments": _environments, "tools": _tools, "engines": _engines}
     if what not in listings:
         near = close_to(what, listings)
         hint = f"did you mean {near[0]}? " if near else ""
@@ -31,6 +31,19 @@ def _environments() -> dict[str, str]:
     from rollout.registry import environments
 
     return {name: _first_line(made) for name, made in environments().items()}
+
+
+def _tools() -> dict[str, str]:
+    from rollout.registry import environments, tools_of
+    from rollout.retrieval.world import SEARCH
+
+    functions = {
+        f"{name} {tool.name}": tool.description for name, kind in environments().items() for tool in tools_of(kind)
+    }
+    return functions | {
+        "python": "runs code in a sandbox, one interpreter an episode: in style codeact, or math with python",
+        SEARCH.name: f"{SEARCH.description}; the section retrieval of a recipe",
+    }
 
 
 def _engines() -> dict[str, str]:

@@ -114,7 +114,7 @@ def make_environment(config: BaseModel, agent: AgentConfig | None = None, search
         UserError: something that it needs is not installed, or no sandbox can be had for the agent's code.
     """
     kind = environment_kind(config)
-    environment, tools = kind.environment(config), _tools(kind)
+    environment, tools = kind.environment(config), tools_of(kind)
     if search is not None and not _has_search(kind):
         environment, tools = SearchWorld(environment, search), (*tools, SEARCH)
     if agent is None or agent.style != "codeact":
@@ -140,11 +140,12 @@ def has_own_search(config: BaseModel) -> bool:
 
 
 def _has_search(kind: type[EnvironmentKind]) -> bool:
-    named = any(tool.name == SEARCH.name for tool in _tools(kind))
+    named = any(tool.name == SEARCH.name for tool in tools_of(kind))
     return named or any(f"{SEARCH.name}[" in text for text in kind.instructions.values())
 
 
-def _tools(kind: type[EnvironmentKind]) -> tuple[Tool, ...]:
+def tools_of(kind: type[EnvironmentKind]) -> tuple[Tool, ...]:
+    """The functions that code may call in an environment; where it names none, one that acts."""
     return tuple(getattr(kind, "tools", (ACT,)))
 
 
@@ -192,7 +193,7 @@ def make_style(agent: AgentConfig, environment: BaseModel, *, with_search: bool 
         instructions,
         kind.examples,
         shown=agent.examples,
-        tools=_tools(kind),
+        tools=tools_of(kind),
         added_tools=(SEARCH,) if added else (),
     )
 

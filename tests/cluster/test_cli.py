@@ -105,6 +105,8 @@ def test_list_shows_recipes_with_what_they_are_and_engines_and_environments() ->
     assert all(name in recipes for name in ("quickstart", "household", "teacher", "base-student", "smoke"))
     assert "scripted" in stillhouse("list", "engines").stdout
     assert "household" in stillhouse("list", "environments").stdout
+    tools = {line.split("  ")[0] for line in stillhouse("list", "tools").stdout.splitlines()}
+    assert {"python", "search", "household act", "webshop click", "hotpotqa lookup"} <= tools
 
 
 def test_doctor_ends_with_0_or_says_what_is_broken() -> None:
