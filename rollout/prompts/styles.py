@@ -32,8 +32,8 @@ def new_style(
         instructions: the environment's; ``{form}`` in them stands for how a turn is written.
         examples: all that the environment has.
         shown: how many of them the agent sees.
-        tools: functions that the environment gives to code; without any, code is not told of the actions that the
-            instructions list behind ``{form}``.
+        tools: functions that the environment gives to code; unless one of them takes whole actions, code is not told of
+            the actions that the instructions list behind ``{form}``.
         added_tools: functions for code that are not of the environment.
 
     Raises:
@@ -53,9 +53,9 @@ def new_style(
             known = tuple(dict.fromkeys((*keys, *stateact.KEYS)))
             return stateact.StateActStyle(instructions.replace(FORM, form), shown_examples, known)
         case "codeact":
-            # Without being told of the functions nobody can act at all. Where there are none of the world's own, code
-            # has no use for the actions that are listed behind it.
-            instructions = instructions if tools and FORM in instructions else f"{_before_form(instructions)}\n{FORM}"
+            # Without being told of the functions nobody can act at all.
+            acts = any(tool.action == codeact.ACT.action for tool in tools)
+            instructions = instructions if acts and FORM in instructions else f"{_before_form(instructions)}\n{FORM}"
             return codeact.CodeActStyle(
                 instructions.replace(FORM, codeact.form((*tools, *added_tools))), shown_examples
             )

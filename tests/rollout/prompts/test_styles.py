@@ -18,7 +18,7 @@ from rollout.engines.scripted import ScriptedConfig, ScriptedEngine
 from rollout.environment import Reset, Step, Task
 from rollout.errors import UserError
 from rollout.prompts.builder import PromptBuilder
-from rollout.prompts.codeact import Tool
+from rollout.prompts.codeact import ACT, Tool
 from rollout.prompts.example import Demonstration, WorkedTurn
 from rollout.prompts.style import Style
 from rollout.prompts.styles import StyleName, new_style
@@ -202,14 +202,14 @@ def test_only_code_is_explained_where_instructions_leave_no_room_for_it() -> Non
     assert "- swim: swims\n" in new_style("codeact", "Be a help.", tools=[swim]).instructions
 
 
-def test_code_without_functions_of_the_world_is_not_told_of_the_actions_behind_the_form() -> None:
+def test_only_code_that_can_do_any_action_is_told_of_the_actions_behind_the_form() -> None:
     instructions = "Be a help.\n{form}\nswim[metres] swims."
-    swim, told = Tool("swim", "swims", "metres (integer)", "string"), {}
+    swim, told = Tool("swim", "swims", "metres (integer)", "string", "swim[{}]"), {}
     for name in NAMES:
-        told[name] = [
-            "swim[metres]" in new_style(name, instructions, tools=tools).instructions for tools in ([swim], [])
-        ]
-    assert told == {"react": [True] * 2, "act": [True] * 2, "stateact": [True] * 2, "codeact": [True, False]}
+        styles = [new_style(name, instructions, tools=tools) for tools in ([ACT, swim], [swim], [])]
+        told[name] = ["swim[metres]" in style.instructions for style in styles]
+    always = [True] * 3
+    assert told == {"react": always, "act": always, "stateact": always, "codeact": [True, False, False]}
     assert "\n- swim: " in new_style("codeact", instructions, tools=[], added_tools=[swim]).instructions
 
 
