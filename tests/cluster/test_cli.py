@@ -154,6 +154,11 @@ def test_another_recipe_in_the_same_folder_is_refused(finished: Path) -> None:
     assert "differs in seed" in done.stderr
 
 
+def heed_ctrl_c() -> None:
+    """What a shell starts in the background ignores Ctrl-C, and so would all that these tests start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def interrupt_after_first_new_shard(arguments: list[str], folder: Path, number: signal.Signals) -> tuple[int, str, str]:
     before = len(list(folder.rglob("*.parquet")))
     process = subprocess.Popen(
@@ -162,6 +167,7 @@ def interrupt_after_first_new_shard(arguments: list[str], folder: Path, number: 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heed_ctrl_c,
     )
     while len(list(folder.rglob("*.parquet"))) <= before and process.poll() is None:
         time.sleep(0.05)
