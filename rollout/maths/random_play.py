@@ -15,7 +15,7 @@ from rollout.maths.stories import Told, read_story
 _NUMBER = re.compile(r"(?<![\d.])\d{1,4}(?!\d|\.\d)")
 """A whole number of common size."""
 _FINISH_SHARE = 0.2
-_BY_HEART_SHARE = 0.3
+_BY_HEART_SHARE = 0.15
 """Share of calculations that follow no sentence of the problem."""
 _GIVEN_SHARE = 0.5
 """How often a value that the problem gives is used, where it gives one."""
@@ -36,8 +36,8 @@ class RandomPlayer:
         if self._told is None:
             self._told = _told(observation.partition("\nYour task is to:")[0].strip())
         elif rng.random() < _FINISH_SHARE:
-            number = rng.choice(self._numbers)
-            return f"Thought: I have seen {number}.\nAction: finish[{number}]"
+            number, question = rng.choice(self._numbers), f"{self._told[-1][0]} " if self._told else ""
+            return f"Thought: {question}I have seen {number}.\nAction: finish[{number}]"
         thought, action = random_step(self._told, self._numbers, rng)
         return f"Thought: {thought}\nAction: {action}"
 

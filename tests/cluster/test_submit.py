@@ -150,9 +150,7 @@ def head(tmp_path: Path) -> Iterator[Head]:
     dashboard = free_port()
     command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus=2"]
     command += [f"--port={free_port()}", f"--dashboard-port={dashboard}", f"--temp-dir={temp}"]
-    command += [
-        f"--dashboard-agent-listen-port={free_port()}"
-    ]  # the usual one may be in use
+    command += [f"--dashboard-agent-listen-port={free_port()}"]  # the usual one may be in use
     command += ["--dashboard-host=127.0.0.1", "--disable-usage-stats", "--object-store-memory=100000000"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     try:

@@ -49,7 +49,14 @@ def test_every_noun_number_and_delimiter_of_the_household_is_one_token() -> None
         (
             "webshop",
             {"teal": 1, "quick drying": 2, "folding chair": 2},
-            ("search[{}, other]", "a {} that", "[SEP] {} [SEP]", "I choose {}.", "with color: {}, and", "Beladan {}, x"),
+            (
+                "search[{}, other]",
+                "a {} that",
+                "[SEP] {} [SEP]",
+                "I choose {}.",
+                "with color: {}, and",
+                "Beladan {}, x",
+            ),
         ),
         ("webshop", {"B5829": 3, "B12345": 4}, ("click[{}]", "[SEP] {} [SEP]", "It is much. {} costs $9.")),
         ("webshop", {"$206.2": 5, "$8.15": 4}, ("[SEP] {} [SEP]", "B1 costs {}.", "Price: {} [SEP]")),
