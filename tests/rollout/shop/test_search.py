@@ -6,6 +6,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,7 @@ def test_words_are_cut_to_porter_s_stems(word: str, expected: str) -> None:
         ("❤️x", ["❤️", "x"]),
         ("", []),
         ("... -- !", []),
+        ("a" * 300, ["a" * 255, "a" * 45]),
     ],
 )
 def test_text_is_cut_into_words_as_unicode_says(text: str, expected: list[str]) -> None:
@@ -182,6 +184,16 @@ def test_a_shop_ranks_as_scoring_every_product_does_with_ties_by_id(
     assert shop.search(" ".join(query), 20) == [place for place, _ in expected]
 
 
+def test_no_document_gives_more_than_the_bound_of_its_block_which_is_tight_and_says_where_it_begins() -> None:
+    documents = np.flatnonzero(np.random.default_rng(0).random(10 * BLOCK) < 0.1).astype(np.int32)
+    factors = np.random.default_rng(1).random(len(documents)).astype(np.float32)
+    tops, starts = block_row(documents, factors, 10 * BLOCK)
+    for block in range(10):
+        mine = slice(starts[block], starts[block + 1])
+        assert set(documents[mine] // BLOCK) == {block}
+        assert 0 <= tops[block] / 255 * factors.max() - factors[mine].max() < 1 / 255
+
+
 def test_a_catalogue_without_a_single_word_is_built_and_finds_nothing() -> None:
     shop = make_shop(["", "the"])
     assert (shop.num_products, shop.search("the lamp")) == (2, [])
@@ -222,3 +234,14 @@ def test_a_shop_built_in_several_blocks_is_the_same_as_in_one(tmp_path: Path, bl
     build_shop(tmp_path, listings(titles), "test", total=0, block=block)
     for query in ("red lamp", "3", "lamp 5 blue"):
         assert Shop(tmp_path).search_scored(query) == make_shop(titles).search_scored(query)
+
+
+@pytest.mark.parametrize("block", [1, 8, 60])
+def test_every_list_ascends_however_many_are_sorted_at_once(tmp_path: Path, block: int) -> None:
+    """Products of one length are neighbours in the index, so that it numbers them in another order than they came."""
+    titles = [f"lamp {i % 4} {'red ' * (i * 7 % 5)}{i % 9}" for i in range(60)]
+    build_shop(tmp_path, listings(titles), "test", total=0, block=block)
+    postings = Shop(tmp_path)._postings
+    assert postings.places.tolist() != sorted(postings.places.tolist())
+    for start, end in pairwise(postings.starts.tolist()):
+        assert (np.diff(postings.documents[start:end]) > 0).all()
