@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # these modules take `TextPolicy` from here
@@ -89,6 +89,7 @@ def _world_of(first_message: str) -> str:
     raise ValueError(f"this is no task of an embedded world: {first_message[:120]!r}")
 
 
+@cache
 def _players() -> Mapping[str, Players]:
     """By the name of the world."""
     from rollout.encyclopaedia import demonstration as encyclopaedia

@@ -9,12 +9,12 @@ from rollout.prompts.styles import FORM
 _SHORT = "Answer a question by reading in an encyclopaedia."
 
 _FULL = f"""{_SHORT}
+The answer is short: a name, a number, a few words, or yes or no.
 {FORM}
 The actions:
 search[title] opens the page of that title and shows its first sentences, or names similar titles if there is none
 lookup[words] shows the next sentence of the open page that holds these words
-finish[answer] answers the question and ends the task
-The answer is short: a name, a number, a few words, or yes or no."""
+finish[answer] answers the question and ends the task"""
 
 INSTRUCTIONS: Mapping[str, str] = {"short": _SHORT, "full": _FULL}
 """The system message by the name of its variant."""

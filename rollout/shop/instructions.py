@@ -9,13 +9,13 @@ from rollout.prompts.styles import FORM
 _SHORT = "Shop on a website: find and buy what is asked for."
 
 _FULL = f"""{_SHORT}
+Choose the options that are asked for before you buy: buying ends the visit.
 {FORM}
 The actions, with your words or with the text of a button in place of the brackets' content:
 search[words]
 click[button]
 Buttons are the ids of products, the values of options, and those of the shop itself, such as click[back to search],
-click[next >], click[< prev], click[description], click[features] and click[buy now].
-Choose the options that are asked for before you buy: click[buy now] ends the visit."""
+click[next >], click[< prev], click[description], click[features] and click[buy now]."""
 
 INSTRUCTIONS: Mapping[str, str] = {"short": _SHORT, "full": _FULL}
 """The system message by the name of its variant."""

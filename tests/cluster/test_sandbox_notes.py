@@ -18,12 +18,14 @@ from rollout.errors import UserError
 from rollout.registry import code_sandbox, environments
 from rollout.sandbox.config import SandboxConfig
 from rollout.sandbox.tiers import available_tiers, tier_sentence
+from tests.cluster.conftest import scripted
 
 ONE_EPISODE: dict[str, Any] = {
     "student": None,
     "learner": None,
     "evaluate": None,
     "collect": {"teacher_episodes": 1},
+    "teacher": {"engine": scripted("expert")},
 }
 WITH_PYTHON = {"type": "math", "python": "sandbox"}
 

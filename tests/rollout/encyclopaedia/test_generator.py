@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections import Counter
 from itertools import pairwise
 
@@ -15,6 +13,7 @@ from rollout.encyclopaedia.generator import Encyclopaedia, EncyclopaediaTasks, e
 from rollout.encyclopaedia.names import FIRST_NAMES, LAST_NAMES, PLACES, is_held_back_name
 from rollout.encyclopaedia.wiki import sentences_of
 from rollout.generated import SPLITS
+from tests.rollout.processes import printed_by_two
 
 COUNT = 120
 SEEN = ("train", "valid_seen")
@@ -117,13 +116,8 @@ def test_another_process_makes_the_same_encyclopaedias() -> None:
         "made = [generated_task(t.payload) for s in SPLITS for t in EncyclopaediaTasks().tasks(s, 10)];"
         "print(hashlib.sha256(repr([(w.pages, q) for w, q in made]).encode()).hexdigest())"
     )
-    runs = [
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": seed}
-        ).stdout
-        for seed in ("1", "2")
-    ]
-    assert runs[0] == runs[1] != ""
+    one, other = printed_by_two(code)
+    assert one == other != ""
 
 
 def test_a_first_few_tasks_are_the_beginning_of_many_and_seeds_differ() -> None:

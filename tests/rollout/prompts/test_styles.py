@@ -23,6 +23,7 @@ from rollout.prompts.example import Demonstration, WorkedTurn
 from rollout.prompts.style import Style
 from rollout.prompts.styles import StyleName, new_style
 from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
+from rollout.registry import environments, tools_of
 from rollout.trajectory import Author, Identity, Kind, StopReason, Trajectory
 
 NAMES: tuple[StyleName, ...] = get_args(StyleName)
@@ -236,3 +237,11 @@ def test_examples_that_a_style_cannot_word_are_refused_once_they_are_to_be_shown
             new_style(name, "Be a help.", ["Once."], shown=1)
     with pytest.raises(UserError, match="agent.style is stateact"):
         new_style("stateact", "Be a help.", [stateless], shown=1)
+
+
+@pytest.mark.parametrize(("world", "advice"), [("webshop", "before you buy"), ("hotpotqa", "The answer is short")])
+def test_a_worlds_advice_is_told_in_every_style_though_code_is_not_told_of_its_actions(world: str, advice: str) -> None:
+    kind = environments()[world]
+    told = {name: new_style(name, kind.instructions["full"], tools=tools_of(kind)).instructions for name in NAMES}
+    assert all(advice in text for text in told.values())
+    assert {name for name in NAMES if "\nsearch[" in told[name]} == {"react", "act", "stateact"}

@@ -104,4 +104,5 @@ def test_every_action_is_a_function_and_the_instructions_leave_the_form_to_the_s
     told = {name: new_style(name, Shop.instructions["full"], tools=TOOLS).instructions for name in get_args(StyleName)}
     assert not any("{form}" in text for text in told.values())
     assert "- click: " in told["codeact"]
-    assert told["react"].startswith("Shop on a website: find and buy what is asked for.\nIn each turn write a thought")
+    assert told["react"].startswith("Shop on a website: find and buy what is asked for.\nChoose the options")
+    assert "the visit.\nIn each turn write a thought" in told["react"]
