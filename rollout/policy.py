@@ -27,6 +27,14 @@ class TextPolicy(Protocol):
         ...
 
 
+class Reasoner(Protocol):
+    """Solves a task in one turn, from what stands in its first message; for the style ``cot``."""
+
+    def reason(self, observation: str) -> tuple[str, str]:
+        """The steps, an empty line between two of them, and the answer."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Players:
     """The built-in policies of one world, and what other styles than ReAct's need to word their turns.
@@ -35,12 +43,14 @@ class Players:
         expert, random: factories that take the episode's seed.
         state: a new keeper of what an agent can write down, an episode.
         code: an action as Python; None is a call of ``act``.
+        reasoner: factory of the expert that answers in one turn; None in worlds without an answer.
     """
 
     expert: Callable[[int], TextPolicy]
     random: Callable[[int], TextPolicy]
     state: Callable[[], StateKeeper]
     code: CodeWriter | None = None
+    reasoner: Callable[[int], Reasoner] | None = None
 
 
 def text_policies() -> Mapping[str, Callable[[int], TextPolicy]]:
@@ -52,9 +62,16 @@ def text_policies() -> Mapping[str, Callable[[int], TextPolicy]]:
 
 
 def text_policy(name: str, seed: int, style: StyleName) -> TextPolicy:
-    """A built-in policy for one episode, which writes as ``style`` has it. Raises `KeyError` for an unknown name."""
+    """A built-in policy for one episode, which writes as ``style`` has it.
+
+    Raises:
+        KeyError: there is no such policy.
+        ValueError: the style is ``cot``, and it plays in a world where nobody answers in one turn, or at random.
+    """
     if name in ANY_WORLD:
         return _AnyWorld(name, seed, style)
+    if style == "cot":
+        return _InOneTurn(_reasoner(name)(seed))
     policy = text_policies()[name](seed)
     if style == "react":
         return policy
@@ -63,6 +80,31 @@ def text_policy(name: str, seed: int, style: StyleName) -> TextPolicy:
 
     players = _players()[name.rpartition("-")[0]]
     return InStyle(TurnMaker(policy, players.state(), players.code), new_style(style, ""))
+
+
+def answers_in_one_turn(world: str) -> bool:
+    """Whether the expert of a world can write in the style ``cot``."""
+    return _players()[world].reasoner is not None
+
+
+def _reasoner(name: str) -> Callable[[int], Reasoner]:
+    world, _, kind = name.rpartition("-")
+    reasoner = _players()[world].reasoner
+    if reasoner is None or kind != "expert":
+        raise ValueError(f"{name} does not answer in one turn; set agent.style to another one than cot")
+    return reasoner
+
+
+class _InOneTurn:
+    """A reasoner as a policy."""
+
+    def __init__(self, reasoner: Reasoner) -> None:
+        self._reasoner = reasoner
+
+    def respond(self, observation: str) -> str:
+        from rollout.prompts.cot import written
+
+        return written(*self._reasoner.reason(observation))
 
 
 class _AnyWorld:
@@ -95,12 +137,14 @@ def _players() -> Mapping[str, Players]:
     from rollout.encyclopaedia import demonstration as encyclopaedia
     from rollout.encyclopaedia.expert import EncyclopaediaExpert
     from rollout.encyclopaedia.random_play import RandomPlayer as EncyclopaediaRandom
+    from rollout.encyclopaedia.reasoning import EncyclopaediaReasoner
     from rollout.household import demonstration as household
     from rollout.household.expert import HouseholdExpert
     from rollout.household.random_play import RandomPlayer as HouseholdRandom
     from rollout.maths import demonstration as maths
     from rollout.maths.expert import MathsExpert
     from rollout.maths.random_play import RandomPlayer as MathsRandom
+    from rollout.maths.reasoning import MathsReasoner
     from rollout.prompts.codeact import as_code
     from rollout.shop import demonstration as shop
     from rollout.shop.expert import ShopExpert
@@ -108,7 +152,9 @@ def _players() -> Mapping[str, Players]:
 
     return {
         "household": Players(HouseholdExpert, HouseholdRandom, household.StateKeeper),
-        "hotpotqa": Players(EncyclopaediaExpert, EncyclopaediaRandom, encyclopaedia.StateKeeper, as_code),
-        "math": Players(MathsExpert, MathsRandom, maths.StateKeeper, maths.as_code),
+        "hotpotqa": Players(
+            EncyclopaediaExpert, EncyclopaediaRandom, encyclopaedia.StateKeeper, as_code, EncyclopaediaReasoner
+        ),
+        "math": Players(MathsExpert, MathsRandom, maths.StateKeeper, maths.as_code, MathsReasoner),
         "webshop": Players(ShopExpert, RandomShopper, shop.StateKeeper, as_code),
     }

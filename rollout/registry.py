@@ -195,6 +195,7 @@ def make_style(agent: AgentConfig, environment: BaseModel, *, with_search: bool 
         shown=agent.examples,
         tools=tools_of(kind),
         added_tools=(SEARCH,) if added else (),
+        answer=getattr(kind, "finish", None),
     )
 
 

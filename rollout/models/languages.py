@@ -11,12 +11,17 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from rollout.encyclopaedia.demonstration import TOOLS as ENCYCLOPAEDIA_TOOLS
 from rollout.encyclopaedia.facts import FACTS
 from rollout.encyclopaedia.names import FIRST_NAMES, LAST_NAMES, PATTERNS, PLACES
 from rollout.household.catalogue import NOUNS, ROOMS
+from rollout.maths.demonstration import TOOLS as MATHS_TOOLS
 from rollout.maths.stories import COUNTED, GOODS, NAMES, VEHICLES
+from rollout.prompts import codeact, cot
 from rollout.shop.pages import done_page
 from rollout.shop.vocabulary import OPTIONS, SORTS, SYLLABLES
+
+MARKS = ("Thought: ", "\nAction: ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +38,7 @@ class Language:
     """
 
     pattern: str
-    delimiters: tuple[str, ...] = ("Thought: ", "\nAction: ")
+    delimiters: tuple[str, ...] = MARKS
     merged: bool = False
     settings: Mapping[str, str | int] = field(default_factory=dict)
     words: Callable[[], Iterable[str]] = tuple
@@ -49,6 +54,25 @@ def _pattern(before: str, first: str = "") -> str:
     return rf"{first} ?(?:{before}) | ?[A-Za-z]+(?: (?=[0-9]))?|[0-9]{{1,2}}| ?[^\sA-Za-z0-9]+ ?|\s+"
 
 
+def _said(tools: Iterable[codeact.Tool]) -> tuple[str, ...]:
+    """What episodes of code and of chains of thought say over and over; each is one token."""
+    text = codeact.error("ERROR", "PRINTED") + codeact.observation("PRINTED")
+    phrases = [*re.split("ERROR|PRINTED", text), *re.split("THOUGHT|CODE", codeact.turn_text("THOUGHT", "CODE"))]
+    phrases += [*re.split("STEPS|ANSWER", cot.written("STEPS", "ANSWER")), "\n\n", *_CALLS]
+    phrases += [part for text in (codeact.form(tuple(tools)), cot.FORM) for part in text.split("Thought: ")]
+    phrases += [f'print({tool.name}("' for tool in tools]
+    kept = {phrase for phrase in phrases if phrase not in ("", "\n")}
+    return tuple(sorted(kept, key=lambda phrase: (-len(phrase), phrase)))
+
+
+_CALLS = ('final_answer("', '"))', '")', 'print(f"{', ':.10g}")', "print(")
+
+
+def _any_of(phrases: Iterable[str]) -> str:
+    """Goes before the other words of a pattern."""
+    return "".join(f"{re.escape(phrase)}|" for phrase in phrases)
+
+
 def _numbers() -> list[str]:
     return [*map(str, range(100)), *(f"0{digit}" for digit in range(10))]
 
@@ -61,11 +85,11 @@ def _household() -> list[str]:
 def _hotpotqa() -> list[str]:
     names = [*FIRST_NAMES, *LAST_NAMES, *PLACES, *(w for words in PATTERNS.values() for part in words for w in part)]
     values = [word for facts in FACTS.values() for fact in facts for word in fact.words]
-    return [*_anywhere(names), *values, *_numbers()]
+    return [*_anywhere(names), *values, *_numbers(), *_said(ENCYCLOPAEDIA_TOOLS)]
 
 
 def _maths() -> list[str]:
-    return [*_anywhere([*NAMES, *COUNTED, *GOODS, *VEHICLES]), *_numbers()]
+    return [*_anywhere([*NAMES, *COUNTED, *GOODS, *VEHICLES]), *_numbers(), *_said(MATHS_TOOLS)]
 
 
 def _webshop() -> list[str]:
@@ -114,11 +138,12 @@ LANGUAGES: Mapping[str, Language] = {
         _pattern(
             "a|an|and|by|did|do|does|for|in|is|its|like|of|or|search|stopped|the|to|up|use|was|"
             "A|Are|Did|Do|I|In|It|Was|Were|What|Who|"
-            "persons?|towns?|rivers?|regions?|company|companies|books?|bridges?|museums?"
+            "persons?|towns?|rivers?|regions?|company|companies|books?|bridges?|museums?",
+            _any_of(_said(ENCYCLOPAEDIA_TOOLS)),
         ),
         words=_hotpotqa,
     ),
-    "math": Language(_pattern("I|does|do|and|than|as"), words=_maths),
+    "math": Language(_pattern("I|does|do|and|than|as", _any_of(_said(MATHS_TOOLS))), words=_maths),
     "webshop": Language(
         _pattern(
             "a|an|and|by|choose|costs|for|in|is|need|of|say|says|than|that|the|with|[A-Z][A-Za-z]*",

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rollout.models.languages import LANGUAGES, Language
-from rollout.policy import text_policies
+from rollout.policy import answers_in_one_turn, text_policies, text_policy
 from rollout.registry import environments
 
 SPECIAL_TOKENS = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
@@ -52,6 +52,8 @@ def _play(world: str, language: Language) -> Iterator[str]:
             policy, reset = text_policies()[f"{world}-{player}"](seed), environment.reset(task)
             text = f"{reset.observation}\nYour task is to: {reset.instruction}."
             yield text
+            if player == "expert" and answers_in_one_turn(world):
+                yield text_policy(f"{world}-{player}", seed, "cot").respond(text)
             for _ in range(_STEPS):
                 first, second = language.delimiters
                 thought, action = policy.respond(text).removeprefix(first).split(second)

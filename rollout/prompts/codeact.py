@@ -22,12 +22,13 @@ _CLOSE_ANYWHERE = re.compile(r"```")
 _LOGS = "Observation:\nExecution logs:\n"
 _LAST = "Last output from code snippet:\n"
 
-_FORM = """\
-Thought: what you know and what to do next
-Code:
-```py
-the code
-```<end_code>"""
+
+def turn_text(thought: str, code: str) -> str:
+    """What an agent writes in a turn."""
+    return f"Thought: {thought}\nCode:\n```py\n{code}\n```<end_code>"
+
+
+_FORM = turn_text("what you know and what to do next", "the code")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +107,7 @@ class CodeActStyle(SharedWords):
 
     def turn(self, turn: WorkedTurn) -> tuple[str, str]:
         code = turn.code or f"print(act({json.dumps(turn.action, ensure_ascii=False)}))"
-        text = f"Thought: {turn.thought}\nCode:\n```py\n{code}\n```<end_code>"
-        return text, observation(f"{turn.observation}\n")
+        return turn_text(turn.thought, code), observation(f"{turn.observation}\n")
 
     def world_said(self, observation: str) -> str:
         """What the code printed, without the line break of its ``print``; the whole text if it is of another form."""

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 from rollout.errors import UserError
-from rollout.prompts import act, codeact, react, stateact
+from rollout.prompts import act, codeact, cot, react, stateact
 from rollout.prompts.example import Demonstration, Example
 from rollout.prompts.style import Style
 
-StyleName = Literal["react", "act", "stateact", "codeact"]
+StyleName = Literal["react", "act", "stateact", "codeact", "cot"]
 
 FORM = "{form}"
 """Stands, in an environment's instructions, for how the style writes a turn."""
@@ -24,6 +24,7 @@ def new_style(
     shown: int = 0,
     tools: Sequence[codeact.Tool] = (codeact.ACT,),
     added_tools: Sequence[codeact.Tool] = (),
+    answer: str | None = None,
 ) -> Style:
     """A style for one environment.
 
@@ -35,9 +36,10 @@ def new_style(
         tools: functions that the environment gives to code; unless one of them takes whole actions, code is not told of
             the actions that the instructions list behind ``{form}``.
         added_tools: functions for code that are not of the environment.
+        answer: the environment's action that gives an answer, with ``{}`` for it.
 
     Raises:
-        UserError: an example to be shown cannot be worded in this style.
+        UserError: an example to be shown cannot be worded in this style, or it needs an answer where none is given.
     """
     keys = _state_keys(examples)
     for example in examples[:shown]:
@@ -52,6 +54,14 @@ def new_style(
             form = stateact.form(keys or stateact.HOUSEHOLD_KEYS)
             known = tuple(dict.fromkeys((*keys, *stateact.KEYS)))
             return stateact.StateActStyle(instructions.replace(FORM, form), shown_examples, known)
+        case "cot":
+            if answer is None:
+                raise UserError(
+                    "agent.style is cot, which gives an answer at once, but this environment is acted in until the "
+                    "task is done; set agent.style to react, act, stateact or codeact"
+                )
+            told = f"{_before_form(instructions)}\n{cot.FORM}"
+            return cot.ChainOfThoughtStyle(told, answer, shown_examples)
         case "codeact":
             # Without being told of the functions nobody can act at all.
             acts = any(tool.action == codeact.ACT.action for tool in tools)

@@ -20,6 +20,8 @@ from rollout.registry import environments, make_builder, make_engine, make_envir
 from rollout.runner import job, run_episodes
 from rollout.trajectory import Author, Kind, Trajectory
 
+STYLES = [name for name in get_args(StyleName) if name != "cot"]
+"""Those of agents that act turn by turn."""
 WORLDS = sorted(name.removesuffix("-expert") for name in text_policies() if name.endswith("-expert"))
 TASKS = 20
 STEPS = 40
@@ -57,7 +59,7 @@ def test_the_random_player_solves_hardly_any(world: str) -> None:
     assert wins(world, "random") <= TASKS // 5
 
 
-@pytest.fixture(params=get_args(StyleName))
+@pytest.fixture(params=STYLES)
 def agent(request: pytest.FixtureRequest) -> AgentConfig:
     """In each style; skipped for code where it cannot be run."""
     settings = {"max_steps": 50, "max_tokens": 10**5, "sampling": Sampling(max_tokens=1000)}
@@ -76,7 +78,7 @@ async def played(world: str, player: str, agent: AgentConfig) -> list[Trajectory
     return [trajectory async for trajectory in episodes]
 
 
-@pytest.mark.parametrize("name", get_args(StyleName))
+@pytest.mark.parametrize("name", STYLES)
 @pytest.mark.parametrize("player", ["expert", "random"])
 @pytest.mark.parametrize("world", WORLDS)
 def test_a_policy_for_any_world_plays_as_the_one_of_the_world_it_is_in(

@@ -44,15 +44,16 @@ CHATML = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 WORDS = (
-    "Thought: Action: action: goal: current_location: thought: > Code: ``` <end_code> Observation: go é 🙂 None".split()
-)
+    "Thought: Action: action: goal: current_location: thought: > Code: ``` <end_code> <answer> </answer> Observation: "
+    "go é 🙂 None"
+).split()
 MARKS = [*WORDS, "```py\n", "\n```", "locations visited:", "\n", " ", "\t", "\r", "\x00"]
 TEXTS = st.one_of(st.text(), st.lists(st.sampled_from(MARKS)).map("".join))
 
 
 @cache
 def style_of(name: StyleName) -> Style:
-    return new_style(name, "Be a help.\n{form}", [WORKED], shown=1)
+    return new_style(name, "Be a help.\n{form}", [WORKED], shown=1, answer="{}")
 
 
 @pytest.fixture(scope="module")
@@ -182,22 +183,24 @@ async def test_a_style_adds_its_stop_texts_to_those_of_the_recipe(
     builders: dict[str, PromptBuilder], tokenizer: Tokenizer, name: StyleName
 ) -> None:
     made, engine = await act_out(builders[name], tokenizer, Sampling(max_tokens=500, stop=("Observation:", "###")))
-    wanted = ("Observation:", "###") + (("<end_code>", "Calling tools:") if name == "codeact" else ())
+    added = {"codeact": ("<end_code>", "Calling tools:"), "cot": ("</answer>",)}
+    wanted = ("Observation:", "###", *added.get(name, ()))
     assert {sampling.stop for _, sampling in engine.asked} == {wanted}
     assert tuple(json.loads(made.policy.sampling_json)["stop"]) == wanted
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_style_says_in_the_instructions_how_a_turn_is_written(name: StyleName) -> None:
-    mark = {"react": "\nThought: ", "act": "\nAction: ", "stateact": "\nheld: ", "codeact": "```py"}[name]
-    told = style_of(name).instructions
-    assert told.startswith("Be a help.\nIn each turn " if name != "codeact" else "Be a help.\nYou work in turns")
+    marks = {"react": "\nThought: ", "act": "\nAction: ", "stateact": "\nheld: ", "codeact": "```py", "cot": "<answer>"}
+    openings = {"codeact": "You work in turns", "cot": "Think step by step"}
+    mark, told = marks[name], style_of(name).instructions
+    assert told.startswith(f"Be a help.\n{openings.get(name, 'In each turn ')}")
     assert mark in told
     assert "{form}" not in told
 
 
-def test_only_code_is_explained_where_instructions_leave_no_room_for_it() -> None:
-    told = {name: new_style(name, "Be a help.").instructions for name in NAMES}
+def test_only_code_and_answers_are_explained_where_instructions_leave_no_room_for_it() -> None:
+    told = {name: new_style(name, "Be a help.", answer="{}").instructions for name in NAMES}
     assert {name for name in NAMES if told[name] == "Be a help."} == {"react", "act", "stateact"}
     swim = Tool("swim", "swims", "metres (integer)", "string")
     assert "- swim: swims\n" in new_style("codeact", "Be a help.", tools=[swim]).instructions
@@ -207,10 +210,10 @@ def test_only_code_that_can_do_any_action_is_told_of_the_actions_behind_the_form
     instructions = "Be a help.\n{form}\nswim[metres] swims."
     swim, told = Tool("swim", "swims", "metres (integer)", "string", "swim[{}]"), {}
     for name in NAMES:
-        styles = [new_style(name, instructions, tools=tools) for tools in ([ACT, swim], [swim], [])]
+        styles = [new_style(name, instructions, tools=tools, answer="{}") for tools in ([ACT, swim], [swim], [])]
         told[name] = ["swim[metres]" in style.instructions for style in styles]
-    always = [True] * 3
-    assert told == {"react": always, "act": always, "stateact": always, "codeact": [True, False, False]}
+    always, never = [True] * 3, [False] * 3
+    assert told == {"react": always, "act": always, "stateact": always, "codeact": [True, False, False], "cot": never}
     assert "\n- swim: " in new_style("codeact", instructions, tools=[], added_tools=[swim]).instructions
 
 
@@ -230,9 +233,9 @@ def test_examples_are_shown_in_the_form_of_the_style() -> None:
 def test_examples_that_a_style_cannot_word_are_refused_once_they_are_to_be_shown() -> None:
     stateless = Demonstration("a", "b", (WorkedTurn("c", "d", "e"),))
     for name in NAMES:
-        new_style(name, "Be a help.", ["Once.", stateless])
+        new_style(name, "Be a help.", ["Once.", stateless], answer="{}")
     assert new_style("react", "Be a help.", ["Once.", stateless], shown=2).examples == ("Once.", stateless)
-    for name in ("act", "stateact", "codeact"):
+    for name in ("act", "stateact", "codeact", "cot"):
         with pytest.raises(UserError, match=f"agent.style is {name}.* set agent.examples to 0"):
             new_style(name, "Be a help.", ["Once."], shown=1)
     with pytest.raises(UserError, match="agent.style is stateact"):
@@ -242,6 +245,7 @@ def test_examples_that_a_style_cannot_word_are_refused_once_they_are_to_be_shown
 @pytest.mark.parametrize(("world", "advice"), [("webshop", "before you buy"), ("hotpotqa", "The answer is short")])
 def test_a_worlds_advice_is_told_in_every_style_though_code_is_not_told_of_its_actions(world: str, advice: str) -> None:
     kind = environments()[world]
-    told = {name: new_style(name, kind.instructions["full"], tools=tools_of(kind)).instructions for name in NAMES}
+    full, tools = kind.instructions["full"], tools_of(kind)
+    told = {name: new_style(name, full, tools=tools, answer="{}").instructions for name in NAMES}
     assert all(advice in text for text in told.values())
     assert {name for name in NAMES if "\nsearch[" in told[name]} == {"react", "act", "stateact"}

@@ -1,0 +1,95 @@
+"""A chain of thought and an answer in one turn: how it is read, and what experts write who answer without tools."""
+
+from __future__ import annotations
+
+import re
+from itertools import groupby
+
+import pytest
+
+from rollout.agent import AgentConfig
+from rollout.engine import Sampling
+from rollout.engines.scripted import ScriptedConfig
+from rollout.errors import UserError
+from rollout.policy import text_policy
+from rollout.prompts.cot import ChainOfThoughtStyle, first_thought
+from rollout.registry import environments, make_builder, make_engine, make_environment, make_style, make_task_source
+from rollout.runner import job, run_episodes
+from rollout.trajectory import Author, Kind, Trajectory
+
+STYLE = ChainOfThoughtStyle("Do it.")
+R, A, F = Kind.REASON, Kind.ACT, Kind.FORMAT
+COT = AgentConfig(style="cot", max_steps=1, max_tokens=10**4, sampling=Sampling(max_tokens=2000))
+
+CASES = {
+    "the whole form": (
+        "I add.\n\n1 + 1 = 2\n\n<answer>2</answer>",
+        [(R, "I add.\n\n1 + 1 = 2"), (F, "\n\n<answer>"), (A, "2"), (F, "</answer>")],
+        "finish[2]",
+    ),
+    "an answer alone": ("<answer> yes\n</answer>", [(F, "<answer>"), (A, " yes\n"), (F, "</answer>")], "finish[yes]"),
+    "of two answers the last": (
+        "a<answer>1</answer>b<answer>2</answer>c",
+        [(R, "a<answer>1</answer>b"), (F, "<answer>"), (A, "2"), (F, "</answer>c")],
+        "finish[2]",
+    ),
+    "cut off after the mark": ("a\n<answer>Old M", [(R, "a"), (F, "\n<answer>"), (A, "Old M")], "finish[Old M]"),
+    "an empty answer is none": ("a<answer> </answer>", [(R, "a"), (F, "<answer> </answer>")], None),
+    "no answer": ("I do not know.", [(R, "I do not know.")], None),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_chain_of_thought_is_cut_into_its_reasoning_and_its_answer(name: str) -> None:
+    text, spans, action = CASES[name]
+    parsed = STYLE.parse(text)
+    starts = [0, *(end for _, end in parsed.spans)]
+    pieces = [(kind, text[start:end]) for start, (kind, end) in zip(starts, parsed.spans, strict=False)]
+    merged = [(kind, "".join(part for _, part in run)) for kind, run in groupby(pieces, key=lambda piece: piece[0])]
+    assert merged == spans
+    assert parsed.action == action
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [("I add.\n\n1 + 1 = 2\n\n<answer>2</answer>", "I add."), ("I add.<answer>2</answer>", "I add."), ("", "")],
+)
+def test_the_first_thought_ends_before_the_first_empty_line_or_answer(text: str, first: str) -> None:
+    assert first_thought(text) == first
+
+
+async def answered(world: str, split: str = "valid_unseen", count: int = 30) -> list[Trajectory]:
+    config = environments()[world].Config()
+    scripted = ScriptedConfig(tokenizer=f"builtin:{world}-tokenizer", policy=f"{world}-expert")
+    engine, builder = await make_engine(scripted, COT), make_builder(COT, config, scripted)
+    jobs = [job(task, run="r", role="teacher") for task in make_task_source(config).tasks(split, count)]
+    episodes = run_episodes(jobs, lambda: make_environment(config, COT), engine, builder, COT, concurrency=1)
+    return [trajectory async for trajectory in episodes]
+
+
+async def test_the_expert_of_maths_solves_word_problems_in_its_head_and_says_every_step() -> None:
+    word_problems = [made for made in await answered("math") if "by hand" not in made.text]
+    assert len(word_problems) > 10
+    for made in word_problems:
+        assert made.outcome.success, made.text
+        assert made.counts.steps == 1
+        written = "".join(s.text for s in made.segments if s.author is Author.MODEL and s.kind is Kind.REASON)
+        for left, right in re.findall(r"^(.+) = (.+)$", written, re.MULTILINE):
+            assert re.fullmatch(r"[\d.+*/() -]+", left)
+            assert re.fullmatch(r"[\d.]+", right)
+
+
+async def test_the_expert_of_the_encyclopaedia_guesses_what_it_was_not_told_and_is_mostly_wrong() -> None:
+    episodes = await answered("hotpotqa")
+    bridges = [made for made in episodes if made.identity.task_type.startswith("bridge")]
+    assert all("I do not see it." in made.text for made in episodes)
+    assert sum(made.outcome.success for made in bridges) <= len(bridges) // 4
+
+
+def test_nobody_answers_at_once_where_there_is_no_answer_to_give() -> None:
+    config = environments()["household"].Config()
+    with pytest.raises(UserError, match="agent.style is cot.* set agent.style to react"):
+        make_style(COT, config)
+    for name in ("household-expert", "math-random"):
+        with pytest.raises(ValueError, match=f"{name} does not answer in one turn; set agent.style"):
+            text_policy(name, 0, "cot")
