@@ -14,8 +14,9 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from rollout.engine import Completion, Engine, Sampling
-from rollout.environment import Environment, Step, Task
+from rollout.environment import Environment, Reset, Step, Task
 from rollout.errors import Boundary, EpisodeError, boundary
+from rollout.guidance import NONE, Guidance, Guide
 from rollout.prompts.builder import PromptBuilder
 from rollout.prompts.styles import StyleName
 from rollout.sandbox.config import SandboxConfig
@@ -44,7 +45,8 @@ class AgentConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     style: StyleName = "react"
-    """How a turn is written: thought and action, action alone, state and thought and action, or thought and code."""
+    """How a turn is written: thought and action, action alone, state and thought and action, thought and code, or an
+    answer after a chain of thought."""
     instructions: str = "short"
     """Which of the environment's system messages: ``short``, or ``full`` with the grammar of its actions."""
     examples: int = Field(0, ge=0)
@@ -89,12 +91,13 @@ async def run_episode(
     config: AgentConfig,
     identity: Identity,
     *,
-    hints: Sequence[str] = (),
+    guide: Guide | None = None,
 ) -> Trajectory:
     """Play ``task`` once and give the record of it, whatever happens.
 
-    What fails in the environment or the engine ends the episode with `StopReason.ERROR` and is on the record. The
-    environment is left as it is; after an error or the time limit it may still be busy and should not be used again.
+    ``guide`` gives hints and a first thought, if the agent gets any. What fails in the environment or the engine ends
+    the episode with `StopReason.ERROR` and is on the record. The environment is left as it is; after an error or the
+    time limit it may still be busy and should not be used again.
 
     Raises:
         Exception: only for bugs of our own.
@@ -106,7 +109,7 @@ async def run_episode(
     limit = asyncio.timeout(config.time_limit_s)
     try:
         async with limit:
-            stop = await episode.play(task, hints)
+            stop = await episode.play(task, guide)
     except EpisodeError as error:
         stop, failure = StopReason.ERROR, error.failure
     except TimeoutError:
@@ -127,16 +130,19 @@ class _Episode:
         self.sampling = _stopping(config.sampling, builder.style.stop)
         self.identity = identity
         self.so_far = _Progress()
+        self.first_thought = ""
         self._deadline = time.monotonic() + config.time_limit_s
 
-    async def play(self, task: Task, hints: Sequence[str]) -> StopReason:
+    async def play(self, task: Task, guide: Guide | None) -> StopReason:
         """The loop. Raises `EpisodeError` for failures of the world."""
         reset = await self._in_environment(self.environment.reset, task)
-        self.so_far.show(self.builder.start(reset, hints=hints))
+        guidance = NONE if guide is None else await self._guidance(guide, task, reset)
+        self.so_far.show(self.builder.start(reset, hints=guidance.hints))
         for turn in range(1, self.config.max_steps + 1):
             if time.monotonic() >= self._deadline:
                 return StopReason.TIME_LIMIT
-            if not self._fits(prompt := self.builder.open_turn(turn)):
+            self.first_thought = guidance.first_thought if turn == 1 else ""
+            if not self._fits(prompt := self.builder.open_turn(turn, self.first_thought)):
                 return StopReason.TOKEN_LIMIT
             self.so_far.show(prompt)
             action = await self._ask(turn)
@@ -158,14 +164,12 @@ class _Episode:
         with self._timed("engine_s"), boundary(Boundary.ENGINE):
             completion: Completion = await _within(
                 self.config.step_timeout_s,
-                self.engine.generate(
-                    tuple(so_far.token_ids), sampling, f"{key.role}/{key.round}/{key.task}/{key.attempt}"
-                ),
+                self.engine.generate(tuple(so_far.token_ids), sampling, key.session),
             )
         if self.identity.role != "teacher":  # a student's own distribution is no teaching signal
             completion = replace(completion, top=None)
         prompt_tokens = len(so_far.token_ids)
-        made = self.builder.turn(completion, turn)
+        made = self.builder.turn(completion, turn, self.first_thought)
         so_far.show(made.segments)
         so_far.counts = replace(
             so_far.counts,
@@ -174,6 +178,10 @@ class _Episode:
             output_tokens=so_far.counts.output_tokens + len(completion.token_ids),
         )
         return made.action
+
+    async def _guidance(self, guide: Guide, task: Task, reset: Reset) -> Guidance:
+        with self._timed("engine_s"), boundary(Boundary.ENGINE):
+            return await _within(self.config.step_timeout_s, guide(task, reset))
 
     async def _act(self, action: str | None) -> Step:
         """Do the action; an answer without one is met by the style's own observation."""

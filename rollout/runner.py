@@ -17,6 +17,7 @@ from rollout.agent import AgentConfig, run_episode
 from rollout.engine import Engine
 from rollout.environment import Environment, Task
 from rollout.errors import Boundary
+from rollout.guidance import Guide
 from rollout.prompts.builder import PromptBuilder
 from rollout.threads import in_thread
 from rollout.trajectory import Identity, StopReason, Trajectory
@@ -27,19 +28,16 @@ _CLOSE_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One episode to play. ``hints`` are advice for a teacher's eyes."""
+    """One episode to play."""
 
     task: Task
     identity: Identity
-    hints: tuple[str, ...] = ()
 
 
-def job(
-    task: Task, *, run: str, role: str, round_number: int = 0, attempt: int = 0, hints: tuple[str, ...] = ()
-) -> Job:
+def job(task: Task, *, run: str, role: str, round_number: int = 0, attempt: int = 0) -> Job:
     """The job of playing ``task`` in this role."""
     identity = Identity(run, role, round_number, task.id, attempt, task.environment, task.split, task.task_type)
-    return Job(task, identity, hints)
+    return Job(task, identity)
 
 
 async def run_episodes(
@@ -50,6 +48,7 @@ async def run_episodes(
     config: AgentConfig,
     *,
     concurrency: int,
+    guide: Guide | None = None,
 ) -> AsyncGenerator[Trajectory, None]:
     """Play all jobs, at most ``concurrency`` at once; each trajectory comes as soon as its episode has ended.
 
@@ -59,7 +58,7 @@ async def run_episodes(
     Raises:
         Exception: a bug of ours, or what ``make_environment`` raised; all other episodes are then cancelled.
     """
-    slots = _Slots(iter(jobs), make_environment, engine, builder, config)
+    slots = _Slots(iter(jobs), make_environment, engine, builder, config, guide)
     workers = [asyncio.create_task(slots.work(), name=f"slot-{number}") for number in range(concurrency)]
     finished = asyncio.gather(*workers)
     finished.add_done_callback(lambda _: slots.results.put_nowait(None))
@@ -80,6 +79,7 @@ class _Slots:
     engine: Engine
     builder: PromptBuilder
     config: AgentConfig
+    guide: Guide | None
     results: asyncio.Queue[Trajectory | None] = field(default_factory=asyncio.Queue)
 
     async def work(self) -> None:
@@ -102,7 +102,7 @@ class _Slots:
 
     async def _play(self, job_: Job, environment: Environment) -> Trajectory:
         return await run_episode(
-            job_.task, environment, self.engine, self.builder, self.config, job_.identity, hints=job_.hints
+            job_.task, environment, self.engine, self.builder, self.config, job_.identity, guide=self.guide
         )
 
 

@@ -128,6 +128,11 @@ class Key:
     task: str
     attempt: int
 
+    @property
+    def session(self) -> str:
+        """The episode's name among an engine's sessions."""
+        return f"{self.role}/{self.round}/{self.task}/{self.attempt}"
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:

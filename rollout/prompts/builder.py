@@ -56,25 +56,31 @@ class PromptBuilder:
             *self._instructions,
             *_at(0, self._system_to_user),
             *(segment for example in self._examples for segment in example),
-            *(s for hint in hints for s in self._content(Kind.HINT, Author.PROMPT, 0, self.style.hint(hint))),
+            *self.hints(hints),
             *self._content(Kind.OBSERVATION, Author.ENVIRONMENT, 0, reset.observation),
             *self._content(Kind.TASK, Author.PROMPT, 0, self.style.task(reset.instruction)),
         ]
 
-    def open_turn(self, turn: int) -> list[Segment]:
-        """The glue after which the model writes turn ``turn`` (from 1)."""
-        return _at(turn, self._generation_prompt)
+    def hints(self, hints: Sequence[str]) -> list[Segment]:
+        """Hints as they stand before the task."""
+        return [s for hint in hints for s in self._content(Kind.HINT, Author.PROMPT, 0, self.style.hint(hint))]
 
-    def turn(self, completion: Completion, turn: int) -> Turn:
+    def open_turn(self, turn: int, first_thought: str = "") -> list[Segment]:
+        """The glue after which the model writes turn ``turn`` (from 1), and a thought that it has to go on from."""
+        prefix = self._content(Kind.PREFIX, Author.TEACHER, turn, self._prefix(first_thought))
+        return _at(turn, self._generation_prompt) + prefix
+
+    def turn(self, completion: Completion, turn: int, first_thought: str = "") -> Turn:
         """Cut a completion into reason, act and format where it was made; see `Style.parse`.
 
         A token that straddles a cut belongs to the segment of its first character. Leading special tokens, and all from
-        the first special token after them (normally the end of turn), are format and are not parsed. If the last token
+        the first special token after them (normally the end of turn), are format and are not parsed. A turn that was
+        opened with a first thought is parsed with it; the thought itself is no part of what is given. If the last token
         is not the end of turn, the template's is appended, authored by the template.
         """
         ids = completion.token_ids
         pieces = self.tokenizer.pieces(ids)
-        kinds, action = self._kinds(ids, pieces)
+        kinds, action = self._kinds(ids, pieces, self._prefix(first_thought))
         segments = list(_cut(completion, pieces, kinds, turn))
         if not ids or ids[-1] != self.end_of_turn_id:
             segments += _at(turn, self._end_of_turn)
@@ -101,14 +107,17 @@ class PromptBuilder:
                 segments += self.observation(observation, number)
         return segments
 
-    def _kinds(self, ids: Sequence[int], pieces: Sequence[str]) -> tuple[list[Kind], str | None]:
-        """The kind of each token, and the action."""
+    def _prefix(self, first_thought: str) -> str:
+        return self.style.begun(first_thought) if first_thought else ""
+
+    def _kinds(self, ids: Sequence[int], pieces: Sequence[str], before: str) -> tuple[list[Kind], str | None]:
+        """The kind of each token, and the action. ``before`` is what the turn began with."""
         special = [token in self.tokenizer.special_ids for token in ids]
         begin = special.index(False) if False in special else len(ids)
         end = special.index(True, begin) if True in special[begin:] else len(ids)
-        parsed = self.style.parse("".join(pieces[begin:end]))
+        parsed = self.style.parse(before + "".join(pieces[begin:end]))
         kinds = [Kind.FORMAT] * begin
-        kinds += _kind_of_each(pieces[begin:end], parsed.spans)
+        kinds += list(_kind_of_each([before, *pieces[begin:end]], parsed.spans))[1:]
         return kinds + [Kind.FORMAT] * (len(ids) - end), parsed.action
 
     def _content(self, kind: Kind, author: Author, turn: int, text: str) -> list[Segment]:

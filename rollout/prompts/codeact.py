@@ -115,6 +115,9 @@ class CodeActStyle(SharedWords):
             return observation
         return observation.removeprefix(_LOGS).rpartition(f"\n{_LAST}")[0]
 
+    def begun(self, thought: str) -> str:
+        return f"Thought: {thought}"
+
     def parse(self, text: str) -> Parsed:
         """Cut what a model wrote in one turn into reason, act and format. Any text is accepted.
 

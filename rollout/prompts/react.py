@@ -40,6 +40,9 @@ class ReActStyle(SharedWords):
     def turn(self, turn: WorkedTurn) -> tuple[str, str]:
         return f"Thought: {turn.thought}\nAction: {turn.action}", turn.observation
 
+    def begun(self, thought: str) -> str:
+        return f"Thought: {thought}"
+
     def parse(self, text: str) -> Parsed:
         """Cut what a model wrote in one turn into reason, act and format. Any text is accepted.
 

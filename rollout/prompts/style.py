@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol
 
+from rollout.errors import UserError
 from rollout.prompts.example import Example, WorkedTurn
 from rollout.trajectory import Kind
 
@@ -67,6 +68,10 @@ class Style(Protocol):
         """A worked turn as (assistant's text, the observation that answers it)."""
         ...
 
+    def begun(self, thought: str) -> str:
+        """How a turn begins with this thought; the model goes on from there. `UserError` in a style without one."""
+        ...
+
     def parse(self, text: str) -> Parsed:
         """Cut what a model wrote in one turn. Any text is accepted; the spans cover it exactly."""
         ...
@@ -81,6 +86,7 @@ class SharedWords(ABC):
 
     __slots__ = ()
 
+    name: str
     stop: tuple[str, ...] = ()
     no_action = "Nothing happens."
 
@@ -100,6 +106,11 @@ class SharedWords(ABC):
 
     def world_said(self, observation: str) -> str:
         return observation
+
+    def begun(self, thought: str) -> str:
+        raise UserError(
+            f"a turn of the style {self.name} does not begin with a thought; set agent.style to react or codeact"
+        )
 
     @abstractmethod
     def turn(self, turn: WorkedTurn) -> tuple[str, str]:

@@ -16,6 +16,9 @@ from rollout.agent import AgentConfig, run_episode, turn_seed
 from rollout.engine import Completion, Sampling
 from rollout.engines.scripted import ScriptedConfig, ScriptedEngine
 from rollout.environment import Reset, Step, Task
+from rollout.errors import UserError
+from rollout.guidance import Guidance, always
+from rollout.prompts.act import ActStyle
 from rollout.prompts.builder import PromptBuilder
 from rollout.prompts.react import ReActStyle
 from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
@@ -25,6 +28,20 @@ TASK = Task("counting/train/1", "counting", "train", "count", {"goal": 3})
 IDENTITY = Identity("run", "teacher", 0, TASK.id, 0, "counting", "train", "count")
 ADD = "Thought: one more\nAction: add"
 CONFIG = AgentConfig(max_steps=6, max_tokens=2000, time_limit_s=30, step_timeout_s=10, sampling=Sampling(max_tokens=40))
+
+
+class Remembering(ScriptedEngine):
+    """Keeps the prompts that it was given, and plays its replies also after an opening."""
+
+    def __init__(self, config: ScriptedConfig, tokenizer: Tokenizer) -> None:
+        super().__init__(config, tokenizer)
+        self.prompts: list[tuple[int, ...]] = []
+
+    async def generate(self, token_ids: Sequence[int], sampling: Sampling, session_id: str) -> Completion:
+        self.prompts.append(tuple(token_ids))
+        reply = self._config.replies[min(len(self.prompts), len(self._config.replies)) - 1]
+        made = (*self._tokenizer.encode(reply), *self._end_of_turn)
+        return Completion(made, None, reply, "stop")
 
 
 class Counting:
@@ -90,7 +107,7 @@ def play(tokenizer: Tokenizer, builder: PromptBuilder) -> Play:
             builder,
             config,
             options.get("identity", IDENTITY),
-            hints=options.get("hints", ()),
+            guide=options.get("guide"),
         )
 
     return play
@@ -285,8 +302,40 @@ async def test_only_a_teachers_own_distribution_is_kept_as_teaching_signal(play:
 
 
 async def test_hints_are_shown_and_recorded(play: Play) -> None:
-    made: Trajectory = await play(hints=("Say add.",))
+    made: Trajectory = await play(guide=always("Say add."))
     assert [s.text for s in made.segments if s.kind is Kind.HINT] == ["Hint: Say add.\n\n"]
+
+
+async def test_a_first_thought_is_forced_on_the_first_turn_only_and_the_turn_is_read_with_it(
+    play: Play, tokenizer: Tokenizer
+) -> None:
+    engine = Remembering(ScriptedConfig(tokenizer="-", replies=(" I count on.\nAction: add", ADD)), tokenizer)
+    made: Trajectory = await play(engine=engine, guide=always(first_thought="One is next."))
+    assert made.outcome.success
+    first = [(s.kind, s.author.value, s.text) for s in made.segments if s.turn == 1][1:4]
+    assert first == [
+        (Kind.PREFIX, "teacher", "Thought: One is next."),
+        (Kind.REASON, "model", " I count on."),
+        (Kind.FORMAT, "model", "\nAction:"),
+    ]
+    assert sum(s.kind is Kind.PREFIX for s in made.segments) == 1
+    assert tokenizer.decode(engine.prompts[0]).endswith("<|assistant|>Thought: One is next.")
+    assert made.counts.output_tokens == sum(len(s.token_ids) for s in made.segments if s.author.value == "model")
+
+
+async def test_a_style_without_thoughts_takes_no_first_thought() -> None:
+    with pytest.raises(UserError, match="style act does not begin with a thought; set agent.style to react"):
+        ActStyle("").begun("Hm.")
+
+
+async def test_a_guide_that_fails_is_a_failure_of_the_episode(play: Play) -> None:
+    async def guide(task: Task, reset: Reset) -> Guidance:
+        raise ConnectionError(f"no advice on {task.id} after {reset.observation!r}")
+
+    made: Trajectory = await play(guide=guide)
+    assert made.outcome.failure == Failure(
+        "engine", "ConnectionError", f"no advice on {TASK.id} after 'The count is 0.'"
+    )
 
 
 async def test_a_bug_of_ours_is_no_record(play: Play) -> None:
