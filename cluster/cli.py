@@ -48,9 +48,28 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
-def run(recipe: RecipeName, overrides: Overrides = None, run_dir: RunDir = None, address: Address = None) -> None:
+def run(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    address: Address = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print the plan: phases, workers, memory, and what would not fit.")
+    ] = False,
+    gpu_memory_gib: Annotated[
+        float | None,
+        typer.Option(
+            "--gpu-memory-gib", min=1.0, metavar="GIB", help="With --dry-run: size of a GPU; 80 if not given."
+        ),
+    ] = None,
+) -> None:
     """Run a recipe: collect episodes, train the student, evaluate, report. Start it again to go on."""
-    start("run", recipe, overrides or [], run_dir, address)
+    if dry_run:
+        plan(recipe, overrides or [], gpu_memory_gib)
+    elif gpu_memory_gib is not None:
+        raise UserError("--gpu-memory-gib says for which GPUs to plan; add --dry-run.")
+    else:
+        start("run", recipe, overrides or [], run_dir, address)
 
 
 @app.command()
@@ -115,8 +134,10 @@ def report(run_dir: RunPath) -> None:
 
 
 @app.command("list")
-def list_(what: Annotated[str, typer.Argument(metavar="WHAT", help="recipes, environments, tools or engines")]) -> None:
-    """List what can be named: recipes, environments or engines."""
+def list_(
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="recipes, studies, environments, tools or engines")],
+) -> None:
+    """List what can be named: recipes, studies, environments, tools or engines."""
     from cluster.listing import lines
 
     for line in lines(what):
@@ -154,6 +175,26 @@ def check_environment(
         typer.echo(line)
     if not good:
         raise typer.Exit(1)
+
+
+@app.command()
+def study(
+    name: Annotated[
+        str, typer.Argument(metavar="STUDY", help="A shipped study, a YAML file, or a study's folder to go on with.")
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...", help="seeds=5, episodes=200, only_arms=[a, b], or all.KEY=VALUE for every recipe."
+        ),
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="DIR", help="Where it is kept; runs/study-NAME if not given.")
+    ] = None,
+    address: Address = None,
+) -> None:
+    """Run a paper's methods by seeds, and set the figures beside the paper's. Start it again to go on."""
+    start_study(name, overrides or [], out, address)
 
 
 @app.command()
@@ -203,6 +244,43 @@ def start(command: str, name: str, overrides: Sequence[str], run_dir: str | None
             typer.echo(opened.path)
             raise
         typer.echo(opened.path)
+
+
+def start_study(name: str, overrides: Sequence[str], out: str | None, address: str | None) -> None:
+    """Run a study; prints its verdict, what failed and where the table is. Ends with code 1 if a run failed."""
+    from cluster.study import default_study_directory, run_study
+    from cluster.study_spec import STUDY_FILE, load_study
+    from cluster.study_table import verdict
+
+    loaded = load_study(name, overrides)
+    taken_up = name if (Path(name).expanduser() / STUDY_FILE).is_file() else None
+    folder = Path(out or taken_up or default_study_directory(loaded)).expanduser().absolute()
+    signal.signal(signal.SIGTERM, stop_as_ctrl_c)
+    try:
+        found = run_study(loaded, folder, address=address, command=["stillhouse", *sys.argv[1:]])
+    except KeyboardInterrupt:
+        again = ["stillhouse", "study", str(folder), *(["--address", address] if address else [])]
+        typer.echo(f"\nstopped; nothing finished is lost. Go on with:\n  {shlex.join(again)}", err=True)
+        raise
+    typer.echo("\n".join(verdict(found)))
+    for failure in found["failed"]:
+        typer.echo(f"{failure['arm']}, seed {failure['seed']} failed: {failure['why']}", err=True)
+    typer.echo(folder / "study.md")
+    if found["failed"]:
+        raise typer.Exit(1)
+
+
+def plan(name: str, overrides: Sequence[str], gpu_memory_gib: float | None) -> None:
+    """Print what a recipe would do and need; ends with code 1 if it would not run."""
+    from cluster.dry_run import DEFAULT_GPU_GIB, dry_run
+    from cluster.dry_run_screen import show
+    from cluster.recipe_loading import load_recipe
+    from cluster.screen import Screen
+
+    made = dry_run(load_recipe(name, overrides), gpu_memory_gib or DEFAULT_GPU_GIB)
+    show(made, Screen().console)
+    if not made.works:
+        raise typer.Exit(1)
 
 
 def stop_as_ctrl_c(signum: int, frame: FrameType | None) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from cluster.plan import Work
-from learner.config import LearnerConfig
+from cluster.plan import Plan, Work
+from cluster.recipe import Recipe
 from rollout.errors import UserError
 
 
@@ -20,13 +20,27 @@ def require_complete(works: Sequence[Work]) -> None:
             )
 
 
-def require_trainable(works: Sequence[Work], learner: LearnerConfig) -> None:
-    """Raise `UserError` if the learner would find nothing to learn from: no success, and it keeps nothing else."""
-    if learner.keep == "all":
+def to_train_on(recipe: Recipe, plan: Plan, round: int) -> list[Work]:
+    """What ``round`` is trained on, oldest round first; of what was scored, the scored episodes."""
+    collect = recipe.collect
+    oldest = 0 if collect.max_age_rounds is None else max(0, round + 1 - collect.max_age_rounds)
+    found = []
+    for number in range(oldest, round + 1):
+        scored = {work.stage.scored: work for work in plan.scorings[number]}
+        collected = [work for work in plan.collections[number] if work.role in collect.train_on]
+        found += [scored.get(work.stage.store, work) for work in collected]
+    return found
+
+
+def require_trainable(works: Sequence[Work], recipe: Recipe) -> None:
+    """Raise `UserError` if the learner would find nothing to learn from."""
+    learner = recipe.learner
+    if learner is None or recipe.collect.also:
         return
-    outcomes = [summary.outcome for work in works for summary in work.summaries()]
-    if any(outcome.success for outcome in outcomes):
+    summaries = [summary for work in works for summary in work.summaries()]
+    if any(learner.keeps(summary.identity.role, summary.outcome.success) for summary in summaries):
         return
+    outcomes = [summary.outcome for summary in summaries]
     failures = Counter(f"{o.failure.boundary}: {o.failure.type}: {o.failure.message}" for o in outcomes if o.failure)
     why = "".join(f" {count} ended by an error, mostly {text!r}." for text, count in failures.most_common(1))
     folder = works[0].stage.store if works else "the run directory"

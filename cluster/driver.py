@@ -25,13 +25,15 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from cluster.advice import BankRequest, take_bank
 from cluster.backends import Backend, open_backend
-from cluster.collected import require_complete, require_trainable
+from cluster.collected import require_complete, require_trainable, to_train_on
+from cluster.collecting import Role
 from cluster.concurrency import together
 from cluster.mixture import parts_of
-from cluster.plan import Plan, Role, Work, make_plan, record_splits
+from cluster.plan import FAILING, Plan, Work, make_plan, record_splits
 from cluster.pools import Pool
-from cluster.recipe import Recipe, model_of
+from cluster.recipe import Recipe, distributions_of, model_of
 from cluster.reporting import make_report
 from cluster.resources import Demand, moments, threads
 from cluster.retrieval import start_retrieval
@@ -70,7 +72,7 @@ class Run:
 
     def missing(self, works: Sequence[Work]) -> list[tuple[Work, list[EpisodeRequest]]]:
         """What this start of the run still has to play of ``works``."""
-        wanted = [work for work in works if ("rollout" if work.is_collection else "evaluate") in self.phases]
+        wanted = [work for work in works if ("evaluate" if work.is_evaluation else "rollout") in self.phases]
         return [(work, missing) for work in wanted if (missing := work.missing())]
 
     def is_trained(self, round: int) -> bool:
@@ -103,6 +105,8 @@ def run(
     """
     screen = screen or Screen()
     plan = make_plan(recipe, directory)
+    if recipe.hints is not None:
+        take_bank(recipe.hints, directory.hint_bank)
     record_splits(plan, directory)
     backend = open_backend(address, directory.logs, moments(recipe))
     try:
@@ -121,7 +125,10 @@ async def drive(run: Run) -> None:
     try:
         await start(run)
         for round in range(run.recipe.rounds):
+            await act(run, run.plan.preparations[round])
+            await advise(run)
             await act(run, [*run.plan.collections[round], *(run.plan.baselines if round == 0 else ())])
+            await act(run, run.plan.scorings[round])
             if not await train(run, round):
                 if run.missing(run.plan.final):
                     run.screen.note(f"round {round} is not trained yet, so the trained student is not evaluated")
@@ -134,8 +141,7 @@ async def drive(run: Run) -> None:
 
 async def start(run: Run) -> None:
     """Produces the pools that have something to play. Waits for their engines, which start at the same time."""
-    works = [*(work for works in run.plan.collections for work in works), *run.plan.evaluations]
-    roles = {work.role for work, _ in run.missing(works)}
+    roles = {work.role for work, _ in run.missing(run.plan.works)}
     if not run.recipe.student_has_start:
         roles.discard("student")
     if roles:
@@ -150,7 +156,8 @@ async def start_pool(run: Run, role: Role, model: str | None = None) -> None:
     engine = config.engine if model is None else config.engine.model_copy(update={"model": model})
     demand = Demand(role, config.workers, config.resources)
     environments = tuple(part.environment for part in parts_of(run.recipe.environment))
-    worker = WorkerConfig(engine, environments, run.recipe.agent, await service(run))
+    distributions = distributions_of(run.recipe) if role == "teacher" else (0, 0)
+    worker = WorkerConfig(engine, environments, run.recipe.agent, await service(run), distributions)
     pool = Pool(role, lambda: run.backend.worker(demand, worker), config.workers, config.concurrency)
     run.pools[role] = pool
     run.screen.begin(f"start/{role}", f"{role} engine starts", 0, unit="")
@@ -167,6 +174,21 @@ async def service(run: Run) -> Service | None:
     if run.retrieval is None:
         run.retrieval = asyncio.ensure_future(start_retrieval(config, run.backend, run.screen))
     return await run.retrieval
+
+
+async def advise(run: Run) -> None:
+    """Consumes the failures, produces the bank of hints, once. Waits for the first ``act`` on preparations."""
+    config, bank = run.recipe.hints, run.directory.hint_bank
+    if config is None or "rollout" not in run.phases or take_bank(config, bank) is not None:
+        return
+    (failures,) = [work for work in run.plan.preparations[0] if work.stage.role == FAILING]
+    request = BankRequest(failures.stage.store, str(bank), config)
+    if "teacher" not in run.pools:
+        await start_pool(run, "teacher")
+    with run.timed("hints"):
+        made = await run.pools["teacher"].make_bank(request)
+    run.directory.log_metrics({"kind": "hints", **made})
+    run.screen.note(f"{made['bank']} hints were made of {made['episodes']} failed episodes: {bank}")
 
 
 async def act(run: Run, works: Sequence[Work]) -> None:
@@ -193,7 +215,8 @@ async def play(run: Run, role: Role, todo: Sequence[tuple[Work, Sequence[Episode
 
 
 async def train(run: Run, round: int) -> bool:
-    """Consumes the teacher's episodes up to ``round``, produces its checkpoint. Waits for ``act(round)``.
+    """Consumes the episodes up to ``round`` that are to be learned from, produces its checkpoint. Waits for their
+    ``act``.
 
     A round that has a checkpoint is not trained again. Returns whether the next round can follow.
     """
@@ -202,16 +225,17 @@ async def train(run: Run, round: int) -> bool:
         return True
     if "train" not in run.phases:
         return False
-    works = [work for works in run.plan.collections[: round + 1] for work in works if work.role == "teacher"]
+    works = to_train_on(run.recipe, run.plan, round)
     require_complete(works)
-    require_trainable(works, learner)
+    require_trainable(works, run.recipe)
     await release_idle_pools(run, round)
     request = TrainRequest(
         # What a later round starts from has been widened already.
         learner=learner.model_copy(update={"widen": 1}) if round else learner,
         run_dir=str(run.directory.path),
         round=round,
-        stores=tuple(work.stage.store for work in works),
+        stores=(*(work.stage.store for work in works), *run.recipe.collect.also),
+        keep=run.recipe.collect.keep,
         base_model=base_model(run, round),
         num_threads=threads(learner.resources, learner.workers, run.backend.cores),
     )
@@ -235,7 +259,7 @@ def base_model(run: Run, round: int) -> str | None:
 
 async def release_idle_pools(run: Run, round: int) -> None:
     """Produces free cores and memory: stops the pools that have nothing to play after ``round`` is trained."""
-    later = [*(work for works in run.plan.collections[round + 1 :] for work in works), *run.plan.final]
+    later = [*(work for i in range(round + 1, run.recipe.rounds) for work in run.plan.round(i)), *run.plan.final]
     needed = {work.role for work, _ in run.missing(later)}
     for role in [role for role in run.pools if role not in needed]:
         await run.pools.pop(role).stop()
@@ -248,8 +272,8 @@ async def renew(run: Run, version: int) -> None:
     """
     if run.recipe.learner is None:
         return
-    works = [*(work for works in run.plan.collections for work in works), *run.plan.final]
-    if not run.missing([work for work in works if work.role == "student" and work.weight_version == version]):
+    works = [work for work in run.plan.works if work.role == "student" and work.weight_version == version]
+    if not run.missing(works):
         return
     folder = str(run.directory.checkpoint(version - 1))
     with run.timed("load weights"):

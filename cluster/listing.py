@@ -6,12 +6,19 @@ from collections.abc import Iterator
 
 from cluster.recipe_loading import RECIPES, read_settings, recipe_names
 from cluster.schema_paths import close_to
+from cluster.study_spec import STUDIES, study_names
 from rollout.errors import UserError
 
 
 def lines(what: str) -> Iterator[str]:
     """One line an entry: name and what it is. Raises `UserError` for an unknown kind of thing."""
-    listings = {"recipes": _recipes, "environments": _environments, "tools": _tools, "engines": _engines}
+    listings = {
+        "recipes": _recipes,
+        "studies": _studies,
+        "environments": _environments,
+        "tools": _tools,
+        "engines": _engines,
+    }
     if what not in listings:
         near = close_to(what, listings)
         hint = f"did you mean {near[0]}? " if near else ""
@@ -25,6 +32,10 @@ def _recipes() -> dict[str, str]:
     return {
         name: str(read_settings(RECIPES / f"{name}.yaml").get("description", "")).strip() for name in recipe_names()
     }
+
+
+def _studies() -> dict[str, str]:
+    return {name: str(read_settings(STUDIES / f"{name}.yaml").get("description", "")).strip() for name in study_names()}
 
 
 def _environments() -> dict[str, str]:

@@ -11,21 +11,30 @@ from cluster.recipe import CHECKPOINT, Recipe
 from rollout.errors import UserError
 from rollout.models import model_folder
 
+TRANSLATED = "learner.teacher_tokenizer"
+
 
 def check_models(recipe: Recipe) -> None:
     """Raises `UserError` if a model folder is missing, or teacher and student speak two vocabularies.
 
-    The learner trains on the very token ids that the teacher saw and wrote, whatever the divergence.
+    The learner trains on the very token ids that the teacher saw and wrote, unless it is told the teacher's tokenizer.
     """
     folders = {setting: local_folder(setting, model) for setting, model in models(recipe)}
     if recipe.learner is None:
         return
     teacher = first(folders, "teacher.engine")
     student = first(folders, "learner") or first(folders, "student.engine")
-    if teacher and student and differ(teacher, student):
+    translated = folders.get(TRANSLATED)
+    if teacher and translated and differ(teacher, translated):
+        raise UserError(
+            f"{TRANSLATED} is {translated}, but the teacher's episodes are recorded with the tokenizer of {teacher}; "
+            "name that one."
+        )
+    if teacher and student and not translated and differ(teacher, student):
         raise UserError(
             f"The tokenizers of {teacher} (teacher) and {student} (student) differ, so the student cannot train on the "
-            "teacher's tokens; choose models that share a tokenizer."
+            f"teacher's tokens; choose models that share a tokenizer, or set {TRANSLATED} to {teacher} and use "
+            "cross_entropy or uld."
         )
 
 
@@ -40,13 +49,16 @@ def models(recipe: Recipe) -> Iterator[tuple[str, str]]:
     learner = recipe.learner
     if learner is not None and learner.model is not None:
         yield "learner.model", learner.model
+    if learner is not None and learner.teacher_tokenizer is not None:
+        yield TRANSLATED, learner.teacher_tokenizer
     if learner is not None and learner.scratch is not None:
         yield "learner.scratch.tokenizer", learner.scratch.tokenizer
 
 
 def first(folders: Mapping[str, Path | None], start: str) -> Path | None:
     """The folder of the first setting below ``start``."""
-    return next((folder for setting, folder in folders.items() if setting.startswith(start + ".")), None)
+    named = (folder for setting, folder in folders.items() if setting.startswith(start + ".") and setting != TRANSLATED)
+    return next(named, None)
 
 
 def local_folder(setting: str, model: str) -> Path | None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
+from cluster.advice import Advice
+from cluster.collecting import FirstThoughtConfig, Role, ScoreConfig
 from cluster.mixture import apportion, interleave, parts_of
 from cluster.recipe import Agent, Recipe
 from cluster.run_directory import RunDirectory
 from cluster.worker import EpisodeRequest, Stage
+from rollout.engine import Sampling
 from rollout.environment import Task
 from rollout.errors import UserError
 from rollout.store import TrajectoryStore
 from rollout.trajectory import Trajectory
 
-Role = Literal["teacher", "student"]
+THINKER = "first_thought"
+FAILING = "failures"
+"""Roles of the teacher's that collect nothing to train on; their episodes are kept under these names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,8 @@ class Work:
     """Episodes that one role plays with one version of its weights, kept in one store.
 
     Attributes:
-        name: unique within a run: ``collect/teacher/0``, ``evaluate/student``.
+        name: unique within a run: ``prepare/failures/0``, ``collect/teacher/0``, ``score/student/0``,
+            ``evaluate/student``.
         role: whose pool plays it.
         weight_version: which weights it needs; rounds of training so far. A teacher's never change.
     """
@@ -36,8 +41,8 @@ class Work:
     requests: tuple[EpisodeRequest, ...]
 
     @property
-    def is_collection(self) -> bool:
-        return self.name.startswith("collect/")
+    def is_evaluation(self) -> bool:
+        return self.name.startswith("evaluate/")
 
     def missing(self) -> list[EpisodeRequest]:
         """Requests whose episode is not in the store."""
@@ -54,8 +59,12 @@ class Work:
 class Plan:
     """All work of a run, in the order of the dataflow."""
 
+    preparations: tuple[tuple[Work, ...], ...]
+    """By round: what the collection of the round needs; failures to take hints from, and first thoughts."""
     collections: tuple[tuple[Work, ...], ...]
     """By round."""
+    scorings: tuple[tuple[Work, ...], ...]
+    """By round: the collected episodes with the teacher's distributions."""
     baselines: tuple[Work, ...]
     """Evaluations that need no training: ``teacher`` and ``student_before``."""
     final: tuple[Work, ...]
@@ -65,19 +74,39 @@ class Plan:
     def evaluations(self) -> tuple[Work, ...]:
         return (*self.baselines, *self.final)
 
+    def round(self, round: int) -> tuple[Work, ...]:
+        """All that is played and scored before ``round`` is trained."""
+        return (*self.preparations[round], *self.collections[round], *self.scorings[round])
+
+    @property
+    def works(self) -> tuple[Work, ...]:
+        """All of them, in order."""
+        rounds = (work for round in range(len(self.collections)) for work in self.round(round))
+        return (*rounds, *self.evaluations)
+
 
 def make_plan(recipe: Recipe, directory: RunDirectory) -> Plan:
     """Derive the plan; the same recipe gives the same one at every start. `UserError` for a split without tasks."""
     collect, roles = recipe.collect, collecting_roles(recipe)
-    per_round = max(roles.values(), default=0)
+    failures = recipe.hints.failures_episodes if recipe.hints and recipe.hints.bank is None else 0
+    per_round = max(*roles.values(), failures, 0)
     train_tasks = tasks_of(recipe, "collect", collect.split, per_round, recipe.rounds)
-    collections = tuple(
-        tuple(
-            collection(recipe, directory, role, round, mixed(recipe, train_tasks, episodes, round))
-            for role, episodes in roles.items()
-        )
-        for round in range(recipe.rounds)
-    )
+    collections, preparations = [], []
+    for round in range(recipe.rounds):
+        tasks = {role: mixed(recipe, train_tasks, episodes, round) for role, episodes in roles.items()}
+        preparing = []
+        if failures and round == 0:
+            preparing.append(failing(recipe, directory, mixed(recipe, train_tasks, failures)))
+        if recipe.first_thought is not None and "teacher" in tasks:
+            preparing.append(thinking(recipe, directory, recipe.first_thought, round, tasks["teacher"]))
+        preparations.append(tuple(preparing))
+        collections.append(tuple(collection(recipe, directory, role, round, tasks[role]) for role in roles))
+    scorings = [
+        tuple(scoring(directory, recipe, recipe.score, work) for work in works if work.role in recipe.score.roles)
+        if recipe.score
+        else ()
+        for works in collections
+    ]
     evaluations: dict[Agent, Work] = {}
     if recipe.evaluate is not None:
         tasks = tasks_of(recipe, "evaluate", recipe.evaluate.split, recipe.evaluate.episodes)
@@ -86,13 +115,12 @@ def make_plan(recipe: Recipe, directory: RunDirectory) -> Plan:
         evaluations = {agent: evaluation(recipe, directory, agent, held_out) for agent in agents}
     final = tuple(work for agent, work in evaluations.items() if agent == "student")
     baselines = tuple(work for agent, work in evaluations.items() if agent != "student")
-    return Plan(collections, baselines, final)
+    return Plan(tuple(preparations), tuple(collections), tuple(scorings), baselines, final)
 
 
 def record_splits(plan: Plan, directory: RunDirectory) -> None:
     """Write a digest of the tasks of each split that the run uses to its manifest."""
-    works = [*(work for works in plan.collections for work in works), *plan.evaluations]
-    tasks = {request.task.id: request.task for work in works for request in work.requests}
+    tasks = {request.task.id: request.task for work in plan.works for request in work.requests}
     for split in sorted({task.split for task in tasks.values()}):
         directory.record_split(split, [task for task in tasks.values() if task.split == split])
 
@@ -159,12 +187,19 @@ def slice_of(tasks: Sequence[Task], start: int, count: int) -> list[Task]:
 
 def collection(recipe: Recipe, directory: RunDirectory, role: Role, round: int, tasks: Sequence[Task]) -> Work:
     """What ``role`` collects in ``round``."""
+    agent = recipe.agent.model_copy(update={"sampling": recipe.collect_sampling(role)})
+    hints, depth = recipe.hints, recipe.collect.student_depth
+    if role == "student" and depth is not None:
+        agent = agent.model_copy(update={"max_steps": depth.steps(round, agent.max_steps)})
+    helped = role == "teacher"
     stage = Stage(
         run=recipe.name,
         role=role,
         round=round,
         store=directory.trajectories(role, round),
-        agent=recipe.agent.model_copy(update={"sampling": recipe.collect_sampling(role)}),
+        agent=agent,
+        thoughts=directory.trajectories(THINKER, round) if helped and recipe.first_thought else None,
+        advice=Advice(str(directory.hint_bank), hints) if helped and hints and hints.teacher else None,
     )
     title = f"{role} collects" + (f", round {round}" if recipe.rounds > 1 else "")
     version = round if role == "student" and recipe.learner else 0
@@ -173,16 +208,62 @@ def collection(recipe: Recipe, directory: RunDirectory, role: Role, round: int, 
     )
 
 
+def failing(recipe: Recipe, directory: RunDirectory, tasks: Sequence[Task]) -> Work:
+    """Episodes of the teacher without hints; those that it fails are what hints are made of."""
+    agent = recipe.agent.model_copy(update={"sampling": without_scores(recipe.collect_sampling("teacher"))})
+    stage = Stage(recipe.name, FAILING, 0, directory.trajectories(FAILING, 0), agent)
+    return Work("prepare/failures/0", "teacher plays without hints", "teacher", 0, stage, requests_of(stage, tasks, 1))
+
+
+def thinking(
+    recipe: Recipe, directory: RunDirectory, config: FirstThoughtConfig, round: int, tasks: Sequence[Task]
+) -> Work:
+    """The teacher's chains of thought over the tasks that it is going to play."""
+    changes = {
+        "style": "cot",
+        "max_steps": 1,
+        "examples": 0,
+        "max_tokens": config.max_tokens or recipe.agent.max_tokens,
+        "sampling": config.sampling.apply(without_scores(recipe.agent.sampling)),
+    }
+    agent = recipe.agent.model_copy(update=changes)
+    stage = Stage(recipe.name, THINKER, round, directory.trajectories(THINKER, round), agent)
+    title = "teacher thinks" + (f", round {round}" if recipe.rounds > 1 else "")
+    return Work(f"prepare/{THINKER}/{round}", title, "teacher", 0, stage, requests_of(stage, tasks, 1))
+
+
+def scoring(directory: RunDirectory, recipe: Recipe, config: ScoreConfig, work: Work) -> Work:
+    """The episodes of ``work`` once more, with the teacher's distributions."""
+    role, round = work.role, work.stage.round
+    stage = replace(
+        work.stage,
+        store=directory.trajectories(f"{role}-scored", round),
+        scored=work.stage.store,
+        top_k=config.top_k,
+        thoughts=None,
+        advice=Advice(str(directory.hint_bank), recipe.hints) if config.hints and recipe.hints else None,
+    )
+    requests = tuple(replace(request, stage=stage) for request in work.requests)
+    title = f"teacher scores {role}" + (f", round {round}" if recipe.rounds > 1 else "")
+    return Work(f"score/{role}/{round}", title, "teacher", 0, stage, requests)
+
+
+def without_scores(sampling: Sampling) -> Sampling:
+    """The same without distributions, where nobody learns from them."""
+    return sampling.model_copy(update={"top_logprobs": 0})
+
+
 def evaluation(recipe: Recipe, directory: RunDirectory, agent: Agent, tasks: Sequence[Task]) -> Work:
     """What ``agent`` plays when it is evaluated. Its round is the version of its weights, so versions never mix."""
     assert recipe.evaluate is not None
-    version = recipe.rounds if agent == "student" else 0
+    version, hints = recipe.rounds if agent == "student" else 0, recipe.hints
     stage = Stage(
         run=recipe.name,
         role=agent,
         round=version,
         store=directory.evaluation(agent),
-        agent=recipe.agent.model_copy(update={"sampling": recipe.evaluate_sampling()}),
+        agent=recipe.evaluated_agent(),
+        advice=Advice(str(directory.hint_bank), hints) if hints and agent in hints.agents else None,
     )
     requests = requests_of(stage, tasks, recipe.evaluate.attempts)
     role: Role = "teacher" if agent == "teacher" else "student"

@@ -13,9 +13,10 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
+from cluster.advice import BankRequest
 from cluster.concurrency import together
 from cluster.worker import EpisodeRequest
 from rollout.errors import UserError
@@ -46,6 +47,10 @@ class Worker(Protocol):
 
     def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
         """Play and store episodes of one stage; yields summaries of what is stored. May run several times at once."""
+        ...
+
+    async def make_bank(self, request: BankRequest) -> Mapping[str, int]:
+        """Make a bank of hints of failed episodes."""
         ...
 
     async def load_weights(self, folder: str, version: int) -> None:
@@ -120,6 +125,16 @@ class Pool:
             await playing
         finally:
             playing.cancel()
+
+    async def make_bank(self, request: BankRequest) -> Mapping[str, int]:
+        """Have one of the workers make a bank of hints; what to report of it."""
+        while True:
+            slot = self.slots[0]
+            worker = slot.worker
+            try:
+                return await worker.make_bank(request)
+            except WorkerDied as death:
+                await self._revive(slot, worker, death)
 
     async def load_weights(self, folder: str, version: int) -> None:
         """Give every worker the checkpoint's weights; a worker that is restarted later gets them too."""

@@ -11,7 +11,7 @@ import os
 import re
 import signal
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
+from cluster.advice import BankRequest
 from cluster.concurrency import together
 from cluster.pools import PoolError, Worker, WorkerDied
 from cluster.provenance import cpu_cores
@@ -96,6 +97,10 @@ class RayWorker:
         with self._plain_errors():
             async for reference in self.actor.rollout.options(num_returns="streaming").remote(requests):
                 yield await reference
+
+    async def make_bank(self, request: BankRequest) -> Mapping[str, int]:
+        with self._plain_errors():
+            return await self.actor.make_bank.remote(request)
 
     async def load_weights(self, folder: str, version: int) -> None:
         with self._plain_errors():

@@ -10,13 +10,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Literal, Self, Union
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from cluster.collecting import (
+    FROZEN,
+    CollectConfig,
+    FirstThoughtConfig,
+    HintsRole,
+    SamplingChanges,
+    ScoreConfig,
+)
 from cluster.mixture import WorldConfig, parts_of
 from learner.config import LearnerConfig
+from rollout.acting.config import Acting
 from rollout.agent import AgentConfig
 from rollout.engine import Sampling
-from rollout.registry import engines, has_own_search
+from rollout.registry import engines, environment_kind, has_own_search
 from rollout.retrieval.service import RetrievalConfig
 
 if TYPE_CHECKING:
@@ -26,10 +35,11 @@ else:
     EngineConfig = Annotated[Union[tuple(engines().values())], Field(discriminator="type")]  # noqa: UP007
 Agent = Literal["teacher", "student_before", "student"]
 
+BEYOND_GENERATED = frozenset({"all", "random", "system", "task", "example", "hint", "prefix", "observation"})
+"""Streams with tokens that the teacher did not write, so that it recorded no distribution there."""
+
 CHECKPOINT = "checkpoint"
 """As an engine's model: the newest checkpoint of the run. The engine starts when there is one."""
-
-FROZEN = ConfigDict(frozen=True, extra="forbid")
 
 
 class Resources(BaseModel):
@@ -47,21 +57,6 @@ class Resources(BaseModel):
     """Further resources by the name the cluster gives them."""
 
 
-class SamplingChanges(BaseModel):
-    """What differs from ``agent.sampling``; a setting that is not given stays as it is there."""
-
-    model_config = FROZEN
-
-    max_tokens: int | None = Field(None, ge=1)
-    temperature: float | None = Field(None, ge=0.0, le=10.0)
-    top_p: float | None = Field(None, gt=0.0, le=1.0)
-    top_k: int | None = Field(None, ge=0)
-    top_logprobs: int | None = Field(None, ge=0, le=128)
-
-    def apply(self, sampling: Sampling) -> Sampling:
-        return sampling.model_copy(update=self.model_dump(exclude_none=True))
-
-
 class RoleConfig(BaseModel):
     """A model that acts (teacher or student): its engine, and the workers that run it."""
 
@@ -75,22 +70,6 @@ class RoleConfig(BaseModel):
     resources: Resources = Resources()
 
 
-class CollectConfig(BaseModel):
-    """Which episodes become training data, a round."""
-
-    model_config = FROZEN
-
-    split: str = "train"
-    teacher_episodes: int = Field(ge=0)
-    """Tasks that the teacher plays in a round (each ``attempts`` times)."""
-    student_episodes: int = Field(0, ge=0)
-    """Tasks that the student plays in a round, at the same time as the teacher."""
-    attempts: int = Field(1, ge=1)
-    """How often each task is played; attempts differ by their sampling seed."""
-    teacher_sampling: SamplingChanges = SamplingChanges()
-    student_sampling: SamplingChanges = SamplingChanges()
-
-
 class EvaluateConfig(BaseModel):
     """Which agents play which held-out tasks."""
 
@@ -102,6 +81,8 @@ class EvaluateConfig(BaseModel):
     attempts: int = Field(1, ge=1)
     agents: tuple[Agent, ...] = Field(("teacher", "student_before", "student"), min_length=1)
     sampling: SamplingChanges = SamplingChanges()
+    acting: Acting | None = None
+    """How agents act when they are evaluated; None is ``agent.acting``."""
 
 
 class RetrievalRole(RetrievalConfig):
@@ -140,6 +121,12 @@ class Recipe(BaseModel):
     student: RoleConfig | None = None
     """None where nothing but the teacher acts."""
     collect: CollectConfig
+    hints: HintsRole | None = None
+    """Advice from failed episodes, for whoever is to get it."""
+    first_thought: FirstThoughtConfig | None = None
+    """The teacher thinks before it collects; None lets it act at once."""
+    score: ScoreConfig | None = None
+    """The teacher scores finished episodes before the learner gets them; None leaves them as they were made."""
     rounds: int = Field(1, ge=1)
     """Times around the loop of collect and train; each round starts from the last one's checkpoint."""
     learner: LearnerRole | None = None
@@ -161,10 +148,15 @@ class Recipe(BaseModel):
         changes = self.collect.teacher_sampling if role == "teacher" else self.collect.student_sampling
         return changes.apply(self.agent.sampling)
 
-    def evaluate_sampling(self) -> Sampling:
-        """How every agent decodes when it is evaluated."""
-        changes = self.evaluate.sampling if self.evaluate else SamplingChanges()
-        return changes.apply(self.agent.sampling)
+    def evaluated_agent(self) -> AgentConfig:
+        """The agent as it is evaluated: with its own decoding and its own way of acting."""
+        evaluate = self.evaluate
+        if evaluate is None:
+            return self.agent
+        changes = {"sampling": evaluate.sampling.apply(self.agent.sampling)}
+        return AgentConfig.model_validate(
+            {**dict(self.agent), **changes, "acting": evaluate.acting or self.agent.acting}
+        )
 
 
 def model_of(role: RoleConfig) -> str | None:
@@ -174,11 +166,8 @@ def model_of(role: RoleConfig) -> str | None:
 
 def mistakes(recipe: Recipe) -> Iterator[str]:
     """What is wrong between settings that are fine each for itself, a sentence each."""
-    student, learner = recipe.student, recipe.learner
-    if recipe.collect.student_episodes and student is None:
-        yield "collect.student_episodes asks for a student; add a student section or set collect.student_episodes to 0"
-    if recipe.collect.student_episodes and student is not None and not recipe.student_has_start:
-        yield "collect.student_episodes needs a student with a model to start from; set it to 0 or student.engine.model"
+    learner = recipe.learner
+    yield from _collection_mistakes(recipe)
     if recipe.evaluate is not None:
         yield from _evaluation_mistakes(recipe, recipe.evaluate)
     if recipe.retrieval is not None:
@@ -189,21 +178,86 @@ def mistakes(recipe: Recipe) -> Iterator[str]:
         yield "learner has nothing to start from; give learner.model, learner.scratch or student.engine.model"
     if learner.scratch is not None and recipe.student_has_start:
         yield f"learner.scratch trains a new model, set student.engine.model to {CHECKPOINT} or remove learner.scratch"
-    if needs_top_k(learner) and not recipe.collect_sampling("teacher").top_logprobs:
+    yield from _signal_mistakes(recipe, learner)
+    gathered = {"teacher": recipe.collect.teacher_episodes, "student": recipe.collect.student_episodes}
+    if not recipe.collect.also and not any(gathered[role] for role in recipe.collect.train_on):
         yield (
-            "learner.terms ask for a KL divergence, but the teacher records no distribution; set "
-            "collect.teacher_sampling.top_logprobs to 16 or so"
+            f"collect gathers no episodes to learn from; set collect.{recipe.collect.train_on[0]}_episodes to 1 or more"
         )
-    if needs_top_k(learner) and model_of(recipe.teacher) is None:
+
+
+def _collection_mistakes(recipe: Recipe) -> Iterator[str]:
+    collect, hints, score = recipe.collect, recipe.hints, recipe.score
+    if collect.student_episodes and recipe.student is None:
+        yield "collect.student_episodes asks for a student; add a student section or set collect.student_episodes to 0"
+    if collect.student_episodes and recipe.student is not None and not recipe.student_has_start:
+        yield "collect.student_episodes needs a student with a model to start from; set it to 0 or student.engine.model"
+    for setting, roles in {"collect.train_on": collect.train_on, "score.roles": score.roles if score else ()}.items():
+        if "student" in roles and not collect.student_episodes:
+            yield f"{setting} names the student, who collects nothing; set collect.student_episodes or leave it out"
+    if hints is not None and hints.bank is None and not hints.failures_episodes:
+        yield "hints have nothing to come from; set hints.failures_episodes, or hints.bank to the file of a bank"
+    if score is not None and score.hints and hints is None:
+        yield "score.hints needs hints; add a hints section or set score.hints to false"
+    if recipe.first_thought is not None:
+        if recipe.agent.style not in ("react", "codeact"):
+            yield (
+                "first_thought needs turns that begin with a thought; set agent.style to react or codeact in place of "
+                f"{recipe.agent.style}, or remove first_thought"
+            )
+        if model_of(recipe.teacher) is None:
+            yield (
+                "first_thought needs a teacher with a model to think; an engine of type "
+                f"{recipe.teacher.engine.type} has none; take another teacher.engine, or remove first_thought"
+            )
+        for part in parts_of(recipe.environment):
+            if getattr(environment_kind(part.environment), "finish", None) is None:
+                yield (
+                    f"first_thought needs tasks with an answer to think of, and {part.environment.type} has none; "
+                    "remove first_thought"
+                )
+
+
+def _signal_mistakes(recipe: Recipe, learner: LearnerConfig) -> Iterator[str]:
+    """Whether the teacher's distributions will be there for the terms that need them."""
+    score = recipe.score
+    if learner.teacher_tokenizer is not None and score is not None and "student" in score.roles:
         yield (
-            f"learner.terms ask for a KL divergence, but an engine of type {recipe.teacher.engine.type} gives no "
-            "distribution; use cross_entropy or another teacher.engine"
+            "score.roles names the student, whose tokens mean nothing to a teacher with another tokenizer; leave the "
+            "student out, or choose models that share a tokenizer"
         )
-    if not recipe.collect.teacher_episodes and not recipe.collect.student_episodes:
-        yield "collect gathers no episodes to learn from; set collect.teacher_episodes to 1 or more"
+    if not needs_top_k(learner):
+        return
+    if model_of(recipe.teacher) is None:
+        yield (
+            "learner.terms ask for the teacher's distribution, but an engine of type "
+            f"{recipe.teacher.engine.type} gives none; use cross_entropy or another teacher.engine"
+        )
+    for role in recipe.collect.train_on:
+        if score is not None and role in score.roles:
+            continue
+        if role == "student":
+            yield (
+                "learner.terms ask for the teacher's distribution over the student's episodes; add score: {roles: "
+                "[student]}"
+            )
+        elif not recipe.collect_sampling("teacher").top_logprobs:
+            yield (
+                "learner.terms ask for the teacher's distribution, but the teacher records none; set "
+                "collect.teacher_sampling.top_logprobs to 16 or so"
+            )
+        elif beyond := sorted({t.stream for t in learner.terms if t.signal == "top_k_tail"} & BEYOND_GENERATED):
+            yield (
+                f"learner.terms ask for the teacher's distribution on the stream {beyond[0]}, which it does not write; "
+                "add score: {roles: [teacher]}"
+            )
 
 
 def _evaluation_mistakes(recipe: Recipe, evaluate: EvaluateConfig) -> Iterator[str]:
+    try:
+        recipe.evaluated_agent()
+    except ValidationError as error:
+        yield "evaluate." + str(error.errors()[0]["msg"]).removeprefix("Value error, ")
     for agent in evaluate.agents:
         if agent != "teacher" and recipe.student is None:
             yield f"evaluate.agents names {agent}, but there is no student; add a student section or leave it out"
@@ -224,6 +278,15 @@ def _retrieval_mistakes(recipe: Recipe, retrieval: RetrievalRole) -> Iterator[st
             f"retrieval.client may try for {longest_s:g} s, but agent.step_timeout_s is "
             f"{recipe.agent.step_timeout_s:g}; lower retrieval.client.timeout_s or retries, or raise the other"
         )
+
+
+def distributions_of(recipe: Recipe) -> tuple[int, int]:
+    """Entries of the distributions that the teacher has to give: beside what it writes, and over finished episodes."""
+    learner, score = recipe.learner, recipe.score
+    if learner is None or not needs_top_k(learner):
+        return 0, 0
+    writes = "teacher" in recipe.collect.train_on and not (score and "teacher" in score.roles)
+    return recipe.collect_sampling("teacher").top_logprobs if writes else 0, score.top_k if score else 0
 
 
 def needs_top_k(learner: LearnerConfig) -> bool:

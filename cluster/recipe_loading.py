@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +48,19 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     settings = read_settings(find_recipe(name_or_path))
     for override in overrides:
         apply_override(settings, override)
+    return check_recipe(settings, name_or_path)
+
+
+def check_recipe(settings: Mapping[str, Any], name: str) -> Recipe:
+    """The recipe that these settings are. Raises `UserError` for what is wrong, under ``name``."""
     try:
         return Recipe.model_validate(settings)
     except ValidationError as error:
         wrong = sentences(error, Recipe)
         raise UserError(
-            f"recipe {name_or_path}: {wrong[0]}"
+            f"recipe {name}: {wrong[0]}"
             if len(wrong) == 1
-            else f"recipe {name_or_path} has {len(wrong)} mistakes:{bullet_list(wrong)}"
+            else f"recipe {name} has {len(wrong)} mistakes:{bullet_list(wrong)}"
         ) from error
 
 

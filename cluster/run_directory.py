@@ -82,6 +82,11 @@ class RunDirectory:
         """Where the store of one agent's evaluation episodes is."""
         return str(self.path / "evaluation" / agent)
 
+    @property
+    def hint_bank(self) -> Path:
+        """The hints of the run, made or given."""
+        return self.path / "hints.parquet"
+
     def checkpoint(self, round: int) -> Path:
         """The model folder that training in ``round`` ends in."""
         return self.path / "checkpoints" / f"round={round:03d}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rollout.environment import Environment, Reset, Step, Task
+from rollout.environment import Environment, Reset, Step, Task, fork_of
 
 
 class Shelf:
@@ -31,6 +31,7 @@ class ShelvedEnvironment:
         self.shelf = shelf
         self.inner = inner
         self.blocking = bool(getattr(inner, "blocking", False))
+        self.action_forms: Sequence[str] = getattr(inner, "action_forms", ())
         self.sound = True
 
     def reset(self, task: Task) -> Reset:
@@ -47,6 +48,16 @@ class ShelvedEnvironment:
 
     def admissible_actions(self) -> Sequence[str] | None:
         return self.inner.admissible_actions()
+
+    def open_actions(self) -> Sequence[str]:
+        return self.inner.open_actions() if hasattr(self.inner, "open_actions") else ()
+
+    def fork(self) -> Environment:
+        """A copy that is not on loan: closed, it is gone."""
+        self.sound = False
+        copy = fork_of(self.inner)
+        self.sound = True
+        return copy
 
     def close(self) -> None:
         if self.sound:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,8 +21,9 @@ from cluster.resources import train_options
 from cluster.run_directory import RunDirectory
 from cluster.screen import Screen
 from rollout.errors import UserError
+from rollout.filters import KeepConfig, why_dropped
 from rollout.store import TrajectoryStore
-from rollout.trajectory import Trajectory
+from rollout.trajectory import StopReason, Trajectory
 
 if TYPE_CHECKING:
     from learner.fit import StepReport
@@ -36,6 +38,7 @@ class TrainRequest:
 
     Attributes:
         stores: where the episodes are, oldest round first.
+        keep: which of the teacher's are fit to train on; None leaves it to the learner.
         base_model: folder or hub name to start from; None trains from nothing, as ``learner.scratch`` says.
         num_threads: torch threads of each rank.
     """
@@ -44,6 +47,7 @@ class TrainRequest:
     run_dir: str
     round: int
     stores: tuple[str, ...]
+    keep: KeepConfig | None
     base_model: str | None
     num_threads: int
 
@@ -62,23 +66,48 @@ def train_rank(request: TrainRequest) -> None:
     torch.set_num_threads(request.num_threads)
     is_first = not dist.is_initialized() or dist.get_rank() == 0
     with closing(RunDirectory(Path(request.run_dir))) as directory:
-        reporter = StepReporter(directory, request.round)
+        reporter, selection = StepReporter(directory, request.round), Selection(request.stores, request.keep)
         result = fit(
             request.learner,
-            episodes(request.stores),
+            selection,
             str(directory.checkpoint(request.round)),
             base_model=request.base_model,
             on_step=reporter.on_step if is_first else None,
         )
         if is_first:
-            figures = {**asdict(result), "tokens_per_second": result.tokens_per_second}
+            figures = {**asdict(result), "tokens_per_second": result.tokens_per_second, "dropped": selection.dropped}
             directory.log_metrics({"kind": "trained", "round": request.round, **figures})
 
 
-def episodes(stores: tuple[str, ...]) -> Iterator[Trajectory]:
-    """The episodes of several stores, one shard in memory at a time."""
-    for store in stores:
-        yield from TrajectoryStore(store).read()
+class Selection:
+    """The episodes of several stores that are fit to train on, and why others are not.
+
+    Args:
+        stores: read in this order, one shard in memory at a time.
+        keep: asked about the teacher's episodes; None keeps all, and leaves it to the learner.
+    """
+
+    def __init__(self, stores: Sequence[str], keep: KeepConfig | None = None) -> None:
+        self.stores = stores
+        self.keep = keep
+        self.dropped: Counter[str] = Counter()
+
+    def __iter__(self) -> Iterator[Trajectory]:
+        for store in self.stores:
+            for trajectory in TrajectoryStore(store).read():
+                if reason := self.why_dropped(trajectory):
+                    self.dropped[reason] += 1
+                else:
+                    yield trajectory
+
+    def why_dropped(self, trajectory: Trajectory) -> str | None:
+        """The reason against an episode; None if it is kept."""
+        outcome = trajectory.outcome
+        if outcome.failure is not None and outcome.stop_reason is not StopReason.ERROR:
+            return "not scored"  # the play had an end of its own, so what failed came after it
+        if self.keep is None or trajectory.identity.role != "teacher":
+            return None
+        return why_dropped(self.keep, trajectory)
 
 
 class StepReporter:

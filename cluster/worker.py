@@ -6,22 +6,24 @@ requests ──▶ run_episodes ──▶ trajectories ──▶ written to the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
 from pydantic import BaseModel
 
+from cluster.advice import Advice, BankRequest, make_bank, make_guide
 from cluster.concurrency import together
 from cluster.mixture import EnvironmentConfig
 from cluster.shelf import Shelf
 from rollout.agent import AgentConfig
 from rollout.engine import Engine
 from rollout.environment import Task
-from rollout.registry import code_sandbox, make_builder, make_engine, make_environment
+from rollout.registry import code_sandbox, make_builder, make_engine, make_environment, tokenizer_of
 from rollout.retrieval.service import Search, Service
 from rollout.runner import Job, job, run_episodes
 from rollout.sandbox.tiers import choose_tier, tier_sentence
+from rollout.scoring import require_distributions, scored
 from rollout.store import TrajectoryStore
 from rollout.threads import in_thread
 from rollout.trajectory import Key, Trajectory
@@ -29,13 +31,25 @@ from rollout.trajectory import Key, Trajectory
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What all episodes of one role in one round share. ``store`` is where they are kept."""
+    """What all episodes of one role in one round share.
+
+    Attributes:
+        store: where they are kept.
+        scored: a store whose episodes are scored and kept in ``store``, in place of new ones; None plays.
+        top_k: entries of each distribution of a score.
+        thoughts: a store of episodes whose first thoughts begin these.
+        advice: hints to be shown, or to be read before scoring.
+    """
 
     run: str
     role: str
     round: int
     store: str
     agent: AgentConfig
+    scored: str | None = None
+    top_k: int = 0
+    thoughts: str | None = None
+    advice: Advice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +74,18 @@ class EpisodeRequest:
 class WorkerConfig:
     """What a worker needs to start.
 
-    ``environments`` are those that its tasks name; ``retrieval`` is what its agents can search, if anything.
+    Attributes:
+        environments: those that its tasks name.
+        retrieval: what its agents can search, if anything.
+        distributions: entries of the distributions that are to be learned from: beside what its model writes, and over
+            finished episodes. 0 needs none.
     """
 
     engine: BaseModel
     environments: tuple[EnvironmentConfig, ...]
     agent: AgentConfig
     retrieval: Service | None = None
+    distributions: tuple[int, int] = (0, 0)
 
 
 class World:
@@ -80,23 +99,29 @@ class World:
 
 
 class RolloutWorker:
-    """Plays episodes with its own engine and stores them before it tells of them."""
+    """Plays or scores episodes with its own engine and stores them before it tells of them."""
 
     def __init__(self, config: WorkerConfig) -> None:
         self.config = config
         self.engine: Engine | None = None
         self.worlds: dict[str, World] = {}
+        self.guide = cache(lambda stage: make_guide(stage, self._started(), config.engine))
 
     async def start(self) -> tuple[str, ...]:
         """Bring the engine up; returns what a user should know of this worker, in sentences.
 
         Raises:
-            UserError: a model or setting cannot work, or no sandbox can be had for the code that agents write.
+            UserError: a model or setting cannot work, no sandbox can be had for the code that agents write, or there are
+                no distributions where they are to be learned from.
         """
         config = self.config
         sandboxes = {code_sandbox(environment, config.agent) for environment in config.environments} - {None}
         notes = [tier_sentence(await in_thread(choose_tier, sandbox)) for sandbox in sandboxes]
         self.engine = await make_engine(config.engine, config.agent)
+        if any(config.distributions):
+            written, scores = config.distributions
+            token_ids = tokenizer_of(config.engine).encode("Hello")
+            await require_distributions(self.engine, token_ids, written=written, scored=scores)
         search = config.retrieval.connect() if config.retrieval else None
         self.worlds = {world.type: World(world, config, search) for world in config.environments}
         return tuple(notes)
@@ -119,6 +144,10 @@ class RolloutWorker:
         finally:
             playing.cancel()
 
+    async def make_bank(self, request: BankRequest) -> Mapping[str, int]:
+        """Make a bank of hints of failed episodes; returns what to report of it."""
+        return await make_bank(request, self._started(), self.config.engine)
+
     async def load_weights(self, folder: str, version: int) -> None:
         """Take a checkpoint's weights between two episodes."""
         await self._started().load_weights(folder, version)
@@ -136,6 +165,10 @@ class RolloutWorker:
 
     async def _play(self, requests: Sequence[EpisodeRequest], finished: asyncio.Queue[Trajectory | None]) -> None:
         """Consumes requests, produces whole trajectories."""
+        stage = requests[0].stage
+        if stage.scored is not None:
+            await self._score(stage, requests, finished)
+            return
         by_world: dict[str, list[EpisodeRequest]] = {}
         for request in requests:
             by_world.setdefault(request.task.environment, []).append(request)
@@ -144,13 +177,28 @@ class RolloutWorker:
     async def _play_in(
         self, world: World, requests: Sequence[EpisodeRequest], finished: asyncio.Queue[Trajectory | None]
     ) -> None:
-        agent = requests[0].stage.agent
+        stage = requests[0].stage
+        agent, guide = stage.agent, await in_thread(self.guide, stage)
         jobs = [request.job for request in requests]
         episodes = run_episodes(
-            jobs, world.shelf.take, self._started(), world.builder(agent), agent, concurrency=len(jobs)
+            jobs, world.shelf.take, self._started(), world.builder(agent), agent, concurrency=len(jobs), guide=guide
         )
         async for trajectory in episodes:
             finished.put_nowait(trajectory)
+
+    async def _score(
+        self, stage: Stage, requests: Sequence[EpisodeRequest], finished: asyncio.Queue[Trajectory | None]
+    ) -> None:
+        """Consumes finished episodes, produces them with the distributions of this worker's engine."""
+        assert stage.scored is not None
+        guide, wanted = await in_thread(self.guide, stage), {request.key for request in requests}
+        played = await in_thread(lambda: list(TrajectoryStore(stage.scored).read(wanted)))
+
+        async def one(trajectory: Trajectory) -> None:
+            builder = self.worlds[trajectory.identity.environment].builder(stage.agent)
+            finished.put_nowait(await scored(trajectory, self._started(), builder, stage.top_k, guide))
+
+        await together(*map(one, played))
 
 
 async def next_batch(finished: asyncio.Queue[Trajectory | None]) -> list[Trajectory]:

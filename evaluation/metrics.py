@@ -126,7 +126,7 @@ def paired_differences(a: Sequence[EpisodeRecord], b: Sequence[EpisodeRecord]) -
 
     The interval is a bootstrap over tasks. Without a common task the list is empty.
     """
-    of_a, of_b = _task_means(a), _task_means(b)
+    of_a, of_b = task_means(a), task_means(b)
     common = sorted(of_a.keys() & of_b.keys())
     if not common:
         return []
@@ -135,8 +135,8 @@ def paired_differences(a: Sequence[EpisodeRecord], b: Sequence[EpisodeRecord]) -
     return [PairedDifference(metric, mean, interval, len(common)) for metric, mean, interval in columns]
 
 
-def _task_means(records: Sequence[EpisodeRecord]) -> dict[tuple[str, str], Floats]:
-    """``[num_metrics]`` by split and task."""
+def task_means(records: Sequence[EpisodeRecord]) -> dict[tuple[str, str], Floats]:
+    """``[num_metrics]`` by split and task; several attempts at a task are one mean."""
     groups: dict[tuple[str, str], list[EpisodeRecord]] = defaultdict(list)
     for record in records:
         groups[record.split, record.task].append(record)

@@ -47,15 +47,18 @@ def report_title(report: Mapping[str, Any]) -> str:
 
 def render_markdown(report: Mapping[str, Any]) -> str:
     """The report as Markdown tables."""
-    parts = [f"# {_cell(report_title(report))}\n"]
-    for table in report_tables(report):
-        lines = [table.header, ("---", *("---:" for _ in table.header[1:])), *table.rows]
-        body = "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
-        parts.append(f"## {table.title}\n\n{table.note + chr(10) * 2 if table.note else ''}{body}\n")
-    return "\n".join(parts)
+    tables = (table_markdown(table) for table in report_tables(report))
+    return "\n".join([f"# {markdown_cell(report_title(report))}\n", *tables])
 
 
-def _cell(text: str) -> str:
+def table_markdown(table: Table) -> str:
+    """A table below its title, as Markdown."""
+    lines = [table.header, ("---", *("---:" for _ in table.header[1:])), *table.rows]
+    body = "\n".join("| " + " | ".join(markdown_cell(cell) for cell in line) + " |" for line in lines)
+    return f"## {table.title}\n\n{table.note + chr(10) * 2 if table.note else ''}{body}\n"
+
+
+def markdown_cell(text: str) -> str:
     """One line without a column mark or a tag of its own."""
     return " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
 

@@ -30,7 +30,7 @@ class Batch:
         positions: ``[N]`` indices into B*L of the positions whose next token is predicted.
         labels: ``[N]`` these next tokens.
         weights: ``[S, N]`` one row of stream weights a term.
-        teacher_rows: ``[M]`` indices into N that were scored, ascending.
+        teacher_rows: ``[M]`` indices into N that were scored, ascending; teacher_sizes: tokens that each stands for.
         teacher_ids, teacher_logprobs: ``[M, k]``; teacher_tail: ``[M]``.
     """
 
@@ -39,6 +39,7 @@ class Batch:
     labels: NDArray[np.int64]
     weights: NDArray[np.float32]
     teacher_rows: NDArray[np.int64]
+    teacher_sizes: NDArray[np.int64]
     teacher_ids: NDArray[np.int64]
     teacher_logprobs: NDArray[np.float32]
     teacher_tail: NDArray[np.float32]
@@ -118,26 +119,27 @@ def _passes(longest_first: Sequence[int], lengths: Sequence[int], micro_batch_to
     return passes
 
 
-def assemble(sequences: Sequence[TrainingSequence], streams: Sequence[str]) -> Batch:
-    """Arrays of one pass. ``streams[s]`` names the weight stream of term s. Tokens of zero weight are left out of N."""
+def assemble(sequences: Sequence[TrainingSequence], weightings: Sequence[str]) -> Batch:
+    """Arrays of one pass. ``weightings[s]`` names the weights of term s. Tokens of zero weight are left out of N."""
     columns = padded_length(max(map(len, sequences)))
     input_ids = np.zeros((len(sequences), columns), np.int64)
     positions, labels, weights = [], [], []
     for row, sequence in enumerate(sequences):
         input_ids[row, : len(sequence)] = sequence.token_ids
-        stacked = np.stack([sequence.weights[stream] for stream in streams])
+        stacked = np.stack([sequence.weights[name] for name in weightings])
         targets = np.flatnonzero(stacked.any(axis=0))
         positions.append(row * columns + targets - 1)
         labels.append(sequence.token_ids[targets])
         weights.append(stacked[:, targets])
     all_positions = np.concatenate(positions).astype(np.int64)
-    rows, ids, logprobs, tail = _teacher(sequences, all_positions, columns)
+    rows, sizes, ids, logprobs, tail = _teacher(sequences, all_positions, columns)
     return Batch(
         input_ids=input_ids,
         positions=all_positions,
         labels=np.concatenate(labels).astype(np.int64),
         weights=np.concatenate(weights, axis=1),
         teacher_rows=rows,
+        teacher_sizes=sizes,
         teacher_ids=ids,
         teacher_logprobs=logprobs,
         teacher_tail=tail,
@@ -146,18 +148,19 @@ def assemble(sequences: Sequence[TrainingSequence], streams: Sequence[str]) -> B
 
 def _teacher(
     sequences: Sequence[TrainingSequence], positions: NDArray[np.int64], columns: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
     scored = [(row, s.teacher) for row, s in enumerate(sequences) if s.teacher is not None]
     if not scored:
-        empty = np.zeros((0, 1))
-        return np.zeros(0, np.int64), empty.astype(np.int64), empty.astype(np.float32), np.zeros(0, np.float32)
+        none, empty = np.zeros(0, np.int64), np.zeros((0, 1))
+        return none, none, empty.astype(np.int64), empty.astype(np.float32), none.astype(np.float32)
     k = max(teacher.token_ids.shape[1] for _, teacher in scored)
     where = np.concatenate([row * columns + teacher.positions.astype(np.int64) - 1 for row, teacher in scored])
     ids = np.concatenate([np.pad(t.token_ids, ((0, 0), (0, k - t.token_ids.shape[1])), "edge") for _, t in scored])
     logprobs = np.concatenate(
         [np.pad(t.logprobs, ((0, 0), (0, k - t.logprobs.shape[1])), constant_values=-np.inf) for _, t in scored]
     )
+    sizes = np.concatenate([teacher.sizes for _, teacher in scored]).astype(np.int64)
     tail = np.concatenate([teacher.tail_mass for _, teacher in scored])
     wanted = np.isin(where, positions)
     rows = np.searchsorted(positions, where[wanted])
-    return rows.astype(np.int64), ids[wanted].astype(np.int64), logprobs[wanted], tail[wanted]
+    return rows.astype(np.int64), sizes[wanted], ids[wanted].astype(np.int64), logprobs[wanted], tail[wanted]

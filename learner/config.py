@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rollout.trajectory import Kind
 
-STREAMS = (*(kind.value for kind in Kind), "generated", "all")
+STREAMS = (*(kind.value for kind in Kind), "generated", "all", "random")
+STUDENT = "student"
+"""The role of episodes that the student played, recorded in its own tokens."""
 
 
 class Frozen(BaseModel):
-    """Settings do not change after they were read, and unknown names are refused."""
+    """Settings do not change after they were read; unknown names and numbers that are not finite are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ScratchConfig(Frozen):
@@ -52,17 +54,30 @@ class LoraConfig(Frozen):
 
 class _Term(Frozen):
     stream: str
-    """Which tokens: a segment kind (``format`` means what the model wrote of it), ``generated`` or ``all``."""
+    """Which tokens: a segment kind (``format`` means what the model wrote of it), ``generated``, ``all``, or
+    ``random``: as many as ``reason`` and ``act`` have in the episode, anywhere after its prompt."""
     weight: float = Field(1.0, gt=0.0)
     """The term's lambda."""
-    reduction: Literal["token_mean", "sum"] = "token_mean"
-    """``token_mean`` divides by the term's own token count of the step, over all ranks; ``sum`` does not divide."""
+    reduction: Literal["token_mean", "span_mean", "sum"] = "token_mean"
+    """``token_mean`` divides by the term's own token count of the step, over all ranks. ``span_mean`` is the mean over
+    the step's spans of the mean over a span's tokens; a span is the stream's tokens of one kind in one turn. ``sum``
+    does not divide."""
 
     @model_validator(mode="after")
     def _check_stream(self) -> Self:
         if self.stream not in STREAMS:
             raise ValueError(f"stream {self.stream!r} is unknown; choose one of {', '.join(STREAMS)}")
         return self
+
+    @property
+    def weighting(self) -> str:
+        """Name of the token weights that the term sums with; see `learner.streams`."""
+        return f"{self.stream}/span_mean" if self.reduction == "span_mean" else self.stream
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the divergence itself is told, by name."""
+        return self.model_dump(exclude={"stream", "weight", "reduction", "divergence", "signal"})
 
 
 class CrossEntropyTerm(_Term):
@@ -72,15 +87,52 @@ class CrossEntropyTerm(_Term):
     signal: Literal["taken"] = "taken"
 
 
-class ForwardKLTerm(_Term):
-    """KL(teacher || student) over the teacher's recorded top-k and one bucket for the rest of the vocabulary."""
+class ByEntryTerm(_Term):
+    """A divergence over the teacher's recorded top-k and one bucket for the rest of the vocabulary, entry by entry.
 
-    divergence: Literal["forward_kl"] = "forward_kl"
+    Teacher and student must number their tokens alike.
+    """
+
     signal: Literal["top_k_tail"] = "top_k_tail"
     temperature: float = Field(1.0, gt=0.0)
 
 
-Term = Annotated[CrossEntropyTerm | ForwardKLTerm, Field(discriminator="divergence")]
+class ForwardKLTerm(ByEntryTerm):
+    """KL(teacher || student)."""
+
+    divergence: Literal["forward_kl"] = "forward_kl"
+
+
+class ReverseKLTerm(ByEntryTerm):
+    """KL(student || teacher)."""
+
+    divergence: Literal["reverse_kl"] = "reverse_kl"
+
+
+class JSDTerm(ByEntryTerm):
+    """Generalised Jensen-Shannon divergence (arXiv 2306.13649)."""
+
+    divergence: Literal["jsd"] = "jsd"
+    beta: float = Field(0.5, ge=0.0, le=1.0)
+    """0 is the forward KL, 1 the reverse KL."""
+
+
+class ULDTerm(_Term):
+    """Universal logit distillation (arXiv 2402.12030): likelihoods by rank, so the vocabularies may differ."""
+
+    divergence: Literal["uld"] = "uld"
+    signal: Literal["top_k_tail"] = "top_k_tail"
+
+    @model_validator(mode="after")
+    def _check_whole_spans(self) -> Self:
+        if self.stream == "random":
+            raise ValueError("uld compares stretches of tokens, but stream random picks single ones; choose another")
+        return self
+
+
+Term = Annotated[
+    CrossEntropyTerm | ForwardKLTerm | ReverseKLTerm | JSDTerm | ULDTerm, Field(discriminator="divergence")
+]
 
 
 class ShuffledOrder(Frozen):
@@ -123,8 +175,12 @@ class LearnerConfig(Frozen):
     )
     drop: tuple[Literal["hint", "example"], ...] = ()
     """Segment kinds that the student does not see."""
-    keep: Literal["success", "all"] = "success"
-    """Train on successful episodes only, or on all."""
+    teacher_tokenizer: str | None = Field(None, min_length=1)
+    """Folder, ``builtin:`` name or hub name of the tokenizer that the teacher's episodes were recorded with, if it is
+    not the student's own. Each of their segments is then written in the student's tokens; the student's own episodes
+    (those of the role ``student``) stay as they are."""
+    keep: Literal["success", "success_or_student", "all"] = "success"
+    """Which episodes to train on: the successful ones, these and all that the student played, or all."""
     order: Order = ShuffledOrder()
 
     epochs: int | None = Field(None, ge=1)
@@ -178,6 +234,12 @@ class LearnerConfig(Frozen):
             raise ValueError("give exactly one of batch_episodes and batch_tokens")
         if not self.terms:
             raise ValueError("terms is empty; give at least one, such as {stream: act, divergence: cross_entropy}")
+        by_entry = [term.divergence for term in self.terms if isinstance(term, ByEntryTerm)]
+        if self.teacher_tokenizer is not None and by_entry:
+            raise ValueError(
+                f"{by_entry[0]} compares tokens by their number, which differs with teacher_tokenizer; use uld or "
+                "cross_entropy"
+            )
         if self.widen > 1 and (self.scratch is not None or self.lora is not None):
             raise ValueError("widen enlarges a trained model as a whole; set it to 1 or remove scratch and lora")
         if self.scratch is not None and self.lora is not None:
@@ -185,3 +247,7 @@ class LearnerConfig(Frozen):
         if self.optimizer == "muon" and (self.strategy != "ddp" or self.lora is not None):
             raise ValueError("optimizer muon needs strategy ddp and no lora; choose adamw otherwise")
         return self
+
+    def keeps(self, role: str, success: bool) -> bool:
+        """Whether to train on an episode that this role played."""
+        return success or self.keep == "all" or (self.keep == "success_or_student" and role == STUDENT)

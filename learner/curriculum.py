@@ -12,11 +12,13 @@ from rollout.errors import UserError
 
 
 def mean_entropy(teacher: TeacherScores) -> float:
-    """Mean over scored tokens of -sum_i p_i log p_i - p_tail log p_tail, in nats; the tail counts as one outcome."""
-    logprobs = np.maximum(teacher.logprobs.astype(np.float64), -1e30)
-    tail = teacher.tail_mass.astype(np.float64)
-    tail_terms = tail * np.log(np.where(tail > 0.0, tail, 1.0))
-    return float(np.mean(-(np.exp(logprobs) * logprobs).sum(axis=1) - tail_terms))
+    """Mean over scored tokens of -sum_i p_i log p_i, in nats; the tail counts as one outcome.
+
+    Rows are normalised first: one that stands for several tokens adds up to less than 1.
+    """
+    masses = np.column_stack([np.exp(teacher.logprobs.astype(np.float64)), teacher.tail_mass.astype(np.float64)])
+    p = masses / masses.sum(axis=1, keepdims=True)
+    return float(np.mean(-(p * np.log(np.where(p > 0.0, p, 1.0))).sum(axis=1)))
 
 
 def complexity(sequence: TrainingSequence, order: ComplexityOrder) -> float:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.config import LearnerConfig
+from learner.config import STUDENT, LearnerConfig
+from learner.retokenize import Retokenizer
 from learner.streams import TrainingSequence, to_sequence
 from rollout.errors import UserError
 from rollout.trajectory import Trajectory
@@ -21,7 +22,7 @@ class Data:
     Attributes:
         sequences: those with something to learn.
         lengths: tokens of each.
-        term_counts: ``[num_sequences, S]`` sum of a term's stream weights.
+        term_counts: ``[num_sequences, S]`` sum of a term's weights.
         trained: ``[num_sequences]`` tokens that some term trains on.
         left_out: episodes without success (if these are not kept) or without a token to learn.
     """
@@ -33,45 +34,52 @@ class Data:
     left_out: int
 
 
-def load_data(config: LearnerConfig, trajectories: Iterable[Trajectory], max_positions: int) -> Data:
+def load_data(config: LearnerConfig, trajectories: Iterable[Trajectory], max_positions: int, tokenizer: str) -> Data:
     """Read trajectories one at a time; of each, only arrays stay in memory.
 
+    Args:
+        tokenizer: folder or hub name of the student's.
+
     Raises:
-        UserError: nothing is left to train on, or a forward_kl term meets a token that the teacher never scored.
+        UserError: nothing is left to train on, or a term needs the teacher's scores of a token that was never scored.
     """
     limit = min(config.max_sequence_tokens or max_positions, max_positions)
-    streams = list(dict.fromkeys(term.stream for term in config.terms))
-    scored_streams = list(dict.fromkeys(term.stream for term in config.terms if term.divergence == "forward_kl"))
+    weightings = list(dict.fromkeys(term.weighting for term in config.terms))
     sequences, read = [], 0
+    retokenizer = Retokenizer(config.teacher_tokenizer, tokenizer) if config.teacher_tokenizer else None
     for trajectory in trajectories:
         read += 1
-        if config.keep == "success" and not trajectory.outcome.success:
+        role = trajectory.identity.role
+        if not config.keeps(role, trajectory.outcome.success):
             continue
-        sequence = to_sequence(trajectory, streams, drop=config.drop, max_tokens=limit)
+        view = retokenizer.translate(trajectory) if retokenizer is not None and role != STUDENT else trajectory
+        sequence = to_sequence(view, weightings, drop=config.drop, max_tokens=limit, seed=config.seed)
         if sequence.trains:
-            _check_scored(sequence, scored_streams)
+            _check_scored(config, sequence)
             sequences.append(sequence)
     if not sequences:
+        streams = ", ".join(dict.fromkeys(term.stream for term in config.terms))
         raise UserError(
-            f"none of {read} trajectories can be trained on with keep={config.keep} and streams {', '.join(streams)}; "
+            f"none of {read} trajectories can be trained on with keep={config.keep} and streams {streams}; "
             "collect more, or change learner.keep or learner.terms."
         )
     return Data(
         sequences=sequences,
         lengths=[len(sequence) for sequence in sequences],
-        term_counts=np.array([[s.weights[t.stream].sum() for t in config.terms] for s in sequences], np.float64),
+        term_counts=np.array([[s.weights[t.weighting].sum(dtype=np.float64) for t in config.terms] for s in sequences]),
         trained=np.array([np.any(list(s.weights.values()), axis=0).sum() for s in sequences], np.int64),
         left_out=read - len(sequences),
     )
 
 
-def _check_scored(sequence: TrainingSequence, streams: Iterable[str]) -> None:
+def _check_scored(config: LearnerConfig, sequence: TrainingSequence) -> None:
     scored = np.zeros(len(sequence), bool)
     if sequence.teacher is not None:
-        scored[sequence.teacher.positions] = True
-    for stream in streams:
-        if np.any((sequence.weights[stream] > 0) & ~scored):
+        for position, size in zip(sequence.teacher.positions, sequence.teacher.sizes, strict=True):
+            scored[position : position + (size if config.teacher_tokenizer else 1)] = True
+    for term in config.terms:
+        if term.signal == "top_k_tail" and np.any((sequence.weights[term.weighting] > 0) & ~scored):
             raise UserError(
-                f"forward_kl on stream {stream!r} needs the teacher's scores on each of its tokens; collect with "
-                "top_logprobs above 0, or use cross_entropy there."
+                f"{term.divergence} on stream {term.stream!r} needs the teacher's scores on each of its tokens; "
+                "collect with top_logprobs above 0, or use cross_entropy there."
             )

@@ -107,7 +107,7 @@ def fit(
     if Path(output_folder).exists():
         raise UserError(f"{output_folder} exists; remove it or choose another output folder.")
     model, tokenizer = make_model(config, base_model)
-    data = load_data(config, trajectories, model.config.max_position_embeddings)
+    data = load_data(config, trajectories, model.config.max_position_embeddings, tokenizer)
     trainer = make_trainer(config, model, world)
     resume = ResumePoint(output_folder, config, data, base_model)
     progress = resume.load(trainer, world)
@@ -162,13 +162,13 @@ def _train_step(
 ) -> tuple[StepReport, bool]:
     """One optimizer step; counts it in ``progress``. Returns its report and whether anyone wants to stop."""
     coefficients = term_coefficients(config.terms, data.term_counts[step].sum(axis=0))
-    streams = [term.stream for term in config.terms]
+    weightings = [term.weighting for term in config.terms]
     passes = micro_batches(step, data.lengths, world.rank, world.size, config.micro_batch_tokens)
-    values, places = [0.0] * len(streams), 0
+    values, places = [0.0] * len(weightings), 0
     for number, members in enumerate(passes):
-        batch = assemble([data.sequences[i] for i in members or step[:1]], streams)
+        batch = assemble([data.sequences[i] for i in members or step[:1]], weightings)
         places += batch.input_ids.size
-        used = coefficients if members else [0.0] * len(streams)
+        used = coefficients if members else [0.0] * len(weightings)
         shares = trainer.accumulate(batch, used, last=number == len(passes) - 1)
         values = [value + share for value, share in zip(values, shares, strict=True)]
     learning_rate, grad_norm = trainer.update(progress.fraction(config))

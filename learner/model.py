@@ -46,8 +46,8 @@ def check_same_tokenizer(teacher: str, student: str) -> None:
     """A divergence over the vocabulary means something only if both models number their tokens alike."""
     if load_tokenizer(model_folder(teacher)).get_vocab() != load_tokenizer(model_folder(student)).get_vocab():
         raise UserError(
-            f"teacher {teacher!r} and student {student!r} have different tokenizers, so forward_kl compares unlike "
-            "tokens; use cross_entropy terms or a student of the teacher's family."
+            f"teacher {teacher!r} and student {student!r} have different tokenizers; set learner.teacher_tokenizer to "
+            "the teacher's and use cross_entropy or uld terms, or take a student of the teacher's family."
         )
 
 

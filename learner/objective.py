@@ -1,12 +1,13 @@
 """The loss of a pass: a sum of terms, each a weight stream times a divergence.
 
-Terms of the same divergence and temperature share one evaluation: their weights are added per token first. So two spans
-with lambda 1 that partition the generated tokens give, bit for bit, the loss of one term over the generated tokens.
+Terms of the same divergence with the same parameters share one evaluation: their weights are added per token first. So
+two spans with lambda 1 that partition the generated tokens give, bit for bit, the loss of one term over the generated
+tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -14,12 +15,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from learner.batching import Batch
-from learner.config import ForwardKLTerm, Term
-from learner.losses import cross_entropy, forward_kl
+from learner.config import CrossEntropyTerm, Term, ULDTerm
+from learner.losses import cross_entropy, forward_kl, jsd, reverse_kl
+from learner.uld import uld
+
+_BY_ENTRY: dict[str, Callable[..., Tensor]] = {"forward_kl": forward_kl, "reverse_kl": reverse_kl, "jsd": jsd}
 
 
 def term_coefficients(terms: Sequence[Term], counts: Sequence[float]) -> list[float]:
-    """Factor on each term's weighted sum. ``counts[s]``: term s's stream weights summed over the whole step."""
+    """Factor on each term's weighted sum. ``counts[s]``: term s's weights summed over the whole step.
+
+    That is the number of its tokens, or of its spans if these are what the weights give a mean of.
+    """
     return [
         0.0 if count == 0 else (term.weight if term.reduction == "sum" else term.weight / count)
         for term, count in zip(terms, counts, strict=True)
@@ -53,23 +60,37 @@ def objective(
 
 
 def _groups(terms: Sequence[Term]) -> list[list[int]]:
-    groups: dict[tuple[str, float], list[int]] = {}
+    groups: dict[tuple[object, ...], list[int]] = {}
     for index, term in enumerate(terms):
-        temperature = term.temperature if isinstance(term, ForwardKLTerm) else 1.0
-        groups.setdefault((term.divergence, temperature), []).append(index)
+        groups.setdefault((term.divergence, *term.parameters.values()), []).append(index)
     return list(groups.values())
 
 
 def _divergence(term: Term, logits_RV: Tensor, batch: Batch, rows: NDArray[np.int64]) -> Tensor:
-    if not isinstance(term, ForwardKLTerm):
+    if isinstance(term, CrossEntropyTerm):
         return cross_entropy(logits_RV, _tensor(batch.labels[rows], logits_RV))
+    if isinstance(term, ULDTerm):
+        return _by_rank(logits_RV, batch, rows)
     at = np.searchsorted(batch.teacher_rows, rows)
-    return forward_kl(
+    return _BY_ENTRY[term.divergence](
         logits_RV,
         _tensor(batch.teacher_ids[at], logits_RV),
         _tensor(batch.teacher_logprobs[at], logits_RV),
         _tensor(batch.teacher_tail[at], logits_RV),
-        term.temperature,
+        **term.parameters,
+    )
+
+
+def _by_rank(logits_RV: Tensor, batch: Batch, rows: NDArray[np.int64]) -> Tensor:
+    """``rows`` holds all tokens of a stretch or none: it lies within one segment, so its tokens have one weight."""
+    wanted = np.isin(batch.teacher_rows, rows)
+    return uld(
+        logits_RV,
+        _tensor(batch.labels[rows], logits_RV),
+        _tensor(np.searchsorted(rows, batch.teacher_rows[wanted]), logits_RV),
+        _tensor(batch.teacher_sizes[wanted], logits_RV),
+        _tensor(batch.teacher_logprobs[wanted], logits_RV),
+        _tensor(batch.teacher_tail[wanted], logits_RV),
     )
 
 

@@ -11,16 +11,21 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from rollout.acting.config import Acting, ConstrainedActing, PlainActing, SelfConsistentActing
+from rollout.acting.constrained import allowed_actions
+from rollout.acting.trial import close_all, try_actions
+from rollout.acting.vote import vote
 from rollout.engine import Completion, Engine, Sampling
-from rollout.environment import Environment, Reset, Step, Task
-from rollout.errors import Boundary, EpisodeError, boundary
+from rollout.environment import Environment, Reset, Step, Task, fork_of
+from rollout.errors import Boundary, EpisodeError, UserError, boundary
+from rollout.form import Form
 from rollout.guidance import NONE, Guidance, Guide
-from rollout.prompts.builder import PromptBuilder
+from rollout.prompts.builder import PromptBuilder, Turn
 from rollout.prompts.styles import StyleName
 from rollout.sandbox.config import SandboxConfig
-from rollout.threads import in_thread
+from rollout.threads import in_thread, within
 from rollout.trajectory import (
     Author,
     Counts,
@@ -51,6 +56,9 @@ class AgentConfig(BaseModel):
     """Which of the environment's system messages: ``short``, or ``full`` with the grammar of its actions."""
     examples: int = Field(0, ge=0)
     """Worked episodes shown before the task."""
+    passages: int = Field(0, ge=0, le=50)
+    """Passages that are looked up with the task's own words and shown with it, of the environment's corpus or of the
+    recipe's ``retrieval`` (which has a number of hits of its own)."""
     max_steps: int = Field(30, ge=1)
     """Turns, those without a valid action included."""
     max_tokens: int = Field(4000, ge=1)
@@ -60,8 +68,26 @@ class AgentConfig(BaseModel):
     step_timeout_s: float = Field(120.0, gt=0)
     """Seconds for one answer of the engine, and for one step of the environment."""
     sampling: Sampling = Sampling()
+    acting: Acting = PlainActing()
+    """How it chooses an action: one completion, the best of several that are tried, or held to allowed actions."""
     sandbox: SandboxConfig = SandboxConfig()
     """Where code runs that the agent writes (style ``codeact``)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> AgentConfig:
+        acting = self.acting
+        if isinstance(acting, ConstrainedActing) and acting.to == "admissible" and self.style in ("codeact", "cot"):
+            raise ValueError(
+                f"acting is constrained to admissible actions, but style {self.style} does not choose from a list; set "
+                "acting.to to grammar, or style to react, act or stateact"
+            )
+        most = self.sandbox.max_processes - 1
+        if isinstance(acting, SelfConsistentActing) and self.style == "codeact" and acting.candidates > most:
+            raise ValueError(
+                f"acting.candidates is {acting.candidates}, but the sandbox has room for {most} copies of an "
+                "interpreter; set sandbox.max_processes higher, or ask for fewer candidates"
+            )
+        return self
 
 
 @dataclass(slots=True)
@@ -99,7 +125,12 @@ async def run_episode(
     the episode with `StopReason.ERROR` and is on the record. The environment is left as it is; after an error or the
     time limit it may still be busy and should not be used again.
 
+    An agent that acts self-consistently goes on in a copy of the environment, which is closed here. The tokens of all
+    its candidates are counted (``prompt_tokens``, ``output_tokens``), since all were paid for; ``steps``,
+    ``invalid_actions`` and ``reason_tokens`` are of the candidates that won.
+
     Raises:
+        UserError: the environment cannot be acted in as ``config.acting`` says; raised before the first completion.
         Exception: only for bugs of our own.
     """
     episode = _Episode(environment, engine, builder, config, identity)
@@ -115,6 +146,8 @@ async def run_episode(
     except TimeoutError:
         if not limit.expired():
             raise
+    finally:
+        await episode.leave_copy()
     times = Times(started_unix_s, time.monotonic() - started, episode.so_far.engine_s, episode.so_far.environment_s)
     return episode.record(stop, failure, times, version)
 
@@ -124,10 +157,12 @@ class _Episode:
         self, environment: Environment, engine: Engine, builder: PromptBuilder, config: AgentConfig, identity: Identity
     ) -> None:
         self.environment = environment
+        self.copied = False
+        """Whether ``environment`` is a copy of ours rather than the one that was given."""
         self.engine = engine
         self.builder = builder
         self.config = config
-        self.sampling = _stopping(config.sampling, builder.style.stop)
+        self.sampling = _stopping(_decoding(config), builder.style.stop)
         self.identity = identity
         self.so_far = _Progress()
         self.first_thought = ""
@@ -136,6 +171,8 @@ class _Episode:
     async def play(self, task: Task, guide: Guide | None) -> StopReason:
         """The loop. Raises `EpisodeError` for failures of the world."""
         reset = await self._in_environment(self.environment.reset, task)
+        if isinstance(self.config.acting, SelfConsistentActing):
+            await self._check_copies()
         guidance = NONE if guide is None else await self._guidance(guide, task, reset)
         self.so_far.show(self.builder.start(reset, hints=guidance.hints))
         for turn in range(1, self.config.max_steps + 1):
@@ -145,8 +182,7 @@ class _Episode:
             if not self._fits(prompt := self.builder.open_turn(turn, self.first_thought)):
                 return StopReason.TOKEN_LIMIT
             self.so_far.show(prompt)
-            action = await self._ask(turn)
-            step = await self._act(action)
+            step = await self._turn(turn)
             self.so_far.show(self.builder.observation(step.observation, turn))
             if step.done:
                 return StopReason.SUCCESS if step.success else StopReason.FAILURE
@@ -157,38 +193,83 @@ class _Episode:
         coming = sum(len(segment.token_ids) for segment in prompt) + self.config.sampling.max_tokens
         return len(self.so_far.token_ids) + coming <= min(self.config.max_tokens, self.engine.max_model_len)
 
-    async def _ask(self, turn: int) -> str | None:
-        """One answer of the engine, put on the record; gives its action."""
-        so_far, key = self.so_far, self.identity.key
-        sampling = self.sampling.model_copy(update={"seed": turn_seed(self.sampling.seed, key, turn)})
+    async def _turn(self, turn: int) -> Step:
+        """An answer of the engine, put on the record, and what its action did."""
+        acting = self.config.acting
+        if isinstance(acting, SelfConsistentActing):
+            return await self._try(turn, acting.candidates)
+        form = await self._form(acting) if isinstance(acting, ConstrainedActing) else None
+        [made] = await self._ask(turn, form=form)
+        self.so_far.show(made.segments)
+        return self._count(await self._act(made.action))
+
+    async def _ask(self, turn: int, candidates: int = 1, form: Form | None = None) -> list[Turn]:
+        """Answers of the engine to the same prompt, made at the same time."""
+        so_far, prompt = self.so_far, tuple(self.so_far.token_ids)
+        asked = [self._complete(prompt, turn, candidate, form) for candidate in range(candidates)]
         with self._timed("engine_s"), boundary(Boundary.ENGINE):
-            completion: Completion = await _within(
-                self.config.step_timeout_s,
-                self.engine.generate(tuple(so_far.token_ids), sampling, key.session),
-            )
-        if self.identity.role != "teacher":  # a student's own distribution is no teaching signal
-            completion = replace(completion, top=None)
-        prompt_tokens = len(so_far.token_ids)
-        made = self.builder.turn(completion, turn, self.first_thought)
-        so_far.show(made.segments)
+            completions = await within(self.config.step_timeout_s, _all(asked))
         so_far.counts = replace(
             so_far.counts,
             steps=so_far.counts.steps + 1,
-            prompt_tokens=so_far.counts.prompt_tokens + prompt_tokens,
-            output_tokens=so_far.counts.output_tokens + len(completion.token_ids),
+            prompt_tokens=so_far.counts.prompt_tokens + candidates * len(prompt),
+            output_tokens=so_far.counts.output_tokens + sum(len(made.token_ids) for made in completions),
         )
-        return made.action
+        if self.identity.role != "teacher":  # a student's own distribution is no teaching signal
+            completions = [replace(completion, top=None) for completion in completions]
+        return [self.builder.turn(completion, turn, self.first_thought) for completion in completions]
+
+    def _complete(self, prompt: tuple[int, ...], turn: int, candidate: int, form: Form | None) -> Awaitable[Completion]:
+        key = self.identity.key
+        seed = turn_seed(self.sampling.seed, key, turn, candidate)
+        session = f"{key.session}/{candidate}" if candidate else key.session
+        return self.engine.generate(prompt, self.sampling.model_copy(update={"seed": seed, "form": form}), session)
+
+    async def _form(self, acting: ConstrainedActing) -> Form:
+        """What this turn must look like; without what it has been begun with."""
+        with _settings_told():
+            actions = await self._in_environment(allowed_actions, self.environment, acting.to)
+        form = self.builder.style.turn_form(actions)
+        return Form(form.parts[1:]) if self.first_thought else form
+
+    async def _try(self, turn: int, candidates: int) -> Step:
+        """Several answers, the one whose action wins the vote put on the record; its world is gone on with."""
+        answers = await self._ask(turn, candidates)
+        actions = [answer.action for answer in answers]
+        with self._timed("environment_s"), boundary(Boundary.ENVIRONMENT):
+            trials = await try_actions(self.environment, actions, self.config.step_timeout_s)
+            number = vote([None if trial is None else trial.step for trial in trials])
+            left = [trial.world for trial in trials if trial is not None]
+            if (winner := trials[number]) is not None:
+                left = [world for world in left if world is not winner.world]
+                left += [self.environment] if self.copied else []
+                self.environment, self.copied = winner.world, True
+            await close_all(left)
+        self.so_far.show(answers[number].segments)
+        return self._count(await self._act(None) if winner is None else winner.step)
+
+    async def _check_copies(self) -> None:
+        """Raises `UserError` if the environment cannot be copied."""
+        with _settings_told():
+            copy = await self._in_environment(fork_of, self.environment)
+        await close_all([copy])
+
+    async def leave_copy(self) -> None:
+        """Close the environment if it is a copy of ours."""
+        if self.copied:
+            await close_all([self.environment])
 
     async def _guidance(self, guide: Guide, task: Task, reset: Reset) -> Guidance:
         with self._timed("engine_s"), boundary(Boundary.ENGINE):
-            return await _within(self.config.step_timeout_s, guide(task, reset))
+            return await within(self.config.step_timeout_s, guide(task, reset))
 
     async def _act(self, action: str | None) -> Step:
         """Do the action; an answer without one is met by the style's own observation."""
         if action is None:
-            step = Step(self.builder.style.no_action, valid=False)
-        else:
-            step = await self._in_environment(self.environment.step, action)
+            return Step(self.builder.style.no_action, valid=False)
+        return await self._in_environment(self.environment.step, action)
+
+    def _count(self, step: Step) -> Step:
         so_far = self.so_far
         so_far.reward += step.reward
         so_far.dialect = step.dialect or so_far.dialect
@@ -196,12 +277,12 @@ class _Episode:
         so_far.counts = replace(so_far.counts, invalid_actions=so_far.counts.invalid_actions + (not step.valid))
         return step
 
-    async def _in_environment(self, function: Callable[..., T], argument: object) -> T:
+    async def _in_environment(self, function: Callable[..., T], *arguments: object) -> T:
         """A call of the environment: in a thread if it says that it blocks, else at once."""
         with self._timed("environment_s"), boundary(Boundary.ENVIRONMENT):
             if getattr(self.environment, "blocking", False):
-                return await _within(self.config.step_timeout_s, in_thread(function, argument))
-            return function(argument)
+                return await within(self.config.step_timeout_s, in_thread(function, *arguments))
+            return function(*arguments)
 
     @contextmanager
     def _timed(self, name: Literal["engine_s", "environment_s"]) -> Iterator[None]:
@@ -230,8 +311,17 @@ class _Episode:
         )
 
     def _not_used(self) -> set[str]:
-        """Settings that this agent's style has no use for."""
-        return set() if self.config.style == "codeact" else {"sandbox"}
+        """Settings that say nothing about this agent: no code, or no special way of acting."""
+        plain = {"acting"} if isinstance(self.config.acting, PlainActing) else set()
+        return plain if self.config.style == "codeact" else {*plain, "sandbox"}
+
+
+def _decoding(config: AgentConfig) -> Sampling:
+    """The agent's, where its way of acting does not bring its own."""
+    if not isinstance(config.acting, SelfConsistentActing):
+        return config.sampling
+    own = {"temperature": config.acting.temperature, "top_p": config.acting.top_p}
+    return config.sampling.model_copy(update=own)
 
 
 def _stopping(sampling: Sampling, stop: tuple[str, ...]) -> Sampling:
@@ -239,21 +329,34 @@ def _stopping(sampling: Sampling, stop: tuple[str, ...]) -> Sampling:
     return sampling.model_copy(update={"stop": tuple(dict.fromkeys((*sampling.stop, *stop)))}) if stop else sampling
 
 
-def turn_seed(base: int | None, key: Key, turn: int) -> int:
-    """Sampling seed of one turn, in [0, 2**31): the same in every process, different for every task, attempt, turn."""
-    text = "\n".join(map(str, (base, key.task, key.attempt, turn)))
+def turn_seed(base: int | None, key: Key, turn: int, candidate: int = 0) -> int:
+    """Sampling seed of one completion, in [0, 2**31): the same in every process.
+
+    It differs between tasks, attempts, turns and candidates; candidate 0 has that of a turn's only completion.
+    """
+    text = "\n".join(map(str, (base, key.task, key.attempt, turn, *([candidate] if candidate else []))))
     return int.from_bytes(sha256(text.encode()).digest()[:4], "big") >> 1
 
 
-async def _within(seconds: float, awaitable: Awaitable[T]) -> T:
-    limit = asyncio.timeout(seconds)
+async def _all(awaitables: Iterable[Awaitable[T]]) -> list[T]:
+    """Their results; when one fails the others are given up."""
+    waiting = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
     try:
-        async with limit:
-            return await awaitable
-    except TimeoutError as error:
-        if not limit.expired():
-            raise
-        raise TimeoutError(f"no answer within {seconds:g} s") from error
+        return await asyncio.gather(*waiting)
+    finally:
+        for one in waiting:
+            one.cancel()
+
+
+@contextmanager
+def _settings_told() -> Iterator[None]:
+    """What is wrong with a setting goes to the user, not on the record of an episode."""
+    try:
+        yield
+    except EpisodeError as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from None
+        raise
 
 
 def _canonical(settings: BaseModel, exclude: set[str] | None = None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rollout.environment import Environment, Reset, Step, Task
+from rollout.environment import Environment, Reset, Step, Task, fork_of
 from rollout.prompts.codeact import ACT, Tool, error, observation
 from rollout.sandbox.errors import ToolError
 from rollout.sandbox.sandbox import Sandbox
@@ -31,6 +31,7 @@ class CodeWorld:
     ) -> None:
         self._world = world
         self._sandbox = sandbox
+        self._tools = tools
         self._functions = {tool.name: self._function(tool) for tool in tools}
         self._finish = finish
         self._session: Session | None = None
@@ -56,6 +57,21 @@ class CodeWorld:
         if result.final_answer is not None and not self._over:
             self._answer(result.final_answer)
         return self._summary(result)
+
+    def fork(self) -> CodeWorld:
+        """A copy with an interpreter and a world of its own: what code does there changes nothing here.
+
+        Copies can run code at the same time in several threads.
+
+        Raises:
+            UserError: the world cannot be copied.
+            SandboxError: the interpreter cannot be copied.
+        """
+        twin = CodeWorld(fork_of(self._world), self._sandbox, self._tools, self._finish)
+        twin._over = self._over
+        if self._session is not None:
+            twin._session = self._session.fork(twin._functions)
+        return twin
 
     def admissible_actions(self) -> None:
         """None: there is no end of programs."""
@@ -98,6 +114,7 @@ class CodeWorld:
             valid=result.error is None and all(step.valid for step in steps),
             dialect=next((step.dialect for step in reversed(steps) if step.dialect), ""),
             scores={name: score for step in steps for name, score in step.scores.items()},
+            answer=result.final_answer,
         )
 
     def _end_session(self) -> None:

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf
 
+from rollout.form import Form
 from rollout.trajectory import TopK
 
 
@@ -33,6 +34,8 @@ class Sampling(BaseModel):
     """Seed of one completion; episodes derive theirs from the task and the turn."""
     top_logprobs: int = Field(0, ge=0, le=128)
     """Record this many of the policy's own most likely tokens at each generated token; 0 records none."""
+    form: InstanceOf[Form] | None = Field(None, exclude=True)
+    """What the completion must look like. No setting: an agent that acts constrained makes one for each turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,8 @@ class Completion:
 
     Attributes:
         token_ids: generated tokens, the end-of-turn token included if there was one.
-        logprobs: ``[num_tokens]`` of the sampled tokens under the policy; None if the engine gives none.
+        logprobs: ``[num_tokens]`` of the sampled tokens under the policy, at temperature 1 and whatever its form;
+            None if the engine gives none.
         text: the decoded tokens, special tokens included.
         finish: ``stop`` (end-of-turn token or stop text), ``length`` (``max_tokens`` reached).
         top: the policy's distribution at each generated token, if ``Sampling.top_logprobs`` asked for it.
@@ -69,7 +73,10 @@ class Engine(Protocol):
     async def generate(self, token_ids: Sequence[int], sampling: Sampling, session_id: str) -> Completion:
         """Complete a prompt. ``session_id`` is the episode: calls of one session share a prefix.
 
+        A completion with a `Sampling.form` matches it, unless it ends for its length before the form does.
+
         Raises:
+            NotImplementedError: it cannot do what ``sampling`` asks for.
             Exception: anything of the engine's own; callers wrap the call in ``boundary(Boundary.ENGINE)``.
         """
         ...

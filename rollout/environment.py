@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from rollout.errors import UserError
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -46,6 +48,7 @@ class Step:
         valid: the action was one that the environment understands and allows here.
         dialect: the dialect the action was written in, where an environment speaks several; else empty.
         scores: what else the environment says of the episode, by name (``f1``); what a later step says of a name holds.
+        answer: the agent's own answer, where this step gave one; what is observed then may say whether it was right.
     """
 
     observation: str
@@ -55,11 +58,22 @@ class Step:
     valid: bool = True
     dialect: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
+    answer: str | None = None
 
 
 @runtime_checkable
 class Environment(Protocol):
-    """Plays one task at a time; not thread-safe. Whatever text the agent writes, ``step`` must answer."""
+    """Plays one task at a time; not thread-safe. Whatever text the agent writes, ``step`` must answer.
+
+    What an environment may have besides:
+
+    - ``blocking = True``: its calls wait for something, so that callers with an event loop make them in a thread;
+    - ``fork() -> Environment``: a copy in its present state; either goes on without the other, also in another thread.
+      An agent that tries several actions needs it (`fork_of`);
+    - ``action_forms: Sequence[str]``: how actions are written, with one ``{}`` for words of the agent's own, at the end
+      or before a closing bracket (``search[{}]``);
+    - ``open_actions() -> Sequence[str]``: the forms of those actions that are allowed now and cannot be listed.
+    """
 
     def reset(self, task: Task) -> Reset:
         """Start ``task``. Raises `ValueError` with a clear sentence if the task's data is missing or damaged."""
@@ -76,6 +90,18 @@ class Environment(Protocol):
     def close(self) -> None:
         """Release processes and files."""
         ...
+
+
+def fork_of(environment: Environment) -> Environment:
+    """A copy of an environment. Raises `UserError` if it cannot be copied."""
+    fork = getattr(environment, "fork", None)
+    if fork is None:
+        raise UserError(
+            f"agent.acting is self_consistent, but {type(environment).__name__} cannot be copied to try an action in; "
+            "set agent.acting to plain, or take another environment"
+        )
+    copy: Environment = fork()
+    return copy
 
 
 class TaskSource(Protocol):

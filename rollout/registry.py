@@ -18,12 +18,13 @@ from rollout.engine import Engine
 from rollout.environment import Environment, TaskSource
 from rollout.errors import UserError
 from rollout.models import model_folder
+from rollout.passages import HasPassages, PassagesFirst, own_passages, passages_of
 from rollout.prompts.builder import PromptBuilder
 from rollout.prompts.codeact import ACT, Tool
 from rollout.prompts.example import Example
 from rollout.prompts.style import Style
 from rollout.prompts.styles import new_style
-from rollout.prompts.tokenizer import load_tokenizer
+from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
 from rollout.retrieval.service import Search
 from rollout.retrieval.world import ACTION, SEARCH, SearchWorld
 from rollout.sandbox.config import SandboxConfig
@@ -115,6 +116,8 @@ def make_environment(config: BaseModel, agent: AgentConfig | None = None, search
     """
     kind = environment_kind(config)
     environment, tools = kind.environment(config), tools_of(kind)
+    if agent is not None and agent.passages:
+        environment = _with_passages(environment, agent.passages, config, search)
     if search is not None and not _has_search(kind):
         environment, tools = SearchWorld(environment, search), (*tools, SEARCH)
     if agent is None or agent.style != "codeact":
@@ -124,6 +127,17 @@ def make_environment(config: BaseModel, agent: AgentConfig | None = None, search
 
     sandbox = shared_sandbox(agent.sandbox)
     return CodeWorld(environment, sandbox, tools, getattr(kind, "finish", None))
+
+
+def _with_passages(environment: Environment, k: int, config: BaseModel, search: Search | None) -> Environment:
+    if isinstance(environment, HasPassages):
+        return PassagesFirst(environment, own_passages(k))
+    if search is None:
+        raise UserError(
+            f"agent.passages is {k}, but {getattr(config, 'type', 'this environment')} has no corpus of its own; add a "
+            "retrieval section, or set agent.passages to 0"
+        )
+    return PassagesFirst(environment, passages_of(search))
 
 
 def code_sandbox(config: BaseModel, agent: AgentConfig) -> SandboxConfig | None:
@@ -207,10 +221,15 @@ def make_builder(
     Raises:
         UserError: the tokenizer or its chat template cannot be used, or the style is not to be had.
     """
+    return PromptBuilder(tokenizer_of(engine), make_style(agent, environment, with_search=with_search))
+
+
+def tokenizer_of(engine: BaseModel) -> Tokenizer:
+    """The tokenizer that an engine of these settings speaks. Raises `UserError` if it names none or has none."""
     model = getattr(engine, "tokenizer", None) or getattr(engine, "model", None)
     if not isinstance(model, str):
         raise UserError("the engine names no tokenizer; set its tokenizer to the folder or hub name of its model")
-    return PromptBuilder(load_tokenizer(model_folder(model)), make_style(agent, environment, with_search=with_search))
+    return load_tokenizer(model_folder(model))
 
 
 def _load(points: Iterable[EntryPoint]) -> dict[str, Any]:

@@ -9,7 +9,6 @@ an error or a time limit, since it may then be in any state.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -19,11 +18,8 @@ from rollout.environment import Environment, Task
 from rollout.errors import Boundary
 from rollout.guidance import Guide
 from rollout.prompts.builder import PromptBuilder
-from rollout.threads import in_thread
+from rollout.threads import close_in_thread
 from rollout.trajectory import Identity, StopReason, Trajectory
-
-_log = logging.getLogger(__name__)
-_CLOSE_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +87,14 @@ class _Slots:
                     environment = environment or self.make_environment()
                     trajectory = await self._play(job_, environment)
                     if trajectory.outcome.stop_reason in (StopReason.ERROR, StopReason.TIME_LIMIT):
-                        await _close(environment)
+                        await close_in_thread(environment)
                         environment = None
                     if not (may_repeat and _environment_hung(trajectory)):
                         break
                 self.results.put_nowait(trajectory)
         finally:
             if environment is not None:
-                await _close(environment)
+                await close_in_thread(environment)
 
     async def _play(self, job_: Job, environment: Environment) -> Trajectory:
         return await run_episode(
@@ -109,12 +105,3 @@ class _Slots:
 def _environment_hung(trajectory: Trajectory) -> bool:
     failure = trajectory.outcome.failure
     return failure is not None and (failure.boundary, failure.type) == (Boundary.ENVIRONMENT.value, "TimeoutError")
-
-
-async def _close(environment: Environment) -> None:
-    """Close it if it can be closed; an environment that cannot is left behind and named in the log."""
-    try:
-        async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-            await in_thread(environment.close)
-    except Exception as error:
-        _log.warning("an environment did not close: %s: %s", type(error).__name__, error)

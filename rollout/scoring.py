@@ -7,13 +7,13 @@ The episode stays as it is; only the teacher's distribution at each of its token
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from rollout.engine import Engine
+from rollout.engine import Engine, Sampling
 from rollout.environment import Reset, Task
-from rollout.errors import Boundary, boundary
-from rollout.guidance import Guide
+from rollout.errors import Boundary, EpisodeError, UserError, boundary
+from rollout.guidance import NONE, Guide
 from rollout.prompts.builder import PromptBuilder
 from rollout.trajectory import Author, Kind, Segment, TopK, Trajectory
 
@@ -21,10 +21,10 @@ HEADER = frozenset({Kind.SYSTEM, Kind.EXAMPLE})
 """What stands before the hints, besides the template's own glue."""
 
 
-async def score(
+async def scored(
     trajectory: Trajectory, engine: Engine, builder: PromptBuilder, top_k: int, guide: Guide | None = None
 ) -> Trajectory:
-    """The trajectory with the teacher's distribution at every token that the teacher can see whole.
+    """The trajectory with the teacher's distribution at every token that the teacher's context holds.
 
     Args:
         engine: the teacher's.
@@ -33,31 +33,56 @@ async def score(
         guide: hints that the teacher reads before the task and the author of the episode did not (privileged scoring);
             their own tokens are not on the result.
 
-    Tokens beyond the teacher's context, and the episode's first token, stay unscored (None on their segment as a
-    whole, so that "never scored" is not mixed with scores).
+    The first token has an empty distribution, since nothing predicts it. Segments that reach beyond the context stay
+    unscored as a whole. If the engine fails, all do, and the failure is on the record beside the outcome of the play.
+    """
+    before, after = split_at_hints(trajectory.segments)
+    try:
+        with boundary(Boundary.ENGINE):
+            guidance = NONE if guide is None else await guide(task_of(trajectory), reset_of(trajectory))
+            hints = builder.hints(guidance.hints)
+            token_ids = [token for segment in (*before, *hints, *after) for token in segment.token_ids]
+            rows = await engine.score(token_ids[: engine.max_model_len], top_k)
+    except EpisodeError as error:
+        unscored = tuple(replace(segment, teacher=None) for segment in (*before, *after))
+        return replace(trajectory, segments=unscored, outcome=replace(trajectory.outcome, failure=error.failure))
+    first = sum(len(segment.token_ids) for segment in (*before, *hints))
+    return replace(trajectory, segments=(*scored_from(before, rows, 0), *scored_from(after, rows, first)))
+
+
+async def require_distributions(engine: Engine, token_ids: Sequence[int], *, written: int, scored: int) -> None:
+    """Try whether an engine gives what is going to be learned from, before anything is played.
+
+    Args:
+        engine: the teacher's.
+        token_ids: any prompt.
+        written: entries of the distributions beside what it writes; 0 needs none.
+        scored: entries of the distributions over finished episodes; 0 needs none.
 
     Raises:
-        EpisodeError: the engine failed, or cannot score.
+        UserError: it does not.
     """
-    hints: Sequence[Segment] = ()
-    if guide is not None:
+    try:
         with boundary(Boundary.ENGINE):
-            hints = builder.hints((await guide(task_of(trajectory), reset_of(trajectory))).hints)
-    before, after = split_at_hints(trajectory.segments)
-    token_ids = [token for segment in (*before, *hints, *after) for token in segment.token_ids]
-    with boundary(Boundary.ENGINE):
-        rows = await engine.score(token_ids[: engine.max_model_len], top_k)
-    first = sum(len(segment.token_ids) for segment in (*before, *hints))
-    scored = [*scored_from(before, rows, 0), *scored_from(after, rows, first)]
-    return replace(trajectory, segments=tuple(scored))
+            if written:
+                asked = Sampling(max_tokens=1, top_logprobs=written)
+                if (await engine.generate(token_ids, asked, "distributions")).top is None:
+                    raise NotImplementedError("its answers come without log-probabilities")
+            if scored:
+                await engine.score(token_ids, scored)
+    except EpisodeError as error:
+        raise UserError(
+            "learner.terms ask for the teacher's distributions, and its engine does not give them: "
+            f"{error.failure.message}. Use cross_entropy terms, as the recipes imitation and agent-distillation do, or "
+            "another teacher.engine."
+        ) from error
 
 
-def scored_from(segments: Iterable[Segment], rows: TopK, start: int) -> Iterable[Segment]:
+def scored_from(segments: Iterable[Segment], rows: TopK, start: int) -> Iterator[Segment]:
     """The segments with their shares of ``rows``, whose first token is row ``start``."""
     for segment in segments:
         stop = start + len(segment.token_ids)
-        is_seen = 0 < start and stop <= len(rows)
-        yield replace(segment, teacher=rows.slice(start, stop) if is_seen else None)
+        yield replace(segment, teacher=rows.slice(start, stop) if stop <= len(rows) else None)
         start = stop
 
 
@@ -71,6 +96,7 @@ def split_at_hints(segments: Sequence[Segment]) -> tuple[Sequence[Segment], Sequ
 
 
 def is_header(segment: Segment) -> bool:
+    """Whether a segment of the opening stands before the hints."""
     return segment.kind in HEADER or segment.author is Author.TEMPLATE
 
 
@@ -86,9 +112,3 @@ def reset_of(trajectory: Trajectory) -> Reset:
     seen = "".join(segment.text for segment in first if segment.kind is Kind.OBSERVATION)
     told = "".join(segment.text for segment in first if segment.kind is Kind.TASK)
     return Reset(seen, told.strip())
-
-
-def is_scored(trajectory: Trajectory) -> bool:
-    """Whether the teacher's distribution is there for all that a model wrote."""
-    written = [segment for segment in trajectory.segments if segment.author is Author.MODEL]
-    return all(segment.teacher is not None for segment in written)

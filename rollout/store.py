@@ -12,7 +12,7 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -97,13 +97,23 @@ class TrajectoryStore:
         """The keys of all readable episodes; reads no other column."""
         return {key for table in self.tables(KEY_COLUMNS) for key in table_keys(table)}
 
-    def read(self) -> Iterator[Trajectory]:
+    def read(self, keys: Collection[Key] | None = None) -> Iterator[Trajectory]:
         """Each episode once, in a stable order, one shard (of a large one: one row group) in memory at a time.
+
+        Args:
+            keys: of the episodes that are wanted; None reads all. Reading ends with the last one that is found.
 
         Raises:
             UserError: a shard was written by a newer version. So do `keys`, `summaries`, `tables` and `compact`.
         """
-        return (trajectory for table in self.tables() for trajectory in from_table(table))
+        missing = None if keys is None else set(keys)
+        for table in self.tables():
+            wanted = table if missing is None else _only(table, missing)
+            yield from from_table(wanted)
+            if missing is not None:
+                missing.difference_update(table_keys(wanted))
+                if not missing:
+                    return
 
     def summaries(self) -> Iterator[Trajectory]:
         """As `read`, but every episode has ``segments=()`` and the segment columns are not touched."""
@@ -318,6 +328,11 @@ def _unseen(table: pa.Table, seen: set[Key]) -> pa.Table:
         mask.append(key not in seen)
         seen.add(key)
     return table if all(mask) else table.filter(pa.array(mask))
+
+
+def _only(table: pa.Table, keys: Collection[Key]) -> pa.Table:
+    """The rows with these keys."""
+    return table.filter(pa.array([key in keys for key in table_keys(table)], pa.bool_()))
 
 
 def _neighbours(shards: Iterable[pafs.FileInfo], shard_bytes: int) -> Iterator[list[str]]:

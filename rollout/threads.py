@@ -6,12 +6,23 @@ A call that hangs for ever costs its own thread only: it starves no pool and doe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from threading import Thread
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
+_CLOSE_TIMEOUT_S = 10.0
+
+
+class Closable(Protocol):
+    """Something that holds processes or files."""
+
+    def close(self) -> None:
+        """Release them."""
+        ...
 
 
 async def in_thread(function: Callable[..., T], *arguments: object) -> T:
@@ -41,3 +52,24 @@ async def in_thread(function: Callable[..., T], *arguments: object) -> T:
 
     Thread(target=work, daemon=True, name=f"call-{getattr(function, '__name__', 'function')}").start()
     return await answer
+
+
+async def within(seconds: float, awaitable: Awaitable[T]) -> T:
+    """Its result. Raises `TimeoutError` with a sentence if there is none in time."""
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            return await awaitable
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise TimeoutError(f"no answer within {seconds:g} s") from error
+
+
+async def close_in_thread(environment: Closable) -> None:
+    """Close it if it can be closed; an environment that cannot is left behind and named in the log."""
+    try:
+        async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+            await in_thread(environment.close)
+    except Exception as error:
+        _log.warning("an environment did not close: %s: %s", type(error).__name__, error)

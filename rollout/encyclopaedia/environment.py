@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -13,7 +14,7 @@ from rollout.encyclopaedia.datasets import DataSet, QuestionFiles
 from rollout.encyclopaedia.generator import FEWEST_PAGES, EncyclopaediaTasks, QuestionType, generated_task
 from rollout.encyclopaedia.questions import LoadedQuestion, load_questions, merge_pages
 from rollout.encyclopaedia.scores import Scores, best_scores
-from rollout.encyclopaedia.wiki import FIRST_OBSERVATION, Wiki
+from rollout.encyclopaedia.wiki import FIRST_OBSERVATION, Wiki, page_of, sentences_of
 from rollout.environment import Reset, Step, Task, TaskSource
 from rollout.errors import UserError
 from rollout.retrieval.build import open_or_build
@@ -84,9 +85,13 @@ class EncyclopaediaEnvironment:
         UserError: the configured corpus is missing or damaged.
     """
 
+    action_forms = ("search[{}]", "lookup[{}]", "finish[{}]")
+
     def __init__(self, config: EncyclopaediaConfig) -> None:
         self._config = config
         self._play: _Play | None = None
+        self._question = ""
+        self._pages: RetrievalIndex | None = None
         self._corpus = None
         if config.source != "generated" and config.corpus not in (OWN, POOLED):
             self._corpus = _open_corpus(config.corpus, config.index_dir)
@@ -99,6 +104,7 @@ class EncyclopaediaEnvironment:
         else:
             pages, text, answers = self._official(task.payload)
         self._play = _Play(Wiki(pages), answers)
+        self._question, self._pages = text, pages
         return Reset(observation=f"{FIRST_OBSERVATION}Question: {text}", instruction=INSTRUCTION)
 
     def step(self, action: str) -> Step:
@@ -117,10 +123,23 @@ class EncyclopaediaEnvironment:
         reward = play.scores.exact_match
         play.last_observation = f"Episode finished, reward = {int(reward)}\n"
         scores = {"f1": play.scores.f1}
-        return Step(play.last_observation, reward=reward, done=True, success=reward == 1, scores=scores)
+        return Step(play.last_observation, reward, True, reward == 1, scores=scores, answer=reply.answer)
 
     def admissible_actions(self) -> None:
         """None: they cannot be listed, since any title may be searched for."""
+
+    def fork(self) -> EncyclopaediaEnvironment:
+        """A copy of the reader; the pages are shared."""
+        play, twin = self._playing(), copy(self)
+        twin._play = replace(play, wiki=play.wiki.copy())
+        return twin
+
+    def passages(self, k: int) -> list[str]:
+        """The pages that share most words with the question, the best first, as they would be read."""
+        if self._pages is None:
+            return []
+        (hits,) = self._pages.search([self._question], k)
+        return [" ".join(sentences_of(page_of(hit.text))) for hit in hits]
 
     def close(self) -> None:
         self._play = None

@@ -7,7 +7,7 @@ Source of the rules: ReAct (Yao et al., 2023), its Wikipedia environment. What i
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from rollout.retrieval.index import RetrievalIndex
@@ -45,6 +45,12 @@ class Wiki:
         self._pages = pages
         self._page: str | None = None
         self._lookup: _Lookup | None = None
+
+    def copy(self) -> Wiki:
+        """Another reader of the same pages, as far as this one has come."""
+        twin = Wiki(self._pages)
+        twin._page, twin._lookup = self._page, self._lookup and replace(self._lookup)
+        return twin
 
     def do(self, action: str) -> Reply:
         """Do one action; outer white space is dropped, and any text is answered."""

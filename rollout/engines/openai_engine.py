@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -94,7 +95,8 @@ class OpenAIEngine:
         """Complete a prompt.
 
         Where the endpoint returns text only, token ids are the tokenizer's for that text, without the end of turn, and
-        log-probabilities are kept if there is one for each token.
+        log-probabilities are kept if there is one for each token. With a form there are none, nor likely tokens: an
+        endpoint's are of the tokens that the form allowed.
 
         Raises:
             EndpointError: all retries failed, or the endpoint refused.
@@ -109,7 +111,8 @@ class OpenAIEngine:
         body = {**self._decoding(sampling, budget), "prompt": self._prompt(token_ids)}
         body["logprobs"] = max(1, sampling.top_logprobs)  # some servers take 0 for none at all
         choice = await self._request(self._client.completions, body)
-        return self._completion(choice, sampling.top_logprobs)
+        made = self._completion(choice, sampling.top_logprobs)
+        return replace(made, logprobs=None, top=None) if sampling.form else made
 
     async def score(self, token_ids: Sequence[int], top_k: int) -> TopK:
         """Score through ``prompt_logprobs``, which vLLM's completions API has.
@@ -150,6 +153,10 @@ class OpenAIEngine:
     def _decoding(self, sampling: Sampling, budget: int) -> dict[str, Any]:
         if sampling.top_k and not self._config.extensions:
             raise NotImplementedError("top_k is no part of OpenAI's API; set extensions: true, or top_k to 0")
+        if sampling.form and not self._config.extensions:
+            raise NotImplementedError(
+                "constrained acting needs a vLLM server; set extensions: true, or agent.acting to plain"
+            )
         optional = {"stop": list(sampling.stop) or None, "seed": sampling.seed}
         return {
             "model": self._config.model,
@@ -169,6 +176,8 @@ class OpenAIEngine:
         }
         if self._config.prompt == "text" and self._config.api == "completions":
             extra["add_special_tokens"] = False
+        if sampling.form:
+            extra["structured_outputs"] = {"regex": sampling.form.regex()}
         return {**extra, "top_k": sampling.top_k} if sampling.top_k else extra
 
     async def _request(self, resource: Any, body: dict[str, Any], **extra: Any) -> dict[str, Any]:

@@ -98,7 +98,8 @@ class ScriptedEngine:
         await asyncio.sleep(self._config.latency_s)
         prompt = tuple(token_ids)
         session = self._session(session_id, prompt)
-        text = session.policy.respond(self._tokenizer.decode(self._message(prompt, len(session.seen))))
+        message, begun = self._message(prompt, len(session.seen))
+        text = _rest(session.policy.respond(self._tokenizer.decode(message)), self._tokenizer.decode(begun))
         whole = self._tokenizer.encode(text) + self._end_of_turn
         made = whole[: sampling.max_tokens]
         session.seen = prompt + made
@@ -131,17 +132,18 @@ class ScriptedEngine:
         digest = sha256(f"{self._config.seed}/{session_id}".encode()).digest()
         return text_policy(self._config.policy, int.from_bytes(digest[:4], "big"), self._style)
 
-    def _message(self, prompt: tuple[int, ...], seen: int) -> tuple[int, ...]:
-        """The newest user message: what stands between the last glue and the generation prompt."""
-        end = len(prompt) - len(self._generation_prompt)
-        if prompt[end:] != self._generation_prompt:
-            raise ValueError("the prompt does not end with the chat template's generation prompt")
+    def _message(self, prompt: tuple[int, ...], seen: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The newest user message, between the last glue and the generation prompt, and how the answer is begun."""
+        end = _last(prompt, self._generation_prompt)
+        return self._last_user(prompt[:end], seen), prompt[end + len(self._generation_prompt) :]
+
+    def _last_user(self, prompt: tuple[int, ...], seen: int) -> tuple[int, ...]:
         if seen:
             start = seen
             if prompt[start : start + len(self._end_of_turn)] == self._end_of_turn:  # the last answer lacked its end
                 start += len(self._end_of_turn)
-            return prompt[start + len(self._next_user) : end]
-        return prompt[_after(prompt, self._first_user) : end]
+            return prompt[start + len(self._next_user) :]
+        return prompt[_after(prompt, self._first_user) :]
 
 
 @dataclass(slots=True)
@@ -161,6 +163,21 @@ class _Replies:
         reply = self.replies[min(self.turn, len(self.replies) - 1)]
         self.turn += 1
         return reply
+
+
+def _rest(text: str, begun: str) -> str:
+    """What is left to write of a turn that is ``begun``; one that begins otherwise is written behind its first word."""
+    if text.startswith(begun):
+        return text[len(begun) :]
+    return f" {text.partition(' ')[2]}"
+
+
+def _last(token_ids: tuple[int, ...], part: tuple[int, ...]) -> int:
+    """Where the last occurrence of ``part`` begins."""
+    for start in range(len(token_ids) - len(part), -1, -1):
+        if token_ids[start : start + len(part)] == part:
+            return start
+    raise ValueError("nowhere in the prompt is the chat template's generation prompt, after which an assistant writes")
 
 
 def _after(token_ids: tuple[int, ...], part: tuple[int, ...]) -> int:

@@ -14,11 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from rollout.engine import Completion, Sampling
 from rollout.engines.decoding import check_scorable, end_of_turn_ids, room, top_rows
 from rollout.errors import UserError
+from rollout.form import Form
 from rollout.models import model_folder
 from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
 from rollout.trajectory import TopK
 
 if TYPE_CHECKING:
+    from llguidance import LLMatcher, LLTokenizer
     from torch import Generator, Tensor
 
 T = TypeVar("T")
@@ -64,6 +66,7 @@ class _Row:
     sampling: Sampling
     budget: int
     generator: Generator | None = None
+    matcher: LLMatcher | None = None
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     top: list[dict[int, float]] = field(default_factory=list)
@@ -87,6 +90,7 @@ class TransformersEngine:
         self._tokenizer = tokenizer
         self._stops = end_of_turn_ids(tokenizer, model.generation_config.eos_token_id)
         self._thread = thread
+        self._grammar_tokenizer: LLTokenizer | None = None
         self._pending: list[tuple[_Row, asyncio.Future[Completion]]] = []
         self._batcher: asyncio.Task[None] | None = None
 
@@ -150,6 +154,8 @@ class TransformersEngine:
         for row in rows:
             if row.sampling.seed is not None:
                 row.generator = torch.Generator().manual_seed(row.sampling.seed)
+            if row.sampling.form is not None:
+                row.matcher = self._matcher(row.sampling.form, row.budget)
         with torch.inference_mode():
             self._decode(rows)
         return [self._completion(row) for row in rows]
@@ -184,9 +190,14 @@ class TransformersEngine:
         logprobs_BV = logits_BV.float().log_softmax(-1).cpu()
         chosen = []
         for row, logprobs_V in zip(rows, logprobs_BV, strict=True):
-            token = _pick(logprobs_V, row.sampling, row.generator)
+            allowed_V = logprobs_V
+            if row.matcher is not None and row.finish is None:
+                allowed_V = _allowed(logprobs_V, row.matcher)
+            token = _pick(allowed_V, row.sampling, row.generator)
             chosen.append(token)
             if row.finish is None:
+                if row.matcher is not None:
+                    row.matcher.consume_token(token)
                 row.token_ids.append(token)
                 row.logprobs.append(logprobs_V[token].item())
                 if row.sampling.top_logprobs:
@@ -202,6 +213,17 @@ class TransformersEngine:
             if any(stop in text for stop in row.sampling.stop):
                 return "stop"
         return "length" if len(row.token_ids) == row.budget else None
+
+    def _matcher(self, form: Form, budget: int) -> LLMatcher:
+        """Holds one completion to a form. Its grammar takes about a millisecond, whatever the vocabulary."""
+        from llguidance import LLMatcher
+        from llguidance.hf import from_tokenizer
+
+        if self._grammar_tokenizer is None:  # takes a second where there are many tokens; a model may know of more
+            outer = self._tokenizer.hugging_face
+            vocab_size = max(int(self._model.config.vocab_size), len(outer))
+            self._grammar_tokenizer = from_tokenizer(outer, vocab_size, min(self._stops))
+        return _checked(LLMatcher(self._grammar_tokenizer, form.lark(budget, self._stops, self._tokenizer.encode)))
 
     def _completion(self, row: _Row) -> Completion:
         assert row.finish is not None
@@ -226,6 +248,21 @@ class TransformersEngine:
 def _most_likely(logprobs_V: Tensor, k: int) -> dict[int, float]:
     values, ids = logprobs_V.topk(min(k, len(logprobs_V)))
     return dict(zip(ids.tolist(), values.tolist(), strict=True))
+
+
+def _allowed(logprobs_V: Tensor, matcher: LLMatcher) -> Tensor:
+    """The same, with minus infinity for tokens that the form does not allow next."""
+    import torch
+
+    bias_V = torch.frombuffer(bytearray(matcher.compute_logit_bias()), dtype=torch.uint8)
+    _checked(matcher)
+    return logprobs_V.masked_fill(bias_V[: len(logprobs_V)] == 0, float("-inf"))
+
+
+def _checked(matcher: LLMatcher) -> LLMatcher:
+    if matcher.is_error():
+        raise ValueError(f"a completion cannot be held to its form: {matcher.get_error()}")
+    return matcher
 
 
 def _pick(logprobs_V: Tensor, sampling: Sampling, generator: Generator | None) -> int:

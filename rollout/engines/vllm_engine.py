@@ -103,19 +103,31 @@ class VllmEngine:
         self._stops = sorted(end_of_turn_ids(tokenizer, generation.get("eos_token_id")))
 
     async def generate(self, token_ids: Sequence[int], sampling: Sampling, session_id: str) -> Completion:
-        """Complete a prompt. Raises `ValueError` if it leaves no room for a completion."""
-        budget = room(len(token_ids), sampling, self.max_model_len)
-        output = await self._run(token_ids, session_id, **_decoding(sampling, budget, self._stops))
+        """Complete a prompt. Raises `ValueError` if it leaves no room for a completion.
+
+        A completion with a form has log-probabilities only if ``top_logprobs`` asks for them: what vLLM gives is of the
+        tokens that the form allowed, so the model's own take another pass over prompt and completion.
+        """
+        scored = sampling.form is not None and sampling.top_logprobs > 0
+        budget = room(len(token_ids) + scored, sampling, self.max_model_len)  # that pass needs room for a token
+        settings = _decoding(sampling, budget, self._stops)
+        if sampling.form is not None:
+            settings["structured_outputs"] = _structured(
+                sampling.form.lark(budget, self._stops, self._tokenizer.encode)
+            )
+        output = await self._run(token_ids, session_id, **settings)
         made = output.outputs[0]
         if made.finish_reason not in ("stop", "length"):
             raise RuntimeError(f"vLLM ended a completion by {made.finish_reason!r}")
-        rows = [_row(entries) for entries in made.logprobs]
+        rows: list[dict[int, float]] | None = [_row(entries) for entries in made.logprobs]
+        if sampling.form is not None:
+            rows = await self._rows([*token_ids, *made.token_ids], len(token_ids), sampling) if scored else None
         return Completion(
             token_ids=tuple(made.token_ids),
-            logprobs=tuple(row[token] for token, row in zip(made.token_ids, rows, strict=True)),
+            logprobs=None if rows is None else tuple(row[t] for t, row in zip(made.token_ids, rows, strict=True)),
             text=self._tokenizer.decode(made.token_ids),
             finish=made.finish_reason,
-            top=top_rows(rows, sampling.top_logprobs) if sampling.top_logprobs else None,
+            top=top_rows(rows, sampling.top_logprobs) if rows is not None and sampling.top_logprobs else None,
             weight_version=int(made.weight_versions[-1].version),
         )
 
@@ -183,6 +195,12 @@ class VllmEngine:
                     "give a checkpoint of the same model, or start another engine"
                 )
 
+    async def _rows(self, token_ids: Sequence[int], start: int, sampling: Sampling) -> list[dict[int, float]]:
+        """The model's own log-probabilities of the tokens from ``start`` on, each with its likely alternatives."""
+        settings = {"max_tokens": 1, "temperature": 0.0, "prompt_logprobs": sampling.top_logprobs}
+        output = await self._run(token_ids, "score", **settings, detokenize=False)
+        return [_row(entries) for entries in output.prompt_logprobs[start:]]
+
     async def _run(self, token_ids: Sequence[int], session_id: str, **settings: Any) -> Any:
         """Submit one request and wait for its only output."""
         from vllm import SamplingParams, TokensPrompt
@@ -220,6 +238,12 @@ def _decoding(sampling: Sampling, budget: int, stops: list[int]) -> dict[str, An
     }
 
 
+def _structured(grammar: str) -> Any:
+    from vllm.sampling_params import StructuredOutputsParams
+
+    return StructuredOutputsParams(grammar=grammar)
+
+
 def _row(entries: Mapping[int, Any]) -> dict[int, float]:
     return {token: entry.logprob for token, entry in entries.items()}
 
@@ -245,6 +269,7 @@ def _start(folder: str, config: VllmConfig) -> Any:
             "max_logprobs": _MAX_LOGPROBS,
             "disable_log_stats": True,
             "use_tqdm_on_load": False,
+            "structured_outputs_config": {"backend": "guidance"},  # compiles a form in milliseconds
             "worker_extension_cls": "rollout.engines.vllm_lifeline.Lifeline",
         }
         return AsyncLLM.from_engine_args(AsyncEngineArgs(**args))

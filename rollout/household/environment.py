@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from rollout.environment import Reset, Step, Task, TaskSource
 from rollout.errors import UserError
+from rollout.form import HOLE
 from rollout.household.game import Game, TaskType
 from rollout.household.generator import HouseholdTasks, Size, generate_game
 from rollout.household.pddl import read_game
@@ -23,6 +24,8 @@ from rollout.household.world import World
 
 _GAME_FILE = "game.tw-pddl"
 _RELEASE = "json_2.1.1"
+_VERBS = "go to,open,close,take,move,put,examine,use,heat,clean,cool,slice"
+ACTION_FORMS = ("look", "inventory", "help", *(f"{verb} {HOLE}" for verb in _VERBS.split(",")))
 _UNSOLVABLE = re.compile(rb'"solvable"\s*:\s*false')
 
 
@@ -61,6 +64,8 @@ class HouseholdEnvironment:
     A relative ``game`` path is looked up in the folder of the official games.
     """
 
+    action_forms = ACTION_FORMS
+
     def __init__(self, config: HouseholdConfig) -> None:
         self._config = config
         self._world: World | None = None
@@ -88,6 +93,12 @@ class HouseholdEnvironment:
 
     def admissible_actions(self) -> Sequence[str]:
         return self._playing().admissible()
+
+    def fork(self) -> HouseholdEnvironment:
+        """A copy of the house as it is now."""
+        twin = HouseholdEnvironment(self._config)
+        twin._world = self._playing().copy()
+        return twin
 
     def close(self) -> None:
         self._world = None

@@ -85,6 +85,16 @@ class World:
             "cool": lambda rest: self._treat("cool", rest),
         }
 
+    def copy(self) -> World:
+        """The same game, as far as it has been played; either goes on without the other."""
+        twin = World(self.game, self._wording, self._strict)
+        twin.won, twin._location, twin._held = self.won, self._location, self._held
+        twin._opened, twin._toggled = set(self._opened), set(self._toggled)
+        twin._contents = {name: list(contents) for name, contents in self._contents.items()}
+        twin._states = {state: set(members) for state, members in self._states.items()}
+        twin._sliceable = {i: set(places) for i, places in self._sliceable.items()}
+        return twin
+
     def intro(self) -> str:
         """What the agent sees first: the whole room."""
         return words.middle_of_room(receptacle.name for receptacle in self.game.receptacles)

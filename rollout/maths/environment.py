@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from copy import copy
 from typing import Protocol
 
 from rollout.environment import Reset, Step, Task
@@ -29,6 +30,10 @@ class CodeRunner(Protocol):
         """What the code printed, or a sentence about what went wrong. Raises nothing that the code can cause."""
         ...
 
+    def fork(self) -> CodeRunner:
+        """A copy with all variables as they are now."""
+        ...
+
     def close(self) -> None:
         """End the episode; what the code left behind is gone."""
         ...
@@ -48,6 +53,7 @@ class MathsEnvironment:
 
     blocking = True
     """A step may wait for the checker's process or for code: callers with an event loop step in a thread."""
+    action_forms = ("calculate[{}]", "python[{}]", "finish[{}]")
 
     def __init__(
         self, config: MathsConfig, runner: CodeRunner | None = None, checker: AnswerChecker | None = None
@@ -87,6 +93,12 @@ class MathsEnvironment:
         """None: there is no end of numbers."""
         return
 
+    def fork(self) -> MathsEnvironment:
+        """A copy of the episode, with an interpreter of its own; the checker is shared."""
+        twin = copy(self)
+        twin._runner = self._runner and self._runner.fork()
+        return twin
+
     def close(self) -> None:
         if self._runner:
             self._runner.close()
@@ -102,7 +114,7 @@ class MathsEnvironment:
         correct = self._checker.check(answer, right).correct
         self._over = Step(_OVER, done=True, success=correct, valid=False)
         said = "The answer is right." if correct else "The answer is wrong."
-        return Step(said, reward=float(correct), done=True, success=correct)
+        return Step(said, reward=float(correct), done=True, success=correct, answer=answer)
 
 
 def _calculate(expression: str) -> Step:

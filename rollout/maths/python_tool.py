@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 from rollout.sandbox.config import SandboxConfig
 from rollout.sandbox.session import CallResult, Session
 from rollout.sandbox.tiers import shared_sandbox
@@ -27,6 +29,12 @@ class SandboxRunner:
         if self._session is None:
             self._session = self._sandbox.session()
         return _text(self._session.run(code))
+
+    def fork(self) -> SandboxRunner:
+        """A copy of the interpreter, if there is one. Raises `SandboxError` if it cannot be copied."""
+        twin = copy(self)
+        twin._session = self._session and self._session.fork()
+        return twin
 
     def close(self) -> None:
         """End the interpreter, if there is one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from rollout.form import Form, OneOf
 from rollout.prompts.example import Example, WorkedTurn
 from rollout.prompts.style import Parsed, SharedWords, cut
 from rollout.trajectory import Kind
@@ -51,3 +52,6 @@ class ActStyle(SharedWords):
             (Kind.FORMAT, len(text)),
         )
         return Parsed(spans, action.strip() or None)
+
+    def turn_form(self, action: OneOf) -> Form:
+        return Form(("Action: ", action))

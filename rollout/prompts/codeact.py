@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from textwrap import dedent
 
+from rollout.errors import UserError
+from rollout.form import Form, Free, OneOf
 from rollout.prompts.example import Example, WorkedTurn
 from rollout.prompts.style import Parsed, SharedWords, cut
 from rollout.trajectory import Kind
@@ -19,6 +21,9 @@ _THOUGHT = re.compile(r"\s*Thought:")
 _OPEN = re.compile(r"```(?:python|py)?[ \t\r]*\n", re.IGNORECASE)
 _CLOSE = re.compile(r"\n[ \t]*```|\n?(?:```)?<end_code>")
 _CLOSE_ANYWHERE = re.compile(r"```")
+_EMPTY, _FULL = r"[ \t]*\n", r"[ \t]*[^` \t\n][^\n]*\n"
+_LINES = f"({_EMPTY})*{_FULL}({_EMPTY}|{_FULL})*"
+"""Lines of code, one of them not empty, none of them a fence."""
 _LOGS = "Observation:\nExecution logs:\n"
 _LAST = "Last output from code snippet:\n"
 
@@ -140,6 +145,15 @@ class CodeActStyle(SharedWords):
             (Kind.FORMAT, len(text)),
         )
         return Parsed(spans, code)
+
+    def turn_form(self, action: OneOf) -> Form:
+        """A thought, up to the line ``Code:``, and code; the forms of single actions do not matter to it."""
+        if action.choices:
+            raise UserError(
+                "there is no list of the programs that code could be chosen from; set agent.acting.to to grammar, or "
+                "agent.style to react, act or stateact"
+            )
+        return Form(("Thought: ", Free("[^`]*"), "```py\n", Free(_LINES, share=3), "```<end_code>"))
 
 
 def _closing(text: str, start: int) -> re.Match[str] | None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from rollout.errors import UserError
+from rollout.form import Form, Free, OneOf
 from rollout.prompts.example import Example, WorkedTurn
 from rollout.prompts.style import Parsed, SharedWords, cut
 from rollout.trajectory import Kind
@@ -66,6 +68,15 @@ class ChainOfThoughtStyle(SharedWords):
             (Kind.FORMAT, len(text)),
         )
         return Parsed(spans, self.answer.replace("{}", given) if given else None)
+
+    def turn_form(self, action: OneOf) -> Form:
+        """Reasoning and an answer; the forms of actions do not matter to it."""
+        if action.choices:
+            raise UserError(
+                "an answer after a chain of thought is not chosen from a list; set agent.acting.to to grammar, or "
+                "agent.style to react, act or stateact"
+            )
+        return Form((Free("[^<]*", share=3), _OPEN, Free(r"[^<\s][^<]*"), _CLOSE))
 
 
 def written(steps: str, answer: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from rollout.form import Form, Free, OneOf
 from rollout.prompts.example import Example, WorkedTurn
 from rollout.prompts.style import Parsed, SharedWords, cut
 from rollout.trajectory import Kind
@@ -64,3 +65,6 @@ class ReActStyle(SharedWords):
             (Kind.FORMAT, len(text)),
         )
         return Parsed(spans, action)
+
+    def turn_form(self, action: OneOf) -> Form:
+        return Form(("Thought: ", Free(), "\nAction: ", action))

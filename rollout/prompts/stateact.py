@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from rollout.form import Form, Free, OneOf, Part
 from rollout.prompts.example import Example, WorkedTurn
 from rollout.prompts.style import Parsed, SharedWords, cut
 from rollout.trajectory import Kind
@@ -41,12 +42,14 @@ class StateActStyle(SharedWords):
         instructions: the system message.
         examples: worked episodes that are shown before the task.
         keys: of the state, as the parser knows them: in any case, with spaces or underscores.
+        told: the keys that the instructions ask for.
         name: recorded with every trajectory.
     """
 
     instructions: str
     examples: tuple[Example, ...] = ()
     keys: tuple[str, ...] = KEYS
+    told: tuple[str, ...] = HOUSEHOLD_KEYS
     name: str = "stateact"
 
     def turn(self, turn: WorkedTurn) -> tuple[str, str]:
@@ -75,6 +78,10 @@ class StateActStyle(SharedWords):
             (Kind.FORMAT, len(text)),
         ]
         return Parsed(cut(*spans), action)
+
+    def turn_form(self, action: OneOf) -> Form:
+        lines: list[Part] = [part for key in (*self.told, "thought") for part in (f"{key}: ", Free(), "\n")]
+        return Form((*lines, "action: ", action))
 
 
 @cache

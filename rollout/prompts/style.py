@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rollout.errors import UserError
+from rollout.form import Form, OneOf
 from rollout.prompts.example import Example, WorkedTurn
 from rollout.trajectory import Kind
 
@@ -74,6 +75,14 @@ class Style(Protocol):
 
     def parse(self, text: str) -> Parsed:
         """Cut what a model wrote in one turn. Any text is accepted; the spans cover it exactly."""
+        ...
+
+    def turn_form(self, action: OneOf) -> Form:
+        """What a turn with such an action looks like; `parse` finds the action in it.
+
+        Raises:
+            UserError: actions are listed, and a turn of this style does not end in one action.
+        """
         ...
 
     def world_said(self, observation: str) -> str:

@@ -51,9 +51,10 @@ def new_style(
         case "act":
             return act.ActStyle(instructions.replace(FORM, act.FORM), shown_examples)
         case "stateact":
-            form = stateact.form(keys or stateact.HOUSEHOLD_KEYS)
+            asked = keys or stateact.HOUSEHOLD_KEYS
+            instructions = instructions.replace(FORM, stateact.form(asked))
             known = tuple(dict.fromkeys((*keys, *stateact.KEYS)))
-            return stateact.StateActStyle(instructions.replace(FORM, form), shown_examples, known)
+            return stateact.StateActStyle(instructions, shown_examples, known, asked)
         case "cot":
             if answer is None:
                 raise UserError(

@@ -5,9 +5,11 @@ Transformers is imported when a tokenizer is loaded, not before.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rollout.errors import UserError
 
@@ -110,6 +112,11 @@ class Tokenizer:
         return self._alone[token]
 
     @property
+    def hugging_face(self) -> PreTrainedTokenizerFast:
+        """The tokenizer of transformers that this is made of."""
+        return self._outer
+
+    @property
     def begin(self) -> str:
         """The text of the token that begins a sequence, or ""."""
         return self._outer.bos_token or ""
@@ -136,22 +143,50 @@ def load_tokenizer(folder: str) -> Tokenizer:
     Raises:
         UserError: there is none, or it is of a kind that prompts cannot be built with.
     """
-    # Not AutoTokenizer: that one imports torch, which prompts do not need.
-    from transformers import PreTrainedTokenizerFast
-
     try:
-        loaded = PreTrainedTokenizerFast.from_pretrained(folder, trust_remote_code=False)
+        loaded = _load(folder)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"no tokenizer.json can be loaded from {folder}; check the name or path ({reason})") from error
     return Tokenizer(loaded, folder)
 
 
+def _load(folder: str) -> PreTrainedTokenizerFast:
+    """What ``tokenizer.json`` and its configuration say; for what they leave out, what the kind of model has."""
+    from transformers import PreTrainedTokenizerFast
+
+    try:
+        loaded = PreTrainedTokenizerFast.from_pretrained(folder, trust_remote_code=False)
+        if loaded.eos_token is not None:
+            return loaded
+    except (OSError, ValueError):  # models as old as OPT have their words in vocab.json
+        if Path(folder).is_dir() and not (Path(folder) / "vocab.json").is_file():
+            raise
+    # Not at once: it imports torch, which prompts do not need.
+    from transformers import AutoTokenizer
+
+    by_model = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    if not isinstance(by_model, PreTrainedTokenizerFast):
+        raise ValueError(f"its tokenizer is a {type(by_model).__name__}")
+    return by_model
+
+
 def _copy(backend: Backend) -> Backend:
-    copy: Backend = type(backend).from_str(backend.to_str())
+    settings = json.loads(backend.to_str())
+    _without_dummy_space(settings)
+    copy: Backend = type(backend).from_str(json.dumps(settings))
     copy.no_truncation()
     copy.no_padding()
     return copy
+
+
+def _without_dummy_space(settings: dict[str, Any]) -> None:
+    """Llama 2's kind puts a space before every text and takes it off again: texts could not be cut and joined."""
+    normalizers = (settings["normalizer"] or {}).get("normalizers", [])
+    if any(part["type"] == "Prepend" for part in normalizers):
+        settings["normalizer"]["normalizers"] = [part for part in normalizers if part["type"] != "Prepend"]
+        decoders = settings["decoder"]["decoders"]
+        settings["decoder"]["decoders"] = [part for part in decoders if part["type"] != "Strip"]
 
 
 def _special_ids(backend: Backend) -> frozenset[int]:

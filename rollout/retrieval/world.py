@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from rollout.environment import Environment, Reset, Step, Task
+from rollout.environment import Environment, Reset, Step, Task, fork_of
 from rollout.prompts.codeact import Tool
 from rollout.retrieval.service import Search
 
@@ -61,6 +61,18 @@ class SearchWorld:
     def admissible_actions(self) -> None:
         """None: there is no end of queries."""
         return
+
+    @property
+    def action_forms(self) -> tuple[str, ...]:
+        """Those of the world, if it says them, and the search."""
+        forms = getattr(self._world, "action_forms", ())
+        return (*forms, SEARCH.action) if forms else ()
+
+    def fork(self) -> SearchWorld:
+        """A copy with a copy of the world. Raises `UserError` if that has none."""
+        twin = SearchWorld(fork_of(self._world), self._search)
+        twin._over = self._over
+        return twin
 
     def close(self) -> None:
         self._world.close()

@@ -58,6 +58,8 @@ class Episode:
 
     first: Handle | None = None
     scratch: str | None = None
+    left: list[str] = field(default_factory=list)
+    """Working folders of copies that have ended, below the scratch folder; the next copy clears them away."""
     _members: int = 0
     _lock: Lock = field(default_factory=Lock)
 
@@ -76,11 +78,15 @@ class Episode:
 
 
 class Process:
-    """One interpreter. Between calls it is stopped, so that threads left behind by code cost nothing."""
+    """One interpreter. Between calls it is stopped, so that threads left behind by code cost nothing.
 
-    def __init__(self, channel: Channel, handle: Handle, episode: Episode) -> None:
+    ``folder`` is the name of a copy's working folder.
+    """
+
+    def __init__(self, channel: Channel, handle: Handle, episode: Episode, folder: str | None = None) -> None:
         self.channel = channel
         self.episode = episode
+        self._folder = folder
         self._handle = handle
         episode.join()
         self.stop()
@@ -94,6 +100,8 @@ class Process:
     def close(self) -> None:
         self._handle.kill()
         self.channel.close()
+        if self._folder is not None:
+            self.episode.left.append(self._folder)
         self.episode.leave()
 
 

@@ -99,21 +99,27 @@ class Session:
 
         return await in_thread(self._run, code, time_limit_s, wait)
 
-    def fork(self) -> Session:
+    def fork(self, tools: Mapping[str, ToolFunction] | None = None) -> Session:
         """A copy of the interpreter as it is now: variables, open files, and the files of its working folder.
 
-        Either goes on without the other. Threads of the code are not copied.
+        Either goes on without the other. Threads of the code are not copied, and what it wrote elsewhere in its scratch
+        folder is shared.
+
+        Args:
+            tools: functions that code may call in the copy; by default the same.
 
         Raises:
             SandboxError: it cannot be copied, for want of memory, processes or scratch space.
         """
-        process = self._alive()
+        process, folder = self._alive(), f"copy-{secrets.token_hex(8)}"
+        left, process.episode.left = process.episode.left, []
         channel, theirs = channel_pair(self._config.frame_limit_bytes())
         try:
             with theirs:
                 process.go_on()
-                process.channel.send_descriptor({"type": "fork"}, theirs.fileno())
-            copy = Process(channel, greet(channel, "ready", _COPY_S), process.episode)
+                request = {"type": "fork", "folder": folder, "left": left}
+                process.channel.send_descriptor(request, theirs.fileno())
+            copy = Process(channel, greet(channel, "ready", _COPY_S), process.episode, folder)
         except (ChannelBrokenError, ChannelTimeoutError) as error:
             channel.close()
             raise SandboxError("the interpreter cannot be copied") from error
@@ -122,7 +128,7 @@ class Session:
             raise
         finally:
             process.stop()
-        return Session(self._config, self._new_process, self._tools, copy)
+        return Session(self._config, self._new_process, self._tools if tools is None else tools, copy)
 
     def close(self) -> None:
         """End the interpreter."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -63,6 +64,8 @@ class ShopConfig(BaseModel):
 class ShopEnvironment:
     """Plays goals in one shop; it is opened, and built if it has to be, at the first reset."""
 
+    action_forms = ("search[{}]", "click[{}]")
+
     def __init__(self, config: ShopConfig) -> None:
         self._config = config
         self._session: Session | None = None
@@ -103,6 +106,16 @@ class ShopEnvironment:
         if session.has_search_bar:
             return None
         return sorted(f"click[{name}]" for name in session.clickables())
+
+    def open_actions(self) -> Sequence[str]:
+        """Searches, on the search page."""
+        return ("search[{}]",) if self._playing().has_search_bar else ()
+
+    def fork(self) -> ShopEnvironment:
+        """A copy of the visit; the shop is shared."""
+        twin = copy(self)
+        twin._session = self._playing().copy()
+        return twin
 
     def close(self) -> None:
         self._session = self._shop = None

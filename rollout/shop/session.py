@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from copy import copy, deepcopy
 from typing import NamedTuple
 
 from rollout.shop import pages
@@ -73,6 +74,12 @@ class Session:
         self._visited: frozenset[str] = frozenset()
         self._options: dict[str, str] = {}
         self._show("search", pages.search_page(self.goal.instruction, f"{_ADDRESS}/{self._name}"))
+
+    def copy(self) -> Session:
+        """The same visit, as far as it has come; the shop is shared."""
+        twin = copy(self)
+        twin._options, twin._random = dict(self._options), deepcopy(self._random)
+        return twin
 
     @property
     def url(self) -> str:

@@ -87,7 +87,7 @@ def test_later_overrides_win() -> None:
         (["teacher.engine.type=vlm"], 'teacher.engine.type: there is no "vlm"; did you mean vllm?'),
         (
             ["learner.terms=[{stream: act}]"],
-            "learner.terms.0.divergence: is missing; use one of cross_entropy, forward_kl.",
+            "learner.terms.0.divergence: is missing; use one of cross_entropy, forward_kl, ",
         ),
         (["learner.terms.7.weight=1"], "give a number from 0 to 2"),
         (["environment.size=huge"], "environment.size: must be 'small'"),
@@ -169,7 +169,21 @@ def test_sampling_changes_only_what_they_name() -> None:
     assert SamplingChanges(temperature=0.0).apply(base) == base.model_copy(update={"temperature": 0.0})
     recipe = load_recipe("quickstart")
     assert recipe.collect_sampling("teacher").top_logprobs == 16
-    assert recipe.evaluate_sampling() == recipe.agent.sampling
+    assert recipe.evaluated_agent() == recipe.agent
+
+
+def test_agents_can_act_in_another_way_when_they_are_evaluated() -> None:
+    several = "evaluate.acting={type: self_consistent, candidates: 3}"
+    recipe = load_recipe("quickstart", [several, "evaluate.sampling.max_tokens=7"])
+    assert recipe.agent.acting.type == "plain"
+    assert (recipe.evaluated_agent().acting.type, recipe.evaluated_agent().sampling.max_tokens) == (
+        "self_consistent",
+        7,
+    )
+    with pytest.raises(UserError, match=r"candidates is 0, but from 1 to 64"):
+        load_recipe("quickstart", ["evaluate.acting={type: self_consistent, candidates: 0}"])
+    with pytest.raises(UserError, match=r"evaluate.acting is constrained to admissible actions, but style codeact"):
+        load_recipe("quickstart", ["evaluate.acting={type: constrained}", "agent.style=codeact"])
 
 
 def test_a_missing_model_is_named_with_its_setting(tmp_path: Path) -> None:
@@ -229,3 +243,16 @@ def test_whatever_is_typed_as_an_override_is_taken_or_refused_in_words(text: str
     except UserError as error:
         outcome = str(error)
     assert outcome
+
+
+def test_a_student_with_a_tokenizer_of_its_own_is_told_the_teachers(tmp_path: Path) -> None:
+    other = ["student.engine.model=builtin:webshop-base-student"]
+    terms = "learner.terms=[{stream: act, divergence: uld}]"
+    with pytest.raises(UserError, match=r"or set learner.teacher_tokenizer to .*household-teacher"):
+        check_models(load_recipe("quickstart", other))
+    right, wrong = (f"learner.teacher_tokenizer=builtin:{world}-tokenizer" for world in ("household", "math"))
+    check_models(load_recipe("quickstart", [*other, terms, right]))
+    with pytest.raises(UserError, match=r"recorded with the tokenizer of .*household-teacher; name that one"):
+        check_models(load_recipe("quickstart", [*other, terms, wrong]))
+    with pytest.raises(UserError, match="score.roles names the student, whose tokens mean nothing"):
+        load_recipe("on-policy", [*other, right, terms])

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from cluster.shelf import Shelf
-from rollout.environment import Reset, Step, Task
+from rollout.acting.constrained import allowed_actions
+from rollout.environment import Reset, Step, Task, fork_of
+from rollout.errors import UserError
+from rollout.form import OneOf
 
 TASK = Task("task", "toy", "train", "")
 
@@ -71,3 +74,27 @@ def test_clearing_closes_what_is_on_the_shelf() -> None:
     shelf.take().close()
     shelf.clear()
     assert toy.closed
+
+
+def test_a_copy_of_a_borrowed_environment_is_closed_for_good_and_the_environment_is_not() -> None:
+    class Copied(Toy):
+        action_forms = ("say {}",)
+
+        def fork(self) -> Copied:
+            return Copied()
+
+        def open_actions(self) -> tuple[str, ...]:
+            return ("shout {}",)
+
+    shelf = Shelf(Copied)
+    environment = shelf.take()
+    environment.reset(TASK)
+    copy = fork_of(environment)
+    copy.close()
+    assert copy.closed  # type: ignore[attr-defined]
+    environment.close()
+    assert [one.closed for one in shelf.free] == [False]
+    assert allowed_actions(environment, "grammar") == OneOf(forms=("say {}",))
+    assert allowed_actions(environment, "admissible") == OneOf(forms=("shout {}",))
+    with pytest.raises(UserError, match="Toy cannot be copied"):
+        fork_of(Shelf(Toy).take())

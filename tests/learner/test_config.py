@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import subprocess
 import sys
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, get_args
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from learner.config import CrossEntropyTerm, ForwardKLTerm, LearnerConfig, ScratchConfig
+from learner.config import (
+    ComplexityOrder,
+    CrossEntropyTerm,
+    ForwardKLTerm,
+    JSDTerm,
+    LearnerConfig,
+    LoraConfig,
+    ReverseKLTerm,
+    ScratchConfig,
+    ULDTerm,
+)
 
 GOOD: dict[str, Any] = {"epochs": 1, "batch_episodes": 4}
 
@@ -27,6 +40,13 @@ GOOD: dict[str, Any] = {"epochs": 1, "batch_episodes": 4}
         ({"scratch": {"tokenizer": "b"}, "lora": {}}, "remove lora"),
         ({"optimizer": "muon", "strategy": "fsdp2"}, "choose adamw"),
         ({"learning_rat": 1.0}, "Extra inputs"),
+        ({"terms": [{"stream": "random", "divergence": "uld"}]}, "random picks single ones; choose another"),
+        ({"terms": [{"stream": "act", "divergence": "jsd", "beta": 1.5}]}, "less than or equal to 1"),
+        (
+            {"terms": [{"stream": "act", "divergence": "jsd"}], "teacher_tokenizer": "t"},
+            "jsd compares tokens by their number, which differs with teacher_tokenizer; use uld or cross_entropy",
+        ),
+        ({"keep": "student"}, "'success', 'success_or_student' or 'all'"),
     ],
 )
 def test_a_wrong_value_says_how_to_mend_it(change: dict[str, Any], sentence: str) -> None:
@@ -34,11 +54,74 @@ def test_a_wrong_value_says_how_to_mend_it(change: dict[str, Any], sentence: str
         LearnerConfig.model_validate({**GOOD, **change})
 
 
-def test_terms_are_told_apart_by_their_divergence() -> None:
-    terms = [{"stream": "act", "divergence": "cross_entropy"}, {"stream": "reason", "divergence": "forward_kl"}]
-    config = LearnerConfig.model_validate({**GOOD, "terms": terms})
-    assert isinstance(config.terms[0], CrossEntropyTerm)
-    assert isinstance(config.terms[1], ForwardKLTerm)
+def floats(model: type[BaseModel], path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The path of every setting below a model that is a number with a fraction."""
+    for name, field in model.model_fields.items():
+        types = get_args(field.annotation) or (field.annotation,)
+        if float in types:
+            yield (*path, name)
+
+
+FLOATS = [
+    *(((), path) for path in floats(LearnerConfig)),
+    *(({"order": {"by": "complexity"}}, ("order", *path)) for path in floats(ComplexityOrder)),
+    *(({"lora": {}}, ("lora", *path)) for path in floats(LoraConfig)),
+    *(({"scratch": {"tokenizer": "t"}}, ("scratch", *path)) for path in floats(ScratchConfig)),
+    *(({"terms": [{"stream": "act", "divergence": "jsd"}]}, ("terms", 0, *path)) for path in floats(JSDTerm)),
+]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, "nan", "much"])
+@pytest.mark.parametrize(("around", "path"), FLOATS)
+def test_a_number_that_is_none_is_refused_in_one_sentence(
+    around: dict[str, Any], path: tuple[str | int, ...], value: float | str
+) -> None:
+    data: dict[str, Any] = {**GOOD, **copy.deepcopy(dict(around))}
+    place: Any = data
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    with pytest.raises(ValidationError) as refusal:
+        LearnerConfig.model_validate(data)
+    (error,) = refusal.value.errors()
+    assert error["msg"].startswith(("Input should be a finite number", "Input should be a valid number"))
+
+
+def test_every_kind_of_setting_with_a_fraction_was_tried() -> None:
+    assert {("order", "gamma"), ("terms", 0, "weight"), ("terms", 0, "beta"), ("learning_rate",), ("max_seconds",)} <= {
+        path for _, path in FLOATS
+    }
+    assert len(FLOATS) >= 20
+
+
+@pytest.mark.parametrize(
+    ("divergence", "kind"),
+    [
+        ("cross_entropy", CrossEntropyTerm),
+        ("forward_kl", ForwardKLTerm),
+        ("reverse_kl", ReverseKLTerm),
+        ("jsd", JSDTerm),
+        ("uld", ULDTerm),
+    ],
+)
+def test_terms_are_told_apart_by_their_divergence_and_say_what_they_need(divergence: str, kind: type) -> None:
+    config = LearnerConfig.model_validate({**GOOD, "terms": [{"stream": "act", "divergence": divergence}]})
+    (term,) = config.terms
+    assert type(term) is kind
+    assert term.signal == ("taken" if divergence == "cross_entropy" else "top_k_tail")
+
+
+@pytest.mark.parametrize(
+    ("keep", "kept"),
+    [
+        ("success", {("teacher", True), ("student", True)}),
+        ("success_or_student", {("teacher", True), ("student", True), ("student", False)}),
+        ("all", {("teacher", True), ("student", True), ("student", False), ("teacher", False)}),
+    ],
+)
+def test_which_episodes_are_kept_goes_by_who_played_and_how_it_ended(keep: str, kept: set[tuple[str, bool]]) -> None:
+    config = LearnerConfig.model_validate({**GOOD, "keep": keep})
+    assert {(r, s) for r in ("teacher", "student") for s in (True, False) if config.keeps(r, s)} == kept
 
 
 def test_a_config_survives_its_own_json() -> None:

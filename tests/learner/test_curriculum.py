@@ -19,13 +19,19 @@ def sequence(reason: int, act: int, teacher: TeacherScores | None = None) -> Tra
 
 def scores(logprobs: list[list[float]], tail: list[float]) -> TeacherScores:
     rows = np.array(logprobs, np.float32)
-    return TeacherScores(np.arange(len(rows), dtype=np.int32), np.zeros(rows.shape, np.int32), rows, np.array(tail))
+    positions = np.arange(len(rows), dtype=np.int32)
+    return TeacherScores(positions, np.ones_like(positions), np.zeros(rows.shape, np.int32), rows, np.array(tail))
 
 
 def test_entropy_of_a_cut_distribution_counts_the_tail_as_one_outcome() -> None:
     """(1/2, 1/4, tail 1/4) has 1.5 ln 2 nats; a certain token has none, and its filled-up entry adds none."""
     rows = [[math.log(0.5), math.log(0.25)], [0.0, -math.inf]]
     assert mean_entropy(scores(rows, [0.25, 0.0])) == pytest.approx(0.75 * math.log(2.0), abs=1e-6)
+
+
+def test_entropy_of_a_row_that_stands_for_several_tokens_is_that_of_its_shape() -> None:
+    """A tenth of (1/2, 1/2) has ln 2 nats, as (1/2, 1/2) has."""
+    assert mean_entropy(scores([[math.log(0.05)]], [0.05])) == pytest.approx(math.log(2.0), abs=1e-6)
 
 
 def test_complexity_weighs_reason_act_and_entropy() -> None:

@@ -229,7 +229,12 @@ def test_two_processes_follow_the_losses_of_one(tmp_path: Path, strategy: str, e
     """Three episodes a step and small passes: ranks have unequal work, and gradients are accumulated."""
     if strategy == "deepspeed":
         pytest.importorskip("deepspeed")
-    terms = [*KL, {"stream": "format", "divergence": "cross_entropy"}]
+    terms = [
+        *KL,
+        {"stream": "format", "divergence": "cross_entropy"},
+        {"stream": "generated", "divergence": "jsd", "reduction": "span_mean"},
+        {"stream": "random", "divergence": "cross_entropy"},
+    ]
     config = settings(tmp_path, epochs=1, batch_episodes=3, micro_batch_tokens=64, terms=terms)
     alone: list[StepReport] = []
     fit(config, EPISODES, str(tmp_path / "alone"), on_step=alone.append)

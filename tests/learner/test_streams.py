@@ -1,11 +1,20 @@
-"""Semantics pinned here: weights follow provenance alone; entry 0 never trains; teacher rows stay with their tokens."""
+"""Semantics pinned here: weights follow provenance alone; entry 0 never trains; teacher rows stay with their tokens.
+
+What the view drops leaves no token behind, and all others keep their order.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from learner.config import STREAMS
 from learner.streams import TeacherScores, to_sequence
@@ -56,6 +65,80 @@ EPISODE = with_segments(
 def test_a_stream_marks_the_tokens_of_its_provenance(stream: str, expected: list[int]) -> None:
     """``format`` leaves out the template's glue, and the first token of all is never a target."""
     assert spans(EPISODE, stream) == expected
+
+
+def test_prefix_tokens_are_trained_on_by_prefix_and_all_alone() -> None:
+    prefixed = {stream for stream in STREAMS if stream != "random" and 4 in spans(EPISODE, stream)}
+    assert prefixed == {"prefix", "all"}
+
+
+def test_span_means_weigh_each_kind_of_each_turn_alike() -> None:
+    """Reason is cut in two by an act in turn 1 and is one span; what is cut off at the end does not count."""
+    episode = with_segments(
+        Segment(Kind.TASK, Author.PROMPT, 0, "", (1,)),
+        Segment(Kind.REASON, Author.MODEL, 1, "", (2,)),
+        Segment(Kind.ACT, Author.MODEL, 1, "", (3,)),
+        Segment(Kind.REASON, Author.MODEL, 1, "", (4, 5)),
+        Segment(Kind.OBSERVATION, Author.ENVIRONMENT, 1, "", (6,)),
+        Segment(Kind.REASON, Author.MODEL, 2, "", (7, 8)),
+        Segment(Kind.ACT, Author.MODEL, 2, "", (9, 9, 9)),
+    )
+    sequence = to_sequence(episode, ["reason/span_mean", "act/span_mean", "generated/span_mean"], max_tokens=9)
+    third = 1 / 3
+    assert sequence.weights["reason/span_mean"].tolist() == pytest.approx([0, third, 0, third, third, 0, 0.5, 0.5, 0])
+    assert sequence.weights["act/span_mean"].tolist() == [0, 0, 1, 0, 0, 0, 0, 0, 1]
+    both = sequence.weights["reason/span_mean"] + sequence.weights["act/span_mean"]
+    assert np.array_equal(sequence.weights["generated/span_mean"], both)
+
+
+def random_tokens(seed: int, *, episode: int = 0) -> list[int]:
+    sequence = to_sequence(toy_trajectory(episode, turns=4), ["random"], seed=seed)
+    return np.flatnonzero(sequence.weights["random"]).tolist()
+
+
+def test_the_random_stream_has_as_many_tokens_as_reason_and_act_and_none_of_the_prompt() -> None:
+    episode = toy_trajectory(0, turns=4)
+    prompt = sum(len(s.token_ids) for s in episode.segments if s.turn == 0)
+    chosen = random_tokens(0)
+    assert len(set(chosen)) == len(chosen) == episode.num_tokens(Kind.REASON, Kind.ACT)
+    assert min(chosen) >= prompt
+    drawn = {at for seed in range(40) for at in random_tokens(seed)}
+    assert drawn == set(range(prompt, len(episode.token_ids)))
+
+
+def test_random_tokens_repeat_in_another_process_and_change_with_seed_and_episode() -> None:
+    code = "from tests.learner.test_streams import random_tokens; print(random_tokens(3))"
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(random_tokens(3))
+    assert random_tokens(3) != random_tokens(4)
+    one = toy_trajectory(0, turns=4)
+    renamed = dataclasses.replace(one, identity=dataclasses.replace(one.identity, attempt=1))
+    first, second = (to_sequence(t, ["random"], seed=3).weights["random"] for t in (one, renamed))
+    assert not np.array_equal(first, second)
+
+
+@st.composite
+def records(draw: st.DrawFn) -> Trajectory:
+    """Any order of segments; the ids of hints and examples occur nowhere else, and every token is another one."""
+    kinds = draw(st.lists(st.sampled_from(list(Kind)), min_size=1, max_size=20))
+    segments, used = [], 0
+    for kind in kinds:
+        length = draw(st.integers(1, 4))
+        author = draw(st.sampled_from(list(Author)))
+        segments.append(Segment(kind, author, draw(st.integers(0, 3)), "", tuple(range(used, used + length))))
+        used += length
+    return with_segments(*segments)
+
+
+@given(records())
+def test_no_token_of_a_hint_or_example_is_in_the_students_view_and_all_others_keep_their_order(
+    record: Trajectory,
+) -> None:
+    view = to_sequence(record, ["all"], drop=("hint", "example"))
+    kept = [s for s in record.segments if s.kind not in (Kind.HINT, Kind.EXAMPLE)]
+    assert view.token_ids.tolist() == [token for segment in kept for token in segment.token_ids]
+    assert view.weights["all"].tolist() == [float(at > 0) for at in range(len(view))]
 
 
 def test_every_stream_that_a_config_may_name_can_be_built() -> None:

@@ -91,3 +91,34 @@ def toy_model(seed: int = 0, kv_heads: int = 1) -> Any:
             tie_word_embeddings=True,
         )
     )
+
+
+def uld_of(
+    student: Any,
+    student_ids: list[int],
+    teacher: Any,
+    teacher_ids: list[int],
+    parts: list[tuple[range, range]],
+    k: int | None = None,
+) -> Any:
+    """``[N]`` ULD between logits of two vocabularies, through the teacher's k likeliest entries; None is all."""
+    import torch
+
+    from learner.alignment import align_scores
+    from learner.uld import uld
+
+    top = teacher.double().softmax(dim=1).topk(k or teacher.shape[1], dim=1)
+    tails = (1.0 - top.values.sum(dim=1)).clamp_min(0.0)
+    scores = TopK(
+        tuple(map(tuple, top.indices.tolist())), tuple(map(tuple, top.values.log().tolist())), tuple(tails.tolist())
+    )
+    aligned = align_scores(scores, teacher_ids, parts, len(student_ids))
+    first = torch.tensor([part.start for _, part in parts])
+    return uld(
+        student,
+        torch.tensor(student_ids),
+        first,
+        torch.tensor([len(part) for _, part in parts]),
+        torch.tensor([aligned.logprobs[place] for place in first]),
+        torch.tensor([aligned.tail_mass[place] for place in first]),
+    )

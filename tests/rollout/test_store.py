@@ -32,6 +32,18 @@ def test_episodes_are_read_as_written_in_the_order_of_writing(tmp_path: Path) ->
     assert store.keys() == {one.key for one in written}
 
 
+def test_of_named_episodes_no_other_is_read_and_reading_ends_with_the_last_of_them(tmp_path: Path) -> None:
+    store = TrajectoryStore(tmp_path)
+    first = [episode(task) for task in "abc"]
+    store.write(first)
+    store.write([episode("d")])
+    assert list(store.read({first[0].key, first[2].key})) == [first[0], first[2]]
+    assert list(store.read(set())) == []
+    blank(shards(tmp_path)[1], lambda name: False)
+    assert list(store.read({first[1].key})) == [first[1]]
+    assert store.set_aside() == [], "the damaged shard was not looked at"
+
+
 def test_an_empty_or_absent_folder_has_no_episodes(tmp_path: Path) -> None:
     assert TrajectoryStore(tmp_path / "new").keys() == set()
     absent = TrajectoryStore(tmp_path / "absent", read_only=True)

@@ -53,7 +53,7 @@ class Interpreter:
             if message["type"] == "run":
                 execute(message)
             elif descriptors:
-                copy(descriptors[0])
+                copy(descriptors[0], message["folder"], message["left"])
 
     def send(self, message: dict[str, Any]) -> None:
         self.channel.sendall(wire.encode(message))
@@ -102,8 +102,14 @@ class Interpreter:
             raise _EXCEPTIONS.get(answer["error_type"], RuntimeError)(answer["error"])
         return answer["value"]
 
-    def _copy(self, descriptor: int) -> None:
-        """Go on twice: here, and in a sibling process that answers on ``descriptor``."""
+    def _copy(self, descriptor: int, folder: str, left: list[str]) -> None:
+        """Go on twice: here, and in a sibling process that answers on ``descriptor`` and works in ``folder``.
+
+        ``left`` are folders of siblings that have ended.
+        """
+        scratch = os.path.dirname(self.home)
+        for name in left:
+            shutil.rmtree(os.path.join(scratch, name), ignore_errors=True)
         if libc.raw_clone(seccomp.FORK_FLAGS, self.permit):
             os.close(descriptor)
             return
@@ -111,7 +117,7 @@ class Interpreter:
         os.dup2(descriptor, self.channel.fileno(), inheritable=False)
         os.close(descriptor)
         self.lock = Lock()
-        home = os.path.join(os.path.dirname(self.home), f"copy-{os.urandom(4).hex()}")
+        home = os.path.join(scratch, folder)
         shutil.copytree(self.home, home, symlinks=True)
         os.chdir(home)
         self.home = home

@@ -21,7 +21,9 @@ def test_they_are_solved_tasks_that_the_kind_shows_in_every_style() -> None:
         assert [step.observation for step in steps] == [turn.observation for turn in demonstration.turns]
         assert steps[-1].success
         for name in get_args(StyleName):
-            new_style(name, "", Encyclopaedia.examples, shown=1, tools=Encyclopaedia.tools).example(demonstration)
+            new_style(
+                name, "", Encyclopaedia.examples, shown=1, tools=Encyclopaedia.tools, answer=Encyclopaedia.finish
+            ).example(demonstration)
 
 
 def test_code_searches_and_its_answer_is_judged() -> None:

@@ -83,6 +83,15 @@ def test_another_word_starts_over_and_so_does_the_same_word_in_other_letters(wik
     assert shown == ["(Result 1 / 4)", "(Result 2 / 4)", "(Result 1 / 4)", "(Result 1 / 1)", "(Result 1 / 4)"]
 
 
+def test_a_copy_looks_up_for_itself(wiki: Wiki) -> None:
+    wiki.search("Old Mill")
+    shown = wiki.lookup("corn")
+    copy = wiki.copy()
+    assert copy.lookup("corn") == wiki.lookup("corn") != shown
+    copy.search("Osk (river)")
+    assert wiki.lookup("corn").startswith("(Result 3 /")
+
+
 def test_a_failed_search_leaves_page_and_lookup_as_they_are_and_another_page_clears_them(wiki: Wiki) -> None:
     wiki.do("search[Old Mill]")
     wiki.do("lookup[corn]")

@@ -14,6 +14,7 @@ import pytest
 from rollout.engine import Sampling
 from rollout.engines.openai_engine import EndpointError, OpenAIConfig, OpenAIEngine, start
 from rollout.errors import Boundary, EpisodeError, UserError, boundary
+from rollout.form import Form, OneOf
 from rollout.prompts.template import ChatTemplate
 from rollout.prompts.tokenizer import load_tokenizer
 
@@ -92,6 +93,20 @@ def likely(*rows: dict[str, float]) -> dict[str, Any]:
     names = [next(iter(row)) for row in rows]
     values = [row[name] for row, name in zip(rows, names, strict=True)]
     return {"tokens": names, "token_logprobs": values, "top_logprobs": list(rows), "text_offset": [0] * len(rows)}
+
+
+async def test_a_form_goes_out_as_a_regular_expression_to_servers_that_know_it(
+    server: Server, tokenizer_only: str
+) -> None:
+    sampling = Sampling(top_logprobs=1, form=Form(("Action: ", OneOf(("go (1)", "look")))))
+    server.answers = [completion("!", token_ids=[9], logprobs=likely({"token_id:9": -0.5}))]
+    async with engine(server, tokenizer_only) as client:
+        made = await client.generate([7, 8], sampling, "s")
+    assert server.requests[0]["structured_outputs"] == {"regex": r"Action: (go \(1\)|look)"}
+    assert (made.logprobs, made.top) == (None, None)  # they would be of what the form allowed
+    async with engine(server, tokenizer_only, extensions=False) as client:
+        with pytest.raises(NotImplementedError, match=r"set extensions: true, or agent\.acting to plain"):
+            await client.generate([7, 8], sampling.model_copy(update={"top_logprobs": 0}), "s")
 
 
 async def test_token_ids_go_out_and_come_back_as_they_are(server: Server, tokenizer_only: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import re
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import pytest_asyncio
 from rollout.engine import Sampling
 from rollout.engines.vllm_engine import VllmConfig, VllmEngine, start
 from rollout.errors import UserError
+from rollout.form import Form, Free, OneOf
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,6 +113,27 @@ async def test_a_stop_text_ends_a_completion_and_stays_in_it(engine: VllmEngine)
     made = await engine.generate(PROMPTS[1], Sampling(max_tokens=40, temperature=1.5, seed=4, stop=(letter,)), "s")
     assert made.finish == "stop"
     assert made.text == free.text[: free.text.index(letter) + 1]
+
+
+async def test_a_completion_keeps_to_its_form_and_its_log_probabilities_are_the_models_own(
+    engine: VllmEngine, first_model: str
+) -> None:
+    form = Form(("Thought: ", Free(), "\nAction: ", OneOf(("look", "go to 1", "go to 12"), ("say [{}]",))))
+    free = Sampling(max_tokens=60, temperature=1.5)
+    settings = [
+        free.model_copy(update={"seed": seed, "form": form, "top_logprobs": 3 * (seed == 0)}) for seed in range(6)
+    ]
+    made = await asyncio.gather(*(engine.generate(PROMPTS[2], one, "s") for one in [*settings, free]))
+    for completion in made[:-1]:
+        assert completion.finish == "stop"
+        assert re.fullmatch(rf"(?s){form.regex()}<\|end\|>", completion.text)
+    assert not made[-1].text.startswith("Thought")
+    assert [completion.logprobs is None for completion in made] == [False, True, True, True, True, True, False]
+    first = made[0]
+    expected = logprobs_TV(first_model, [*PROMPTS[2], *first.token_ids])[len(PROMPTS[2]) - 1 : -1]
+    assert first.logprobs == pytest.approx([expected[i, t].item() for i, t in enumerate(first.token_ids)], abs=1e-2)
+    assert first.top is not None
+    assert first.top.token_ids[0] == tuple(expected[0].topk(3).indices.tolist())
 
 
 async def test_a_completion_ends_where_the_context_does(engine: VllmEngine) -> None:

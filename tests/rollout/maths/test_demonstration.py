@@ -34,7 +34,7 @@ def test_they_are_solved_problems_that_the_kind_shows_in_every_style() -> None:
         assert [step.observation.strip() for step in steps] == [turn.observation for turn in demonstration.turns]
         assert steps[-1].success
         for name in get_args(StyleName):
-            new_style(name, "", Maths.examples, shown=2, tools=Maths.tools).example(demonstration)
+            new_style(name, "", Maths.examples, shown=2, tools=Maths.tools, answer=Maths.finish).example(demonstration)
 
 
 def test_code_calculates_and_its_answer_is_judged(code_agent: AgentConfig) -> None:

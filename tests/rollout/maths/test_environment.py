@@ -50,14 +50,16 @@ def test_it_is_an_environment_of_its_kind() -> None:
 def test_a_right_answer_ends_the_episode_with_reward_one() -> None:
     environment = playing()
     assert environment.step("calculate[1 / 2]") == Step("0.5")
-    assert environment.step("finish[0.5]") == Step("The answer is right.", reward=1.0, done=True, success=True)
+    assert environment.step("finish[0.5]") == Step(
+        "The answer is right.", reward=1.0, done=True, success=True, answer="0.5"
+    )
     after = environment.step("finish[0.5]")
     assert (after.reward, after.done, after.success, after.valid) == (0.0, True, True, False)
 
 
 def test_a_wrong_answer_ends_it_too_and_the_next_episode_begins_afresh() -> None:
     environment = playing()
-    assert environment.step("finish[2]") == Step("The answer is wrong.", done=True)
+    assert environment.step("finish[2]") == Step("The answer is wrong.", done=True, answer="2")
     assert environment.step("finish[1/2]").success is False
     environment.reset(HALF)
     assert environment.step("finish[1/2]").success is True

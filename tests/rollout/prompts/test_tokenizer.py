@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
+from string import printable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer as Backend
+from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 from rollout.errors import UserError
 from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
@@ -87,3 +92,35 @@ def test_a_folder_without_a_tokenizer_is_named(tmp_path_factory: pytest.TempPath
     folder = str(tmp_path_factory.mktemp("empty"))
     with pytest.raises(UserError, match="no tokenizer.json can be loaded from"):
         load_tokenizer(folder)
+
+
+def saved(folder: Path, backend: Backend, **config: str) -> str:
+    """A model folder that holds no more than some models of the hub do."""
+    backend.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text("{}")
+    (folder / "config.json").write_text(json.dumps(config))
+    return str(folder)
+
+
+def test_an_end_of_turn_that_is_not_in_the_files_is_that_of_the_kind_of_model(tmp_path: Path) -> None:
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {text: number for number, text in enumerate([*letters, "<|endoftext|>"])}
+    backend = Backend(models.BPE(vocab=vocabulary, merges=[]))
+    backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    tokenizer = load_tokenizer(saved(tmp_path, backend, model_type="gpt2"))
+    assert tokenizer.end == "<|endoftext|>"
+    assert tokenizer.decode(tokenizer.encode(" a b")) == " a b"
+
+
+def test_a_tokenizer_that_puts_a_space_before_every_text_is_told_not_to(tmp_path: Path) -> None:
+    vocabulary = {text: number for number, text in enumerate(["<unk>", "<s>", "</s>", "\u2581", *printable])}
+    backend = Backend(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>"))
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    backend.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    backend.add_special_tokens(["<s>", "</s>"])
+    folder = saved(tmp_path, backend, model_type="llama")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": "</s>"}))
+    tokenizer = load_tokenizer(folder)
+    parts = ["a b", "cd", " e"]
+    assert tokenizer.decode([token for part in parts for token in tokenizer.encode(part)]) == "a bcd e"
+    assert [tokenizer.decode(tokenizer.encode(part)) for part in parts] == parts

@@ -114,6 +114,26 @@ def test_a_copy_goes_on_from_the_same_state_without_touching_the_original(sandbo
             assert session.run("n, open('note').read()").value == "([1], 'old')"
 
 
+def test_files_of_copies_that_have_ended_take_no_room(sandbox: Sandbox) -> None:
+    with sandbox.session() as session:
+        session.run("open('note', 'w').write('x' * 2**20)")
+        for _ in range(3):
+            with session.fork() as copy, copy.fork():
+                pass
+        with session.fork() as last:
+            assert (
+                last.run("import os; len([name for name in os.listdir('..') if name.startswith('copy')])").value == "1"
+            )
+
+
+def test_a_copy_may_call_other_functions_than_the_original(sandbox: Sandbox) -> None:
+    with sandbox.session({"who": lambda: "first"}) as session:
+        session.run("asked = who")
+        with session.fork({"who": lambda: "second"}) as copy:
+            assert copy.run("who(), asked()").value == "('second', 'second')"
+        assert session.run("who()").value == "'first'"
+
+
 def test_a_copy_outlives_the_original_and_can_be_copied(sandbox: Sandbox) -> None:
     with sandbox.session() as session:
         session.run("n = 1")

@@ -16,6 +16,8 @@ from rollout.shop.environment import ShopConfig, ShopEnvironment, shop_tasks
 from rollout.shop.kinds import Shop
 
 ROOT = Path(__file__).parents[3]
+STYLES = [name for name in get_args(StyleName) if name != "cot"]
+"""Those in which a shop can be visited."""
 TASKS = shop_tasks(EXAMPLE_SHOP).tasks("train", max(EXAMPLE_TASKS) + 1)
 
 
@@ -26,7 +28,7 @@ def test_they_are_won_tasks_that_the_kind_shows_in_every_style() -> None:
         steps = [environment.step(turn.action) for turn in demonstration.turns]
         assert [step.observation for step in steps] == [turn.observation for turn in demonstration.turns]
         assert steps[-1].success
-        for name in get_args(StyleName):
+        for name in STYLES:
             new_style(name, "", Shop.examples, shown=1, tools=Shop.tools).example(demonstration)
 
 
@@ -101,7 +103,7 @@ def test_pages_that_do_not_show_choices_leave_the_state_without_a_selection() ->
 
 def test_every_action_is_a_function_and_the_instructions_leave_the_form_to_the_style() -> None:
     assert {tool.action.replace("{}", "") for tool in TOOLS} == {"search[]", "click[]"}
-    told = {name: new_style(name, Shop.instructions["full"], tools=TOOLS).instructions for name in get_args(StyleName)}
+    told = {name: new_style(name, Shop.instructions["full"], tools=TOOLS).instructions for name in STYLES}
     assert not any("{form}" in text for text in told.values())
     assert "- click: " in told["codeact"]
     assert told["react"].startswith("Shop on a website: find and buy what is asked for.\nChoose the options")

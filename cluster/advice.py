@@ -1,0 +1,116 @@
+"""What guides the episodes of a stage: hints from a bank, first thoughts from a store. And how a bank is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+from rollout.engine import Engine
+from rollout.environment import Reset, Task
+from rollout.errors import UserError
+from rollout.guidance import Guidance, Guide
+from rollout.hints.asking import Asker
+from rollout.hints.bank import HintBank, read_bank, write_bank
+from rollout.hints.config import HintConfig, ModelWriter
+from rollout.hints.retrieve import RANKING_SYSTEM, Advisor, require_enough
+from rollout.hints.writer import SYSTEM, bank_of, count_writings, write_hints
+from rollout.prompts.cot import first_thought
+from rollout.registry import tokenizer_of
+from rollout.store import TrajectoryStore
+from rollout.trajectory import Author, Kind, Trajectory
+
+if TYPE_CHECKING:
+    from cluster.worker import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """Hints that a stage's episodes are shown. ``bank`` is the file that they are in."""
+
+    bank: str
+    config: HintConfig
+
+
+@dataclass(frozen=True, slots=True)
+class BankRequest:
+    """A bank to be made of the failed episodes in ``store``, and written to ``bank``."""
+
+    store: str
+    bank: str
+    config: HintConfig
+
+
+def make_guide(stage: Stage, engine: Engine, engine_config: BaseModel) -> Guide | None:
+    """What guides the episodes of ``stage``; None if nothing does. Reads the bank and the thoughts.
+
+    Raises:
+        UserError: the bank is missing, damaged or too small.
+    """
+    if stage.advice is None and stage.thoughts is None:
+        return None
+    advisor = None if stage.advice is None else make_advisor(stage.advice, engine, engine_config)
+    thoughts = first_thoughts(stage.thoughts) if stage.thoughts else {}
+
+    async def guide(task: Task, reset: Reset) -> Guidance:
+        session = f"hints/{stage.role}/{stage.round}/{task.id}"
+        hints = await advisor.choose(task.task_type, reset, session) if advisor else ()
+        return Guidance(hints, thoughts.get(task.id, ""))
+
+    return guide
+
+
+def make_advisor(advice: Advice, engine: Engine, engine_config: BaseModel) -> Advisor:
+    """Chooses the hints of a stage's episodes, with ``engine`` if a model is to choose."""
+    asker = None
+    if advice.config.retriever == "llm":
+        asker = Asker(engine, tokenizer_of(engine_config), RANKING_SYSTEM)
+    return Advisor(read_bank(advice.bank, advice.config.max_hint_characters), advice.config, asker)
+
+
+def first_thoughts(store: str) -> Mapping[str, str]:
+    """The first step of each chain of thought in a store, by task; tasks whose chain is empty are left out."""
+    found = {episode.identity.task: first_thought(reasoning(episode)) for episode in TrajectoryStore(store).read()}
+    return {task: thought for task, thought in found.items() if thought}
+
+
+def reasoning(episode: Trajectory) -> str:
+    """What the model reasoned in its first turn."""
+    written = (s.text for s in episode.segments if s.turn == 1 and s.author is Author.MODEL and s.kind is Kind.REASON)
+    return "".join(written)
+
+
+async def make_bank(request: BankRequest, engine: Engine, engine_config: BaseModel) -> Mapping[str, int]:
+    """Write the bank; returns what to report of it (`rollout.hints.writer.count_writings`).
+
+    Raises:
+        UserError: no hint came of it, or fewer than an episode is to be shown.
+    """
+    config = request.config
+    asker = Asker(engine, tokenizer_of(engine_config), SYSTEM) if isinstance(config.writer, ModelWriter) else None
+    writings = await write_hints(TrajectoryStore(request.store).read(), config, asker)
+    bank = bank_of(writings, config)
+    require_enough(bank, config, f"the bank made of {len(writings)} failed episodes")
+    write_bank(bank, request.bank)
+    return {**count_writings(writings), "bank": len(bank)}
+
+
+def take_bank(config: HintConfig, bank: Path) -> HintBank | None:
+    """The bank of a run: the one in its folder, else the recipe's own, copied there; None if it is still to be made.
+
+    Raises:
+        UserError: it is missing, damaged, or has fewer hints than an episode is to be shown.
+    """
+    if not bank.exists() and config.bank is None:
+        return None
+    source = bank if bank.exists() else Path(str(config.bank)).expanduser()
+    if not source.is_file():
+        raise UserError(f"hints.bank {source} is not there; give the file of a bank, or leave it out to have one made")
+    found = read_bank(source, config.max_hint_characters)
+    require_enough(found, config, str(source))
+    if source != bank:
+        write_bank(found, bank)
+    return found

@@ -1,0 +1,264 @@
+"""A bank of hints: a Parquet file, or JSON lines to be read and edited by hand.
+
+    python -m rollout.hints.bank BANK OUT        turns one into the other, by the ends of their names
+
+A bank is written as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from rapidfuzz import process
+from rapidfuzz.distance import Indel
+
+from rollout.errors import UserError
+from rollout.hints.wording import normalised, unknown_placeholders
+from rollout.retrieval.files import Row, read_rows
+from rollout.store import UNREADABLE
+
+BANK_VERSION = 1
+VERSION_METADATA = b"stillhouse.hint_bank"
+"""Name of the metadata entry of a Parquet file that holds the version, a decimal number."""
+HEADER = "stillhouse_hint_bank"
+"""The same in the first line of a JSON lines file; a file without it is of the present version."""
+_MADE_FROM = 8
+_SCHEMA = pa.schema(
+    [
+        pa.field("category", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("frequency", pa.int64(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("made_from", pa.list_(pa.field("element", pa.string(), nullable=False)), nullable=False),
+    ],
+    metadata={VERSION_METADATA: str(BANK_VERSION).encode()},
+)
+
+
+class Hint(BaseModel):
+    """One piece of advice, in one sentence."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    category: str
+    """The type of task that it is for."""
+    text: str
+    """As `rollout.hints.wording.normalised` has it, with known placeholders only."""
+    frequency: int = Field(1, ge=1, le=10**15)
+    """Episodes that gave it."""
+    source: str = ""
+    """The environment it comes from."""
+    made_from: tuple[str, ...] = ()
+    """Some of the tasks whose episodes gave it."""
+
+    @field_validator("text", mode="before")
+    @classmethod
+    def _normalised(cls, text: object) -> object:
+        return normalised(text) if isinstance(text, str) else text
+
+    @field_validator("text")
+    @classmethod
+    def _known(cls, text: str) -> str:
+        if not text:
+            raise ValueError("a hint needs words")
+        if unknown := unknown_placeholders(text):
+            raise ValueError(f"{unknown[0]} is no placeholder that is known")
+        return text
+
+
+@dataclass(frozen=True)
+class HintBank:
+    """Hints of all types of tasks; the most frequent ones of a type come first."""
+
+    hints: tuple[Hint, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.hints)
+
+    def of_category(self, category: str) -> tuple[Hint, ...]:
+        """The hints for one type of task."""
+        return self.by_category.get(category, ())
+
+    @cached_property
+    def by_category(self) -> dict[str, tuple[Hint, ...]]:
+        """The hints by type of task."""
+        found: dict[str, list[Hint]] = {}
+        for hint in sorted(self.hints, key=_order):
+            found.setdefault(hint.category, []).append(hint)
+        return {category: tuple(hints) for category, hints in found.items()}
+
+
+def merged(hints: Iterable[Hint], dedupe_above: float = 0.85) -> HintBank:
+    """A bank in which those of a category whose texts are more alike than ``dedupe_above`` are one.
+
+    The most frequent wording of them stays, and their frequencies add up. Likeness is that of the lower-cased texts:
+    twice the length of their longest common subsequence by the sum of their lengths. Doing it twice changes nothing.
+    """
+    kept: list[Hint] = []
+    for category_hints in HintBank(tuple(_equal_ones_joined(hints))).by_category.values():
+        kept += _alike_ones_joined(category_hints, dedupe_above)
+    return HintBank(tuple(sorted(kept, key=_order)))
+
+
+def read_bank(path: str | Path, max_characters: int = 120) -> HintBank:
+    """The bank in a ``.parquet`` or ``.jsonl`` file, as it stands: nothing is merged.
+
+    Raises:
+        UserError: the file is missing, damaged or of another version, or a row is no hint or too long.
+    """
+    place = Path(path).expanduser()
+    if place.suffix == ".parquet":
+        rows = _parquet_rows(place)
+    elif place.suffix == ".jsonl":
+        rows = _without_header(place)
+    else:
+        raise UserError(f"{place} is no hint bank: name a file that ends in .parquet or .jsonl")
+    return HintBank(tuple(_hint(row, place, where, max_characters) for where, row in rows))
+
+
+def write_bank(bank: HintBank, path: str | Path) -> None:
+    """Write a ``.parquet`` or ``.jsonl`` file, in place of what is there; a reader sees the old one or the new one.
+
+    Raises:
+        UserError: the name ends otherwise, or the file cannot be written.
+    """
+    place = Path(path).expanduser()
+    if place.suffix not in (".parquet", ".jsonl"):
+        raise UserError(f"a hint bank cannot be written to {place}: name a file that ends in .parquet or .jsonl")
+    rows = [hint.model_dump(mode="json") for hint in bank.hints]
+    content = _parquet(rows) if place.suffix == ".parquet" else _json_lines(rows)
+    partial = place.with_name(f".{place.name}.{uuid4().hex}.partial")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, place)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UserError(f"the hint bank {place} cannot be written ({error}); choose another place for it") from error
+
+
+def _parquet(rows: list[Row]) -> bytes:
+    stream = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), stream, write_page_checksum=True)
+    return bytes(stream.getvalue())
+
+
+def _json_lines(rows: list[Row]) -> bytes:
+    lines = [json.dumps(row, ensure_ascii=False) for row in ({HEADER: BANK_VERSION}, *rows)]
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    try:
+        with path.open("rb") as file:
+            table = pq.read_table(file, page_checksum_verification=True)
+            rows = table.to_pylist()
+    except FileNotFoundError as error:
+        raise UserError(f"there is no file {path}; check the path") from error
+    except UNREADABLE as error:
+        raise UserError(f"the hint bank {path} is cut short or damaged ({error}); copy or make it again") from error
+    version = (table.schema.metadata or {}).get(VERSION_METADATA, b"")
+    if not version.isdigit():
+        raise UserError(
+            f"{path} is a Parquet file of another tool and no hint bank; write its rows as .jsonl with "
+            f"{', '.join(_SCHEMA.names)} and name that file"
+        )
+    _check_version(int(version), path)
+    return ((f"row {number}", row) for number, row in enumerate(rows, start=1))
+
+
+def _without_header(path: Path) -> Iterator[tuple[str, Row]]:
+    for place, row in read_rows(path):
+        if HEADER in row:
+            _check_version(row[HEADER], path)
+        else:
+            yield place, row
+
+
+def _check_version(version: object, path: Path) -> None:
+    if version != BANK_VERSION:
+        raise UserError(
+            f"the hint bank {path} is of version {version}, this program reads version {BANK_VERSION}; "
+            "use the Stillhouse that wrote it, or let a run make a new bank"
+        )
+
+
+def _hint(row: Row, path: Path, place: str, max_characters: int) -> Hint:
+    try:
+        hint = Hint.model_validate(row)
+    except ValidationError as error:
+        first = error.errors()[0]
+        what = ".".join(map(str, first["loc"]))
+        reason = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{path}, {place}: {what}: {reason}; mend it there, or remove the row") from error
+    if len(hint.text) > max_characters:
+        raise UserError(
+            f"{path}, {place}: the hint has {len(hint.text)} characters, at most {max_characters} are allowed; "
+            "shorten it, or set hints.max_hint_characters higher"
+        )
+    return hint
+
+
+def _order(hint: Hint) -> tuple[str, int, str]:
+    return hint.category, -hint.frequency, hint.text
+
+
+def _joined(first: Hint, other: Hint) -> Hint:
+    tasks = sorted({*first.made_from, *other.made_from})[:_MADE_FROM]
+    return first.model_copy(
+        update={"frequency": first.frequency + other.frequency, "made_from": tuple(tasks)},
+    )
+
+
+def _equal_ones_joined(hints: Iterable[Hint]) -> Iterable[Hint]:
+    """One hint for all of a category that differ in case at most."""
+    found: dict[tuple[str, str], Hint] = {}
+    for hint in sorted(hints, key=_order):
+        key = hint.category, hint.text.lower()
+        found[key] = _joined(found[key], hint) if key in found else hint
+    return found.values()
+
+
+def _alike_ones_joined(hints: Iterable[Hint], above: float) -> Iterable[Hint]:
+    """The hints of one category, none more like another than ``above``."""
+    kept: dict[str, Hint] = {}
+    for hint in hints:
+        text = hint.text.lower()
+        best = process.extractOne(text, list(kept), scorer=Indel.normalized_similarity, score_cutoff=above)
+        if best is not None and best[1] > above:
+            kept[best[0]] = _joined(kept[best[0]], hint)
+        else:
+            kept[text] = hint
+    return kept.values()
+
+
+def main(arguments: list[str]) -> int:
+    """Turn a bank into the other kind of file."""
+    if len(arguments) != 2:
+        print("usage: python -m rollout.hints.bank BANK OUT (.parquet or .jsonl each)", file=sys.stderr)
+        return 2
+    try:
+        bank = read_bank(arguments[0], max_characters=sys.maxsize)
+        write_bank(bank, arguments[1])
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{len(bank)} hints in {arguments[1]}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,114 @@
+"""Which hints an episode is shown: chosen once, from what its agent sees first, among those for its type of task."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from rollout.environment import Reset
+from rollout.errors import UserError
+from rollout.hints.asking import Asker, json_inside
+from rollout.hints.bank import Hint, HintBank
+from rollout.hints.config import HintConfig
+from rollout.retrieval.lexical import Lexical, LexicalConfig, WordRows
+
+RANKING_SYSTEM = "You choose, from a numbered list of advice, what helps an agent most with the task that it begins."
+_REQUEST = """\
+Choose the {k} pieces of advice that help most with this task, the best one first.
+Answer with JSON and nothing else, in this form:
+{{"answer": [their numbers]}}"""
+_INTEGER = re.compile(r"\d+")
+
+
+class _Ranking(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    answer: list[int]
+
+
+class Advisor:
+    """Chooses the hints of episodes; safe for many episodes at once.
+
+    Args:
+        bank: what there is to choose from.
+        config: how many, and how they are chosen.
+        asker: the model that chooses (made with `RANKING_SYSTEM`); needed if ``config.retriever`` is ``llm``.
+
+    Raises:
+        UserError: the bank has fewer hints than an episode is to be shown, or there is no model to choose.
+    """
+
+    def __init__(self, bank: HintBank, config: HintConfig, asker: Asker | None = None) -> None:
+        require_enough(bank, config)
+        if config.k and config.retriever == "llm" and asker is None:
+            raise UserError(
+                "hints.retriever is llm, but no model is there to choose; give one, or set hints.retriever to lexical"
+            )
+        self._bank, self._config, self._asker = bank, config, asker
+        self._words: dict[str, Lexical] = {}
+
+    async def choose(self, category: str, reset: Reset, session: str) -> tuple[str, ...]:
+        """Texts of up to ``k`` different hints of ``category``, the best first; fewer only if it has no more.
+
+        ``session`` names the question to an engine.
+
+        Raises:
+            EpisodeError: the model that chooses failed.
+        """
+        hints, config = self._bank.of_category(category), self._config
+        if not hints or not config.k:
+            return ()
+        query = f"{reset.instruction}\n{reset.observation}"
+        by_words = self._by_words(category, query)
+        if config.retriever == "lexical" or self._asker is None or len(hints) <= config.k:
+            return first_texts([*by_words, *hints], config.k)
+        chosen = await self._by_model(self._asker, hints, reset, session)
+        return first_texts([*(chosen or by_words), *hints], config.k)
+
+    def _by_words(self, category: str, query: str) -> list[Hint]:
+        """Hints that share words with the query, the best first; of equals the most frequent."""
+        hints = self._bank.of_category(category)
+        if category not in self._words:
+            rows = WordRows(title_weight=0)
+            for hint in hints:
+                rows.add("", hint.text)
+            self._words[category] = Lexical.build(rows, LexicalConfig())
+        return [hints[row] for row, _ in self._words[category].top(query, self._config.k)]
+
+    async def _by_model(self, asker: Asker, hints: Sequence[Hint], reset: Reset, session: str) -> list[Hint]:
+        """What the model chose of as many hints as it has room for; empty if its answer names none."""
+        config, shown = self._config, len(hints)
+        room = asker.engine.max_model_len - config.ranking_sampling.max_tokens
+        while True:
+            numbered = "\n".join(f"{number}. {hint.text}" for number, hint in enumerate(hints[:shown], start=1))
+            material = f"The task: {reset.instruction}\nWhat the agent sees: {reset.observation}\n\nAdvice:\n{numbered}"
+            talk = asker.begin(material, _REQUEST.format(k=config.k), session)
+            if len(talk) <= room or shown <= 1:
+                break
+            shown = shown * 3 // 4
+        answer = await talk.answer(config.ranking_sampling, config.ranking_timeout_s)
+        return [hints[number - 1] for number in numbers_in(answer) if 1 <= number <= shown]
+
+
+def require_enough(bank: HintBank, config: HintConfig, name: str = "the hint bank") -> None:
+    """Raise `UserError` if the whole bank has fewer hints than one episode is to be shown."""
+    if config.k > len(bank):
+        raise UserError(
+            f"hints.k is {config.k}, but {name} has {len(bank)} hints; set hints.k to at most {len(bank)}, or make a "
+            "larger bank from more failed episodes"
+        )
+
+
+def first_texts(hints: Iterable[Hint], k: int) -> tuple[str, ...]:
+    """The first ``k`` different texts."""
+    return tuple(dict.fromkeys(hint.text for hint in hints))[:k]
+
+
+def numbers_in(answer: str) -> list[int]:
+    """The numbers of ``{"answer": [...]}``; of any other text all integers in it."""
+    try:
+        return _Ranking.model_validate_json(json_inside(answer)).answer
+    except ValidationError:
+        return [int(number) for number in _INTEGER.findall(answer) if len(number) < 10]

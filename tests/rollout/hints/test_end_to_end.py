@@ -1,0 +1,57 @@
+"""From an aimless player's failures to an episode that is shown hints, and the view of it without them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rollout.agent import AgentConfig, run_episode
+from rollout.engine import Sampling
+from rollout.engines.scripted import ScriptedConfig, ScriptedEngine
+from rollout.guidance import always
+from rollout.hints.bank import read_bank, write_bank
+from rollout.hints.config import HintConfig
+from rollout.hints.retrieve import Advisor
+from rollout.hints.writer import bank_of, count_writings, write_hints
+from rollout.household.environment import HouseholdConfig, HouseholdEnvironment, household_tasks
+from rollout.prompts.builder import PromptBuilder
+from rollout.prompts.react import ReActStyle
+from rollout.prompts.tokenizer import Tokenizer
+from rollout.runner import job, run_episodes
+from rollout.store import TrajectoryStore
+from rollout.trajectory import Kind
+
+HOUSE = HouseholdConfig(size="small")
+AGENT = AgentConfig(max_steps=10, max_tokens=8000, sampling=Sampling(max_tokens=200))
+CONFIG = HintConfig(k=3)
+
+
+async def test_failures_become_hints_that_a_later_episode_is_shown_and_a_student_is_not(
+    tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    builder = PromptBuilder(tokenizer, ReActStyle("Act in a house."))
+    aimless = ScriptedEngine(ScriptedConfig(tokenizer="-", policy="household-random"), tokenizer)
+    tasks = household_tasks(HOUSE).tasks("train", 31)
+    jobs = [job(task, run="run", role="student") for task in tasks[:30]]
+    store = TrajectoryStore(tmp_path / "trajectories")
+    played = run_episodes(jobs, lambda: HouseholdEnvironment(HOUSE), aimless, builder, AGENT, concurrency=8)
+    store.write([trajectory async for trajectory in played])
+
+    writings = await write_hints(store.read(), CONFIG)
+    write_bank(bank_of(writings, CONFIG), tmp_path / "hints.parquet")
+    assert count_writings(writings)["without_hints"] <= len(writings) // 10
+    bank = read_bank(tmp_path / "hints.parquet", CONFIG.max_hint_characters)
+    assert set(bank.by_category) == {task.task_type for task in tasks}
+
+    task, environment = tasks[30], HouseholdEnvironment(HOUSE)
+    hints = await Advisor(bank, CONFIG).choose(task.task_type, environment.reset(task), task.id)
+    assert len(hints) == 3
+    assert set(hints) <= {hint.text for hint in bank.of_category(task.task_type)}
+
+    expert = ScriptedEngine(ScriptedConfig(tokenizer="-", policy="household-expert"), tokenizer)
+    identity, agent = job(task, run="run", role="teacher").identity, AGENT.model_copy(update={"max_steps": 60})
+    shown = await run_episode(task, environment, expert, builder, agent, identity, guide=always(*hints))
+    plain = await run_episode(task, environment, expert, builder, agent, identity)
+    assert [s.text for s in shown.segments if s.kind is Kind.HINT] == [f"Hint: {hint}\n\n" for hint in hints]
+    assert shown.outcome.success
+    view = "".join(s.text for s in shown.segments if s.kind is not Kind.HINT)
+    assert view == plain.text

@@ -1,0 +1,183 @@
+"""From failed episodes to a bank: what a model is shown, what its answers may be, and what becomes of bad ones."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from rollout.engine import Completion, Engine, Sampling
+from rollout.engines.scripted import ScriptedConfig, ScriptedEngine
+from rollout.errors import UserError
+from rollout.hints.asking import Asker
+from rollout.hints.config import HintConfig, ModelWriter
+from rollout.hints.writer import Writing, bank_of, count_writings, transcript, write_hints
+from rollout.prompts.tokenizer import Tokenizer
+from rollout.trajectory import StopReason, Trajectory
+from rollout.turns import played_turns
+from tests.rollout.hints.plays import ROOM, episode, visit
+
+MakeAsker = Callable[..., Asker]
+BY_MODEL = HintConfig(writer=ModelWriter(retries=2))
+GOOD = json.dumps({"hints": [{"env_type": "whatever", "text": "open the cabinet 1 first"}]})
+TO_SHELF = ("go to shelf 1", "You arrive at shelf 1. On the shelf 1, you see a mug 2.")
+FAILED = episode(ROOM, "put a mug in countertop", TO_SHELF)
+
+
+class Recorder:
+    """An engine that also keeps what it was shown."""
+
+    def __init__(self, tokenizer: Tokenizer, *replies: str, max_model_len: int = 32768) -> None:
+        self._engine = ScriptedEngine(ScriptedConfig(tokenizer="-", replies=replies), tokenizer)
+        self._tokenizer = tokenizer
+        self.name, self.weight_version, self.max_model_len = "recorder", 0, max_model_len
+        self.prompts: list[str] = []
+        self.lengths: list[int] = []
+        self.score, self.load_weights, self.close = self._engine.score, self._engine.load_weights, self._engine.close
+
+    async def generate(self, token_ids: Sequence[int], sampling: Sampling, session_id: str) -> Completion:
+        self.prompts.append(self._tokenizer.decode(token_ids))
+        self.lengths.append(len(token_ids))
+        return await self._engine.generate(token_ids, sampling, session_id)
+
+
+class Broken(Recorder):
+    async def generate(self, token_ids: Sequence[int], sampling: Sampling, session_id: str) -> Completion:
+        raise OSError("the engine fell down")
+
+
+async def written(asker: Asker, config: HintConfig = BY_MODEL, played: Trajectory = FAILED) -> Writing:
+    (writing,) = await write_hints([played], config, asker)
+    return writing
+
+
+async def test_a_good_answer_becomes_hints_of_the_episodes_own_type_without_its_names(answering: MakeAsker) -> None:
+    writing = await written(answering(f"Sure:\n```json\n{GOOD}\n```"))
+    (hint,) = writing.hints
+    assert (hint.text, hint.category) == ("Open the {container} first.", "pick_and_place_simple")
+    assert (hint.source, hint.made_from, hint.frequency) == ("household", ("task 1",), 1)
+    assert (writing.answers, writing.failure) == (1, None)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "",
+        "I would open it.",
+        '{"hints": []}',
+        '{"hints": [{"text": "Open it."}]}',
+        '{"hints": [{"env_type": "", "text": "Open it.", "why": ""}]}',
+        '{"hints": [{"env_type": "", "text": ""}]}',
+        '{"hints": [{"env_type": "", "text": "Use {tool}."}]}',
+        json.dumps({"hints": [{"env_type": "", "text": "x" * 200}]}),
+    ],
+)
+async def test_an_answer_that_cannot_be_used_is_asked_for_again_and_then_given_up_as_data(
+    answering: MakeAsker, bad: str
+) -> None:
+    mended = await written(answering(bad, GOOD))
+    assert (len(mended.hints), mended.answers, mended.failure) == (1, 2, None)
+    given_up = await written(answering(bad))
+    assert (given_up.hints, given_up.answers) == ((), 3)
+    assert given_up.failure is not None
+    assert (given_up.failure.boundary, given_up.failure.type) == ("parser", "UnusableAnswer")
+    assert count_writings([mended, given_up]) == {
+        "episodes": 2,
+        "without_hints": 1,
+        "given_up": 1,
+        "hints": 1,
+        "answers": 5,
+    }
+
+
+async def test_of_an_answer_that_is_bad_in_part_the_good_hints_stay(answering: MakeAsker) -> None:
+    texts = ["Look first.", "x" * 200, "Look first.", "Search.", "Beyond the limit."]
+    half = json.dumps({"hints": [{"env_type": "", "text": text} for text in texts]})
+    writing = await written(answering(half))
+    assert [hint.text for hint in writing.hints] == ["Look first.", "Search."]
+    assert (writing.answers, writing.failure) == (3, None)
+
+
+async def test_the_model_is_shown_what_the_student_saw_and_did_and_the_complaint(tokenizer: Tokenizer) -> None:
+    engine: Engine = (recorder := Recorder(tokenizer, "no", GOOD))
+    await written(Asker(engine, tokenizer, "You advise."))
+    first, second = recorder.prompts
+    for shown in ("put a mug in countertop", "go to shelf 1", "a mug 2", "pick_and_place_simple", "{object}", "1 to 4"):
+        assert shown in first
+    assert "secret" not in first
+    assert second.startswith(first)
+    assert "cannot be used" in second
+
+
+async def test_a_long_episode_is_cut_in_the_middle_until_it_fits(tokenizer: Tokenizer) -> None:
+    turns = [(f"go to shelf {n}", "You arrive. " * 8) for n in range(40)]
+    recorder = Recorder(tokenizer, GOOD, max_model_len=2500)
+    config = HintConfig(writer=ModelWriter(retries=1, sampling=Sampling(max_tokens=100)))
+    writing = await written(
+        Asker(recorder, tokenizer, "You advise."), config, episode(ROOM, "put a mug in shelf", *turns)
+    )
+    assert len(writing.hints) == 1
+    assert recorder.lengths[0] + 100 <= 2500
+    assert "shelf 0\n" in recorder.prompts[0]
+    assert "shelf 39\n" in recorder.prompts[0]
+    assert "shelf 20\n" not in recorder.prompts[0]
+
+
+def test_a_shortened_transcript_says_where_turns_are_left_out() -> None:
+    turns = played_turns(episode(ROOM, "put a mug in shelf", *[("look", f"Answer {n}") for n in range(1, 7)]))
+    text = transcript("A room.", turns, 3)
+    assert [number for number in range(1, 7) if f"Turn {number}\n" in text] == [1, 5, 6]
+    assert text.count("(...)") == 1
+    assert "(...)" not in transcript("A room.", turns, 6)
+    assert len(transcript("x" * 9000, turns, 0)) < 1200
+
+
+async def test_an_engine_that_fails_or_has_no_room_is_data(tokenizer: Tokenizer) -> None:
+    for engine, kind in [
+        (Broken(tokenizer, "-"), "OSError"),
+        (Recorder(tokenizer, GOOD, max_model_len=50), "PromptTooLong"),
+    ]:
+        writing = await written(Asker(engine, tokenizer, "You advise."))
+        assert writing.failure is not None
+        assert (writing.failure.boundary, writing.failure.type) == ("engine", kind)
+
+
+async def test_an_engine_that_hangs_is_data(tokenizer: Tokenizer) -> None:
+    class Hanging(Recorder):
+        async def generate(self, token_ids: Sequence[int], sampling: Sampling, session_id: str) -> Completion:
+            await asyncio.sleep(3600)
+            raise AssertionError
+
+    config = HintConfig(writer=ModelWriter(timeout_s=0.01))
+    writing = await written(Asker(Hanging(tokenizer, "-"), tokenizer, "You advise."), config)
+    assert writing.failure is not None
+    assert writing.failure.type == "TimeoutError"
+
+
+async def test_episodes_are_written_in_their_order_and_what_the_agent_did_not_fail_is_passed_over() -> None:
+    stops = [StopReason.STEP_LIMIT, StopReason.SUCCESS, StopReason.ERROR, StopReason.FAILURE]
+    played = [episode(ROOM, "put a mug in shelf", (None, "-"), task=f"{n}", stop=stop) for n, stop in enumerate(stops)]
+    assert [writing.task for writing in await write_hints(iter(played), HintConfig())] == ["0", "3"]
+
+
+async def test_a_model_that_is_to_write_and_is_not_there_is_named() -> None:
+    with pytest.raises(UserError, match="no model is there to write"):
+        await write_hints([FAILED], BY_MODEL)
+
+
+async def test_the_bank_counts_episodes_and_says_where_most_of_them_saw_what_they_wanted() -> None:
+    to_sink = ("go to sinkbasin 1", "You arrive at sinkbasin 1. On the sinkbasin 1, you see a mug 1.")
+    goal = "put a mug in countertop"
+    played = [
+        episode(ROOM, goal, to_sink, TO_SHELF, task="a"),
+        episode(ROOM, goal, TO_SHELF, task="b"),
+        episode(ROOM, goal, task="c"),
+        visit("find a coffee mug that is light", ("click[buy now]", "?"), scores={"type": 1.0}),
+    ]
+    bank = bank_of(await write_hints(played, HintConfig()), HintConfig())
+    household = {hint.text: (hint.frequency, hint.made_from) for hint in bank.of_category("pick_and_place_simple")}
+    assert household["Take the {object} as soon as you see it."] == (2, ("a", "b"))
+    assert household["Look for the {object} in/on the shelf, the sinkbasin."] == (2, ())
+    assert [hint.source for hint in bank.of_category("kitchen")][:1] == ["webshop"]
