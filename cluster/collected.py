@@ -25,9 +25,9 @@ def to_train_on(recipe: Recipe, plan: Plan, round: int) -> list[Work]:
     collect = recipe.collect
     oldest = 0 if collect.max_age_rounds is None else max(0, round + 1 - collect.max_age_rounds)
     found = []
-    for number in range(oldest, round + 1):
-        scored = {work.stage.scored: work for work in plan.scorings[number]}
-        collected = [work for work in plan.collections[number] if work.role in collect.train_on]
+    for past in plan.rounds[oldest : round + 1]:
+        scored = {work.stage.scored: work for work in past.scorings}
+        collected = [work for work in past.collections if work.role in collect.train_on]
         found += [scored.get(work.stage.store, work) for work in collected]
     return found
 

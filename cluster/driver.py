@@ -125,10 +125,10 @@ async def drive(run: Run) -> None:
     try:
         await start(run)
         for round in range(run.recipe.rounds):
-            await act(run, run.plan.preparations[round])
+            await act(run, run.plan.rounds[round].preparations)
             await advise(run)
-            await act(run, [*run.plan.collections[round], *(run.plan.baselines if round == 0 else ())])
-            await act(run, run.plan.scorings[round])
+            await act(run, [*run.plan.rounds[round].collections, *(run.plan.baselines if round == 0 else ())])
+            await act(run, run.plan.rounds[round].scorings)
             if not await train(run, round):
                 if run.missing(run.plan.final):
                     run.screen.note(f"round {round} is not trained yet, so the trained student is not evaluated")
@@ -181,7 +181,7 @@ async def advise(run: Run) -> None:
     config, bank = run.recipe.hints, run.directory.hint_bank
     if config is None or "rollout" not in run.phases or take_bank(config, bank) is not None:
         return
-    (failures,) = [work for work in run.plan.preparations[0] if work.stage.role == FAILING]
+    (failures,) = [work for work in run.plan.rounds[0].preparations if work.stage.role == FAILING]
     request = BankRequest(failures.stage.store, str(bank), config)
     if "teacher" not in run.pools:
         await start_pool(run, "teacher")
@@ -259,7 +259,7 @@ def base_model(run: Run, round: int) -> str | None:
 
 async def release_idle_pools(run: Run, round: int) -> None:
     """Produces free cores and memory: stops the pools that have nothing to play after ``round`` is trained."""
-    later = [*(work for i in range(round + 1, run.recipe.rounds) for work in run.plan.round(i)), *run.plan.final]
+    later = [*(work for later in run.plan.rounds[round + 1 :] for work in later.works), *run.plan.final]
     needed = {work.role for work, _ in run.missing(later)}
     for role in [role for role in run.pools if role not in needed]:
         await run.pools.pop(role).stop()

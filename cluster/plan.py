@@ -56,15 +56,30 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
+class Round:
+    """What is played and scored before a round is trained.
+
+    Attributes:
+        preparations: what the collections need: failures to take hints from, and first thoughts.
+        collections: episodes to train on.
+        scorings: collected episodes with the teacher's distributions.
+    """
+
+    preparations: tuple[Work, ...]
+    collections: tuple[Work, ...]
+    scorings: tuple[Work, ...]
+
+    @property
+    def works(self) -> tuple[Work, ...]:
+        """All of them, in order."""
+        return (*self.preparations, *self.collections, *self.scorings)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """All work of a run, in the order of the dataflow."""
 
-    preparations: tuple[tuple[Work, ...], ...]
-    """By round: what the collection of the round needs; failures to take hints from, and first thoughts."""
-    collections: tuple[tuple[Work, ...], ...]
-    """By round."""
-    scorings: tuple[tuple[Work, ...], ...]
-    """By round: the collected episodes with the teacher's distributions."""
+    rounds: tuple[Round, ...]
     baselines: tuple[Work, ...]
     """Evaluations that need no training: ``teacher`` and ``student_before``."""
     final: tuple[Work, ...]
@@ -74,48 +89,46 @@ class Plan:
     def evaluations(self) -> tuple[Work, ...]:
         return (*self.baselines, *self.final)
 
-    def round(self, round: int) -> tuple[Work, ...]:
-        """All that is played and scored before ``round`` is trained."""
-        return (*self.preparations[round], *self.collections[round], *self.scorings[round])
-
     @property
     def works(self) -> tuple[Work, ...]:
         """All of them, in order."""
-        rounds = (work for round in range(len(self.collections)) for work in self.round(round))
-        return (*rounds, *self.evaluations)
+        return (*(work for round in self.rounds for work in round.works), *self.evaluations)
 
 
 def make_plan(recipe: Recipe, directory: RunDirectory) -> Plan:
     """Derive the plan; the same recipe gives the same one at every start. `UserError` for a split without tasks."""
-    collect, roles = recipe.collect, collecting_roles(recipe)
-    failures = recipe.hints.failures_episodes if recipe.hints and recipe.hints.bank is None else 0
-    per_round = max(*roles.values(), failures, 0)
-    train_tasks = tasks_of(recipe, "collect", collect.split, per_round, recipe.rounds)
-    collections, preparations = [], []
-    for round in range(recipe.rounds):
-        tasks = {role: mixed(recipe, train_tasks, episodes, round) for role, episodes in roles.items()}
-        preparing = []
-        if failures and round == 0:
-            preparing.append(failing(recipe, directory, mixed(recipe, train_tasks, failures)))
-        if recipe.first_thought is not None and "teacher" in tasks:
-            preparing.append(thinking(recipe, directory, recipe.first_thought, round, tasks["teacher"]))
-        preparations.append(tuple(preparing))
-        collections.append(tuple(collection(recipe, directory, role, round, tasks[role]) for role in roles))
-    scorings = [
-        tuple(scoring(directory, recipe, recipe.score, work) for work in works if work.role in recipe.score.roles)
-        if recipe.score
-        else ()
-        for works in collections
-    ]
+    rounds = plan_rounds(recipe, directory)
     evaluations: dict[Agent, Work] = {}
     if recipe.evaluate is not None:
-        tasks = tasks_of(recipe, "evaluate", recipe.evaluate.split, recipe.evaluate.episodes)
-        held_out = mixed(recipe, tasks, recipe.evaluate.episodes)
+        held_out_tasks = tasks_of(recipe, "evaluate", recipe.evaluate.split, recipe.evaluate.episodes)
+        held_out = mixed(recipe, held_out_tasks, recipe.evaluate.episodes)
         agents = [agent for agent in recipe.evaluate.agents if can_be_evaluated(recipe, agent)]
         evaluations = {agent: evaluation(recipe, directory, agent, held_out) for agent in agents}
     final = tuple(work for agent, work in evaluations.items() if agent == "student")
     baselines = tuple(work for agent, work in evaluations.items() if agent != "student")
-    return Plan(tuple(preparations), tuple(collections), tuple(scorings), baselines, final)
+    return Plan(rounds, baselines, final)
+
+
+def plan_rounds(recipe: Recipe, directory: RunDirectory) -> tuple[Round, ...]:
+    """What is done before each training: preparing, collecting, scoring."""
+    roles, hints = collecting_roles(recipe), recipe.hints
+    failures = hints.failures_episodes if hints is not None and hints.bank is None else 0
+    per_round = max(*roles.values(), failures, 0)
+    found = tasks_of(recipe, "collect", recipe.collect.split, per_round, recipe.rounds)
+    rounds = []
+    for number in range(recipe.rounds):
+        tasks = {role: mixed(recipe, found, episodes, number) for role, episodes in roles.items()}
+        preparing = []
+        if failures and number == 0:
+            preparing.append(failing(recipe, directory, mixed(recipe, found, failures)))
+        if recipe.first_thought is not None and "teacher" in tasks:
+            preparing.append(thinking(recipe, directory, recipe.first_thought, number, tasks["teacher"]))
+        collecting = tuple(collection(recipe, directory, role, number, tasks[role]) for role in roles)
+        score = recipe.score
+        scored = [work for work in collecting if score is not None and work.role in score.roles]
+        scoring_ = tuple(scoring(directory, recipe, score, work) for work in scored if score is not None)
+        rounds.append(Round(tuple(preparing), collecting, scoring_))
+    return tuple(rounds)
 
 
 def record_splits(plan: Plan, directory: RunDirectory) -> None:

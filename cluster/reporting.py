@@ -24,7 +24,7 @@ def rebuild_report(run: RunDirectory) -> Report:
 def make_report(name: str, plan: Plan, run: RunDirectory) -> Report:
     """Build the report of what is there now and write it. An agent without episodes is left out."""
     metrics = run.read_metrics()
-    collected = [summary for works in plan.collections for work in works for summary in work.summaries()]
+    collected = [summary for round in plan.rounds for work in round.collections for summary in work.summaries()]
     agents = {work.stage.role: summaries for work in plan.evaluations if (summaries := work.summaries())}
     evaluated = [summary for summaries in agents.values() for summary in summaries]
     seconds = {"collect": busy_seconds(collected), "evaluate": busy_seconds(evaluated), **phase_seconds(metrics)}

@@ -111,8 +111,8 @@ class RolloutWorker:
         """Bring the engine up; returns what a user should know of this worker, in sentences.
 
         Raises:
-            UserError: a model or setting cannot work, no sandbox can be had for the code that agents write, or there are
-                no distributions where they are to be learned from.
+            UserError: a model or setting cannot work, no sandbox can be had for the code that agents write, or there
+                are no distributions where they are to be learned from.
         """
         config = self.config
         sandboxes = {code_sandbox(environment, config.agent) for environment in config.environments} - {None}
@@ -191,8 +191,8 @@ class RolloutWorker:
     ) -> None:
         """Consumes finished episodes, produces them with the distributions of this worker's engine."""
         assert stage.scored is not None
-        guide, wanted = await in_thread(self.guide, stage), {request.key for request in requests}
-        played = await in_thread(lambda: list(TrajectoryStore(stage.scored).read(wanted)))
+        store, wanted = TrajectoryStore(stage.scored), {request.key for request in requests}
+        guide, played = await in_thread(self.guide, stage), await in_thread(lambda: list(store.read(wanted)))
 
         async def one(trajectory: Trajectory) -> None:
             builder = self.worlds[trajectory.identity.environment].builder(stage.agent)

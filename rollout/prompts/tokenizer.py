@@ -156,7 +156,7 @@ def _load(folder: str) -> PreTrainedTokenizerFast:
     from transformers import PreTrainedTokenizerFast
 
     try:
-        loaded = PreTrainedTokenizerFast.from_pretrained(folder, trust_remote_code=False)
+        loaded: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder, trust_remote_code=False)
         if loaded.eos_token is not None:
             return loaded
     except (OSError, ValueError):  # models as old as OPT have their words in vocab.json

@@ -77,7 +77,8 @@ def test_phases_are_the_work_of_the_driver_in_its_order(tmp_path: Path) -> None:
     )
     plan = make_plan(recipe, RunDirectory(tmp_path))
     rounds = [
-        [*plan.preparations[r], *plan.collections[r], *(() if r else plan.baselines), *plan.scorings[r]] for r in (0, 1)
+        [*r.preparations, *r.collections, *(plan.baselines if r is plan.rounds[0] else ()), *r.scorings]
+        for r in plan.rounds
     ]
     works = [*rounds[0], *rounds[1], *plan.final]
     shown = [phase for phase in dry_run(recipe).phases if phase.episodes and not phase.title.startswith("learner")]

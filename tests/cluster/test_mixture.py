@@ -53,7 +53,7 @@ def test_each_round_has_new_tasks_of_every_environment_by_weight(
     recipe = toy_recipe(environment=mix((HOUSEHOLD, 3.0), (MATHS, 1.0)), rounds=2)
     plan = make_plan(recipe, RunDirectory(tmp_path))
     seen = set()
-    for works in plan.collections:
+    for works in (round.collections for round in plan.rounds):
         for work in works:
             tasks = [request.task for request in work.requests]
             counts = Counter(task.environment for task in tasks)

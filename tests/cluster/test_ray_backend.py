@@ -37,7 +37,7 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayBackend]:
 
 
 def work(recipe: Recipe, folder: Path) -> list[EpisodeRequest]:
-    return make_plan(recipe, RunDirectory(folder)).collections[0][0].missing()
+    return make_plan(recipe, RunDirectory(folder)).rounds[0].collections[0].missing()
 
 
 def pool_of(backend: RayBackend, recipe: Recipe, workers: int = 1) -> Pool:

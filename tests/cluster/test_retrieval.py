@@ -181,7 +181,7 @@ async def play(
     """All episodes of the recipe by two workers, and something that happens when the first has ended; their store."""
     config = WorkerConfig(recipe.teacher.engine, (recipe.environment,), recipe.agent, service)
     demand = Demand("teacher", 2, recipe.teacher.resources)
-    requests = make_plan(recipe, RunDirectory(folder / "run")).collections[0][0].missing()
+    requests = make_plan(recipe, RunDirectory(folder / "run")).rounds[0].collections[0].missing()
     pool = Pool("teacher", lambda: backend.worker(demand, config), 2, concurrency=2)
     try:
         await pool.start()
