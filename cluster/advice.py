@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,10 +30,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """Hints that a stage's episodes are shown. ``bank`` is the file that they are in."""
+    """Hints that a stage's episodes are shown: the file that they are in, and which share of the tasks gets any."""
 
     bank: str
     config: HintConfig
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +59,16 @@ def make_guide(stage: Stage, engine: Engine, engine_config: BaseModel) -> Guide 
 
     async def guide(task: Task, reset: Reset) -> Guidance:
         session = f"hints/{stage.role}/{stage.round}/{task.id}"
-        hints = await advisor.choose(task.task_type, reset, session) if advisor else ()
+        is_advised = stage.advice is not None and draw(task) < stage.advice.share
+        hints = await advisor.choose(task.task_type, reset, session) if advisor and is_advised else ()
         return Guidance(hints, thoughts.get(task.id, ""))
 
     return guide
+
+
+def draw(task: Task) -> float:
+    """A number in [0, 1) that is the task's own, the same in every process."""
+    return int.from_bytes(sha256(f"hints/{task.id}".encode()).digest()[:4], "big") / 2**32
 
 
 def make_advisor(advice: Advice, engine: Engine, engine_config: BaseModel) -> Advisor:

@@ -106,5 +106,7 @@ class HintsRole(HintConfig):
     """Tasks that the teacher plays without hints, so that there are failures to learn from; 0 needs a ``bank``."""
     teacher: bool = True
     """The teacher collects with hints."""
+    share: float = Field(1.0, gt=0.0, le=1.0)
+    """Of the tasks, those with hints. Below 1, an agent that is trained on such episodes knows both."""
     agents: tuple[Literal["teacher", "student_before", "student"], ...] = ()
     """Agents that get hints when they are evaluated."""

@@ -26,8 +26,14 @@ OPTIONAL_PACKAGES = {
     "deepspeed": "ZeRO training: pip install 'stillhouse[deepspeed]'",
     "alfworld": "the original ALFWorld engine: pip install 'stillhouse[alfworld]'",
 }
-SHIPPED_WORLDS = ("household", "webshop", "hotpotqa", "math")
-"""Those whose models come with the package."""
+SHIPPED_MODELS = (
+    *(
+        f"{world}-{part}"
+        for world in ("household", "webshop", "hotpotqa", "math")
+        for part in ("teacher", "base-student")
+    ),
+    "household-novice",
+)
 VLLM_COMPANIONS = ("torchvision", "torchaudio")
 """A build that does not match torch's breaks ``import vllm``; the project needs neither."""
 
@@ -171,7 +177,7 @@ def shared_memory(path: Path = Path("/dev/shm")) -> Check:
 def _shipped_models() -> Iterator[Check]:
     """Every model that comes with the package: is the weight file there?"""
     folder = Path(importlib.util.find_spec("rollout").submodule_search_locations[0]) / "models"  # type: ignore[union-attr,index]
-    for name in (f"{world}-{part}" for world in SHIPPED_WORLDS for part in ("teacher", "base-student")):
+    for name in SHIPPED_MODELS:
         if (folder / name / "model.safetensors").is_file():
             yield Check(f"model {name}", State.OK, f"builtin:{name}")
         else:

@@ -212,7 +212,7 @@ def collection(recipe: Recipe, directory: RunDirectory, role: Role, round: int, 
         store=directory.trajectories(role, round),
         agent=agent,
         thoughts=directory.trajectories(THINKER, round) if helped and recipe.first_thought else None,
-        advice=Advice(str(directory.hint_bank), hints) if helped and hints and hints.teacher else None,
+        advice=Advice(str(directory.hint_bank), hints, hints.share) if helped and hints and hints.teacher else None,
     )
     title = f"{role} collects" + (f", round {round}" if recipe.rounds > 1 else "")
     version = round if role == "student" and recipe.learner else 0

@@ -38,18 +38,18 @@ class TrainRequest:
 
     Attributes:
         stores: where the episodes are, oldest round first.
-        keep: which of the teacher's are fit to train on; None leaves it to the learner.
         base_model: folder or hub name to start from; None trains from nothing, as ``learner.scratch`` says.
         num_threads: torch threads of each rank.
+        keep: which of the teacher's are fit to train on; None leaves it to the learner.
     """
 
     learner: LearnerRole
     run_dir: str
     round: int
     stores: tuple[str, ...]
-    keep: KeepConfig | None
     base_model: str | None
     num_threads: int
+    keep: KeepConfig | None = None
 
 
 def train_rank(request: TrainRequest) -> None:

@@ -44,6 +44,7 @@ class Players:
         state: a new keeper of what an agent can write down, an episode.
         code: an action as Python; None is a call of ``act``.
         reasoner: factory of the expert that answers in one turn; None in worlds without an answer.
+        novice: factory of a player that fails for want of what hints can tell; None in worlds without one.
     """
 
     expert: Callable[[int], TextPolicy]
@@ -51,6 +52,7 @@ class Players:
     state: Callable[[], StateKeeper]
     code: CodeWriter | None = None
     reasoner: Callable[[int], Reasoner] | None = None
+    novice: Callable[[int], TextPolicy] | None = None
 
 
 def text_policies() -> Mapping[str, Callable[[int], TextPolicy]]:
@@ -58,7 +60,8 @@ def text_policies() -> Mapping[str, Callable[[int], TextPolicy]]:
     worlds = _players()
     experts = {f"{world}-expert": players.expert for world, players in worlds.items()}
     random = {f"{world}-random": players.random for world, players in worlds.items()}
-    return {**experts, **random, **{kind: partial(_AnyWorld, kind) for kind in ANY_WORLD}}
+    novices = {f"{world}-novice": players.novice for world, players in worlds.items() if players.novice is not None}
+    return {**experts, **random, **novices, **{kind: partial(_AnyWorld, kind) for kind in ANY_WORLD}}
 
 
 def text_policy(name: str, seed: int, style: StyleName) -> TextPolicy:
@@ -140,6 +143,7 @@ def _players() -> Mapping[str, Players]:
     from rollout.encyclopaedia.reasoning import EncyclopaediaReasoner
     from rollout.household import demonstration as household
     from rollout.household.expert import HouseholdExpert
+    from rollout.household.novice import HouseholdNovice
     from rollout.household.random_play import RandomPlayer as HouseholdRandom
     from rollout.maths import demonstration as maths
     from rollout.maths.expert import MathsExpert
@@ -151,7 +155,7 @@ def _players() -> Mapping[str, Players]:
     from rollout.shop.random_play import RandomShopper
 
     return {
-        "household": Players(HouseholdExpert, HouseholdRandom, household.StateKeeper),
+        "household": Players(HouseholdExpert, HouseholdRandom, household.StateKeeper, novice=HouseholdNovice),
         "hotpotqa": Players(
             EncyclopaediaExpert, EncyclopaediaRandom, encyclopaedia.StateKeeper, as_code, EncyclopaediaReasoner
         ),

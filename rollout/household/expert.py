@@ -55,7 +55,7 @@ class HouseholdExpert:
     def respond(self, observation: str) -> str:
         known = self._knowledge
         if self._wish is None:
-            self._wish = read_task(observation)
+            self._wish = self._understand(observation)
             known.read_first(observation)
         else:
             known.read(observation)
@@ -67,6 +67,10 @@ class HouseholdExpert:
             thought, action = self._decide(known, self._wish)
         self._last_action = action
         return f"Thought: {thought}\nAction: {action}"
+
+    def _understand(self, first_message: str) -> Wish:
+        """What it takes the task to be. Raises `ValueError` if none is stated."""
+        return read_task(first_message)
 
     def _already_there(self) -> tuple[str, str]:
         """``go to`` is refused for a place within reach: some share one spot."""

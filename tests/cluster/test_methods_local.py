@@ -142,6 +142,20 @@ def hints_in(trajectories: list[Trajectory]) -> set[str]:
     return {s.text for t in trajectories for s in t.segments if s.kind is Kind.HINT}
 
 
+def test_a_share_of_the_tasks_gets_hints_always_the_same_ones(
+    toy_recipe: MakeRecipe, toy_model: str, tmp_path: Path, go: Callable[..., Any]
+) -> None:
+    write_bank(bank(), tmp_path / "bank.parquet")
+    hints, advised = {"bank": str(tmp_path / "bank.parquet"), "k": 1, "share": 0.5}, []
+    for name in ("one", "other"):
+        recipe = toy_recipe(hints=hints, collect={"teacher_episodes": 24}, learner=None, evaluate=None)
+        with open_run(tmp_path / name, recipe) as directory:
+            run(recipe, directory, address="local", screen=Screen((tmp_path / "screen.txt").open("w")))
+        advised.append({t.identity.task for t in collected(tmp_path / name, "teacher") if hints_in([t])})
+    assert advised[0] == advised[1]
+    assert 6 <= len(advised[0]) <= 18
+
+
 def test_more_hints_than_there_are_is_said_before_anything_is_played(
     toy_recipe: MakeRecipe, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, go: Callable[..., Any]
 ) -> None:
