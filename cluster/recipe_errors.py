@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from typing import Any, get_args
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticUndefined
 
 from cluster.schema_paths import Place, close_to, follow, models_in
+from rollout.errors import UserError
 
+M = TypeVar("M", bound=BaseModel)
 MESSAGE_STARTS = {"Input should be": "must be", "Value error, ": "", "Assertion failed, ": ""}
 
 
@@ -91,3 +93,14 @@ def _default_hint(place: Place) -> str:
 def bullet_list(lines: Iterable[str]) -> str:
     """Lines below a heading."""
     return "".join(f"\n  - {line}" for line in lines)
+
+
+def validated(model: type[M], settings: Mapping[str, Any], name: str) -> M:
+    """The settings as ``model``. Raises `UserError` for what is wrong, under ``name``: each mistake is named."""
+    try:
+        return model.model_validate(settings)
+    except ValidationError as error:
+        wrong = sentences(error, model)
+        raise UserError(
+            f"{name}: {wrong[0]}" if len(wrong) == 1 else f"{name} has {len(wrong)} mistakes:{bullet_list(wrong)}"
+        ) from error

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
 from cluster.recipe import Recipe
-from cluster.recipe_errors import bullet_list, sentences, unknown_key
+from cluster.recipe_errors import unknown_key, validated
 from cluster.schema_paths import Place, close_to, follow
 from rollout.errors import UserError
 
@@ -53,30 +52,31 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
 
 def check_recipe(settings: Mapping[str, Any], name: str) -> Recipe:
     """The recipe that these settings are. Raises `UserError` for what is wrong, under ``name``."""
-    try:
-        return Recipe.model_validate(settings)
-    except ValidationError as error:
-        wrong = sentences(error, Recipe)
-        raise UserError(
-            f"recipe {name}: {wrong[0]}"
-            if len(wrong) == 1
-            else f"recipe {name} has {len(wrong)} mistakes:{bullet_list(wrong)}"
-        ) from error
+    return validated(Recipe, settings, f"recipe {name}")
 
 
 def find_recipe(name_or_path: str) -> Path:
     """The file of a recipe: a shipped name first, then a path (a run directory means the recipe in it)."""
-    names = recipe_names()
+    return named_file("recipe", name_or_path, RECIPES, "recipe.yaml")
+
+
+def named_file(what: str, name_or_path: str, folder: Path, inside: str) -> Path:
+    """The YAML file of a name in ``folder``, else of a path; a folder means its file ``inside``.
+
+    Raises:
+        UserError: there is none; ``what`` says of what kind.
+    """
+    names = sorted(path.stem for path in folder.glob("*.yaml"))
     if name_or_path in names:
-        return RECIPES / f"{name_or_path}.yaml"
+        return folder / f"{name_or_path}.yaml"
     path = Path(name_or_path).expanduser()
-    path = path / "recipe.yaml" if path.is_dir() else path
+    path = path / inside if path.is_dir() else path
     if path.is_file():
         return path
     near = close_to(name_or_path, names)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise UserError(
-        f"there is no recipe {name_or_path}; {hint}Give a path to a YAML file or one of: {', '.join(names)}."
+        f"there is no {what} {name_or_path}; {hint}Give a path to a YAML file or one of: {', '.join(names)}."
     )
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 from cluster.collecting import FROZEN
 from cluster.recipe import Agent
-from cluster.recipe_errors import bullet_list, sentences
-from cluster.recipe_loading import RecipeYaml, read_settings
+from cluster.recipe_errors import validated
+from cluster.recipe_loading import RecipeYaml, named_file, read_settings
 from cluster.schema_paths import close_to
 from rollout.errors import UserError
 
@@ -220,31 +220,12 @@ def load_study(name_or_path: str, overrides: Sequence[str] = ()) -> Study:
     settings = read_settings(find_study(name_or_path))
     for override in overrides:
         _override(settings, override)
-    try:
-        return Study.model_validate(settings)
-    except ValidationError as error:
-        wrong = sentences(error, Study)
-        raise UserError(
-            f"study {name_or_path}: {wrong[0]}"
-            if len(wrong) == 1
-            else f"study {name_or_path} has {len(wrong)} mistakes:{bullet_list(wrong)}"
-        ) from error
+    return validated(Study, settings, f"study {name_or_path}")
 
 
 def find_study(name_or_path: str) -> Path:
     """The file of a study: a shipped name first, then a path (the folder of a study means the study in it)."""
-    names = study_names()
-    if name_or_path in names:
-        return STUDIES / f"{name_or_path}.yaml"
-    path = Path(name_or_path).expanduser()
-    path = path / STUDY_FILE if path.is_dir() else path
-    if path.is_file():
-        return path
-    near = close_to(name_or_path, names)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise UserError(
-        f"there is no study {name_or_path}; {hint}Give a path to a YAML file or one of: {', '.join(names)}."
-    )
+    return named_file("study", name_or_path, STUDIES, STUDY_FILE)
 
 
 def study_yaml(study: Study) -> str:
