@@ -192,9 +192,12 @@ def study(
         str | None, typer.Option("--out", metavar="DIR", help="Where it is kept; runs/study-NAME if not given.")
     ] = None,
     address: Address = None,
+    at_once: Annotated[
+        int, typer.Option("--at-once", min=1, help="Runs side by side, each with its share of the cores.")
+    ] = 1,
 ) -> None:
     """Run a paper's methods by seeds, and set the figures beside the paper's. Start it again to go on."""
-    start_study(name, overrides or [], out, address)
+    start_study(name, overrides or [], out, address, at_once)
 
 
 @app.command()
@@ -246,7 +249,7 @@ def start(command: str, name: str, overrides: Sequence[str], run_dir: str | None
         typer.echo(opened.path)
 
 
-def start_study(name: str, overrides: Sequence[str], out: str | None, address: str | None) -> None:
+def start_study(name: str, overrides: Sequence[str], out: str | None, address: str | None, at_once: int) -> None:
     """Run a study; prints its verdict, what failed and where the table is. Ends with code 1 if a run failed."""
     from cluster.study import default_study_directory, run_study
     from cluster.study_spec import STUDY_FILE, load_study
@@ -257,7 +260,8 @@ def start_study(name: str, overrides: Sequence[str], out: str | None, address: s
     folder = Path(out or taken_up or default_study_directory(loaded)).expanduser().absolute()
     signal.signal(signal.SIGTERM, stop_as_ctrl_c)
     try:
-        found = run_study(loaded, folder, address=address, command=["stillhouse", *sys.argv[1:]])
+        typed = ["stillhouse", *sys.argv[1:]]
+        found = run_study(loaded, folder, address=address, at_once=at_once, command=typed)
     except KeyboardInterrupt:
         again = ["stillhouse", "study", str(folder), *(["--address", address] if address else [])]
         typer.echo(f"\nstopped; nothing finished is lost. Go on with:\n  {shlex.join(again)}", err=True)

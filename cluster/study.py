@@ -25,6 +25,7 @@ from cluster.model_files import check_models
 from cluster.run_directory import FORBIDDEN, FULL, lock, open_run, plain_os_errors, write_text
 from cluster.screen import Screen
 from cluster.study_plan import Job, is_finished, make_jobs
+from cluster.study_processes import processes
 from cluster.study_results import Results, study_json
 from cluster.study_spec import STUDY_FILE, Study, study_yaml
 from cluster.study_table import study_markdown
@@ -39,13 +40,15 @@ def run_study(
     folder: str | Path,
     *,
     address: str | None = None,
+    at_once: int = 1,
     command: Sequence[str] = (),
     make_screen: Callable[[], Screen] = Screen,
 ) -> dict[str, Any]:
-    """Do the runs of a study that are not finished yet, one after the other; returns what study.json holds.
+    """Do the runs of a study that are not finished yet; returns what study.json holds.
 
     Args:
         address: as of `cluster.driver.run`.
+        at_once: runs side by side, each in a process of its own; 1 does them here, one after the other.
         command: what the user typed, to be written down.
         make_screen: gives one to each run.
 
@@ -61,11 +64,75 @@ def run_study(
         if len(todo) < len(jobs):
             make_screen().note(f"{len(jobs) - len(todo)} of {len(jobs)} runs are there already")
         written = write(results, folder, command)
-        for number, job in enumerate(todo, start=1):
-            make_screen().note(f"\n{study.name}: {job.title} ({number} of {len(todo)} runs)")
-            carry_out(job, results, address, command, make_screen)
+        if at_once > 1:
+            settled = side_by_side(todo, results, at_once, address, command, make_screen)
+        else:
+            settled = one_by_one(todo, results, address, command, make_screen)
+        for _ in settled:
             written = write(results, folder, command)
     return written
+
+
+def one_by_one(
+    todo: Sequence[Job],
+    results: Results,
+    address: str | None,
+    command: Sequence[str],
+    make_screen: Callable[[], Screen],
+) -> Iterator[Job]:
+    """Do the runs here; gives each when it is in the results."""
+    for number, job in enumerate(todo, start=1):
+        make_screen().note(f"\n{results.study.name}: {job.title} ({number} of {len(todo)} runs)")
+        carry_out(job, results, address, command, make_screen)
+        yield job
+
+
+def side_by_side(
+    todo: Sequence[Job],
+    results: Results,
+    at_once: int,
+    address: str | None,
+    command: Sequence[str],
+    make_screen: Callable[[], Screen],
+) -> Iterator[Job]:
+    """Do several runs at once, none before those that it builds on; gives each when it is in the results."""
+    waiting, settled = list(todo), 0
+    with processes(at_once, address, command) as runs:
+        while waiting or runs.running:
+            coming = {job.folder for job in (*waiting, *(run.job for run in runs.running))}
+            ready = next((job for job in waiting if coming.isdisjoint(job.needs)), None)
+            if ready is not None and not runs.are_full:
+                waiting.remove(ready)
+                if (sentence := why_not(ready, results)) is None:
+                    make_screen().note(f"{results.study.name}: {ready.title} begins")
+                    runs.start(ready)
+                    continue
+                ended: list[tuple[Job, str | None]] = [(ready, sentence)]
+            else:
+                ended = list(runs.settle())
+            for job, sentence in ended:
+                settled += 1
+                make_screen().note(f"{results.study.name}: {job.title} ({settled} of {len(todo)} runs)")
+                settle(job, sentence, results, make_screen)
+                yield job
+
+
+def why_not(job: Job, results: Results) -> str | None:
+    """Why a run cannot be begun; None if it can."""
+    try:
+        results.require(job)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def settle(job: Job, sentence: str | None, results: Results, make_screen: Callable[[], Screen]) -> None:
+    """Take a run that is over into the results."""
+    if sentence is None:
+        results.take(job)
+    else:
+        make_screen().note(f"{job.title} failed: {sentence}")
+        results.fail(job, sentence)
 
 
 def default_study_directory(study: Study) -> Path:
@@ -123,10 +190,9 @@ def carry_out(
         with open_run(job.folder, job.recipe, command) as directory, make_screen().shown() as screen:
             drive(job.recipe, directory, address=address, phases=job.phases, screen=screen)
     except UserError as error:
-        make_screen().note(f"{job.title} failed: {error}")
-        results.fail(job, str(error))
+        settle(job, str(error), results, make_screen)
     else:
-        results.take(job)
+        settle(job, None, results, make_screen)
 
 
 def write(results: Results, folder: Path, command: Sequence[str]) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import multiprocessing
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from cluster.recipe import Recipe
 from cluster.screen import Screen
 from cluster.study import run_study
 from cluster.study_plan import Job, make_jobs
+from cluster.study_processes import share_of_cores
 from cluster.study_spec import load_study, study_names, study_yaml
 from rollout.errors import UserError
 
@@ -76,10 +79,9 @@ class Screens:
         return [line.split(": ")[1].split(" (")[0] for line in self.file.getvalue().splitlines() if " runs)" in line]
 
 
-def go(file: Path, *overrides: str, screens: Screens | None = None) -> dict[str, Any]:
-    return run_study(
-        load_study(str(file), overrides), file.parent / "out", address="local", make_screen=screens or Screens()
-    )
+def go(file: Path, *overrides: str, screens: Screens | None = None, at_once: int = 1) -> dict[str, Any]:
+    study, out = load_study(str(file), overrides), file.parent / "out"
+    return run_study(study, out, address="local", at_once=at_once, make_screen=screens or Screens())
 
 
 def made(folder: Path) -> dict[str, int]:
@@ -110,6 +112,36 @@ def test_a_study_runs_all_arms_seed_by_seed_and_writes_figures_beside_the_papers
     assert "| 2 × 3 | 0.0 % [0.0, 39.0] |" in row
     assert row.endswith("| 12.5 %, 3 steps [1] |")
     assert "| [1] | Table 1 |" in table
+
+
+def test_runs_side_by_side_come_to_the_same_and_none_begins_before_what_it_builds_on(write: Write) -> None:
+    arms = {
+        "expert": {"agent": "teacher", "overrides": ["learner=null"]},
+        "learnt": {"trains_on": ["shown"]},
+        "lost": {"overrides": ["learner.model=/no/such/folder"]},
+    }
+    screens = Screens()
+    found = go(write(arms=arms, seeds=1), screens=screens, at_once=3)
+    told = screens.file.getvalue()
+    assert told.index("seed 0, shown (") < told.index("seed 0, learnt begins")
+    assert told.index("seed 0, expert begins") < told.index("seed 0, shown ("), "it builds on nothing"
+    success = {arm: figures["household"]["success"] for arm, figures in found["arms"].items()}
+    assert success == {"expert": 1.0, "learnt": 0.0}
+    assert [(row["arm"], "no/such/folder does not exist" in row["why"]) for row in found["failed"]] == [("lost", True)]
+
+
+def test_runs_side_by_side_end_with_the_study_that_was_stopped(write: Write) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        go(write(seeds=1), screens=Screens(stop_at="expert begins"), at_once=2)
+    assert multiprocessing.active_children() == []
+
+
+def test_every_process_has_its_share_of_the_cores() -> None:
+    mine = os.sched_getaffinity(0)
+    shares = [share_of_cores(place, 2) for place in range(2)]
+    assert set().union(*shares) == mine
+    assert len(mine) < 2 or not shares[0] & shares[1]
+    assert share_of_cores(0, len(mine) + 1) == mine
 
 
 def test_an_arm_trains_on_the_shared_episodes_and_collects_none_of_its_own(write: Write, tmp_path: Path) -> None:
