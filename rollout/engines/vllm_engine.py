@@ -168,8 +168,11 @@ class VllmEngine:
     async def close(self) -> None:
         """Stop vLLM's processes."""
         llm, self._llm = self._llm, None
-        if llm is not None:
-            await asyncio.to_thread(llm.shutdown)
+        if llm is None:
+            return
+        if llm.output_handler is not None:  # else it takes the end of the processes for a failure, and prints it
+            llm.output_handler.cancel()
+        await asyncio.to_thread(llm.shutdown)
 
     async def _take_checkpoint(self, folder: str) -> None:
         await self._llm.collective_rpc("reload_weights", kwargs={"weights_path": folder})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -50,11 +51,12 @@ def overrides(name: str, model: str) -> list[str]:
 def test_a_method_runs_from_its_recipe_to_its_report(name: str, toy_model: str, tmp_path: Path) -> None:
     recipe = load_recipe(name, overrides(name, toy_model))
     with open_run(tmp_path, recipe) as directory:
-        made = run(recipe, directory, address="local", screen=Screen((tmp_path / "screen.txt").open("w")))
+        made = run(recipe, directory, address="local", screen=Screen(io.StringIO()))
         (trained,) = [row for row in directory.read_metrics() if row["kind"] == "trained"]
     assert set(made["agents"]) == {"teacher", "student_before", "student"}
     assert trained["steps"] >= 1
     for agent in made["agents"]:
         played = list(TrajectoryStore(str(tmp_path / "evaluation" / agent), read_only=True).read())
         assert len(played) == 2
-        assert not [s for t in played for s in t.segments if s.kind is Kind.HINT]
+        hinted = [s for t in played for s in t.segments if s.kind is Kind.HINT]
+        assert not hinted or (recipe.hints is not None and agent in recipe.hints.agents)

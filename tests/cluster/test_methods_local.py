@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +37,8 @@ def go(tmp_path: Path) -> Callable[[Recipe], list[dict[str, Any]]]:
 
     def play(recipe: Recipe) -> list[dict[str, Any]]:
         with open_run(tmp_path, recipe) as directory:
-            run(recipe, directory, address="local", screen=Screen((tmp_path / "screen.txt").open("w")))
+            with (tmp_path / "screen.txt").open("w") as file:
+                run(recipe, directory, address="local", screen=Screen(file))
             return directory.read_metrics()
 
     return play
@@ -96,7 +98,7 @@ def test_a_teacher_that_reads_hints_scores_otherwise_and_the_student_never_sees_
         folder, settings = tmp_path / name, {**ON_POLICY, **more}
         recipe = toy_recipe(**settings, teacher=a_model(toy_model), learner=learner(toy_model, terms=SPANS))
         with open_run(folder, recipe) as directory:
-            run(recipe, directory, address="local", screen=Screen((tmp_path / "screen.txt").open("w")))
+            run(recipe, directory, address="local", screen=Screen(io.StringIO()))
         found[name] = sorted(collected(folder, "student-scored"), key=lambda t: t.key)
     for plain, privileged in zip(found["plain"], found["privileged"], strict=True):
         assert privileged.token_ids == plain.token_ids
@@ -150,7 +152,7 @@ def test_a_share_of_the_tasks_gets_hints_always_the_same_ones(
     for name in ("one", "other"):
         recipe = toy_recipe(hints=hints, collect={"teacher_episodes": 24}, learner=None, evaluate=None)
         with open_run(tmp_path / name, recipe) as directory:
-            run(recipe, directory, address="local", screen=Screen((tmp_path / "screen.txt").open("w")))
+            run(recipe, directory, address="local", screen=Screen(io.StringIO()))
         advised.append({t.identity.task for t in collected(tmp_path / name, "teacher") if hints_in([t])})
     assert advised[0] == advised[1]
     assert 6 <= len(advised[0]) <= 18
@@ -217,7 +219,7 @@ def test_training_takes_whose_episodes_it_is_told_of_how_many_rounds_and_of_othe
         evaluate=None,
     )
     with open_run(tmp_path / "other", recipe) as directory:
-        run(recipe, directory, address="local", screen=Screen((tmp_path / "screen.txt").open("w")))
+        run(recipe, directory, address="local", screen=Screen(io.StringIO()))
         assert [row["sequences"] for row in trained(directory.read_metrics())] == [3]
 
 
