@@ -22,7 +22,7 @@ from rollout.hints.writer import SYSTEM, bank_of, count_writings, write_hints
 from rollout.prompts.cot import first_thought
 from rollout.registry import tokenizer_of
 from rollout.store import TrajectoryStore
-from rollout.trajectory import Author, Kind, Trajectory
+from rollout.turns import played_turns
 
 if TYPE_CHECKING:
     from cluster.worker import Stage
@@ -81,14 +81,8 @@ def make_advisor(advice: Advice, engine: Engine, engine_config: BaseModel) -> Ad
 
 def first_thoughts(store: str) -> Mapping[str, str]:
     """The first step of each chain of thought in a store, by task; tasks whose chain is empty are left out."""
-    found = {episode.identity.task: first_thought(reasoning(episode)) for episode in TrajectoryStore(store).read()}
-    return {task: thought for task, thought in found.items() if thought}
-
-
-def reasoning(episode: Trajectory) -> str:
-    """What the model reasoned in its first turn."""
-    written = (s.text for s in episode.segments if s.turn == 1 and s.author is Author.MODEL and s.kind is Kind.REASON)
-    return "".join(written)
+    chains = {e.identity.task: turns[0].thought for e in TrajectoryStore(store).read() if (turns := played_turns(e))}
+    return {task: thought for task, chain in chains.items() if (thought := first_thought(chain))}
 
 
 async def make_bank(request: BankRequest, engine: Engine, engine_config: BaseModel) -> Mapping[str, int]:

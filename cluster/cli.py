@@ -11,11 +11,11 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
 
+from cluster.concurrency import stop_as_ctrl_c
 from rollout.errors import UserError
 
 PHASES = ("rollout", "train", "evaluate")
@@ -263,7 +263,8 @@ def start_study(name: str, overrides: Sequence[str], out: str | None, address: s
         typed = ["stillhouse", *sys.argv[1:]]
         found = run_study(loaded, folder, address=address, at_once=at_once, command=typed)
     except KeyboardInterrupt:
-        again = ["stillhouse", "study", str(folder), *(["--address", address] if address else [])]
+        options = [*(["--address", address] if address else []), *(["--at-once", str(at_once)] if at_once > 1 else [])]
+        again = ["stillhouse", "study", str(folder), *options]
         typer.echo(f"\nstopped; nothing finished is lost. Go on with:\n  {shlex.join(again)}", err=True)
         raise
     typer.echo("\n".join(verdict(found)))
@@ -285,11 +286,6 @@ def plan(name: str, overrides: Sequence[str], gpu_memory_gib: float | None) -> N
     show(made, Screen().console)
     if not made.works:
         raise typer.Exit(1)
-
-
-def stop_as_ctrl_c(signum: int, frame: FrameType | None) -> None:
-    """A job that is stopped ends as one that is interrupted: engines are closed, what is finished is kept."""
-    raise KeyboardInterrupt
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

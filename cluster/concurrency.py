@@ -1,9 +1,10 @@
-"""Coroutines that stand or fall together."""
+"""Coroutines that stand or fall together, and processes that end in order."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from types import FrameType
 from typing import Any
 
 
@@ -22,3 +23,8 @@ def root_error(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+def stop_as_ctrl_c(signum: int, frame: FrameType | None) -> None:
+    """A job that is stopped ends as one that is interrupted: engines are closed, what is finished is kept."""
+    raise KeyboardInterrupt

@@ -10,8 +10,7 @@ from pydantic import BaseModel
 
 from cluster.findings import Finding
 from cluster.mixture import apportion, parts_of
-from cluster.phases import failing_episodes
-from cluster.plan import collecting_roles
+from cluster.plan import tasks_per_round
 from cluster.recipe import Recipe
 from rollout.errors import UserError
 
@@ -38,8 +37,7 @@ class Data:
 def data_of(recipe: Recipe) -> Iterator[Data]:
     """All of it, in the recipe's order."""
     collect, evaluate = recipe.collect, recipe.evaluate
-    per_round = max(*collecting_roles(recipe).values(), failing_episodes(recipe), 0)
-    yield from _tasks(recipe, "collect", collect.split, per_round, recipe.rounds)
+    yield from _tasks(recipe, "collect", collect.split, tasks_per_round(recipe), recipe.rounds)
     if evaluate is not None:
         yield from _tasks(recipe, "evaluate", evaluate.split, evaluate.episodes)
     if recipe.retrieval is not None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cluster.collecting import HintsRole
-from cluster.plan import can_be_evaluated, collecting_roles
+from cluster.plan import can_be_evaluated, collecting_roles, failing_episodes
 from cluster.recipe import Agent, LearnerRole, Recipe
 from rollout.agent import AgentConfig
 
@@ -30,11 +30,6 @@ def phases(recipe: Recipe) -> Iterator[Phase]:
         yield from _round(recipe, round)
     yield from _evaluations(recipe, ("student",))
     yield Phase("report")
-
-
-def failing_episodes(recipe: Recipe) -> int:
-    """Tasks that the teacher plays without hints, once, so that there are failures to learn from."""
-    return recipe.hints.failures_episodes if recipe.hints and recipe.hints.bank is None else 0
 
 
 def _round(recipe: Recipe, round: int) -> Iterator[Phase]:

@@ -111,10 +111,8 @@ def make_plan(recipe: Recipe, directory: RunDirectory) -> Plan:
 
 def plan_rounds(recipe: Recipe, directory: RunDirectory) -> tuple[Round, ...]:
     """What is done before each training: preparing, collecting, scoring."""
-    roles, hints = collecting_roles(recipe), recipe.hints
-    failures = hints.failures_episodes if hints is not None and hints.bank is None else 0
-    per_round = max(*roles.values(), failures, 0)
-    found = tasks_of(recipe, "collect", recipe.collect.split, per_round, recipe.rounds)
+    roles, failures = collecting_roles(recipe), failing_episodes(recipe)
+    found = tasks_of(recipe, "collect", recipe.collect.split, tasks_per_round(recipe), recipe.rounds)
     rounds = []
     for number in range(recipe.rounds):
         tasks = {role: mixed(recipe, found, episodes, number) for role, episodes in roles.items()}
@@ -182,6 +180,16 @@ def collecting_roles(recipe: Recipe) -> dict[Role, int]:
     if recipe.student_has_start:
         episodes["student"] = recipe.collect.student_episodes
     return {role: count for role, count in episodes.items() if count}
+
+
+def failing_episodes(recipe: Recipe) -> int:
+    """Tasks that the teacher plays without hints, once, so that there are failures to learn from."""
+    return recipe.hints.failures_episodes if recipe.hints and recipe.hints.bank is None else 0
+
+
+def tasks_per_round(recipe: Recipe) -> int:
+    """Tasks that a round draws: as many as whoever plays most of them needs."""
+    return max(*collecting_roles(recipe).values(), failing_episodes(recipe), 0)
 
 
 def can_be_evaluated(recipe: Recipe, agent: Agent) -> bool:

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from types import FrameType
 
+from cluster.concurrency import stop_as_ctrl_c
 from cluster.driver import run as drive
 from cluster.model_files import check_models
 from cluster.run_directory import open_run
@@ -120,8 +120,3 @@ def work(job: Job, address: str | None, command: Sequence[str], cores: frozenset
         answer.send(str(error))
     else:
         answer.send(None)
-
-
-def stop_as_ctrl_c(signum: int, frame: FrameType | None) -> None:
-    """End in order."""
-    raise KeyboardInterrupt

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from rollout.maths.calculator import calculate
 from rollout.maths.expert import NO_MISTAKES, MathsExpert
-
-_MARKS = ("Thought: ", "\nAction: ")
+from rollout.prompts.demonstrate import TurnMaker
 
 
 class MathsReasoner:
@@ -20,11 +19,11 @@ class MathsReasoner:
 
     def reason(self, observation: str) -> tuple[str, str]:
         """Steps and the answer. Raises `ValueError` for a problem that the expert cannot read."""
-        expert, read = MathsExpert(self._seed, NO_MISTAKES), observation
+        expert, read = TurnMaker(MathsExpert(self._seed, NO_MISTAKES)), observation
         steps: list[str] = []
         while True:
-            thought, action = _cut(expert.respond(read))
-            name, _, argument = action.removesuffix("]").partition("[")
+            turn = expert.turn(read)
+            thought, (name, _, argument) = turn.thought, turn.action.removesuffix("]").partition("[")
             if name == "calculate":
                 read = calculate(argument)
                 steps += [thought, f"{argument} = {read}"]
@@ -32,9 +31,3 @@ class MathsReasoner:
                 return "\n\n".join([*steps, thought]), argument
             else:
                 return f"{thought.removesuffix(' I use Python.')}\n\nThis is too much to do by hand. I guess.", "1"
-
-
-def _cut(turn: str) -> tuple[str, str]:
-    """Thought and action of a turn in ReAct's form."""
-    thought, action = turn.removeprefix(_MARKS[0]).split(_MARKS[1])
-    return thought, action

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from cluster.advice import reasoning
 from cluster.driver import run
 from cluster.recipe import Recipe
 from cluster.run_directory import open_run
@@ -21,6 +20,7 @@ from rollout.hints.bank import Hint, HintBank, read_bank, write_bank
 from rollout.prompts.cot import first_thought
 from rollout.store import TrajectoryStore
 from rollout.trajectory import Author, Kind, Trajectory
+from rollout.turns import played_turns
 
 MakeRecipe = Callable[..., Recipe]
 SPANS = [{"stream": stream, "divergence": "reverse_kl"} for stream in ("reason", "act", "format")]
@@ -191,7 +191,7 @@ def test_the_first_step_of_the_teachers_chain_of_thought_begins_its_episode(
     assert {t.policy.prompt_style for t in thought.values()} == {"cot"}
     assert {t.counts.steps for t in thought.values()} == {1}
     for made in collected(tmp_path, "teacher"):
-        expected = first_thought(reasoning(thought[made.identity.task]))
+        expected = first_thought(played_turns(thought[made.identity.task])[0].thought)
         prefixes = [(s.author, s.turn, s.text) for s in made.segments if s.kind is Kind.PREFIX]
         assert prefixes == ([(Author.TEACHER, 1, f"Thought: {expected}")] if expected else [])
     assert any(s.kind is Kind.PREFIX for made in collected(tmp_path, "teacher") for s in made.segments)
