@@ -141,7 +141,8 @@ async def drive(run: Run) -> None:
 
 async def start(run: Run) -> None:
     """Produces the pools that have something to play. Waits for their engines, which start at the same time."""
-    roles = {work.role for work, _ in run.missing(run.plan.works)}
+    first = [work for work in run.plan.works if work.weight_version == 0 or not run.recipe.student_grows]
+    roles = {work.role for work, _ in run.missing(first)}
     if not run.recipe.student_has_start:
         roles.discard("student")
     if roles:
@@ -266,7 +267,8 @@ async def release_idle_pools(run: Run, round: int) -> None:
 
 
 async def renew(run: Run, version: int) -> None:
-    """Consumes the checkpoint of round ``version - 1``, produces a student pool that plays with it, in place.
+    """Consumes the checkpoint of round ``version - 1``, produces a student pool that plays with it, in place unless the
+    student has grown.
 
     A student that has nothing to play at this version is left as it is.
     """
@@ -277,6 +279,8 @@ async def renew(run: Run, version: int) -> None:
         return
     folder = str(run.directory.checkpoint(version - 1))
     with run.timed("load weights"):
+        if run.recipe.student_grows and version == 1 and "student" in run.pools:
+            await run.pools.pop("student").stop()
         if "student" not in run.pools:
             await start_pool(run, "student", model=folder)
         await run.pools["student"].load_weights(folder, version)

@@ -26,7 +26,8 @@ def assess_engine(recipe: Recipe, who: str, role: RoleConfig, gpu_gib: float) ->
     if model is None or not isinstance(role.engine, VllmConfig | TransformersConfig):
         return None
     try:
-        shape = trained_shape(recipe) if model == CHECKPOINT else shape_of(model)
+        is_trained = model == CHECKPOINT or (who == "student" and recipe.student_grows)
+        shape = trained_shape(recipe) if is_trained else shape_of(model)
     except UnknownShapeError as error:
         return Assessed(None, (Finding(f"{who}.engine: memory is not estimated: {error}"),))
     except UserError:  # `check_models` tells of a model that is not there

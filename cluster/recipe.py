@@ -143,6 +143,11 @@ class Recipe(BaseModel):
         """Whether there is a student before the first training."""
         return self.student is not None and model_of(self.student) != CHECKPOINT
 
+    @property
+    def student_grows(self) -> bool:
+        """Whether the trained student is larger than the one before, so that an engine cannot take its weights."""
+        return self.learner is not None and self.learner.widen > 1
+
     def collect_sampling(self, role: Literal["teacher", "student"]) -> Sampling:
         """How ``role`` decodes when it collects."""
         changes = self.collect.teacher_sampling if role == "teacher" else self.collect.student_sampling

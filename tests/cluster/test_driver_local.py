@@ -102,6 +102,21 @@ def test_a_model_is_widened_once_and_not_again_each_round(
     assert [json.loads(config.read_text())["hidden_size"] for config in configs] == [32, 32]
 
 
+def test_a_student_that_grew_acts_in_an_engine_of_its_new_size(
+    toy_recipe: MakeRecipe, toy_model: str, tmp_path: Path
+) -> None:
+    recipe = toy_recipe(
+        agent={"max_steps": 2, "max_tokens": 600, "sampling": {"max_tokens": 8}},
+        student={"engine": {"type": "transformers", "model": toy_model}, "resources": {"cpus": 0.5}},
+        collect={"teacher_episodes": 4},
+        learner={"widen": 2, "epochs": 1, "batch_episodes": 4, "keep": "all"},
+        evaluate={"episodes": 2, "agents": ["student_before", "student"]},
+    )
+    shown = go(recipe, tmp_path)
+    assert shown.count("student engine starts: ") == 2
+    assert {s.policy.weight_version for s in stored(tmp_path, "evaluation", "student")} == {1}
+
+
 def test_a_finished_run_starts_no_engine_and_changes_no_file_when_it_is_started_again(
     toy_recipe: MakeRecipe, tmp_path: Path
 ) -> None:
