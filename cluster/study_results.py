@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Any
 
 from cluster.plan import make_plan
-from cluster.provenance import git_revision, hardware, versions
+from cluster.provenance import hardware, versions
 from cluster.run_directory import RunDirectory
 from cluster.study_plan import Job
 from cluster.study_spec import Comparison, Study
@@ -41,10 +41,13 @@ class Results:
         """By variant and arm, then by seed."""
         self.failures: dict[Path, str] = {}
         self.finished = 0
+        self.revisions: set[str] = set()
+        """Of the code that made the runs; a study may have been gone on with at later ones."""
 
     def take(self, job: Job) -> None:
         """Add a run that is finished."""
         self.finished += 1
+        self.revisions.add(RunDirectory(job.folder).manifest().get("git_revision") or "unknown")
         if job.agent is not None:
             self.runs[job.variant, job.name][job.seed] = read_run(job)
 
@@ -105,7 +108,7 @@ def study_json(results: Results, command: Sequence[str]) -> dict[str, Any]:
         "command": shlex.join(command),
         "versions": versions(),
         "hardware": hardware(),
-        "git_revision": git_revision(Path(__file__).parent),
+        "git_revisions": sorted(results.revisions),
         "seeds": list(study.all_seeds),
         "runs": {"finished": results.finished, "planned": len(results.jobs)},
         "asked": {variant: study.asked_arms(variant) for variant in study.asked_variants},

@@ -181,5 +181,5 @@ def _made_by(found: Found) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     return (
         f"## Made by\n\n`{found['command']}` on {'; '.join([machine, *hardware['gpus']])}; {versions}; "
-        f"revision {found['git_revision'] or 'unknown'}; seeds {', '.join(map(str, found['seeds']))}.\n"
+        f"revision {', '.join(found['git_revisions'])}; seeds {', '.join(map(str, found['seeds']))}.\n"
     )

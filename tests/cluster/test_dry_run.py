@@ -47,6 +47,12 @@ def test_a_papers_recipe_says_gpus_memory_and_tokens_and_fits_gpus_of_80_gib(nam
     assert all(phase.tokens for phase in plan.phases if phase.episodes)
 
 
+def test_a_student_that_grows_needs_an_engine_of_its_later_size() -> None:
+    small, large = (planned("sad", f"learner.widen={factor}").memory for factor in (1, 2))
+    assert [use.who for use in large] == [use.who for use in small] == ["teacher", "student", "learner rank"]
+    assert [b.shape.hidden / a.shape.hidden for a, b in zip(small, large, strict=True)] == [1, 2, 2]
+
+
 @pytest.mark.parametrize("size", ["1.5B", "3B", "7B"])
 def test_the_other_students_of_agent_distillation_fit_as_well(size: str) -> None:
     assert planned("paper-agent-distillation", f"student.engine.model=Qwen/Qwen2.5-{size}-Instruct").works

@@ -15,6 +15,7 @@ import yaml
 
 from cluster.cli import main
 from cluster.recipe import Recipe
+from cluster.run_directory import RunDirectory
 from cluster.screen import Screen
 from cluster.study import run_study
 from cluster.study_plan import Job, make_jobs
@@ -176,11 +177,14 @@ def test_a_study_that_was_stopped_has_reported_what_was_finished_and_goes_on_wit
     assert again.started == []
 
 
-def test_more_seeds_go_on_from_fewer(write: Write) -> None:
-    go(write(), "seeds=1", "only_arms=[expert]")
+def test_more_seeds_go_on_from_fewer_and_the_revisions_of_all_runs_are_told(write: Write) -> None:
+    here = go(write(), "seeds=1", "only_arms=[expert]")["git_revisions"]
+    RunDirectory(write().parent / "out" / "seed=0" / "expert").add_to_manifest({"git_revision": "earlier"})
     screens = Screens()
-    assert go(write(), "seeds=2", "only_arms=[expert]", screens=screens)["arms"]["expert"]["household"]["n"] == 6
+    found = go(write(), "seeds=2", "only_arms=[expert]", screens=screens)
+    assert found["arms"]["expert"]["household"]["n"] == 6
     assert screens.started == ["seed 1, expert"]
+    assert found["git_revisions"] == sorted(["earlier", *here])
 
 
 def test_a_study_that_does_not_show_the_papers_ordering_says_so_first(write: Write, tmp_path: Path) -> None:
