@@ -78,8 +78,7 @@ def _cheaper(recipe: Recipe, learner: LearnerRole, shape: ModelShape) -> Iterato
     yield recompute
     yield {**shorter, **recompute}
     sharding: dict[str, object] = {"optimizer": "adamw"} if learner.optimizer == "muon" else {}
-    # GPT-2 calls its layers otherwise than fsdp2 expects them.
-    sharding |= {"strategy": "deepspeed", "zero_stage": 3} if shape.family == "gpt2" else {"strategy": "fsdp2"}
+    sharding["strategy"] = "fsdp2"
     ranks = 2
     while ranks <= MOST_RANKS:
         if ranks >= learner.workers:
@@ -89,12 +88,6 @@ def _cheaper(recipe: Recipe, learner: LearnerRole, shape: ModelShape) -> Iterato
 
 
 def _learner_findings(recipe: Recipe, learner: LearnerRole, shape: ModelShape) -> Iterator[Finding]:
-    if learner.strategy == "fsdp2" and learner.workers > 1 and shape.family == "gpt2":
-        yield Finding(
-            "learner.strategy fsdp2 does not know how GPT-2 names its layers",
-            "learner.strategy=deepspeed learner.zero_stage=3",
-            fatal=True,
-        )
     if learner.workers > 1 and 0 < learner.resources.gpus < 1:
         yield Finding(
             "training processes cannot share a GPU, since they could not talk to each other",

@@ -32,6 +32,8 @@ _ACTIVATIONS = {
 }
 """Bytes that one layer keeps of a token for the backward pass, a unit of hidden size, of intermediate size, and of the
 keys' size; counted with torch's hooks on saved tensors (``bfloat16`` is autocast over float32 weights)."""
+_HIDDEN_WITHOUT_AUTOCAST = 20
+"""The first of these, of every family, where weights are bfloat16 themselves: what runs between layers is so too."""
 _LORA_DROPOUT = 1.5
 """Dropout before each adapter keeps a copy of each matrix's input."""
 _LOGIT_BYTES = {False: 16, True: 22}
@@ -116,7 +118,7 @@ def learner_memory(
     named = [
         *_states(shape, learner, ranks),
         *_copies(shape, learner, ranks),
-        ("activations", _activations(shape, learner, pass_tokens)),
+        ("activations", _activations(shape, learner, ranks, pass_tokens)),
         ("logits", int(pass_tokens * trained_share) * shape.vocabulary * _LOGIT_BYTES[_has_divergence(learner)]),
         ("reserve", RESERVE),
     ]
@@ -137,16 +139,14 @@ def _moments(shape: ModelShape, learner: LearnerConfig, trained: int) -> int:
     """AdamW keeps two numbers a parameter; Muon one for the layers' matrices; ZeRO a copy of the weights besides."""
     if learner.strategy == "deepspeed":
         return 3 * FLOAT32 * trained
-    # GPT-2 calls its layers otherwise, so all of it falls to AdamW.
-    with_muon = learner.optimizer == "muon" and shape.family != "gpt2"
-    matrices = shape.layers * shape.layer_matrix_parameters if with_muon else 0
+    matrices = shape.layers * shape.layer_matrix_parameters if learner.optimizer == "muon" else 0
     return 2 * FLOAT32 * trained - FLOAT32 * matrices
 
 
 def _copies(shape: ModelShape, learner: LearnerConfig, ranks: int) -> Iterator[tuple[str, int]]:
     """What exists beside the states: bfloat16 copies of autocast, layers that are gathered, buffers of gradients."""
     trained = trained_parameters(shape, learner)
-    if learner.precision == "bfloat16":
+    if learner.precision == "bfloat16" and not _gathers_bfloat16(learner, ranks):
         # Autocast keeps copies of weights that train until the forward pass ends, and the backward pass needs all of
         # them; frozen ones are made anew where a layer is computed again. They are not cut over the ranks.
         one_by_one = learner.lora is not None and learner.recompute_activations
@@ -158,19 +158,27 @@ def _copies(shape: ModelShape, learner: LearnerConfig, ranks: int) -> Iterator[t
     if learner.strategy == "deepspeed":
         yield "gradient buckets", FLOAT32 * ZERO_BUCKET_NUMBERS
     if learner.strategy == "fsdp2" or (learner.strategy == "deepspeed" and learner.zero_stage == 3):
-        with_gradients = 1 if learner.lora else 2
-        gathered = shape.embedding_parameters + 2 * shape.layer_parameters
-        yield "gathered layers", FLOAT32 * with_gradients * gathered
+        weight = BFLOAT16 if _gathers_bfloat16(learner, ranks) else FLOAT32
+        gradient = 0 if learner.lora else FLOAT32  # in which they are added up over the ranks
+        yield "gathered layers", (weight + gradient) * (shape.embedding_parameters + 2 * shape.layer_parameters)
 
 
-def _activations(shape: ModelShape, learner: LearnerConfig, tokens: int) -> int:
+def _gathers_bfloat16(learner: LearnerConfig, ranks: int) -> bool:
+    """FSDP2 makes bfloat16 of the weights as it gathers them, and needs no autocast."""
+    return learner.precision == "bfloat16" and learner.strategy == "fsdp2" and ranks > 1
+
+
+def _activations(shape: ModelShape, learner: LearnerConfig, ranks: int, tokens: int) -> int:
     of_hidden, of_intermediate, of_keys = _ACTIVATIONS[shape.family, learner.precision]
+    between_layers = FLOAT32
+    if _gathers_bfloat16(learner, ranks):
+        of_hidden, between_layers = _HIDDEN_WITHOUT_AUTOCAST, BFLOAT16
     layer = of_hidden * shape.hidden + of_intermediate * shape.intermediate + of_keys * shape.kv_size
     if learner.lora is not None and learner.lora.dropout:
         layer = int(layer * _LORA_DROPOUT)
     if not learner.recompute_activations:
         return tokens * shape.layers * layer
-    return tokens * (shape.layers * shape.hidden * FLOAT32 + layer)
+    return tokens * (shape.layers * shape.hidden * between_layers + layer)
 
 
 def _has_divergence(learner: LearnerConfig) -> bool:

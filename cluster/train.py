@@ -10,7 +10,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,8 +20,10 @@ from cluster.recipe import LearnerRole
 from cluster.resources import train_options
 from cluster.run_directory import RunDirectory
 from cluster.screen import Screen
+from learner.config import STUDENT, LearnerConfig
 from rollout.errors import UserError
 from rollout.filters import KeepConfig, why_dropped
+from rollout.prompts.retokenize import Retokenizer
 from rollout.store import TrajectoryStore
 from rollout.trajectory import StopReason, Trajectory
 
@@ -62,14 +64,19 @@ def train_rank(request: TrainRequest) -> None:
     import torch.distributed as dist
 
     from learner.fit import fit
+    from learner.model import starting_point
 
     torch.set_num_threads(request.num_threads)
     is_first = not dist.is_initialized() or dist.get_rank() == 0
     with closing(RunDirectory(Path(request.run_dir))) as directory:
         reporter, selection = StepReporter(directory, request.round), Selection(request.stores, request.keep)
+        episodes: Iterable[Trajectory] = selection
+        if request.learner.teacher_tokenizer is not None:
+            student = starting_point(request.learner, request.base_model)
+            episodes = translated(selection, request.learner, Retokenizer(request.learner.teacher_tokenizer, student))
         result = fit(
             request.learner,
-            selection,
+            episodes,
             str(directory.checkpoint(request.round)),
             base_model=request.base_model,
             on_step=reporter.on_step if is_first else None,
@@ -108,6 +115,16 @@ class Selection:
         if self.keep is None or trajectory.identity.role != "teacher":
             return None
         return why_dropped(self.keep, trajectory)
+
+
+def translated(
+    episodes: Iterable[Trajectory], learner: LearnerConfig, retokenizer: Retokenizer
+) -> Iterator[Trajectory]:
+    """The episodes, those of others than the student in its tokens; what the learner will not keep stays as it is."""
+    for episode in episodes:
+        role = episode.identity.role
+        is_foreign = role != STUDENT and learner.keeps(role, episode.outcome.success)
+        yield retokenizer.translate(episode) if is_foreign else episode
 
 
 class StepReporter:

@@ -177,8 +177,8 @@ class LearnerConfig(Frozen):
     """Segment kinds that the student does not see."""
     teacher_tokenizer: str | None = Field(None, min_length=1)
     """Folder, ``builtin:`` name or hub name of the tokenizer that the teacher's episodes were recorded with, if it is
-    not the student's own. Each of their segments is then written in the student's tokens; the student's own episodes
-    (those of the role ``student``) stay as they are."""
+    not the student's own. The learner expects them in the student's tokens already, the teacher's scores by stretch
+    (`rollout.prompts.retokenize`); the student's own episodes (those of the role ``student``) are as it played them."""
     keep: Literal["success", "success_or_student", "all"] = "success"
     """Which episodes to train on: the successful ones, these and all that the student played, or all."""
     order: Order = ShuffledOrder()
@@ -211,7 +211,8 @@ class LearnerConfig(Frozen):
     max_grad_norm: float = Field(1.0, gt=0.0)
 
     precision: Literal["float32", "bfloat16"] = "float32"
-    """``bfloat16`` computes under autocast and keeps float32 weights while training."""
+    """``bfloat16`` keeps float32 weights while training, and computes under autocast; with fsdp2 on several processes,
+    weights are bfloat16 where they are gathered, and so is all that is computed but the loss."""
     saved_precision: Literal["float32", "bfloat16"] | None = None
     """Of the weights in a checkpoint; None is that of ``precision``."""
     recompute_activations: bool = False

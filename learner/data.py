@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.config import STUDENT, LearnerConfig
-from learner.retokenize import Retokenizer
+from learner.config import LearnerConfig
 from learner.streams import TrainingSequence, to_sequence
 from rollout.errors import UserError
 from rollout.trajectory import Trajectory
@@ -34,11 +33,8 @@ class Data:
     left_out: int
 
 
-def load_data(config: LearnerConfig, trajectories: Iterable[Trajectory], max_positions: int, tokenizer: str) -> Data:
+def load_data(config: LearnerConfig, trajectories: Iterable[Trajectory], max_positions: int) -> Data:
     """Read trajectories one at a time; of each, only arrays stay in memory.
-
-    Args:
-        tokenizer: folder or hub name of the student's.
 
     Raises:
         UserError: nothing is left to train on, or a term needs the teacher's scores of a token that was never scored.
@@ -46,14 +42,11 @@ def load_data(config: LearnerConfig, trajectories: Iterable[Trajectory], max_pos
     limit = min(config.max_sequence_tokens or max_positions, max_positions)
     weightings = list(dict.fromkeys(term.weighting for term in config.terms))
     sequences, read = [], 0
-    retokenizer = Retokenizer(config.teacher_tokenizer, tokenizer) if config.teacher_tokenizer else None
     for trajectory in trajectories:
         read += 1
-        role = trajectory.identity.role
-        if not config.keeps(role, trajectory.outcome.success):
+        if not config.keeps(trajectory.identity.role, trajectory.outcome.success):
             continue
-        view = retokenizer.translate(trajectory) if retokenizer is not None and role != STUDENT else trajectory
-        sequence = to_sequence(view, weightings, drop=config.drop, max_tokens=limit, seed=config.seed)
+        sequence = to_sequence(trajectory, weightings, drop=config.drop, max_tokens=limit, seed=config.seed)
         if sequence.trains:
             _check_scored(config, sequence)
             sequences.append(sequence)

@@ -94,7 +94,7 @@ def fit(
     checkpoint when it is called again with the same arguments.
 
     Args:
-        trajectories: read once.
+        trajectories: in the tokens of the model that is trained; read once.
         output_folder: appears when it is complete; must not exist before.
         base_model: folder or hub name; goes before ``config.model`` and ``config.scratch``.
         on_step: called on every rank after each step.
@@ -107,7 +107,7 @@ def fit(
     if Path(output_folder).exists():
         raise UserError(f"{output_folder} exists; remove it or choose another output folder.")
     model, tokenizer = make_model(config, base_model)
-    data = load_data(config, trajectories, model.config.max_position_embeddings, tokenizer)
+    data = load_data(config, trajectories, model.config.max_position_embeddings)
     trainer = make_trainer(config, model, world)
     resume = ResumePoint(output_folder, config, data, base_model)
     progress = resume.load(trainer, world)

@@ -42,30 +42,27 @@ def load_tokenizer(source: str) -> Any:
         raise UserError(f"no tokenizer could be loaded from {source!r}; name a folder that has one.") from error
 
 
-def check_same_tokenizer(teacher: str, student: str) -> None:
-    """A divergence over the vocabulary means something only if both models number their tokens alike."""
-    if load_tokenizer(model_folder(teacher)).get_vocab() != load_tokenizer(model_folder(student)).get_vocab():
-        raise UserError(
-            f"teacher {teacher!r} and student {student!r} have different tokenizers; set learner.teacher_tokenizer to "
-            "the teacher's and use cross_entropy or uld terms, or take a student of the teacher's family."
-        )
-
-
-def make_model(config: LearnerConfig, base_model: str | None) -> tuple[PreTrainedModel, str]:
-    """The model to be trained, in float32, and where its tokenizer lies.
+def starting_point(config: LearnerConfig, base_model: str | None) -> str:
+    """The model to start from, or the tokenizer of one that is made from nothing: both name the student's tokenizer.
 
     Args:
         base_model: folder, ``builtin:`` name or hub name that goes before ``config.model`` and ``config.scratch``.
     """
+    if name := base_model or config.model:
+        return name
+    if config.scratch is None:
+        raise UserError("the learner has no model to start from; set learner.model or learner.scratch.")
+    return config.scratch.tokenizer
+
+
+def make_model(config: LearnerConfig, base_model: str | None) -> tuple[PreTrainedModel, str]:
+    """The model to be trained, in float32, and where its tokenizer lies; see `starting_point`."""
     import torch
 
-    name = base_model or config.model
+    source = model_folder(starting_point(config, base_model))
     torch.manual_seed(config.seed)
-    if name is None and config.scratch is not None:
-        return from_scratch(config.scratch), model_folder(config.scratch.tokenizer)
-    if name is None:
-        raise UserError("the learner has no model to start from; set learner.model or learner.scratch.")
-    source = model_folder(name)
+    if config.scratch is not None and base_model is None:
+        return from_scratch(config.scratch), source
     model = load_model(source)
     if config.widen > 1:
         model = widen(model, config.widen)
@@ -108,6 +105,27 @@ def from_scratch(config: ScratchConfig) -> PreTrainedModel:
         pad_token_id=tokenizer.pad_token_id,
     )
     return AutoModelForCausalLM.from_config(architecture, dtype=torch.float32, attn_implementation="sdpa")
+
+
+def decoder_layers(model: Any) -> list[Any]:
+    """The decoder's layers, in order, whatever the model calls them; those of the base model under adapters.
+
+    Raises:
+        UserError: the model's class does not name its layers' class, which models in transformers do for sharding.
+    """
+    bare = model.get_base_model() if hasattr(model, "peft_config") else model
+    kinds = set(bare._no_split_modules or ())
+    layers: dict[str, Any] = {}
+    for name, module in bare.get_decoder().named_modules():
+        inside = any(name.startswith(f"{layer}.") for layer in layers)  # some models name parts of layers as well
+        if type(module).__name__ in kinds and not inside:
+            layers[name] = module
+    if not layers:
+        raise UserError(
+            f"models of type {bare.config.model_type!r} do not tell their layers; "
+            "set learner.strategy to ddp or deepspeed and learner.optimizer to adamw."
+        )
+    return list(layers.values())
 
 
 def _with_adapters(model: PreTrainedModel, config: LoraConfig) -> PreTrainedModel:

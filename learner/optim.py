@@ -7,6 +7,7 @@ import math
 import torch
 
 from learner.config import LearnerConfig
+from learner.model import decoder_layers
 
 
 def learning_rate_factor(fraction: float, config: LearnerConfig) -> float:
@@ -28,12 +29,13 @@ def learning_rate_factor(fraction: float, config: LearnerConfig) -> float:
 def make_optimizers(model: torch.nn.Module, config: LearnerConfig) -> list[torch.optim.Optimizer]:
     """AdamW for everything, or Muon for the layers' matrices and AdamW for embeddings, norms and biases.
 
-    Muon's updates are scaled to AdamW's size (arXiv 2502.16982), so one learning rate serves both.
+    Muon's updates are scaled to AdamW's size (arXiv 2502.16982), so one learning rate serves both. The scale is the
+    same for a matrix and its transpose, in which form GPT-2 keeps its own.
     """
-    parameters = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    matrices = [p for name, p in parameters if config.optimizer == "muon" and p.ndim == 2 and ".layers." in name]
+    layers = decoder_layers(model) if config.optimizer == "muon" else []
+    matrices = [p for layer in layers for p in layer.parameters() if p.requires_grad and p.ndim == 2]
     chosen = set(map(id, matrices))
-    rest = [p for _, p in parameters if id(p) not in chosen]
+    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
     groups = [
         {"params": [p for p in rest if p.ndim >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},

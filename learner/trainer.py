@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from learner.batching import Batch
 from learner.config import LearnerConfig
 from learner.head import RowLogits
+from learner.model import decoder_layers
 from learner.objective import objective
 from learner.optim import learning_rate_factor, make_optimizers
 from learner.world import World
@@ -59,8 +60,9 @@ class TorchTrainer:
         self._world = world
         self._rows: Any = RowLogits(model.to(world.device).train())
         self._sharded = config.strategy == "fsdp2" and world.size > 1
+        self._autocast = config.precision == "bfloat16" and not self._sharded
         if self._sharded:
-            _shard(self._rows, model)
+            _shard(self._rows, model, config.precision)
         elif world.size > 1:
             self._rows = DistributedDataParallel(self._rows)
         self._model = model
@@ -73,12 +75,10 @@ class TorchTrainer:
     def accumulate(self, batch: Batch, coefficients: Sequence[float], last: bool) -> list[float]:
         device = self._world.device
         quiet = nullcontext()
-        if self._sharded:
-            self._rows.set_requires_gradient_sync(last)
-        elif self._world.size > 1 and not last:
-            quiet = self._rows.no_sync()
+        if self._world.size > 1 and not self._sharded and not last:
+            quiet = self._rows.no_sync()  # under FSDP2 whole gradients would stay on each rank until the last pass
         with quiet:
-            with torch.autocast(device.type, torch.bfloat16, enabled=self._config.precision == "bfloat16"):
+            with torch.autocast(device.type, torch.bfloat16, enabled=self._autocast):
                 logits = self._rows(
                     torch.from_numpy(batch.input_ids).to(device), torch.from_numpy(batch.positions).to(device)
                 )
@@ -110,13 +110,15 @@ class TorchTrainer:
         set_optimizer_state_dict(self._model, self._optimizers, state.get("optimizer", {}), options=options)
 
 
-def _shard(rows: RowLogits, model: Any) -> None:
-    from torch.distributed.fsdp import fully_shard
+def _shard(rows: RowLogits, model: Any, precision: str) -> None:
+    """In bfloat16 layers are gathered as such; autocast would keep a copy of every gathered weight for a whole pass."""
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
-    bare = model.get_base_model() if hasattr(model, "peft_config") else model
-    for layer in bare.get_decoder().layers:
-        fully_shard(layer)
-    fully_shard(rows)
+    half = torch.bfloat16 if precision == "bfloat16" else None
+    policy = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=torch.float32)
+    for layer in decoder_layers(model):
+        fully_shard(layer, mp_policy=policy)
+    fully_shard(rows, mp_policy=policy)
 
 
 def make_trainer(config: LearnerConfig, model: Any, world: World) -> Trainer:

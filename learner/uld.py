@@ -22,7 +22,7 @@ def uld(
     A stretch's distribution is a model's distribution at its first token, times the probabilities that it gives to the
     rest of the stretch's tokens as they were written; so it adds up to less than 1 where a model needs several tokens.
     (The grouping is that of TRL's GOLD trainer, with its merge strategy "observed".) On the teacher's side this was
-    done when the episode was put into the student's tokens, `learner.alignment`.
+    done when the episode was put into the student's tokens, `rollout.prompts.alignment`.
 
     What is approximated: the teacher's ranks beyond its k recorded entries are one bucket, and so is all that the
     student gives to its ranks beyond as many. That makes the value a lower bound of the sum over all ranks. It is equal

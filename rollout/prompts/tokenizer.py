@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,12 +99,10 @@ class Tokenizer:
 
     def _broken_run(self, token_ids: list[int]) -> Iterator[str]:
         """The pieces of tokens that hold parts of characters, unknown bytes, or no text at all."""
-        text, taken = self.decode(token_ids), 0
-        starts = [_shared(self.decode(token_ids[:end]), text) for end in range(len(token_ids))]
-        for place, token in enumerate(token_ids):
-            end = next((start for start in starts[place + 1 :] if start > starts[place]), len(text))
-            yield text[taken:end] if self._text(token) else ""
-            taken = end if self._text(token) else taken
+        text = self.decode(token_ids)
+        so_far = [len(self.decode(token_ids[:end])) for end in range(len(token_ids) + 1)]
+        ends = [min(so_far[end:]) for end in range(len(so_far))]  # parts may show as more characters than they become
+        return (text[start:end] for start, end in pairwise(ends))
 
     def _text(self, token: int) -> str:
         if token not in self._alone:
@@ -191,11 +189,6 @@ def _without_dummy_space(settings: dict[str, Any]) -> None:
 
 def _special_ids(backend: Backend) -> frozenset[int]:
     return frozenset(id_ for id_, token in backend.get_added_tokens_decoder().items() if token.special)
-
-
-def _shared(a: str, b: str) -> int:
-    """How many characters two texts begin with alike."""
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def _without_surrogates(text: str) -> str:

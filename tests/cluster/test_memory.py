@@ -174,10 +174,11 @@ def test_full_training_keeps_sixteen_bytes_a_parameter() -> None:
     assert "gradient buckets" not in found
 
 
-def test_muon_keeps_one_number_for_the_matrices_of_layers_where_it_finds_them() -> None:
+def test_muon_keeps_one_number_for_the_matrices_of_layers() -> None:
     assert parts(optimizer="muon")["optimizer"] == 8 * TINY_PARAMETERS - 4 * 2 * 36_864
     gpt2 = KNOWN["openai-community/gpt2"]
-    assert parts(shape=gpt2, optimizer="muon")["optimizer"] == 8 * gpt2.parameters
+    by_hand = 12 * 12 * 768 * 768  # in 12 layers 3 + 1 + 4 + 4 squares of the width
+    assert parts(shape=gpt2, optimizer="muon")["optimizer"] == 8 * gpt2.parameters - 4 * by_hand
 
 
 def test_adapters_leave_gradients_and_optimizer_to_themselves() -> None:
@@ -213,6 +214,16 @@ def test_bfloat16_copies_every_weight_unless_frozen_layers_are_computed_again() 
     assert parts(**frozen, recompute_activations=True)["bfloat16 copies"] == 2 * 36_992
 
 
+def test_fsdp2_gathers_the_embeddings_and_two_layers_in_bfloat16_and_needs_no_copies_of_autocast() -> None:
+    gathered = 1000 * 64 + 2 * 36_992
+    whole, half = (parts(ranks=2, strategy="fsdp2", precision=precision) for precision in ("float32", "bfloat16"))
+    assert (whole["gathered layers"], half["gathered layers"]) == ((4 + 4) * gathered, (2 + 4) * gathered)
+    assert "bfloat16 copies" not in half
+    assert parts(strategy="fsdp2", precision="bfloat16")["bfloat16 copies"] == 2 * TINY_PARAMETERS  # one rank alone
+    frozen = parts(ranks=2, strategy="fsdp2", precision="bfloat16", lora=LoraConfig(rank=8))
+    assert frozen["gathered layers"] == 2 * gathered
+
+
 def test_logits_count_only_where_tokens_train_and_more_with_a_divergence() -> None:
     assert parts(terms=[CrossEntropyTerm(stream="act")])["logits"] == 50 * 1000 * 16
     assert parts(terms=[ForwardKLTerm(stream="act")])["logits"] == 50 * 1000 * 22
@@ -222,18 +233,24 @@ def test_recomputed_activations_keep_one_layer_and_the_input_of_each() -> None:
     per_token = 32 * 64 + 16 * 128 + 8 * 32
     assert parts()["activations"] == 100 * 2 * per_token
     assert parts(recompute_activations=True)["activations"] == 100 * (2 * 64 * 4 + per_token)
+    half = 20 * 64 + 8 * 128 + 4 * 32
+    cut = parts(ranks=2, strategy="fsdp2", precision="bfloat16", recompute_activations=True)
+    assert cut["activations"] == 100 * (2 * 64 * 2 + half)
 
 
 @pytest.mark.parametrize("kind", ["qwen2", "llama", "opt", "gpt2"])
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("precision", "strategy"), [("float32", "ddp"), ("bfloat16", "ddp"), ("bfloat16", "fsdp2")])
 def test_activations_are_what_torch_keeps_for_the_backward_pass(
-    kind: str, precision: Literal["float32", "bfloat16"], tmp_path: Path
+    kind: str, precision: Literal["float32", "bfloat16"], strategy: str, tmp_path: Path
 ) -> None:
+    """Autocast makes bfloat16 of each matrix and its input; FSDP2's weights, and so all values, are bfloat16."""
     rows, columns = 2, 128
     config = AutoConfig.for_model(kind, **SMALL[kind])
     config.save_pretrained(tmp_path)
     shape = shape_of(str(tmp_path))
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").train()
+    autocast = precision == "bfloat16" and strategy == "ddp"
+    dtype = torch.bfloat16 if precision == "bfloat16" and strategy == "fsdp2" else torch.float32
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", dtype=dtype).train()
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
     kept: dict[int, torch.Tensor] = {}
 
@@ -244,9 +261,9 @@ def test_activations_are_what_torch_keeps_for_the_backward_pass(
 
     tokens = torch.zeros(rows, columns, dtype=torch.long)
     hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
-    with hooks, torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+    with hooks, torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         model.get_decoder()(input_ids=tokens, use_cache=False)
     measured = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
-    found = learner_memory(shape, learner(precision=precision), 1, rows * columns, 0.0)
-    copies = 2 * shape.layers * shape.layer_matrix_parameters if precision == "bfloat16" else 0
+    found = learner_memory(shape, learner(precision=precision, strategy=strategy), 2, rows * columns, 0.0)
+    copies = 2 * shape.layers * shape.layer_matrix_parameters if autocast else 0
     assert found["activations"] == pytest.approx(measured - copies, rel=0.15)

@@ -28,7 +28,7 @@ EPISODES = [
 
 def load(episodes: list[Trajectory], **changes: Any) -> Data:
     settings = {"epochs": 1, "batch_episodes": 1, **changes}
-    return load_data(LearnerConfig.model_validate(settings), episodes, 512, "unused")
+    return load_data(LearnerConfig.model_validate(settings), episodes, 512)
 
 
 @pytest.mark.parametrize(

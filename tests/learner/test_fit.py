@@ -3,7 +3,7 @@
 1. A toy model overfits toy episodes, and the checkpoint computes what the trained model computed.
 2. The same arguments give the same weights; a fit that was killed and called again ends with those weights too.
 3. Budgets of epochs, tokens and seconds end a fit; so does a wish to stop.
-4. Two processes, under DDP, FSDP2 or DeepSpeed, follow the losses of one.
+4. Two processes, under DDP, FSDP2 or DeepSpeed, follow the losses of one; GPT-2 and bfloat16 are no exception.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from transformers import AutoModelForCausalLM
 from learner.config import LearnerConfig
 from learner.fit import StepReport, fit
 from rollout.errors import UserError
-from tests.learner.toys import toy_tokenizer, toy_trajectory
+from tests.learner.toys import small_model, toy_tokenizer, toy_trajectory
 
 ROOT = Path(__file__).resolve().parents[2]
 EPISODES = [toy_trajectory(seed, k=4) for seed in range(20)]
@@ -203,13 +203,15 @@ def test_an_existing_output_folder_is_not_touched(tmp_path: Path) -> None:
         fit(settings(tmp_path, epochs=1), EPISODES, str(tmp_path))
 
 
-def run_two_ranks(tmp_path: Path, config: LearnerConfig, name: str, kill_after: int = 0) -> list[dict[str, Any]]:
-    """Train in two processes on the episodes of this file; rank 0's step reports."""
-    (tmp_path / f"{name}.json").write_text(config.model_dump_json())
-    command = [sys.executable, str(Path(__file__).parent / "two_ranks.py"), str(tmp_path), name, str(kill_after)]
+def run_two_ranks(tmp_path: Path, configs: dict[str, LearnerConfig], kill_after: int = 0) -> list[list[dict[str, Any]]]:
+    """Train each by its name in two processes on the episodes of this file; rank 0's step reports."""
+    for name, config in configs.items():
+        (tmp_path / f"{name}.json").write_text(config.model_dump_json())
+    command = [sys.executable, str(Path(__file__).parent / "two_ranks.py"), str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     processes = [
-        subprocess.Popen([*command, str(rank)], env={**environment, "LOCAL_RANK": str(rank)}) for rank in range(2)
+        subprocess.Popen([*command, rank, str(kill_after), *configs], env={**environment, "LOCAL_RANK": rank})
+        for rank in ("0", "1")
     ]
     try:
         codes = [process.wait(timeout=240) for process in processes]
@@ -217,7 +219,7 @@ def run_two_ranks(tmp_path: Path, config: LearnerConfig, name: str, kill_after: 
         for process in processes:
             process.kill()
     assert codes == ([0, 0] if not kill_after else [3, 3])
-    return [json.loads(line) for line in (tmp_path / f"{name}.steps").read_text().splitlines()]
+    return [[json.loads(line) for line in (tmp_path / f"{name}.steps").read_text().splitlines()] for name in configs]
 
 
 @pytest.mark.timeout(900)
@@ -238,11 +240,32 @@ def test_two_processes_follow_the_losses_of_one(tmp_path: Path, strategy: str, e
     config = settings(tmp_path, epochs=1, batch_episodes=3, micro_batch_tokens=64, terms=terms)
     alone: list[StepReport] = []
     fit(config, EPISODES, str(tmp_path / "alone"), on_step=alone.append)
-    together = run_two_ranks(tmp_path, config.model_copy(update={"strategy": strategy, **extra}), "together")
+    (together,) = run_two_ranks(tmp_path, {"together": config.model_copy(update={"strategy": strategy, **extra})})
     assert [r["loss"] for r in together] == pytest.approx([r.loss for r in alone], rel=2e-3)
     assert [r["grad_norm"] for r in together] == pytest.approx([r.grad_norm for r in alone], rel=2e-2)
     left, right = weights(tmp_path / "alone"), weights(tmp_path / "together")
     assert all(torch.allclose(left[name], right[name], atol=5e-3) for name in left)
+
+
+@pytest.mark.timeout(900)
+def test_two_processes_under_fsdp2_follow_the_losses_of_one_with_gpt2_and_in_bfloat16(tmp_path: Path) -> None:
+    """One process computes under autocast, whose norms and sums between layers are float32, so they drift apart."""
+    small_model("gpt2").save_pretrained(tmp_path / "gpt2")
+    toy_tokenizer(tmp_path / "gpt2")
+    small = settings(tmp_path, epochs=1, batch_episodes=3, micro_batch_tokens=64)
+    configs = {
+        "named": small.model_copy(update={"scratch": None, "model": str(tmp_path / "gpt2")}),
+        "half": small.model_copy(update={"precision": "bfloat16"}),
+    }
+    cut = {name: config.model_copy(update={"strategy": "fsdp2"}) for name, config in configs.items()}
+    rounding = {"named": 1e-5, "half": 1e-3}
+    for name, together in zip(configs, run_two_ranks(tmp_path, cut), strict=True):
+        alone: list[StepReport] = []
+        fit(configs[name], EPISODES, str(tmp_path / f"{name}-alone"), on_step=alone.append)
+        assert [r["loss"] for r in together] == pytest.approx([r.loss for r in alone], rel=rounding[name])
+        assert [r["grad_norm"] for r in together] == pytest.approx(
+            [r.grad_norm for r in alone], rel=10 * rounding[name]
+        )
 
 
 @pytest.mark.slow
@@ -251,9 +274,9 @@ def test_two_processes_follow_the_losses_of_one(tmp_path: Path, strategy: str, e
 def test_two_killed_processes_go_on_where_they_were(tmp_path: Path, strategy: str) -> None:
     """Under DeepSpeed the weights come back, but not the optimizer's moments: only the next loss is the same."""
     config = settings(tmp_path, epochs=1, batch_episodes=3, strategy=strategy, checkpoint_every_s=1e-9)
-    whole = run_two_ranks(tmp_path, config, "whole")
-    first = run_two_ranks(tmp_path, config, "resumed", kill_after=4)
-    rest = run_two_ranks(tmp_path, config, "resumed")
+    (whole,) = run_two_ranks(tmp_path, {"whole": config})
+    (first,) = run_two_ranks(tmp_path, {"resumed": config}, kill_after=4)
+    (rest,) = run_two_ranks(tmp_path, {"resumed": config})
     assert [report["step"] for report in first + rest] == [1, 2, 3, 4, 4, 5, 6, 7]
     same = rest[:1] if strategy == "deepspeed" else rest
     assert [r["loss"] for r in same] == pytest.approx([r["loss"] for r in whole[3 : 3 + len(same)]], rel=1e-5)

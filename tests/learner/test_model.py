@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from learner.config import LearnerConfig, LoraConfig, ScratchConfig
-from learner.model import check_same_tokenizer, from_scratch, make_model, save_model
+from learner.model import from_scratch, make_model, save_model, starting_point
 from rollout.errors import UserError
 from tests.learner.toys import VOCABULARY, toy_tokenizer
 
@@ -70,12 +70,11 @@ def test_adapters_start_as_the_base_and_train_little(tmp_path: Path) -> None:
     assert 0 < trained < sum(p.numel() for p in base.parameters()) / 3
 
 
-def test_equal_vocabularies_pass_and_unlike_ones_are_refused(tmp_path: Path) -> None:
-    one, same = toy_tokenizer(tmp_path / "one"), toy_tokenizer(tmp_path / "same")
-    other = toy_tokenizer(tmp_path / "other", prefix="x")
-    check_same_tokenizer(one, same)
-    with pytest.raises(UserError, match="different tokenizers"):
-        check_same_tokenizer(one, other)
+def test_what_the_caller_names_goes_before_the_configured_start() -> None:
+    named = LearnerConfig(model="named", epochs=1, batch_episodes=1)
+    new = LearnerConfig(scratch=scratch("words"), epochs=1, batch_episodes=1)
+    starts = [starting_point(config, base) for config in (named, new) for base in ("checkpoint", None)]
+    assert starts == ["checkpoint", "named", "checkpoint", "words"]
 
 
 def test_a_folder_that_is_no_model_is_named(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import torch
 
 from learner.config import LearnerConfig
 from learner.optim import learning_rate_factor, make_optimizers
-from tests.learner.toys import toy_model
+from rollout.errors import UserError
+from tests.learner.toys import small_model, toy_model
 
 
 def config(**changes: object) -> LearnerConfig:
@@ -37,16 +38,43 @@ def test_the_first_step_learns_something() -> None:
     assert learning_rate_factor(0.0, config(warmup_fraction=0.0)) == 1.0
 
 
-def test_muon_takes_the_matrices_of_layers_and_adamw_all_else_once() -> None:
-    model = toy_model()
+@pytest.mark.parametrize(
+    ("kind", "matrices", "embeddings"),
+    [
+        ("qwen2", 7, "model.embed_tokens.weight"),
+        ("opt", 6, "model.decoder.embed_positions.weight"),
+        ("gpt2", 4, "transformer.wpe.weight"),
+    ],
+)
+def test_muon_takes_the_matrices_of_layers_and_adamw_all_else_once(kind: str, matrices: int, embeddings: str) -> None:
+    model = small_model(kind)
     adamw, muon = make_optimizers(model, config(optimizer="muon"))
     assert isinstance(muon, torch.optim.Muon)
     names = {id(p): name for name, p in model.named_parameters()}
     by_muon = [names[id(p)] for group in muon.param_groups for p in group["params"]]
     by_adamw = [names[id(p)] for group in adamw.param_groups for p in group["params"]]
     assert sorted(by_muon + by_adamw) == sorted(names.values())
-    assert len(by_muon) == 2 * 7
-    assert "model.embed_tokens.weight" in by_adamw
+    assert len(by_muon) == 2 * matrices
+    assert embeddings in by_adamw
+
+
+def test_muon_moves_a_matrix_as_far_as_its_transpose() -> None:
+    """GPT-2 keeps its matrices as [inputs, outputs]: of its MLP's two one is wide and one is high, at 1 to 4."""
+    model = small_model("gpt2")
+    _, muon = make_optimizers(model, config(optimizer="muon", learning_rate=1.0, weight_decay=0.0))
+    mlp = model.transformer.h[0].mlp
+    moved = []
+    for matrix in (mlp.c_fc.weight, mlp.c_proj.weight):
+        before, matrix.grad = matrix.detach().clone(), torch.randn(matrix.shape)
+        muon.step()
+        moved.append((matrix.detach() - before).square().mean().sqrt().item())
+        matrix.grad = None
+    assert moved == pytest.approx([0.2, 0.2], rel=0.25)  # of the learning rate, as AdamW's steps are
+
+
+def test_a_model_that_does_not_tell_its_layers_is_refused_for_muon() -> None:
+    with pytest.raises(UserError, match="type 'biogpt' do not tell their layers; set learner.strategy to ddp"):
+        make_optimizers(small_model("biogpt"), config(optimizer="muon"))
 
 
 def test_norms_and_biases_do_not_decay() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from learner.alignment import stretches
 from learner.losses import forward_kl, jsd, reverse_kl
+from rollout.prompts.alignment import stretches
 from tests.learner.toys import uld_of
 
 pytest.importorskip("trl", reason="TRL is not installed: pip install trl")

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learner.alignment import align_scores, stretches
 from learner.uld import uld
+from rollout.prompts.alignment import align_scores, stretches
 from rollout.trajectory import TopK
 from tests.learner.toys import uld_of
 

@@ -22,13 +22,13 @@ from rollout.trajectory import (
 VOCABULARY = 64
 
 
-def toy_tokenizer(folder: Path, words: int = VOCABULARY, prefix: str = "w") -> str:
+def toy_tokenizer(folder: Path, words: int = VOCABULARY) -> str:
     """A word-level tokenizer folder with ``words`` entries in all; returns its path."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     special = ["<|pad|>", "<|end|>"]
-    vocabulary = {word: i for i, word in enumerate(special + [f"{prefix}{i}" for i in range(words - len(special))])}
+    vocabulary = {word: i for i, word in enumerate(special + [f"w{i}" for i in range(words - len(special))])}
     raw = Tokenizer(models.WordLevel(vocabulary, unk_token="<|pad|>"))
     raw.pre_tokenizer = pre_tokenizers.Whitespace()
     wrapped = PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<|pad|>", eos_token="<|end|>")
@@ -93,6 +93,18 @@ def toy_model(seed: int = 0, kv_heads: int = 1) -> Any:
     )
 
 
+def small_model(kind: str) -> Any:
+    """A two-layer model of one of transformers' types over the toy vocabulary, without dropout."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    widths = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
+    dropout = dict.fromkeys(("dropout", "attn_pdrop", "embd_pdrop", "resid_pdrop"), 0.0)
+    config = AutoConfig.for_model(kind, vocab_size=VOCABULARY, max_position_embeddings=512, **widths, **dropout)
+    return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+
+
 def uld_of(
     student: Any,
     student_ids: list[int],
@@ -104,8 +116,8 @@ def uld_of(
     """``[N]`` ULD between logits of two vocabularies, through the teacher's k likeliest entries; None is all."""
     import torch
 
-    from learner.alignment import align_scores
     from learner.uld import uld
+    from rollout.prompts.alignment import align_scores
 
     top = teacher.double().softmax(dim=1).topk(k or teacher.shape[1], dim=1)
     tails = (1.0 - top.values.sum(dim=1)).clamp_min(0.0)

@@ -1,4 +1,4 @@
-"""One of two training processes of ``test_fit.py``: FOLDER NAME KILL_AFTER RANK. Rank 0 writes its step reports."""
+"""One of two training processes of ``test_fit.py``: FOLDER RANK KILL_AFTER NAMES. Rank 0 writes its step reports."""
 
 from __future__ import annotations
 
@@ -15,9 +15,16 @@ from learner.fit import StepReport, fit
 from tests.learner.toys import toy_trajectory
 
 
-def main(folder: Path, name: str, kill_after: int, rank: int) -> None:
-    """Train; leave the process with code 3 after so many steps, if that is not 0."""
-    dist.init_process_group("gloo", init_method=f"file://{folder}/{name}.{kill_after}.meet", rank=rank, world_size=2)
+def main(folder: Path, rank: int, kill_after: int, names: list[str]) -> None:
+    """Train each, one after the other; leave the process with code 3 after so many steps, if that is not 0."""
+    meet = f"file://{folder}/{names[0]}.{kill_after}.meet"
+    dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=2)
+    for name in names:
+        train(folder, rank, kill_after, name)
+    dist.destroy_process_group()
+
+
+def train(folder: Path, rank: int, kill_after: int, name: str) -> None:
     config = LearnerConfig.model_validate_json((folder / f"{name}.json").read_text())
     lines = (folder / f"{name}.steps").open("w") if rank == 0 else None
 
@@ -28,8 +35,7 @@ def main(folder: Path, name: str, kill_after: int, rank: int) -> None:
             os._exit(3)
 
     fit(config, [toy_trajectory(seed, k=4) for seed in range(20)], str(folder / name), on_step=on_step)
-    dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])

@@ -1,9 +1,11 @@
-"""How the tests of prompt styles look at a cut text."""
+"""How the tests of prompt styles look at a cut text, and a tokenizer that adds spaces."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from itertools import groupby
+from string import printable
 
 import pytest
 
@@ -25,3 +27,22 @@ def cut() -> Cut:
         return [(kind, "".join(character for _, character in run)) for kind, run in runs]
 
     return parts
+
+
+@pytest.fixture(scope="session")
+def llama_2(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder with a tokenizer of Llama 2's kind: a space before every text, bytes for what it has no token for."""
+    from tokenizers import Tokenizer, decoders, models, normalizers
+
+    folder = tmp_path_factory.mktemp("llama-2")
+    entries = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "\u2581", *printable]
+    vocabulary = {text: number for number, text in enumerate(entries)}
+    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    as_text = [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    backend.decoder = decoders.Sequence(as_text)
+    backend.add_special_tokens(["<unk>", "<s>", "</s>"])
+    backend.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>", "eos_token": "</s>"}))
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    return str(folder)

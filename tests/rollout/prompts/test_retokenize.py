@@ -3,35 +3,29 @@
 1. A translated episode is, segment by segment, what the prompt builder makes of the same episode with the student's
    tokenizer and chat template; content keeps its text, kinds, authors and turns, whatever it holds.
 2. The teacher's scores come along by stretches of whole tokens, and none of its likelihood is lost.
-3. A student learns from a teacher of another vocabulary, by text and by scores.
+3. Whatever tokenizer prompts can be built with can be the teacher's or the student's; others are refused by name.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
+from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from learner.config import LearnerConfig
-from learner.data import load_data
-from learner.dialect import Dialect
-from learner.fit import fit
-from learner.retokenize import Retokenizer
-from learner.streams import to_sequence
 from rollout.environment import Reset
 from rollout.errors import UserError
 from rollout.models import model_folder
 from rollout.prompts.builder import PromptBuilder
 from rollout.prompts.react import ReActStyle
-from rollout.prompts.template import ChatTemplate
-from rollout.prompts.tokenizer import load_tokenizer
+from rollout.prompts.retokenize import Retokenizer
+from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
 from rollout.trajectory import Author, Kind, Segment, TopK, Trajectory
 from tests.learner.toys import toy_trajectory
 
@@ -48,14 +42,10 @@ NO_END = (
     "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
     "{% if add_generation_prompt %}[assistant]{% endif %}"
 )
-FORGETFUL = (
-    "{% for m in messages %}<|{{ m.role }}|>{% if m.role != 'assistant' %}{{ m.content }}{% endif %}<|end|>{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
-)
 TOOL_CALL = '{"name": "search", "arguments": {"query": "café ☕ 🙂🙃", "k": 3}}'
 CODE = "```py\nfor x in [1, 2]:\n    print(f'{x}: naïve – 数')\n```<end_code>"
 TURNS: list[tuple[str, str | None]] = [
-    ("Thought: Ich suche 東京 🗼.\nAction: " + TOOL_CALL, "You see <|end|> and <|im_end|>, and a mug 1."),
+    ("Thought: Ich suche 東京 🗼.\nAction: " + TOOL_CALL, "You see <|end|>, <|im_end|> and [turn], and a mug 1."),
     ("Thought: now code\nAction: " + CODE, "1: naïve – 数\n2: naïve – 数"),
     ("Thought: done\nAction: go to fridge 1", None),
 ]
@@ -63,17 +53,22 @@ RESET = Reset("You see a fridge 1 and a café.", "put a mug in fridge")
 
 
 def variant(folder: Path, template: str | None) -> str:
-    """The student's tokenizer with another chat template, and ChatML's markers as special tokens."""
+    """The student's tokenizer with another chat template and more tokens: ChatML's, and a plain one, ``[turn]``."""
     tokenizer = PreTrainedTokenizerFast.from_pretrained(model_folder(STUDENT))
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokenizer.add_tokens(["[turn]"])
     tokenizer.chat_template = template
     tokenizer.save_pretrained(str(folder))
     return str(folder)
 
 
+def loaded(name: str) -> Tokenizer:
+    return load_tokenizer(model_folder(name))
+
+
 def built(tokenizer: str) -> list[Segment]:
     """The episode as the prompt builder writes it in a model's tokens."""
-    builder = PromptBuilder(load_tokenizer(model_folder(tokenizer)), ReActStyle("Be a help.", examples=("Once.",)))
+    builder = PromptBuilder(loaded(tokenizer), ReActStyle("Be a help.", examples=("Once.",)))
     return builder.transcript(RESET, TURNS, hints=("It is cold.",))
 
 
@@ -91,35 +86,28 @@ def scored(segment: Segment, vocabulary: int) -> Segment:
     return dataclasses.replace(segment, teacher=TopK(ids, logprobs, tuple(0.95 - share for share in shares)))
 
 
-def test_a_token_that_ends_inside_a_character_has_the_end_of_that_character() -> None:
-    """Here each token is one byte: of these characters 1, 2, 3 and 1."""
-    text = "aé☕b"
-    assert DIALECTS[TEACHER].ends(DIALECTS[TEACHER].encode(text), text) == [1, 2, 2, 3, 3, 3, 4]
-
-
 def likelihood(segment: Segment) -> float:
     """Sum over the rows of the logarithm at the taken token, which stands first in each."""
     assert segment.teacher is not None
     return sum(row[0] for row in segment.teacher.logprobs if row)
 
 
-@pytest.mark.parametrize("template", ["own", CHATML, NO_SYSTEM, None])
+@pytest.mark.parametrize("template", ["own", CHATML, CHATML.replace("<|im_start|>", "[turn]"), NO_SYSTEM, None])
 def test_an_episode_becomes_what_the_students_prompt_builder_makes_of_it(tmp_path: Path, template: str | None) -> None:
     student = STUDENT if template == "own" else variant(tmp_path / "student", template)
     translated = Retokenizer(TEACHER, student).translate(episode(built(TEACHER))).segments
     expected = built(student)
     given_to_it = [[s for s in segments if s.author is not Author.MODEL] for segments in (translated, expected)]
     assert given_to_it[0] == given_to_it[1]
-    tokenizer = load_tokenizer(model_folder(student))
-    assert all(tokenizer.decode(segment.token_ids) == segment.text for segment in translated)
+    assert all(loaded(student).decode(segment.token_ids) == segment.text for segment in translated)
     assert "".join(s.text for s in translated) == "".join(s.text for s in expected)
 
 
 def test_tool_calls_and_code_stay_in_the_span_of_the_act() -> None:
-    acts = [Segment(Kind.ACT, Author.MODEL, 1, text, DIALECTS[TEACHER].encode(text)) for text in (TOOL_CALL, CODE)]
+    acts = [Segment(Kind.ACT, Author.MODEL, 1, text, TOKENIZERS[TEACHER].encode(text)) for text in (TOOL_CALL, CODE)]
     translated = RETOKENIZERS[TEACHER, STUDENT].translate(episode(acts)).segments
     written = [s for s in translated if s.kind is Kind.ACT]
-    assert [(s.text, DIALECTS[STUDENT].decode(s.token_ids)) for s in written] == [(t, t) for t in (TOOL_CALL, CODE)]
+    assert [(s.text, TOKENIZERS[STUDENT].decode(s.token_ids)) for s in written] == [(t, t) for t in (TOOL_CALL, CODE)]
 
 
 def test_a_turn_that_the_model_did_not_end_is_ended_by_the_template(tmp_path: Path) -> None:
@@ -135,7 +123,7 @@ def test_a_turn_that_the_model_did_not_end_is_ended_by_the_template(tmp_path: Pa
 
 
 def test_a_character_that_a_segments_edge_cuts_stays_whole_in_one_segment() -> None:
-    teacher = Dialect(TEACHER)
+    teacher = TOKENIZERS[TEACHER]
     *first, last = teacher.encode("a☕")
     cut = [
         scored(Segment(Kind.REASON, Author.MODEL, 1, "a☕", tuple(first)), 801),
@@ -152,14 +140,14 @@ TEXTS = st.text(CHARACTERS, min_size=1) | st.sampled_from([TOOL_CALL, CODE, "\uf
 PIECES = st.lists(st.tuples(st.sampled_from([Kind.REASON, Kind.ACT, Kind.FORMAT]), TEXTS), min_size=1, max_size=4)
 BOTH_WAYS = [(TEACHER, STUDENT), (STUDENT, TEACHER)]
 RETOKENIZERS = {names: Retokenizer(*names) for names in BOTH_WAYS}
-DIALECTS = {name: Dialect(name) for name in (TEACHER, STUDENT)}
+TOKENIZERS = {name: loaded(name) for name in (TEACHER, STUDENT)}
 
 
 @given(PIECES, st.sampled_from(BOTH_WAYS))
 def test_content_keeps_its_text_and_provenance_and_the_teachers_likelihood(
     pieces: list[tuple[Kind, str]], names: tuple[str, str]
 ) -> None:
-    teacher, student = (DIALECTS[name] for name in names)
+    teacher, student = (TOKENIZERS[name] for name in names)
     segments = [scored(Segment(kind, Author.MODEL, 1, text, teacher.encode(text)), 800) for kind, text in pieces]
     translated = [s for s in RETOKENIZERS[names].translate(episode(segments)).segments if s.author is Author.MODEL]
     assert [(s.kind, s.turn, s.text) for s in translated] == [(s.kind, s.turn, s.text) for s in segments]
@@ -171,10 +159,8 @@ def test_content_keeps_its_text_and_provenance_and_the_teachers_likelihood(
         rows = [row for row in after.teacher.logprobs if row]
         texts = [teacher.decode([token]) for token in before.token_ids]
         if not any("\ufffd" in text for text in texts):
-            common = {len("".join(texts[:i])) for i in range(1, len(texts) + 1)} & set(
-                student.ends(after.token_ids, after.text)
-            )
-            assert len(rows) == len(common)
+            ends = [{*accumulate(map(len, pieces))} for pieces in (texts, student.pieces(after.token_ids))]
+            assert len(rows) == len(ends[0] & ends[1])
 
 
 def test_the_end_of_a_turn_is_a_stretch_of_its_own() -> None:
@@ -182,61 +168,33 @@ def test_the_end_of_a_turn_is_a_stretch_of_its_own() -> None:
     translated = Retokenizer(TEACHER, STUDENT).translate(episode(segments))
     ends = [s.teacher for s in translated.segments if s.author is Author.MODEL and s.text.endswith("<|end|>")]
     assert [end.token_ids[-1] if end else None for end in ends] == [(1, 2)] * 3
-    sequence = to_sequence(translated, ["generated"])
-    assert sequence.teacher is not None
-    assert sequence.teacher.sizes.sum() == np.count_nonzero(sequence.weights["generated"])
+    assert all(s.teacher and s.teacher.token_ids[0] for s in translated.segments if s.author is Author.MODEL)
 
 
+@pytest.mark.parametrize("to_it", [True, False])
+def test_a_tokenizer_that_puts_a_space_before_every_text_can_be_on_either_side(llama_2: str, to_it: bool) -> None:
+    names = (TEACHER, llama_2) if to_it else (llama_2, STUDENT)
+    segments = [scored(s, 400) if s.author is Author.MODEL else s for s in built(names[0])]
+    translated = Retokenizer(*names).translate(episode(segments)).segments
+    assert "".join(s.text for s in translated) == "".join(s.text for s in built(names[1]))
+    assert all(loaded(names[1]).decode(segment.token_ids) == segment.text for segment in translated)
+    written = [[likelihood(s) for s in made if s.author is Author.MODEL] for made in (segments, translated)]
+    assert written[1] == pytest.approx(written[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("as_teacher", [True, False])
 @pytest.mark.parametrize(
-    ("template", "sentence"),
+    ("make", "sentence"),
     [
-        (NO_END, "special token"),
-        (FORGETFUL, "constant texts"),
-        (CHATML.replace("assistant\n{% endif", "assistant\nHm, {% endif"), "constant texts"),
+        (lambda folder: variant(folder, NO_END), "the chat template of .*student does not simply put constant texts"),
+        (lambda folder: folder.mkdir() or str(folder), "no tokenizer.json can be loaded from .*student; check"),
+        (lambda folder: "builtin:student", "there is no built-in model 'builtin:student'; choose"),
     ],
+    ids=["template", "empty folder", "unknown name"],
 )
-def test_a_chat_template_that_cannot_be_taken_apart_is_refused(tmp_path: Path, template: str, sentence: str) -> None:
+def test_a_model_that_episodes_cannot_be_written_for_is_refused_by_name(
+    tmp_path: Path, make: Callable[[Path], str], sentence: str, as_teacher: bool
+) -> None:
+    unfit = make(tmp_path / "student")
     with pytest.raises(UserError, match=sentence):
-        Dialect(variant(tmp_path / "student", template))
-
-
-@pytest.mark.parametrize("template", [CHATML, NO_SYSTEM, None])
-def test_a_chat_template_is_taken_apart_as_for_acting(tmp_path: Path, template: str | None) -> None:
-    name = variant(tmp_path / "student", template)
-    theirs = dataclasses.asdict(ChatTemplate.from_tokenizer(load_tokenizer(name)))
-    assert {piece: text for piece, (text, _) in Dialect(name).pieces.items()} == theirs
-
-
-def test_what_the_student_played_stays_as_it_was_token_by_token() -> None:
-    """It spelt a word in letters, and there was no glue."""
-    letters = tuple(token for letter in " fridge" for token in DIALECTS[STUDENT].encode(letter))
-    segments = [
-        Segment(Kind.TASK, Author.PROMPT, 0, "go", DIALECTS[STUDENT].encode("go")),
-        Segment(Kind.ACT, Author.MODEL, 1, " fridge", letters),
-    ]
-    config = LearnerConfig(epochs=1, batch_episodes=1, teacher_tokenizer=TEACHER, keep="all")
-    (own,) = load_data(config, [episode(segments, role="student")], 512, STUDENT).sequences
-    assert tuple(own.token_ids) == episode(segments).token_ids
-
-
-@pytest.mark.parametrize("divergence", ["uld", "cross_entropy"])
-def test_a_student_learns_from_a_teacher_of_another_vocabulary(tmp_path: Path, divergence: str) -> None:
-    """Cross-entropy also beside an episode of its own, which stays as it is: it has none of the teacher's tokens."""
-    segments = [scored(s, 801) if s.author is Author.MODEL else s for s in built(TEACHER)]
-    own = episode(built(STUDENT), role="student")
-    terms = [{"stream": "generated", "divergence": divergence, "reduction": "span_mean"}]
-    small = {"hidden_size": 32, "num_layers": 1, "num_heads": 2, "num_kv_heads": 2, "intermediate_size": 64}
-    settings = {
-        "scratch": {"tokenizer": STUDENT, **small},
-        "terms": terms,
-        "teacher_tokenizer": TEACHER,
-        "epochs": 40,
-        "batch_episodes": 1,
-        "learning_rate": 1e-2,
-    }
-    episodes = [episode(segments)] if divergence == "uld" else [episode(segments), own]
-    result = fit(LearnerConfig.model_validate(settings), episodes, str(tmp_path / "out"))
-    assert result.loss_last < result.loss_first / 2
-    views = [RETOKENIZERS[TEACHER, STUDENT].translate(episodes[0]), *episodes[1:]]
-    assert result.tokens == 40 * sum(len(view.token_ids) for view in views)
-    assert json.loads((tmp_path / "out" / "config.json").read_text())["vocab_size"] == 739
+        Retokenizer(*((unfit, STUDENT) if as_teacher else (TEACHER, unfit)))

@@ -2,16 +2,19 @@
 
 What the segments are stays: kinds, authors, turns and content, each segment encoded by itself, so that no token reaches
 over a segment's edge. What belongs to the chat template becomes the student's: the glue around the messages, and the
-special token with which the model ended its turn.
+special token with which the model ended its turn. The result is what the student would see if it had played.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
-from learner.alignment import Stretch, align_scores, stretches
-from learner.dialect import Dialect
+from rollout.models import model_folder
+from rollout.prompts.alignment import Stretch, align_scores, stretches
+from rollout.prompts.template import ChatTemplate
+from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
 from rollout.trajectory import Author, Kind, Segment, Trajectory
 
 
@@ -20,10 +23,12 @@ class Retokenizer:
 
     def __init__(self, teacher: str, student: str) -> None:
         """Args: folders, ``builtin:`` names or hub names. Raises `UserError` if one is not fit for this."""
-        self._teacher, self._student = Dialect(teacher), Dialect(student)
+        self._teacher, _ = _load(teacher)
+        self._student, template = _load(student)
+        self._glue = {name: self._student.encode_markers(text) for name, text in dataclasses.asdict(template).items()}
 
     def translate(self, trajectory: Trajectory) -> Trajectory:
-        """The episode in the student's tokens. The teacher's scores come along by stretch; see `learner.alignment`.
+        """The episode in the student's tokens. The teacher's scores come along by stretch; see `alignment`.
 
         Log-probabilities of the policy belong to tokens that are no more, and are left out.
         """
@@ -36,15 +41,15 @@ class Retokenizer:
         return dataclasses.replace(trajectory, segments=tuple(segments))
 
     def _opening(self, members: Sequence[Segment]) -> Iterator[Segment]:
-        yield from self._student.glue("before_system", 0)
+        yield from self._glued("before_system", 0)
         yield from self._contents([s for s in members if s.kind is Kind.SYSTEM])
-        yield from self._student.glue("system_to_user", 0)
+        yield from self._glued("system_to_user", 0)
         yield from self._contents([s for s in members if s.kind is not Kind.SYSTEM])
 
     def _turn(self, members: Sequence[Segment], turn: int) -> Iterator[Segment]:
         written = [s for s in members if s.author in (Author.MODEL, Author.TEACHER)]
         answers = [s for s in members if s.author not in (Author.MODEL, Author.TEACHER)]
-        yield from self._student.glue("generation_prompt", turn)
+        yield from self._glued("generation_prompt", turn)
         if not members:
             return
         if written and (ending := self._ending(written[-1])):
@@ -52,10 +57,15 @@ class Retokenizer:
             yield self._ended(written[-1], ending)
         else:
             yield from self._contents(written)
-            yield from self._student.glue("end_of_turn", turn)
+            yield from self._glued("end_of_turn", turn)
         if answers:
-            yield from self._student.glue("next_user", turn)
+            yield from self._glued("next_user", turn)
             yield from self._contents(answers)
+
+    def _glued(self, piece: str, turn: int) -> Iterator[Segment]:
+        """A piece of the student's chat template; nothing if it is empty."""
+        if ids := self._glue[piece]:
+            yield Segment(Kind.FORMAT, Author.TEMPLATE, turn, self._student.decode(ids), ids)
 
     def _contents(self, segments: Sequence[Segment]) -> Iterator[Segment]:
         for segment in segments:
@@ -71,15 +81,30 @@ class Retokenizer:
         """The model's last segment of a turn; its last ``ending`` tokens become the student's end of turn."""
         content, end = segment.token_ids[:-ending], segment.token_ids[-ending:]
         text = segment.text.removesuffix(self._teacher.decode(end))
-        ids = self._student.encode(text)
+        ids, end_ids = self._student.encode(text), self._glue["end_of_turn"]
         parts = self._parts(content, ids, text)
         parts.append((range(len(content), len(segment.token_ids)), range(len(ids), len(ids) + 1)))
-        end_text, end_ids = self._student.pieces["end_of_turn"]
-        return self._with_scores(segment, text + end_text, ids + end_ids, parts)
+        return self._with_scores(segment, text + self._student.decode(end_ids), ids + end_ids, parts)
 
     def _parts(self, teacher_ids: Sequence[int], student_ids: Sequence[int], text: str) -> list[Stretch]:
-        return stretches(self._teacher.ends(teacher_ids, text), self._student.ends(student_ids, text))
+        return stretches(_ends(self._teacher, teacher_ids, text), _ends(self._student, student_ids, text))
 
     def _with_scores(self, segment: Segment, text: str, ids: tuple[int, ...], parts: Sequence[Stretch]) -> Segment:
         scores = segment.teacher and align_scores(segment.teacher, segment.token_ids, parts, len(ids))
         return Segment(segment.kind, segment.author, segment.turn, text, ids, teacher=scores)
+
+
+def _load(name: str) -> tuple[Tokenizer, ChatTemplate]:
+    """A model's tokenizer, with the marks of its chat template guarded, and that template."""
+    tokenizer = load_tokenizer(model_folder(name))
+    template = ChatTemplate.from_tokenizer(tokenizer)
+    return tokenizer.guarding(template.text), template
+
+
+def _ends(tokenizer: Tokenizer, ids: Sequence[int], text: str) -> list[int]:
+    """``[num_tokens]`` the character of ``text`` at which each token ends; one inside a character has that one's end.
+
+    If the tokens do not decode to the text (a character is cut by the segment's edge), all have the end of the text.
+    """
+    pieces = tokenizer.pieces(ids)
+    return list(accumulate(map(len, pieces))) if "".join(pieces) == text else [len(text)] * len(ids)
