@@ -35,7 +35,9 @@ else:
     EngineConfig = Annotated[Union[tuple(engines().values())], Field(discriminator="type")]  # noqa: UP007
 Agent = Literal["teacher", "student_before", "student"]
 
-BEYOND_GENERATED = frozenset({"all", "random", "system", "task", "example", "hint", "prefix", "observation"})
+BEYOND_GENERATED = frozenset(
+    {"all", "random", "system", "task", "example", "hint", "prefix", "observation", "assistant"}
+)
 """Streams with tokens that the teacher did not write, so that it recorded no distribution there."""
 
 CHECKPOINT = "checkpoint"

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rollout.trajectory import Kind
 
-STREAMS = (*(kind.value for kind in Kind), "generated", "all", "random")
+STREAMS = (*(kind.value for kind in Kind), "generated", "assistant", "all", "random")
 STUDENT = "student"
 """The role of episodes that the student played, recorded in its own tokens."""
 

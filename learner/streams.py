@@ -71,14 +71,16 @@ class TrainingSequence:
 def in_stream(segment: Segment, stream: str) -> bool:
     """Whether a segment's tokens belong to a stream.
 
-    ``generated`` is all that the recorded model wrote, ``all`` is every token; otherwise the stream is a segment kind,
-    and of ``format`` only what the model wrote, since the chat template's glue is nothing to learn. (``random`` goes by
+    ``generated`` is all that the recorded model wrote, ``assistant`` that and a forced prefix, ``all`` is every token;
+    otherwise the stream is a segment kind, and of ``format`` only what the model wrote, since the chat template's glue is nothing to learn. (``random`` goes by
     tokens, not by segments.)
     """
     if stream == "all":
         return True
     if stream == "generated":
         return segment.author is Author.MODEL
+    if stream == "assistant":
+        return segment.author in (Author.MODEL, Author.TEACHER)
     return segment.kind.value == stream and (segment.kind is not Kind.FORMAT or segment.author is Author.MODEL)
 
 

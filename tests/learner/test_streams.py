@@ -58,6 +58,7 @@ EPISODE = with_segments(
         ("observation", [2, 9, 10]),
         ("prefix", [4]),
         ("generated", [5, 6, 7, 8]),
+        ("assistant", [4, 5, 6, 7, 8]),
         ("system", [1]),
         ("all", list(range(1, 11))),
     ],
@@ -67,9 +68,9 @@ def test_a_stream_marks_the_tokens_of_its_provenance(stream: str, expected: list
     assert spans(EPISODE, stream) == expected
 
 
-def test_prefix_tokens_are_trained_on_by_prefix_and_all_alone() -> None:
+def test_prefix_tokens_are_trained_on_only_where_a_stream_asks_for_them() -> None:
     prefixed = {stream for stream in STREAMS if stream != "random" and 4 in spans(EPISODE, stream)}
-    assert prefixed == {"prefix", "all"}
+    assert prefixed == {"prefix", "assistant", "all"}
 
 
 def test_span_means_weigh_each_kind_of_each_turn_alike() -> None:
