@@ -72,8 +72,8 @@ def in_stream(segment: Segment, stream: str) -> bool:
     """Whether a segment's tokens belong to a stream.
 
     ``generated`` is all that the recorded model wrote, ``assistant`` that and a forced prefix, ``all`` is every token;
-    otherwise the stream is a segment kind, and of ``format`` only what the model wrote, since the chat template's glue is nothing to learn. (``random`` goes by
-    tokens, not by segments.)
+    otherwise the stream is a segment kind, and of ``format`` only what the model wrote, since the chat template's glue
+    is nothing to learn. (``random`` goes by tokens, not by segments.)
     """
     if stream == "all":
         return True
