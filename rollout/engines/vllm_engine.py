@@ -176,6 +176,7 @@ class VllmEngine:
 
     async def _take_checkpoint(self, folder: str) -> None:
         await self._llm.collective_rpc("reload_weights", kwargs={"weights_path": folder})
+        await self._llm.collective_rpc("repack_heads")
         self._adapter = None
 
     async def _take_adapter(self, folder: str, version: int) -> None:
@@ -273,7 +274,7 @@ def _start(folder: str, config: VllmConfig) -> Any:
             "disable_log_stats": True,
             "use_tqdm_on_load": False,
             "structured_outputs_config": {"backend": "guidance"},  # compiles a form in milliseconds
-            "worker_extension_cls": "rollout.engines.vllm_lifeline.Lifeline",
+            "worker_extension_cls": "rollout.engines.vllm_worker.WorkerExtension",
         }
         return AsyncLLM.from_engine_args(AsyncEngineArgs(**args))
 

@@ -43,6 +43,7 @@ def save_model(folder: Path, *, seed: int, hidden_size: int = 64) -> str:
         num_key_value_heads=1,
         intermediate_size=128,
         max_position_embeddings=512,
+        tie_word_embeddings=True,  # as small models are, whose head is then one with what the tokens are read by
         initializer_range=0.2,  # far from uniform, so that greedy choices do not hang on rounding
         eos_token_id=3,
         pad_token_id=4,

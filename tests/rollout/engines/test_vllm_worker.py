@@ -10,8 +10,8 @@ import sys
 
 CHILD = """
 import sys, time
-from rollout.engines.vllm_lifeline import Lifeline
-Lifeline().end_with(int(sys.argv[1]))
+from rollout.engines.vllm_worker import WorkerExtension
+WorkerExtension().end_with(int(sys.argv[1]))
 print("ready", flush=True)
 time.sleep(300)
 """
