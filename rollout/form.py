@@ -12,7 +12,8 @@ HOLE = "{}"
 LINE = r"[^\n]*"
 FULL_LINE = r"[^\s][^\n]*"
 """A line that begins with something."""
-_BRACKETED = r"([^\[\]\n]|\[[^\[\]\n]*\])+"
+_BRACKETED = r"[^\[\]\n]+"
+"""Without brackets of its own: one that is cut for want of tokens would end with an inner one left open."""
 _STEERS = re.compile(r"[\\.^$*+?{}\[\]()|]")
 
 
