@@ -279,7 +279,8 @@ async def renew(run: Run, version: int) -> None:
         return
     folder = str(run.directory.checkpoint(version - 1))
     with run.timed("load weights"):
-        if run.recipe.student_grows and version == 1 and "student" in run.pools:
+        before = run.pools.get("student")
+        if before is not None and run.recipe.student_grows and before.weight_version == 0:
             await run.pools.pop("student").stop()
         if "student" not in run.pools:
             await start_pool(run, "student", model=folder)

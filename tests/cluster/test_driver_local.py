@@ -105,7 +105,9 @@ def test_a_model_is_widened_once_and_not_again_each_round(
 def test_a_student_that_grew_acts_in_an_engine_of_its_new_size(
     toy_recipe: MakeRecipe, toy_model: str, tmp_path: Path
 ) -> None:
+    """Also where it has nothing to play between the first training and the last."""
     recipe = toy_recipe(
+        rounds=2,
         agent={"max_steps": 2, "max_tokens": 600, "sampling": {"max_tokens": 8}},
         student={"engine": {"type": "transformers", "model": toy_model}, "resources": {"cpus": 0.5}},
         collect={"teacher_episodes": 4},
@@ -114,7 +116,7 @@ def test_a_student_that_grew_acts_in_an_engine_of_its_new_size(
     )
     shown = go(recipe, tmp_path)
     assert shown.count("student engine starts: ") == 2
-    assert {s.policy.weight_version for s in stored(tmp_path, "evaluation", "student")} == {1}
+    assert {s.policy.weight_version for s in stored(tmp_path, "evaluation", "student")} == {2}
 
 
 def test_a_finished_run_starts_no_engine_and_changes_no_file_when_it_is_started_again(
