@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.concurrency import stop_as_ctrl_c
+from cluster.runtime.shutdown import stop_as_ctrl_c
 from rollout.errors import UserError
 
 PHASES = ("rollout", "train", "evaluate")
@@ -103,8 +103,8 @@ def submit(
     ] = None,
 ) -> None:
     """Run a recipe as a job of a Ray cluster and follow its log."""
-    from cluster import submit as jobs
-    from cluster.recipe_loading import load_recipe
+    from cluster.config.load import load_recipe
+    from cluster.runtime import ray_jobs as jobs
 
     loaded = load_recipe(recipe, overrides or [])
     submission = jobs.Submission(loaded, run_dir or jobs.remote_run_directory(loaded), wheel)
@@ -114,8 +114,8 @@ def submit(
 @app.command()
 def status(run_dir: RunPath, as_json: Json = False) -> None:
     """Say how far a run is; also while it runs."""
-    from cluster.run_directory import look
-    from cluster.status import describe, run_status
+    from cluster.run.directory import look
+    from cluster.run.status import describe, run_status
 
     found = run_status(look(run_dir))
     typer.echo(json.dumps(found, indent=2) if as_json else describe(found))
@@ -124,8 +124,8 @@ def status(run_dir: RunPath, as_json: Json = False) -> None:
 @app.command()
 def report(run_dir: RunPath) -> None:
     """Write report.json, report.md and report.html anew from a run's stored records."""
-    from cluster.reporting import rebuild_report
-    from cluster.run_directory import look
+    from cluster.run.directory import look
+    from cluster.run.write_report import rebuild_report
 
     run = look(run_dir)
     rebuild_report(run)
@@ -138,7 +138,7 @@ def list_(
     what: Annotated[str, typer.Argument(metavar="WHAT", help="recipes, studies, environments, tools or engines")],
 ) -> None:
     """List what can be named: recipes, studies, environments, tools or engines."""
-    from cluster.listing import lines
+    from cluster.commands.listing import lines
 
     for line in lines(what):
         typer.echo(line)
@@ -149,7 +149,7 @@ def doctor(
     imports: Annotated[bool, typer.Option("--imports", help="Also import ray and vllm for real (slow).")] = False,
 ) -> None:
     """Say what this machine can do, what is missing, and how to mend it."""
-    from cluster.doctor import examine, print_checks, works
+    from cluster.commands.doctor import examine, print_checks, works
 
     checks = examine(imports)
     print_checks(checks, typer.echo)
@@ -168,7 +168,7 @@ def check_environment(
     seed: Annotated[int, typer.Option(help="Of the tasks and the play.")] = 0,
 ) -> None:
     """Play seeded random episodes in an environment and name every promise of the interface that it breaks."""
-    from cluster.environment_check import check
+    from cluster.commands.check_environment import check
 
     lines, good = check(name, overrides or [], episodes, seed)
     for line in lines:
@@ -213,7 +213,7 @@ def bench(
     episodes: Annotated[int, typer.Option(min=1, help="worlds: episodes of each.")] = 1000,
 ) -> None:
     """Measure a part of the system; figures with versions, hardware and seeds."""
-    from cluster.benchmarks import BenchOptions, measure, summary
+    from cluster.bench.registry import BenchOptions, measure, summary
 
     result = measure(name, BenchOptions(data_dir, seconds, products, episodes), command=["stillhouse", *sys.argv[1:]])
     if json_file is not None:
@@ -224,9 +224,9 @@ def bench(
 
 def start(command: str, name: str, overrides: Sequence[str], run_dir: str | None, address: str | None) -> None:
     """Run all phases or one; prints the run directory last, and how to go on if it was stopped."""
-    from cluster.model_files import check_models
-    from cluster.recipe_loading import load_recipe
-    from cluster.run_directory import default_run_directory, open_run
+    from cluster.config.load import load_recipe
+    from cluster.run.directory import default_run_directory, open_run
+    from cluster.run.weights import check_models
 
     recipe = load_recipe(name, overrides)
     check_models(recipe)
@@ -236,7 +236,7 @@ def start(command: str, name: str, overrides: Sequence[str], run_dir: str | None
     signal.signal(signal.SIGTERM, stop_as_ctrl_c)
     with open_run(folder, recipe, command=["stillhouse", *sys.argv[1:]]) as opened:
         from cluster.driver import run as drive
-        from cluster.screen import Screen
+        from cluster.run.progress import Screen
 
         try:
             with Screen().shown() as screen:
@@ -251,9 +251,9 @@ def start(command: str, name: str, overrides: Sequence[str], run_dir: str | None
 
 def start_study(name: str, overrides: Sequence[str], out: str | None, address: str | None, at_once: int) -> None:
     """Run a study; prints its verdict, what failed and where the table is. Ends with code 1 if a run failed."""
-    from cluster.study import default_study_directory, run_study
-    from cluster.study_spec import STUDY_FILE, load_study
-    from cluster.study_table import verdict
+    from cluster.study.config import STUDY_FILE, load_study
+    from cluster.study.markdown import verdict
+    from cluster.study.study import default_study_directory, run_study
 
     loaded = load_study(name, overrides)
     taken_up = name if (Path(name).expanduser() / STUDY_FILE).is_file() else None
@@ -277,10 +277,10 @@ def start_study(name: str, overrides: Sequence[str], out: str | None, address: s
 
 def plan(name: str, overrides: Sequence[str], gpu_memory_gib: float | None) -> None:
     """Print what a recipe would do and need; ends with code 1 if it would not run."""
-    from cluster.dry_run import DEFAULT_GPU_GIB, dry_run
-    from cluster.dry_run_screen import show
-    from cluster.recipe_loading import load_recipe
-    from cluster.screen import Screen
+    from cluster.config.load import load_recipe
+    from cluster.dry_run.dry_run import DEFAULT_GPU_GIB, dry_run
+    from cluster.dry_run.render import show
+    from cluster.run.progress import Screen
 
     made = dry_run(load_recipe(name, overrides), gpu_memory_gib or DEFAULT_GPU_GIB)
     show(made, Screen().console)

@@ -25,26 +25,26 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from cluster.advice import BankRequest, take_bank
-from cluster.backends import Backend, open_backend
-from cluster.collected import require_complete, require_trainable, to_train_on
-from cluster.collecting import Role
-from cluster.concurrency import together
-from cluster.mixture import parts_of
-from cluster.plan import FAILING, Plan, Work, make_plan, record_splits
-from cluster.pools import Pool
-from cluster.recipe import Recipe, distributions_of, model_of
-from cluster.reporting import make_report
-from cluster.resources import Demand, moments, threads
-from cluster.retrieval import start_retrieval
-from cluster.run_directory import RunDirectory
-from cluster.screen import Screen
-from cluster.train import TrainRequest, show_training
-from cluster.worker import EpisodeRequest, WorkerConfig
+from cluster.config.collect import Role
+from cluster.config.environments import parts_of
+from cluster.config.recipe import Recipe, distributions_of, model_of
+from cluster.run.directory import RunDirectory
+from cluster.run.plan import FAILING, Plan, Work, make_plan, record_splits
+from cluster.run.progress import Screen
+from cluster.run.training_data import require_complete, require_trainable, to_train_on
+from cluster.run.write_report import make_report
+from cluster.runtime.backend import Backend, open_backend
+from cluster.runtime.guidance import BankRequest, take_bank
+from cluster.runtime.resources import Demand, moments, threads
+from cluster.runtime.retrieval import start_retrieval
+from cluster.runtime.rollout_pool import Pool
+from cluster.runtime.rollout_worker import EpisodeRequest, WorkerConfig
+from cluster.runtime.shutdown import together
+from cluster.runtime.train_learner import TrainRequest, show_training
 from evaluation.report import Report
 from rollout.models import model_folder
-from rollout.retrieval.service import Service
-from rollout.store import TrajectoryStore
+from rollout.tools.retrieval.service import Service
+from rollout.trajectory.store import TrajectoryStore
 
 PHASES = frozenset({"rollout", "train", "evaluate"})
 

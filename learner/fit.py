@@ -20,11 +20,11 @@ from learner.batching import assemble, micro_batches, plan_steps
 from learner.config import LearnerConfig
 from learner.curriculum import EpochOrder
 from learner.data import Data, load_data
+from learner.distributed import World
+from learner.losses.objective import term_coefficients
 from learner.model import make_model, save_model
-from learner.objective import term_coefficients
 from learner.progress import Progress, ResumePoint
-from learner.trainer import Trainer, make_trainer
-from learner.world import World
+from learner.strategies.torch_trainer import Trainer, make_trainer
 from rollout.errors import UserError
 from rollout.trajectory import Trajectory
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from learner.config import LearnerConfig, LoraConfig, ScratchConfig
-from learner.disk import written_whole
 from learner.widen import widen
 from rollout.errors import UserError
 from rollout.models import model_folder
+from rollout.storage.atomic import written_whole
 
 if TYPE_CHECKING:
     import torch

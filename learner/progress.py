@@ -12,9 +12,9 @@ import torch
 
 from learner.config import LearnerConfig
 from learner.data import Data
-from learner.disk import written_whole
-from learner.trainer import Trainer
-from learner.world import World
+from learner.distributed import World
+from learner.strategies.torch_trainer import Trainer
+from rollout.storage.atomic import written_whole
 
 _ENDS = 10
 """Steps that the first and the last loss are means of."""

@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf
 
-from rollout.form import Form
+from rollout.grammar import Form
 from rollout.trajectory import TopK
 
 

@@ -19,7 +19,7 @@ PACKAGES = ("cluster", "rollout", "learner", "evaluation")
 
 FIRST_PARTY = {
     "rollout": ("rollout",),
-    "learner": ("learner", "rollout.trajectory", "rollout.store", "rollout.errors", "rollout.models"),
+    "learner": ("learner", "rollout.trajectory", "rollout.trajectory.store", "rollout.errors", "rollout.models"),
     "evaluation": ("evaluation", "rollout"),
     "cluster": PACKAGES,
 }
@@ -40,10 +40,10 @@ ADAPTERS = {
     "rollout/engines/openai_engine.py",
     "rollout/engines/transformers_engine.py",
     "rollout/engines/vllm_engine.py",
-    "rollout/household/original.py",
-    "rollout/household/original_child.py",
-    "rollout/maths/verify_child.py",
-    "rollout/models/make_tokenizer.py",
+    "rollout/environments/household/alfworld_engine.py",
+    "rollout/environments/household/alfworld_child.py",
+    "rollout/environments/math/verify_child.py",
+    "rollout/environments/make_tokenizer.py",
     "rollout/prompts/tokenizer.py",
 }
 
@@ -144,12 +144,12 @@ def test_imports_follow_the_table() -> None:
 @pytest.mark.parametrize(
     ("path", "text"),
     [
-        ("rollout/agent.py", "def f():\n    import ray"),
-        ("rollout/agent.py", "from learner import fit"),
-        ("rollout/agent.py", "def f():\n    import torch"),
+        ("rollout/episode/episode.py", "def f():\n    import ray"),
+        ("rollout/episode/episode.py", "from learner import fit"),
+        ("rollout/episode/episode.py", "def f():\n    import torch"),
         ("rollout/engines/vllm_engine.py", "import vllm"),
         ("learner/fit.py", "from rollout import agent"),
-        ("learner/fit.py", "from rollout.household.world import World"),
+        ("learner/fit.py", "from rollout.environments.household.world import World"),
         ("learner/fit.py", "class A:\n    import ray.train"),
         ("evaluation/metrics.py", "def f():\n    from torch import nn"),
         ("evaluation/metrics.py", "from ..cluster import driver"),
@@ -167,7 +167,7 @@ def test_the_table_catches_what_it_forbids(path: str, text: str) -> None:
         ("rollout/engines/vllm_engine.py", "if TYPE_CHECKING:\n    import vllm"),
         ("learner/fit.py", "import torch\nfrom rollout.trajectory import Kind"),
         ("evaluation/report.py", "from .metrics import METRICS"),
-        ("cluster/train.py", "import ray\nfrom learner.fit import fit"),
+        ("cluster/runtime/train_learner.py", "import ray\nfrom learner.fit import fit"),
     ],
 )
 def test_the_table_lets_pass_what_it_allows(path: str, text: str) -> None:

@@ -87,9 +87,9 @@ def test_the_example_can_be_named_in_a_recipe_and_worded_in_every_style_without_
 ) -> None:
     install(tmp_path, page)
     code = """
-from cluster.recipe_loading import load_recipe
-from rollout.agent import AgentConfig
-from rollout.registry import make_style
+from cluster.config.load import load_recipe
+from rollout.episode.episode import AgentConfig
+from rollout.factory import make_style
 recipe = load_recipe("smoke", ["environment={type: guess, largest: 50}"])
 for name in ("react", "act", "codeact"):
     style = make_style(AgentConfig(style=name, examples=1, instructions="full"), recipe.environment)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cluster.cli import main
-from rollout.store import TrajectoryStore
 from rollout.trajectory import Author, Kind
+from rollout.trajectory.store import TrajectoryStore
 
 TINY = [
     "collect.teacher_episodes=6",

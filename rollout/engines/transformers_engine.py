@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rollout.engine import Completion, Sampling
 from rollout.engines.decoding import check_scorable, end_of_turn_ids, room, top_rows
 from rollout.errors import UserError
-from rollout.form import Form
+from rollout.grammar import Form
 from rollout.models import model_folder
 from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
 from rollout.trajectory import TopK

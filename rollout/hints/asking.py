@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rollout.concurrency import within
 from rollout.engine import Engine, Sampling
 from rollout.environment import Reset
 from rollout.errors import Boundary, EpisodeError, boundary
-from rollout.form import Form, OneOf
+from rollout.grammar import Form, OneOf
 from rollout.prompts.builder import PromptBuilder
 from rollout.prompts.example import Example, WorkedTurn
 from rollout.prompts.style import Parsed, SharedWords
 from rollout.prompts.tokenizer import Tokenizer
-from rollout.threads import within
 from rollout.trajectory import Failure, Kind, Segment
 
 

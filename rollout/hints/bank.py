@@ -24,8 +24,8 @@ from rapidfuzz.distance import Indel
 
 from rollout.errors import UserError
 from rollout.hints.wording import normalised, unknown_placeholders
-from rollout.retrieval.files import Row, read_rows
-from rollout.store import UNREADABLE
+from rollout.storage.rows import Row, read_rows
+from rollout.trajectory.store import UNREADABLE
 
 BANK_VERSION = 1
 VERSION_METADATA = b"stillhouse.hint_bank"

@@ -18,15 +18,15 @@ from rollout.hints.bank import Hint
 from rollout.hints.wording import PLACEHOLDERS
 from rollout.prompts.style import SharedWords
 from rollout.trajectory import StopReason, Trajectory
-from rollout.turns import PlayedTurn, played_turns
+from rollout.trajectory.turns import PlayedTurn, played_turns
 
 P = TypeVar("P")
 
 GROUP = "stillhouse.hint_rules"
 _BUILT_IN = {
-    "household": "rollout.hints.household:RULES",
-    "alfworld": "rollout.hints.household:RULES",
-    "webshop": "rollout.hints.shop:RULES",
+    "household": "rollout.environments.household.hint_rules:RULES",
+    "alfworld": "rollout.environments.household.hint_rules:RULES",
+    "webshop": "rollout.environments.webshop.hint_rules:RULES",
 }
 _AGENT_FAILED = frozenset({StopReason.FAILURE, StopReason.STEP_LIMIT, StopReason.TOKEN_LIMIT})
 

@@ -21,7 +21,7 @@ from rollout.hints.config import HintConfig, ModelWriter
 from rollout.hints.rules import has_failed, hint_of, rule_book
 from rollout.hints.wording import generalised
 from rollout.trajectory import Failure, Trajectory
-from rollout.turns import PlayedTurn, opening, played_turns
+from rollout.trajectory.turns import PlayedTurn, opening, played_turns
 
 SYSTEM = "You read how an agent failed at a task. You write short advice for its next tasks of the same type."
 _REQUEST = """\

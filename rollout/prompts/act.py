@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from rollout.form import Form, OneOf
+from rollout.grammar import Form, OneOf
 from rollout.prompts.example import Example, WorkedTurn
 from rollout.prompts.style import Parsed, SharedWords, cut
 from rollout.trajectory import Kind

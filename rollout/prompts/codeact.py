@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from textwrap import dedent
 
 from rollout.errors import UserError
-from rollout.form import Form, Free, OneOf
+from rollout.grammar import Form, Free, OneOf
 from rollout.prompts.example import Example, WorkedTurn
 from rollout.prompts.style import Parsed, SharedWords, cut
 from rollout.trajectory import Kind

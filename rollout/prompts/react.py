@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from rollout.form import Form, Free, OneOf
+from rollout.grammar import Form, Free, OneOf
 from rollout.prompts.example import Example, WorkedTurn
 from rollout.prompts.style import Parsed, SharedWords, cut
 from rollout.trajectory import Kind

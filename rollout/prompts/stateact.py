@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from rollout.form import Form, Free, OneOf, Part
+from rollout.grammar import Form, Free, OneOf, Part
 from rollout.prompts.example import Example, WorkedTurn
 from rollout.prompts.style import Parsed, SharedWords, cut
 from rollout.trajectory import Kind

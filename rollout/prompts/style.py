@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rollout.errors import UserError
-from rollout.form import Form, OneOf
+from rollout.grammar import Form, OneOf
 from rollout.prompts.example import Example, WorkedTurn
 from rollout.trajectory import Kind
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cluster.recipe import Recipe
+from cluster.config.recipe import Recipe
 from rollout.models import model_folder
 
 TOKENIZER = "builtin:household-tokenizer"

@@ -43,7 +43,7 @@ def test_importing_the_command_line_loads_nothing_heavy() -> None:
 def test_reading_a_recipe_loads_no_torch_and_no_ray() -> None:
     heavy = "{'torch', 'ray', 'transformers', 'vllm', 'deepspeed'}"
     code = (
-        "import sys; from cluster.recipe_loading import load_recipe, recipe_names\n"
+        "import sys; from cluster.config.load import load_recipe, recipe_names\n"
         f"[load_recipe(name) for name in recipe_names()]; print({heavy} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
+from cluster.config.recipe import Recipe
 from cluster.driver import PHASES, run
-from cluster.recipe import Recipe
-from cluster.run_directory import open_run
-from cluster.screen import Screen
+from cluster.run.directory import open_run
+from cluster.run.progress import Screen
 from rollout.errors import UserError
-from rollout.store import TrajectoryStore
 from rollout.trajectory import Trajectory
+from rollout.trajectory.store import TrajectoryStore
 
 MakeRecipe = Callable[..., Recipe]
 

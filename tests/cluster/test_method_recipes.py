@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from cluster.config.load import load_recipe
 from cluster.driver import run
-from cluster.recipe_loading import load_recipe
-from cluster.run_directory import open_run
-from cluster.screen import Screen
-from rollout.sandbox.tiers import available_tiers
-from rollout.store import TrajectoryStore
+from cluster.run.directory import open_run
+from cluster.run.progress import Screen
+from rollout.tools.sandbox.tiers import available_tiers
 from rollout.trajectory import Kind
+from rollout.trajectory.store import TrajectoryStore
 
 METHODS = ("imitation", "token-kd", "sad", "hints", "on-policy", "privileged")
 IN_CODE = ("agent-distillation-math", "agent-distillation-hotpotqa")

@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from cluster.config.recipe import Recipe
 from cluster.driver import run
-from cluster.recipe import Recipe
-from cluster.run_directory import open_run
-from cluster.screen import Screen
+from cluster.run.directory import open_run
+from cluster.run.progress import Screen
 from rollout.errors import UserError
 from rollout.hints.bank import Hint, HintBank, read_bank, write_bank
 from rollout.prompts.cot import first_thought
-from rollout.store import TrajectoryStore
 from rollout.trajectory import Author, Kind, Trajectory
-from rollout.turns import played_turns
+from rollout.trajectory.store import TrajectoryStore
+from rollout.trajectory.turns import played_turns
 
 MakeRecipe = Callable[..., Recipe]
 SPANS = [{"stream": stream, "divergence": "reverse_kl"} for stream in ("reason", "act", "format")]

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from cluster.recipe import Recipe
-from cluster.run_directory import RunDirectory, recipe_yaml
-from rollout.store import TrajectoryStore
+from cluster.config.recipe import Recipe
+from cluster.run.directory import RunDirectory, recipe_yaml
 from rollout.trajectory import Key, Trajectory
+from rollout.trajectory.store import TrajectoryStore
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 400.0

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from learner.losses import forward_kl, jsd, reverse_kl
+from learner.losses.divergences import forward_kl, jsd, reverse_kl
 from rollout.prompts.alignment import stretches
 from tests.learner.toys import uld_of
 

@@ -116,7 +116,7 @@ def uld_of(
     """``[N]`` ULD between logits of two vocabularies, through the teacher's k likeliest entries; None is all."""
     import torch
 
-    from learner.uld import uld
+    from learner.losses.uld import uld
     from rollout.prompts.alignment import align_scores
 
     top = teacher.double().softmax(dim=1).topk(k or teacher.shape[1], dim=1)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from rollout.agent import AgentConfig
-from rollout.sandbox.config import SandboxConfig
-from rollout.sandbox.tiers import available_tiers
+from rollout.episode.episode import AgentConfig
+from rollout.tools.sandbox.config import SandboxConfig
+from rollout.tools.sandbox.tiers import available_tiers
 
 OWN_TEMPLATE = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% if m.role == 'assistant' %}<|end|>{% endif %}{% endfor %}"

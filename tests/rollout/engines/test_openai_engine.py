@@ -14,7 +14,7 @@ import pytest
 from rollout.engine import Sampling
 from rollout.engines.openai_engine import EndpointError, OpenAIConfig, OpenAIEngine, start
 from rollout.errors import Boundary, EpisodeError, UserError, boundary
-from rollout.form import Form, OneOf
+from rollout.grammar import Form, OneOf
 from rollout.prompts.template import ChatTemplate
 from rollout.prompts.tokenizer import load_tokenizer
 

@@ -15,7 +15,7 @@ import pytest_asyncio
 from rollout.engine import Sampling
 from rollout.engines.vllm_engine import VllmConfig, VllmEngine, start
 from rollout.errors import UserError
-from rollout.form import Form, Free, OneOf
+from rollout.grammar import Form, Free, OneOf
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rollout.agent import AgentConfig, run_episode
 from rollout.engine import Sampling
 from rollout.engines.scripted import ScriptedConfig, ScriptedEngine
-from rollout.guidance import always
+from rollout.environments.household.environment import HouseholdConfig, HouseholdEnvironment, household_tasks
+from rollout.episode.episode import AgentConfig, run_episode
+from rollout.episode.guidance import always
+from rollout.episode.runner import job, run_episodes
 from rollout.hints.bank import read_bank, write_bank
 from rollout.hints.config import HintConfig
 from rollout.hints.retrieve import Advisor
 from rollout.hints.writer import bank_of, count_writings, write_hints
-from rollout.household.environment import HouseholdConfig, HouseholdEnvironment, household_tasks
 from rollout.prompts.builder import PromptBuilder
 from rollout.prompts.react import ReActStyle
 from rollout.prompts.tokenizer import Tokenizer
-from rollout.runner import job, run_episodes
-from rollout.store import TrajectoryStore
 from rollout.trajectory import Kind
+from rollout.trajectory.store import TrajectoryStore
 
 HOUSE = HouseholdConfig(size="small")
 AGENT = AgentConfig(max_steps=10, max_tokens=8000, sampling=Sampling(max_tokens=200))

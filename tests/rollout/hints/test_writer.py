@@ -16,7 +16,7 @@ from rollout.hints.config import HintConfig, ModelWriter
 from rollout.hints.writer import Writing, bank_of, count_writings, transcript, write_hints
 from rollout.prompts.tokenizer import Tokenizer
 from rollout.trajectory import StopReason, Trajectory
-from rollout.turns import played_turns
+from rollout.trajectory.turns import played_turns
 from tests.rollout.hints.plays import ROOM, episode, visit
 
 MakeAsker = Callable[..., Asker]

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from rollout.environments.household.catalogue import NOUNS, ROOMS
+from rollout.environments.make_tokenizer import make_tokenizer
 from rollout.errors import UserError
-from rollout.household.catalogue import NOUNS, ROOMS
 from rollout.models import builtin_models, model_folder
-from rollout.models.make_tokenizer import make_tokenizer
 from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
 
 WORLDS = ("household", "hotpotqa", "math", "webshop")

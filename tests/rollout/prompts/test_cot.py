@@ -7,14 +7,21 @@ from itertools import groupby
 
 import pytest
 
-from rollout.agent import AgentConfig
 from rollout.engine import Sampling
 from rollout.engines.scripted import ScriptedConfig
+from rollout.environments.policies import text_policy
+from rollout.episode.episode import AgentConfig
+from rollout.episode.runner import job, run_episodes
 from rollout.errors import UserError
-from rollout.policy import text_policy
+from rollout.factory import (
+    environments,
+    make_builder,
+    make_engine,
+    make_environment,
+    make_style,
+    make_task_source,
+)
 from rollout.prompts.cot import ChainOfThoughtStyle, first_thought
-from rollout.registry import environments, make_builder, make_engine, make_environment, make_style, make_task_source
-from rollout.runner import job, run_episodes
 from rollout.trajectory import Author, Kind, Trajectory
 
 STYLE = ChainOfThoughtStyle("Do it.")

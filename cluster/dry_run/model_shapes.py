@@ -1,0 +1,285 @@
+"""Shapes of models: of well-known ones from a table, of others from a folder's ``config.json``. Nothing is downloaded.
+
+The shapes are those of the models' own ``config.json`` on the Hugging Face hub, under the names of their model cards.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from cluster.config.errors import shown
+from learner.config import ScratchConfig
+from rollout.errors import UserError
+from rollout.models import model_folder
+
+Family = Literal["gated", "opt", "gpt2"]
+"""How a layer is built: Llama's and Qwen's (rotary positions, three matrices in the MLP), OPT's, GPT-2's."""
+
+
+class UnknownShapeError(UserError):
+    """A model whose sizes are not known here; it may be fine all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShape:
+    """A decoder's sizes.
+
+    Attributes:
+        family: how a layer is built.
+        tokenizer: models of one name number their tokens alike; empty where it is not known.
+        attention_bias: whether queries, keys and values have biases (Qwen 2).
+        head_norm: whether queries and keys have norms of their own (Qwen 3).
+        dtype: of the stored weights.
+    """
+
+    name: str
+    family: Family
+    vocabulary: int
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_size: int
+    intermediate: int
+    positions: int
+    tied: bool = True
+    attention_bias: bool = False
+    head_norm: bool = False
+    tokenizer: str = ""
+    dtype: str = "bfloat16"
+
+    @property
+    def kv_size(self) -> int:
+        """Numbers that a layer's keys have for each token."""
+        return self.kv_heads * self.head_size
+
+    @property
+    def embedding_parameters(self) -> int:
+        """Token and learned position embeddings, and the head where it is not tied to them."""
+        learned = {"gated": 0, "gpt2": self.positions, "opt": self.positions + 2}[self.family]
+        return (self.vocabulary * (1 if self.tied else 2) + learned) * self.hidden
+
+    @property
+    def linear_sizes(self) -> tuple[tuple[int, int], ...]:
+        """(inputs, outputs) of the matrices of a layer, in the order in which they are used."""
+        h, q, kv, i = self.hidden, self.heads * self.head_size, self.kv_size, self.intermediate
+        mlp = ((h, i), (h, i), (i, h)) if self.family == "gated" else ((h, i), (i, h))
+        attention = ((h, 3 * h), (h, h)) if self.family == "gpt2" else ((h, q), (h, kv), (h, kv), (q, h))
+        return (*attention, *mlp)
+
+    @property
+    def layer_matrix_parameters(self) -> int:
+        """Parameters of the matrices of one layer."""
+        return sum(inputs * outputs for inputs, outputs in self.linear_sizes)
+
+    @property
+    def layer_parameters(self) -> int:
+        """All parameters of one layer, biases and norms included."""
+        q, kv = self.heads * self.head_size, self.kv_size
+        if self.family == "gated":
+            biases = q + 2 * kv if self.attention_bias else 0
+            norms = 2 * self.hidden + (2 * self.head_size if self.head_norm else 0)
+        else:
+            biases, norms = sum(outputs for _, outputs in self.linear_sizes), 4 * self.hidden
+        return self.layer_matrix_parameters + biases + norms
+
+    @property
+    def parameters(self) -> int:
+        """All parameters, tied ones counted once."""
+        final_norm = self.hidden if self.family == "gated" else 2 * self.hidden
+        return self.embedding_parameters + self.layers * self.layer_parameters + final_norm
+
+    def widened(self, factor: int) -> ModelShape:
+        """The shape after ``learner.widen``: the widths grow, the number of layers stays."""
+        if factor == 1:
+            return self
+        return replace(
+            self,
+            hidden=self.hidden * factor,
+            heads=self.heads * factor,
+            kv_heads=self.kv_heads * factor,
+            intermediate=self.intermediate * factor,
+        )
+
+
+def _qwen(name: str, hidden: int, layers: int, heads: int, kv_heads: int, intermediate: int) -> ModelShape:
+    small = hidden < 3584  # the larger ones have a head of their own and a vocabulary padded further
+    return ModelShape(
+        name, "gated", 151_936 if small else 152_064, hidden, layers, heads, kv_heads, 128 if hidden > 896 else 64,
+        intermediate, 32_768, tied=small, attention_bias=True, tokenizer="Qwen2.5",
+    )  # fmt: skip
+
+
+def _llama(
+    name: str, hidden: int, layers: int, heads: int, kv_heads: int, intermediate: int, *, tied: bool = False
+) -> ModelShape:
+    third = kv_heads != heads
+    vocabulary, positions = (128_256, 131_072) if third else (32_000, 4096 if "Llama-2" in name else 2048)
+    tokenizer = "Llama 3" if third else "Llama 2"
+    return ModelShape(
+        name, "gated", vocabulary, hidden, layers, heads, kv_heads, hidden // heads, intermediate, positions,
+        tied=tied, tokenizer=tokenizer, dtype="bfloat16" if third else "float16",
+    )  # fmt: skip
+
+
+def _opt(name: str, hidden: int, layers: int, heads: int) -> ModelShape:
+    return ModelShape(
+        name, "opt", 50_272, hidden, layers, heads, heads, hidden // heads, 4 * hidden, 2048, tokenizer="OPT",
+        dtype="float16",
+    )  # fmt: skip
+
+
+def _gpt2(name: str, hidden: int, layers: int, heads: int) -> ModelShape:
+    return ModelShape(
+        name, "gpt2", 50_257, hidden, layers, heads, heads, 64, 4 * hidden, 1024, tokenizer="GPT-2", dtype="float32"
+    )
+
+
+_QWEN = (
+    _qwen("Qwen/Qwen2.5-0.5B", 896, 24, 14, 2, 4864),
+    _qwen("Qwen/Qwen2.5-1.5B", 1536, 28, 12, 2, 8960),
+    _qwen("Qwen/Qwen2.5-3B", 2048, 36, 16, 2, 11_008),
+    _qwen("Qwen/Qwen2.5-7B", 3584, 28, 28, 4, 18_944),
+    _qwen("Qwen/Qwen2.5-14B", 5120, 48, 40, 8, 13_824),
+    _qwen("Qwen/Qwen2.5-32B", 5120, 64, 40, 8, 27_648),
+)
+_OTHERS = (
+    _llama("huggyllama/llama-7b", 4096, 32, 32, 32, 11_008),
+    _llama("huggyllama/llama-13b", 5120, 40, 40, 40, 13_824),
+    _llama("meta-llama/Llama-2-7b-hf", 4096, 32, 32, 32, 11_008),
+    _llama("meta-llama/Llama-2-13b-hf", 5120, 40, 40, 40, 13_824),
+    _llama("meta-llama/Llama-3.1-8B-Instruct", 4096, 32, 32, 8, 14_336),
+    _llama("meta-llama/Llama-3.2-1B-Instruct", 2048, 16, 32, 8, 8192, tied=True),
+    _llama("meta-llama/Llama-3.2-3B-Instruct", 3072, 28, 24, 8, 8192, tied=True),
+    _opt("facebook/opt-1.3b", 2048, 24, 32),
+    _opt("facebook/opt-2.7b", 2560, 32, 32),
+    _opt("facebook/opt-6.7b", 4096, 32, 32),
+    _opt("facebook/opt-13b", 5120, 40, 40),
+    _gpt2("openai-community/gpt2", 768, 12, 12),
+    _gpt2("openai-community/gpt2-medium", 1024, 24, 16),
+    _gpt2("openai-community/gpt2-large", 1280, 36, 20),
+    _gpt2("openai-community/gpt2-xl", 1600, 48, 25),
+)
+# The Instruct models' contexts; some of the base models take more.
+_INSTRUCT = tuple(replace(shape, name=f"{shape.name}-Instruct") for shape in _QWEN)
+KNOWN: Mapping[str, ModelShape] = {shape.name: shape for shape in (*_QWEN, *_INSTRUCT, *_OTHERS)}
+"""Models of the hub whose shape is known without a download."""
+
+_GATED = ("qwen2", "qwen3", "llama", "mistral")
+_NEEDED = {
+    **dict.fromkeys(_GATED, ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads",
+                             "intermediate_size", "max_position_embeddings")),
+    "opt": ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "ffn_dim",
+            "max_position_embeddings"),
+    "gpt2": ("vocab_size", "n_embd", "n_layer", "n_head", "n_positions"),
+}  # fmt: skip
+"""What ``config.json`` must hold, by ``model_type``."""
+
+
+def shape_of(model: str) -> ModelShape:
+    """The shape of a ``builtin:`` model, a folder or a known hub name.
+
+    Raises:
+        UserError: there is no such folder.
+        UnknownShapeError: its configuration is missing or of a kind that is not known, or the hub name is not in the
+            table.
+    """
+    if model in KNOWN and not Path(model).is_dir():
+        return KNOWN[model]
+    folder = Path(model_folder(model))
+    if folder.is_dir():
+        return _read(model, folder)
+    raise UnknownShapeError(
+        f"the shape of {model} is not known without a download; name the folder of a downloaded copy (its config.json "
+        "is enough) in place of the hub name, or for an estimate a known model of about its size"
+    )
+
+
+def scratch_shape(scratch: ScratchConfig) -> ModelShape:
+    """The shape of a model that is trained from nothing. Raises `UnknownShapeError` if its vocabulary is not known."""
+    tokenizer = Path(model_folder(scratch.tokenizer)) / "tokenizer.json"
+    if scratch.tokenizer in KNOWN:
+        vocabulary = KNOWN[scratch.tokenizer].vocabulary
+    elif tokenizer.is_file():
+        vocabulary = _vocabulary_size(json.loads(tokenizer.read_text(encoding="utf-8")))
+    else:
+        raise UnknownShapeError(
+            f"there is no {tokenizer}; name the folder of a downloaded copy as learner.scratch.tokenizer"
+        )
+    return ModelShape(
+        "scratch", "gated", vocabulary, scratch.hidden_size, scratch.num_layers, scratch.num_heads,
+        scratch.num_kv_heads, scratch.hidden_size // scratch.num_heads, scratch.intermediate_size,
+        scratch.max_positions, scratch.tie_embeddings, attention_bias=scratch.family == "qwen2", dtype="float32",
+    )  # fmt: skip
+
+
+def _vocabulary_size(tokenizer: Mapping[str, Any]) -> int:
+    """Of a ``tokenizer.json``; added tokens may or may not be in the model's own vocabulary."""
+    entries = tokenizer["model"]["vocab"]
+    added = [token["content"] for token in tokenizer.get("added_tokens", [])]
+    return len({*entries, *added} if isinstance(entries, dict) else {*(text for text, _ in entries), *added})
+
+
+def _read(model: str, folder: Path) -> ModelShape:
+    file = folder / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UnknownShapeError(
+            f"{file} cannot be read ({' '.join(str(error).split())}); name a model folder"
+        ) from error
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind not in _NEEDED:
+        known = ", ".join(_NEEDED)
+        raise UnknownShapeError(
+            f"{file} is of the model type {shown(kind)}, whose memory is not known; known are {known}"
+        )
+    missing = [key for key in _NEEDED[kind] if not isinstance(config.get(key), int)]
+    if missing:
+        raise UnknownShapeError(f"{file} does not say {', '.join(missing)}; take the model's original config.json")
+    return {"opt": _read_opt, "gpt2": _read_gpt2}.get(kind, _read_gated)(model, config)
+
+
+def _read_gated(model: str, config: Mapping[str, Any]) -> ModelShape:
+    heads = config["num_attention_heads"]
+    return ModelShape(
+        name=model,
+        family="gated",
+        vocabulary=config["vocab_size"],
+        hidden=config["hidden_size"],
+        layers=config["num_hidden_layers"],
+        heads=heads,
+        kv_heads=config.get("num_key_value_heads") or heads,
+        head_size=config.get("head_dim") or config["hidden_size"] // heads,
+        intermediate=config["intermediate_size"],
+        positions=config["max_position_embeddings"],
+        tied=config.get("tie_word_embeddings", False),
+        attention_bias=config["model_type"] == "qwen2",
+        head_norm=config["model_type"] == "qwen3",
+        dtype=_dtype(config),
+    )
+
+
+def _read_opt(model: str, config: Mapping[str, Any]) -> ModelShape:
+    hidden, heads = config["hidden_size"], config["num_attention_heads"]
+    return ModelShape(
+        model, "opt", config["vocab_size"], hidden, config["num_hidden_layers"], heads, heads, hidden // heads,
+        config["ffn_dim"], config["max_position_embeddings"], dtype=_dtype(config),
+    )  # fmt: skip
+
+
+def _read_gpt2(model: str, config: Mapping[str, Any]) -> ModelShape:
+    hidden, heads = config["n_embd"], config["n_head"]
+    return ModelShape(
+        model, "gpt2", config["vocab_size"], hidden, config["n_layer"], heads, heads, hidden // heads,
+        config.get("n_inner") or 4 * hidden, config["n_positions"], dtype=_dtype(config),
+    )  # fmt: skip
+
+
+def _dtype(config: Mapping[str, Any]) -> str:
+    """Of the stored weights; what a configuration does not say is float32."""
+    return str(config.get("dtype") or config.get("torch_dtype") or "float32")

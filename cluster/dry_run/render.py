@@ -1,0 +1,125 @@
+"""A dry run as a user reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from cluster.dry_run.dry_run import DryRun
+from cluster.dry_run.findings import Finding, MemoryUse
+from cluster.dry_run.tasks import Data
+from cluster.runtime.resources import GIB, describe, quantities
+
+
+def show(plan: DryRun, console: Console) -> None:
+    """Print a plan: what it needs, what happens, what fits, and last what keeps it from running."""
+    console.print(Text(f"{plan.recipe.name}: a dry run, nothing is started or downloaded", style="bold"))
+    console.print(
+        Text(f"Memory is estimated, for GPUs of {plan.gpu_gib:g} GiB (--gpu-memory-gib); tokens are upper bounds.")
+    )
+    for title, table in (
+        ("Data", _data(plan)),
+        ("Phases", _phases(plan)),
+        ("Workers", _workers(plan)),
+        ("Memory of each device, GiB", _memory(plan.memory)),
+    ):
+        if table.row_count:
+            console.print(Text(f"\n{title}", style="bold"))
+            console.print(table)
+    for use in plan.memory:
+        console.print(Text(f"{use.who}: {use.note}"))
+    for missing in dict.fromkeys(entry.missing for entry in plan.data if entry.missing):
+        console.print(Text("\nto get: ", style="bold") + Text(missing))
+    for finding in sorted(plan.findings, key=lambda finding: finding.fatal):
+        console.print(_finding(finding))
+    console.print(Text(f"\n{verdict(plan)}", style="bold"))
+
+
+def verdict(plan: DryRun) -> str:
+    """The last line."""
+    fatal = sum(finding.fatal for finding in plan.findings)
+    if fatal:
+        return f"This recipe would not run: {fatal} {'thing' if fatal == 1 else 'things'} to mend, see above."
+    missing = sum(entry.found is None for entry in plan.data)
+    most = max((moment.gpus for moment in plan.moments), default=0.0)
+    gpus = f"{most:g} {'GPU' if most == 1 else 'GPUs'} at the same time" if most else "no GPU"
+    later = ", once its data is there" if missing else ""
+    if not plan.all_estimated:
+        return f"Nothing was found that keeps it from running, on {gpus}{later}; not all memory could be estimated."
+    return f"This recipe fits, on {gpus}{later}."
+
+
+def _table(*columns: str | Column) -> Table:
+    return Table(*columns, box=SIMPLE, pad_edge=False)
+
+
+def _data(plan: DryRun) -> Table:
+    table = _table("for", "source", Column("tasks", justify="right"), "")
+    for entry in plan.data:
+        table.add_row(entry.section, entry.source, f"{entry.wanted:,}" if entry.wanted else "", _there(entry))
+    return table
+
+
+def _there(entry: Data) -> str:
+    if entry.found is None:
+        return "missing here"
+    return "there" if entry.found >= entry.wanted else f"{entry.found:,} there"
+
+
+def _phases(plan: DryRun) -> Table:
+    table = _table(
+        Column("", justify="right"),
+        Column("phase", no_wrap=True),
+        Column("episodes ≤", justify="right"),
+        Column("tokens ≤", justify="right"),
+        "",
+    )
+    for number, phase in enumerate(plan.phases, start=1):
+        episodes = f"{phase.episodes:,}" if phase.episodes else ""
+        tokens = _short(phase.tokens) if phase.tokens else ""
+        table.add_row(str(number), phase.title, episodes, tokens, phase.note)
+    return table
+
+
+def _workers(plan: DryRun) -> Table:
+    table = _table(
+        Column("when", no_wrap=True), "who", Column("workers", justify="right"), "each", Column("GPUs", justify="right")
+    )
+    for moment in plan.moments:
+        for number, demand in enumerate(moment.demands):
+            each = describe(quantities(demand.resources))
+            gpus = f"{demand.workers * demand.resources.gpus:g}"
+            table.add_row("" if number else moment.title, demand.who, str(demand.workers), each, gpus)
+        if len(moment.demands) > 1:
+            table.add_row("", "together", "", "", f"{moment.gpus:g}")
+    return table
+
+
+def _memory(uses: Sequence[MemoryUse]) -> Table:
+    table = _table(
+        "who", "model", Column("parameters", justify="right"), "", Column("total", justify="right"),
+        Column("of", justify="right"), "",
+    )  # fmt: skip
+    for use in uses:
+        parts = ", ".join(f"{name} {_gib(size)}" for name, size in use.parts)
+        available = "" if use.available is None else f"{_gib(use.available)}"
+        where = use.device if use.fits else Text("too much", style="bold red")
+        table.add_row(use.who, use.shape.name, f"{use.shape.parameters:,}", parts, _gib(use.total), available, where)
+    return table
+
+
+def _short(count: int) -> str:
+    return f"{count / 1e6:,.1f} M" if count >= 1e6 else f"{count:,}"
+
+
+def _gib(size: float) -> str:
+    return f"{size / GIB:,.1f}" if size >= 0.05 * GIB else f"{size / GIB:,.3f}"
+
+
+def _finding(finding: Finding) -> Text:
+    head = Text("\nwould not run: ", style="bold red") if finding.fatal else Text("\nnote: ", style="bold")
+    return head + Text(f"{finding.text}; add {finding.mend}" if finding.mend else finding.text)

@@ -1,0 +1,73 @@
+"""The report of a run, made from what lies in its folder and from nothing else."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from cluster.config.load import load_recipe
+from cluster.run.directory import RunDirectory
+from cluster.run.plan import Plan, make_plan
+from evaluation.report import LearnerFigures, Report, build_report, rollout_figures, write_report
+from rollout.trajectory import Trajectory
+
+Metrics = Sequence[Mapping[str, Any]]
+
+
+def rebuild_report(run: RunDirectory) -> Report:
+    """Write report.json, report.md and report.html of a run folder anew; also while the run goes on."""
+    recipe = load_recipe(str(run.recipe_file))
+    return make_report(recipe.name, make_plan(recipe, run), run)
+
+
+def make_report(name: str, plan: Plan, run: RunDirectory) -> Report:
+    """Build the report of what is there now and write it. An agent without episodes is left out."""
+    metrics = run.read_metrics()
+    collected = [summary for round in plan.rounds for work in round.collections for summary in work.summaries()]
+    agents = {work.stage.role: summaries for work in plan.evaluations if (summaries := work.summaries())}
+    evaluated = [summary for summaries in agents.values() for summary in summaries]
+    seconds = {"collect": busy_seconds(collected), "evaluate": busy_seconds(evaluated), **phase_seconds(metrics)}
+    report = build_report(
+        agents,
+        rollouts=rollout_figures(collected, seconds["collect"]),
+        learner=learner_figures(metrics),
+        wall_seconds={phase: round(value, 3) for phase, value in seconds.items()},
+        run=name,
+    )
+    write_report(run.path, report)
+    return report
+
+
+def busy_seconds(summaries: Iterable[Trajectory]) -> float:
+    """Wall clock in which at least one of these episodes was being played, however often the run was stopped."""
+    busy_s, end_s = 0.0, 0.0
+    for times in sorted((summary.times for summary in summaries), key=lambda times: times.started_unix_s):
+        stop_s = times.started_unix_s + times.total_s
+        busy_s += max(0.0, stop_s - max(end_s, times.started_unix_s))
+        end_s = max(end_s, stop_s)
+    return busy_s
+
+
+def phase_seconds(metrics: Metrics) -> dict[str, float]:
+    """Wall clock of the other phases that ended well, over all rounds and all starts of the run."""
+    seconds: dict[str, float] = defaultdict(float)
+    for row in metrics:
+        if row.get("kind") == "phase":
+            seconds[row["phase"]] += row["seconds"]
+    return dict(seconds)
+
+
+def learner_figures(metrics: Metrics) -> LearnerFigures:
+    """Figures over all trained rounds: the first round's first loss, the last round's last."""
+    rounds = {row["round"]: row for row in metrics if row.get("kind") == "trained"}
+    if not rounds:
+        return LearnerFigures()
+    trained = [rounds[number] for number in sorted(rounds)]
+    seconds = sum(row["seconds"] for row in trained)
+    return LearnerFigures(
+        steps=sum(row["steps"] for row in trained),
+        tokens_per_second=sum(row["tokens"] for row in trained) / max(seconds, 1e-9),
+        loss_first=trained[0]["loss_first"],
+        loss_last=trained[-1]["loss_last"],
+    )

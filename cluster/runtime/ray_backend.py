@@ -1,0 +1,199 @@
+"""Rollout workers and retrieval servers as Ray actors, and the cluster that they live in.
+
+One of the two files that import ray.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import signal
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from cluster.config.recipe import RetrievalRole
+from cluster.run.provenance import cpu_cores
+from cluster.runtime.guidance import BankRequest
+from cluster.runtime.resources import Demand, check_fits, local_cpus, ray_options
+from cluster.runtime.rollout_pool import PoolError, Worker, WorkerDied
+from cluster.runtime.rollout_worker import EpisodeRequest, RolloutWorker, WorkerConfig
+from cluster.runtime.shutdown import together
+from cluster.runtime.train_learner import TrainRequest, train_with_ray
+from rollout.concurrency import in_thread
+from rollout.errors import UserError
+from rollout.tools.retrieval.documents import Hit
+from rollout.tools.retrieval.service import RetrievalServer
+from rollout.trajectory import Trajectory
+
+SETTINGS = ("RAY_USAGE_STATS_ENABLED", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "RAY_worker_niceness")
+"""Set to 0 unless the user has set them: no usage reports, no warnings on the terminal, and no niceness of 15, with
+which the workers of a cluster of our own starve beside anything else that runs."""
+STOP_TIMEOUT_S = 15.0
+LOG_TAIL_LINES = 15
+
+
+class RayBackend:
+    """A Ray cluster: one that exists, or a new one on this machine that ends with this process."""
+
+    def __init__(self, address: str | None, logs: Path, wanted: Sequence[Sequence[Demand]]) -> None:
+        """Connect. Raises `UserError` if there is no cluster at ``address``, or a new one does not come up in time."""
+        self.cores: int | None = cpu_cores() if address is None else None
+        self.storage = logs / "ray_train"
+        num_cpus = None if address else local_cpus(wanted, cpu_cores())
+        for name in SETTINGS:
+            os.environ.setdefault(name, "0")
+        with own_sigterm(), plain_start_errors(address):
+            ray.init(
+                # "local" never connects anywhere, whatever RAY_ADDRESS says
+                address=address or "local",
+                num_cpus=num_cpus,
+                include_dashboard=False if address is None else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        self.logs = Path(ray._private.worker._global_node.get_logs_dir_path())  # type: ignore[attr-defined]
+        point_to(logs / "ray", self.logs)
+        logging.getLogger("ray").setLevel(logging.ERROR)
+
+    def check(self, wanted: Sequence[Demand]) -> None:
+        check_fits(wanted, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+
+    def worker(self, demand: Demand, config: WorkerConfig) -> Worker:
+        return RayWorker(config, ray_options(demand.who, demand.resources), self.logs)
+
+    async def replicas(self, config: RetrievalRole) -> tuple[RayReplica, ...]:
+        options = ray_options("retrieval", config.resources)
+        replicas = tuple(RayReplica(config, options, number) for number in range(config.replicas))
+        await together(*(replica.start() for replica in replicas))
+        return replicas
+
+    async def train(self, request: TrainRequest) -> None:
+        await in_thread(train_with_ray, request, self.storage)
+
+    def close(self) -> None:
+        ray.shutdown()
+
+
+class RayWorker:
+    """A `RolloutWorker` in an actor. A dead process is `WorkerDied`; a `UserError` inside comes out as one."""
+
+    def __init__(self, config: WorkerConfig, options: dict[str, Any], logs: Path) -> None:
+        self.logs = logs
+        self.actor: Any = ray.remote(RolloutWorker).options(**options).remote(config)
+
+    async def start(self) -> tuple[str, ...]:
+        with self._plain_errors():
+            return await self.actor.start.remote()
+
+    async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
+        with self._plain_errors():
+            async for reference in self.actor.rollout.options(num_returns="streaming").remote(requests):
+                yield await reference
+
+    async def make_bank(self, request: BankRequest) -> Mapping[str, int]:
+        with self._plain_errors():
+            return await self.actor.make_bank.remote(request)
+
+    async def load_weights(self, folder: str, version: int) -> None:
+        with self._plain_errors():
+            await self.actor.load_weights.remote(folder, version)
+
+    async def stop(self) -> None:
+        """Let the engine end its processes, then end the actor; one that does not answer is ended all the same."""
+        with suppress(RayActorError, RayTaskError, TimeoutError):
+            await asyncio.wait_for(self.actor.stop.remote(), STOP_TIMEOUT_S)
+        ray.kill(self.actor)
+
+    @contextmanager
+    def _plain_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except RayActorError as error:
+            raise WorkerDied(f"{first_line(error)}{self._log_tail(str(error))}") from error
+        except RayTaskError as error:
+            if isinstance(error.cause, UserError):
+                raise UserError(str(error.cause)) from None
+            tail = self._log_tail(f"pid={error.pid}")
+            raise PoolError(f"A worker failed: {first_line(error.cause)}{tail}") from error
+
+    def _log_tail(self, text: str) -> str:
+        """The end of the log of the process that an error's text names; logs on other machines are not read."""
+        process = re.search(r"pid[=:] ?(\d+)", text)
+        files = sorted(self.logs.glob(f"worker-*-{process[1]}.err")) if process else []
+        lines = [line for file in files for line in file.read_text("utf-8", errors="replace").splitlines()]
+        return "\nThe end of its log:\n" + "\n".join(lines[-LOG_TAIL_LINES:]) if lines else ""
+
+
+class RayReplica:
+    """A `RetrievalServer` in an actor: a replica that any process can ask (`rollout.tools.retrieval.client.Backend`).
+
+    One that dies is started again by Ray; who asks it meanwhile is refused at once, and asks another.
+    """
+
+    def __init__(self, config: RetrievalRole, options: dict[str, Any], number: int) -> None:
+        self.actor: Any = (
+            ray.remote(RetrievalServer)
+            .options(name=f"retrieval-{number}", max_restarts=-1, scheduling_strategy="SPREAD", **options)
+            .remote(config)
+        )
+
+    async def start(self) -> None:
+        """Wait until its index is open. Raises `UserError` if it cannot be."""
+        try:
+            await self.actor.start.remote()
+        except RayTaskError as error:
+            raise UserError(str(error.cause)) if isinstance(error.cause, UserError) else error from None
+
+    async def __call__(self, queries: Sequence[str], k: int) -> Sequence[Sequence[Hit]]:
+        try:
+            return await self.actor.search.remote(list(queries), k)
+        except RayError as error:
+            cause = error.cause if isinstance(error, RayTaskError) else error
+            raise ConnectionError(f"a replica of the retrieval service failed: {first_line(cause)}") from error
+
+
+@contextmanager
+def own_sigterm() -> Iterator[None]:
+    """Keep our handler of SIGTERM, which ends a run in order; Ray's own ends the process on the spot."""
+    ours = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, ours)
+
+
+@contextmanager
+def plain_start_errors(address: str | None) -> Iterator[None]:
+    """What keeps a cluster from being reached or started, as a `UserError`."""
+    try:
+        yield
+    except ConnectionError as error:
+        raise UserError(
+            f"There is no Ray cluster at {address} ({error}): correct --address or leave it out."
+        ) from error
+    except Exception as error:  # Ray raises no narrower type for a node that is late
+        if "timed out during startup" not in str(error):
+            raise
+        raise UserError(
+            "Ray did not start on this machine in time: free some of its CPUs and memory, then run the same command "
+            "again; what was written before is kept."
+        ) from error
+
+
+def first_line(error: BaseException) -> str:
+    """Type and first line of an error."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+
+
+def point_to(link: Path, target: Path) -> None:
+    """Make ``link`` a symbolic link to ``target``, in the place of an older one."""
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(target)

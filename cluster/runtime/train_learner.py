@@ -1,0 +1,225 @@
+"""The Ray Train shell around the learner, and the same without Ray.
+
+What a rank does is one plain function, `train_rank`; Ray Train only puts it into processes that form a group. Figures
+go into the run's metrics.jsonl, written by rank 0; the checkpoint appears under its name when it is whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cluster.config.recipe import LearnerRole
+from cluster.run.directory import RunDirectory
+from cluster.run.progress import Screen
+from cluster.runtime.resources import train_options
+from learner.config import STUDENT, LearnerConfig
+from rollout.episode.filters import KeepConfig, why_dropped
+from rollout.errors import UserError
+from rollout.prompts.retokenize import Retokenizer
+from rollout.trajectory import StopReason, Trajectory
+from rollout.trajectory.store import TrajectoryStore
+
+if TYPE_CHECKING:
+    from learner.fit import StepReport
+
+METRICS_INTERVAL_S = 1.0
+"""Seconds between two lines of metrics, so that a fast learner does not write more than it trains."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainRequest:
+    """One round of training, small enough to be sent to every rank.
+
+    Attributes:
+        stores: where the episodes are, oldest round first.
+        base_model: folder or hub name to start from; None trains from nothing, as ``learner.scratch`` says.
+        num_threads: torch threads of each rank.
+        keep: which of the teacher's are fit to train on; None leaves it to the learner.
+    """
+
+    learner: LearnerRole
+    run_dir: str
+    round: int
+    stores: tuple[str, ...]
+    base_model: str | None
+    num_threads: int
+    keep: KeepConfig | None = None
+
+
+def train_rank(request: TrainRequest) -> None:
+    """Train one round; called once in each process of the group, or once without a group.
+
+    Consumes the stores, produces ``checkpoints/round=NNN`` (whole or not at all) and lines of metrics.jsonl. A learner
+    that was killed goes on from its own intermediate checkpoint.
+    """
+    import torch
+    import torch.distributed as dist
+
+    from learner.fit import fit
+    from learner.model import starting_point
+
+    torch.set_num_threads(request.num_threads)
+    is_first = not dist.is_initialized() or dist.get_rank() == 0
+    with closing(RunDirectory(Path(request.run_dir))) as directory:
+        reporter, selection = StepReporter(directory, request.round), Selection(request.stores, request.keep)
+        episodes: Iterable[Trajectory] = selection
+        if request.learner.teacher_tokenizer is not None:
+            student = starting_point(request.learner, request.base_model)
+            episodes = translated(selection, request.learner, Retokenizer(request.learner.teacher_tokenizer, student))
+        result = fit(
+            request.learner,
+            episodes,
+            str(directory.checkpoint(request.round)),
+            base_model=request.base_model,
+            on_step=reporter.on_step if is_first else None,
+        )
+        if is_first:
+            figures = {**asdict(result), "tokens_per_second": result.tokens_per_second, "dropped": selection.dropped}
+            directory.log_metrics({"kind": "trained", "round": request.round, **figures})
+
+
+class Selection:
+    """The episodes of several stores that are fit to train on, and why others are not.
+
+    Args:
+        stores: read in this order, one shard in memory at a time.
+        keep: asked about the teacher's episodes; None keeps all, and leaves it to the learner.
+    """
+
+    def __init__(self, stores: Sequence[str], keep: KeepConfig | None = None) -> None:
+        self.stores = stores
+        self.keep = keep
+        self.dropped: Counter[str] = Counter()
+
+    def __iter__(self) -> Iterator[Trajectory]:
+        for store in self.stores:
+            for trajectory in TrajectoryStore(store).read():
+                if reason := self.why_dropped(trajectory):
+                    self.dropped[reason] += 1
+                else:
+                    yield trajectory
+
+    def why_dropped(self, trajectory: Trajectory) -> str | None:
+        """The reason against an episode; None if it is kept."""
+        outcome = trajectory.outcome
+        if outcome.failure is not None and outcome.stop_reason is not StopReason.ERROR:
+            return "not scored"  # the play had an end of its own, so what failed came after it
+        if self.keep is None or trajectory.identity.role != "teacher":
+            return None
+        return why_dropped(self.keep, trajectory)
+
+
+def translated(
+    episodes: Iterable[Trajectory], learner: LearnerConfig, retokenizer: Retokenizer
+) -> Iterator[Trajectory]:
+    """The episodes, those of others than the student in its tokens; what the learner will not keep stays as it is."""
+    for episode in episodes:
+        role = episode.identity.role
+        is_foreign = role != STUDENT and learner.keeps(role, episode.outcome.success)
+        yield retokenizer.translate(episode) if is_foreign else episode
+
+
+class StepReporter:
+    """Writes a learner's steps into metrics.jsonl, the first one and then one line a second at most."""
+
+    def __init__(self, directory: RunDirectory, round: int) -> None:
+        self.directory = directory
+        self.round = round
+        self.last_s = 0.0
+
+    def on_step(self, step: StepReport) -> None:
+        now_s = time.monotonic()
+        if now_s - self.last_s >= METRICS_INTERVAL_S:
+            self.last_s = now_s
+            self.directory.log_metrics({"kind": "train_step", "round": self.round, **asdict(step)})
+
+
+def train_with_ray(request: TrainRequest, storage: Path) -> None:
+    """Run `train_rank` in the recipe's number of processes under Ray Train. Blocks until the round is trained.
+
+    Raises:
+        UserError: a sentence from a rank that found its input wrong.
+        ray.train.TrainingFailedError: any other failure of a rank.
+    """
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+    from ray.train.torch import TorchTrainer
+
+    role = request.learner
+    trainer = TorchTrainer(
+        train_rank_from_config,
+        train_loop_config={"request": request},
+        scaling_config=ScalingConfig(
+            num_workers=role.workers,
+            use_gpu=role.resources.gpus > 0,
+            resources_per_worker=train_options("learner", role.resources),
+        ),
+        run_config=RunConfig(
+            name=f"round={request.round:03d}",
+            storage_path=str(storage),
+            failure_config=FailureConfig(max_failures=1),
+        ),
+    )
+    try:
+        trainer.fit()
+    except TrainingFailedError as error:
+        raise plain_error(error) from error
+
+
+def plain_error(error: Exception) -> Exception:
+    """The `UserError` that a rank raised, if one did; else the error itself."""
+    failures: Mapping[int, Exception] = getattr(error, "worker_failures", {})
+    for failure in failures.values():
+        cause: BaseException | None = failure
+        while cause is not None:
+            if isinstance(cause, UserError):
+                return UserError(str(cause.args[0]))
+            cause = cause.__cause__ or getattr(cause, "cause", None)
+    return error
+
+
+def train_rank_from_config(config: dict[str, Any]) -> None:
+    """`train_rank` as Ray Train calls it."""
+    train_rank(config["request"])
+
+
+@asynccontextmanager
+async def show_training(directory: RunDirectory, screen: Screen, round: int) -> AsyncIterator[None]:
+    """Consumes the learner's lines in metrics.jsonl, produces progress on the screen, until the block ends."""
+    name = f"train/{round}"
+    screen.begin(name, f"train round {round}", 100, unit="%")
+    showing = asyncio.create_task(follow_metrics(directory, screen, name))
+    try:
+        yield
+    finally:
+        showing.cancel()
+    screen.end(name)
+
+
+async def follow_metrics(directory: RunDirectory, screen: Screen, name: str) -> None:
+    """Show the learner's newest line every second, until cancelled."""
+    position = directory.metrics_file.stat().st_size if directory.metrics_file.exists() else 0
+    while True:
+        await asyncio.sleep(METRICS_INTERVAL_S)
+        position, rows = lines_after(directory.metrics_file, position)
+        for step in [row for row in rows if row.get("kind") == "train_step"][-1:]:
+            tokens_per_second = step["tokens"] / max(step["seconds"], 1e-9)
+            facts = {"step": step["step"], "loss": step["loss"], "tokens/s": tokens_per_second}
+            screen.progress(name, min(100, int(100 * step["fraction"])), facts)
+
+
+def lines_after(file: Path, position: int) -> tuple[int, list[dict[str, Any]]]:
+    """The whole JSON lines that were added after byte ``position``, and the position after them."""
+    if not file.exists():
+        return position, []
+    with file.open("rb") as stream:
+        stream.seek(position)
+        whole, newline, _ = stream.read().rpartition(b"\n")
+    return position + len(whole) + len(newline), [json.loads(line) for line in whole.splitlines() if line.strip()]

@@ -1,0 +1,1 @@
+"""Studies: several arms of a comparison over several seeds."""

@@ -1,0 +1,177 @@
+"""What the runs of a study came to, as study.json."""
+
+from __future__ import annotations
+
+import shlex
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from cluster.run.directory import RunDirectory
+from cluster.run.plan import make_plan
+from cluster.run.provenance import hardware, versions
+from cluster.study.config import Comparison, Study
+from cluster.study.runs import Job
+from evaluation.metrics import PairedDifference
+from evaluation.records import EpisodeRecord, by_environment, episode_record
+from evaluation.seeds import BySeed, arm_figures, order_steps, study_differences
+from rollout.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class ArmRun:
+    """One finished run of an arm; ``train_*`` and ``optimizer_steps`` are 0 where nothing is trained."""
+
+    records: Sequence[EpisodeRecord]
+    train_tokens: int
+    train_seconds: float
+    optimizer_steps: int
+
+
+class Results:
+    """What is there of a study so far: finished runs of arms, and sentences of those that failed."""
+
+    def __init__(self, study: Study, jobs: Sequence[Job]) -> None:
+        self.study = study
+        self.jobs = jobs
+        self.runs: dict[tuple[str, str], dict[int, ArmRun]] = defaultdict(dict)
+        """By variant and arm, then by seed."""
+        self.failures: dict[Path, str] = {}
+        self.finished = 0
+        self.revisions: set[str] = set()
+        """Of the code that made the runs; a study may have been gone on with at later ones."""
+
+    def take(self, job: Job) -> None:
+        """Add a run that is finished."""
+        self.finished += 1
+        self.revisions.add(RunDirectory(job.folder).manifest().get("git_revision") or "unknown")
+        if job.agent is not None:
+            self.runs[job.variant, job.name][job.seed] = read_run(job)
+
+    def fail(self, job: Job, sentence: str) -> None:
+        self.failures[job.folder] = sentence
+
+    def require(self, job: Job) -> None:
+        """Raise `UserError` if a run that this one builds on has failed."""
+        for folder in job.needs:
+            if folder in self.failures:
+                raise UserError(f"it builds on {folder.name}, which failed: {self.failures[folder]}")
+
+    def environments(self, variant: str) -> dict[str, dict[str, BySeed]]:
+        """Episodes of a variant by environment, arm and seed."""
+        found: dict[str, dict[str, dict[int, list[EpisodeRecord]]]] = {}
+        for (of_variant, arm), runs in self.runs.items():
+            for seed, run in runs.items() if of_variant == variant else ():
+                for environment, records in by_environment(run.records).items():
+                    found.setdefault(environment, {}).setdefault(arm, {})[seed] = records
+        return {environment: dict(arms) for environment, arms in sorted(found.items())}
+
+
+def read_run(job: Job) -> ArmRun:
+    """What a finished run of an arm has left in its folder."""
+    run = RunDirectory(job.folder)
+    plan = make_plan(job.recipe, run)
+    evaluated = [work for work in plan.evaluations if work.stage.role == job.agent]
+    records = [episode_record(summary) for work in evaluated for summary in work.summaries()]
+    trained = {row["round"]: row for row in run.read_metrics() if row.get("kind") == "trained"}.values()
+    return ArmRun(
+        records,
+        train_tokens=sum(row["tokens"] for row in trained),
+        train_seconds=sum(row["seconds"] for row in trained),
+        optimizer_steps=sum(row["steps"] for row in trained),
+    )
+
+
+def label(arm: str, variant: str) -> str:
+    """An arm's name in study.json: ``sad``, or ``sad@small`` in a study with variants."""
+    return f"{arm}@{variant}" if variant else arm
+
+
+def study_json(results: Results, command: Sequence[str]) -> dict[str, Any]:
+    """The contents of study.json; rates are shares, counts are means per episode."""
+    study = results.study
+    arms: dict[str, dict[str, Any]] = defaultdict(dict)
+    comparisons, steps = [], []
+    for variant in study.asked_variants:
+        for environment, episodes in results.environments(variant).items():
+            for arm in [name for name in study.arms if name in episodes]:
+                arms[label(arm, variant)][environment] = figures(episodes[arm])
+            for pair in study.comparisons:
+                comparisons += list(compared(pair, episodes, environment, variant))
+            steps += list(ordered(study, episodes, environment, variant))
+    return {
+        "name": study.name,
+        "description": study.description,
+        "command": shlex.join(command),
+        "versions": versions(),
+        "hardware": hardware(),
+        "git_revisions": sorted(results.revisions),
+        "seeds": list(study.all_seeds),
+        "runs": {"finished": results.finished, "planned": len(results.jobs)},
+        "asked": {variant: study.asked_arms(variant) for variant in study.asked_variants},
+        "arms": dict(arms),
+        "training": {label(arm, variant): training(runs) for (variant, arm), runs in results.runs.items()},
+        "comparisons": comparisons,
+        "order": steps,
+        "paper": {
+            **study.paper.model_dump(),
+            "order": list(study.order),
+            "figures": [figure.model_dump() for figure in study.paper_figures],
+        },
+        "failed": [
+            {"arm": job.name, "variant": job.variant, "seed": job.seed, "why": results.failures[job.folder]}
+            for job in results.jobs
+            if job.folder in results.failures
+        ],
+    }
+
+
+def figures(episodes: BySeed) -> dict[str, Any]:
+    """Of one arm in one environment."""
+    found = arm_figures(episodes)
+    interval = None if found.success_ci95 is None else list(found.success_ci95)
+    return {**found.means, "success_ci95": interval, "n": found.n, "seeds": found.seeds}
+
+
+def training(runs: Mapping[int, ArmRun]) -> dict[str, Any]:
+    """Of one arm: means over its seeds."""
+    return {
+        "train_tokens": fmean(run.train_tokens for run in runs.values()),
+        "train_seconds": round(fmean(run.train_seconds for run in runs.values()), 1),
+        "optimizer_steps": fmean(run.optimizer_steps for run in runs.values()),
+        "seeds": len(runs),
+    }
+
+
+def compared(
+    pair: Comparison, episodes: Mapping[str, BySeed], environment: str, variant: str
+) -> Iterator[dict[str, Any]]:
+    """A row for each figure of ``a`` minus ``b``; that of success says whether the aim was reached."""
+    for difference in study_differences(episodes.get(pair.a, {}), episodes.get(pair.b, {})):
+        row: dict[str, Any] = {"a": label(pair.a, variant), "b": label(pair.b, variant), "environment": environment}
+        if difference.metric == "success" and pair.aim_points is not None:
+            row |= {"aim_points": pair.aim_points, "aim_reached": 100 * difference.difference >= pair.aim_points}
+        yield row | as_json(difference)
+
+
+def ordered(study: Study, episodes: Mapping[str, BySeed], environment: str, variant: str) -> Iterator[dict[str, Any]]:
+    """A row for each step of the paper's order."""
+    for step in order_steps([arm for arm in study.order if study.is_in(arm, variant)], episodes):
+        yield {
+            "worse": step.worse,
+            "better": step.better,
+            "variant": variant,
+            "environment": environment,
+            "verdict": step.verdict,
+            "sentence": step.sentence,
+            "difference": None if step.difference is None else as_json(step.difference),
+        }
+
+
+def as_json(difference: PairedDifference) -> dict[str, Any]:
+    """A difference with its interval as a list."""
+    ci95 = difference.ci95
+    return {**asdict(difference), "ci95": None if ci95 is None else list(ci95)}

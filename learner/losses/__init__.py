@@ -1,0 +1,1 @@
+"""Divergences between teacher and student, and the objective that sums them."""

@@ -1,0 +1,102 @@
+"""The loss of a pass: a sum of terms, each a weight stream times a divergence.
+
+Terms of the same divergence with the same parameters share one evaluation: their weights are added per token first. So
+two spans with lambda 1 that partition the generated tokens give, bit for bit, the loss of one term over the generated
+tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from learner.batching import Batch
+from learner.config import CrossEntropyTerm, Term, ULDTerm
+from learner.losses.divergences import cross_entropy, forward_kl, jsd, reverse_kl
+from learner.losses.uld import uld
+
+_BY_ENTRY: dict[str, Callable[..., Tensor]] = {"forward_kl": forward_kl, "reverse_kl": reverse_kl, "jsd": jsd}
+
+
+def term_coefficients(terms: Sequence[Term], counts: Sequence[float]) -> list[float]:
+    """Factor on each term's weighted sum. ``counts[s]``: term s's weights summed over the whole step.
+
+    That is the number of its tokens, or of its spans if these are what the weights give a mean of.
+    """
+    return [
+        0.0 if count == 0 else (term.weight if term.reduction == "sum" else term.weight / count)
+        for term, count in zip(terms, counts, strict=True)
+    ]
+
+
+def objective(
+    logits_NV: Tensor, batch: Batch, terms: Sequence[Term], coefficients: Sequence[float]
+) -> tuple[Tensor, Tensor]:
+    """L = sum_s c_s sum_n w_sn D_s,n of one pass.
+
+    Returns:
+        The scalar to differentiate, and ``[S]`` each term's share of the loss without its lambda, detached.
+    """
+    loss = logits_NV[:1].sum() * 0.0  # keeps the graph whole in a pass without weight
+    values = torch.zeros(len(terms), device=logits_NV.device)
+    for group in _groups(terms):
+        weights = sum(
+            (np.float32(coefficients[s]) * batch.weights[s] for s in group),
+            np.zeros(batch.weights.shape[1], np.float32),
+        )
+        rows = np.flatnonzero(weights)
+        if len(rows) == 0:
+            continue
+        divergence_R = _divergence(terms[group[0]], _select(logits_NV, rows), batch, rows)
+        loss = loss + (divergence_R * _tensor(weights[rows], logits_NV)).sum()
+        for s in group:
+            share = batch.weights[s][rows] * np.float32(coefficients[s] / terms[s].weight)
+            values[s] = (divergence_R.detach() * _tensor(share, logits_NV)).sum()
+    return loss, values
+
+
+def _groups(terms: Sequence[Term]) -> list[list[int]]:
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for index, term in enumerate(terms):
+        groups.setdefault((term.divergence, *term.parameters.values()), []).append(index)
+    return list(groups.values())
+
+
+def _divergence(term: Term, logits_RV: Tensor, batch: Batch, rows: NDArray[np.int64]) -> Tensor:
+    if isinstance(term, CrossEntropyTerm):
+        return cross_entropy(logits_RV, _tensor(batch.labels[rows], logits_RV))
+    if isinstance(term, ULDTerm):
+        return _by_rank(logits_RV, batch, rows)
+    at = np.searchsorted(batch.teacher_rows, rows)
+    return _BY_ENTRY[term.divergence](
+        logits_RV,
+        _tensor(batch.teacher_ids[at], logits_RV),
+        _tensor(batch.teacher_logprobs[at], logits_RV),
+        _tensor(batch.teacher_tail[at], logits_RV),
+        **term.parameters,
+    )
+
+
+def _by_rank(logits_RV: Tensor, batch: Batch, rows: NDArray[np.int64]) -> Tensor:
+    """``rows`` holds all tokens of a stretch or none: it lies within one segment, so its tokens have one weight."""
+    wanted = np.isin(batch.teacher_rows, rows)
+    return uld(
+        logits_RV,
+        _tensor(batch.labels[rows], logits_RV),
+        _tensor(np.searchsorted(rows, batch.teacher_rows[wanted]), logits_RV),
+        _tensor(batch.teacher_sizes[wanted], logits_RV),
+        _tensor(batch.teacher_logprobs[wanted], logits_RV),
+        _tensor(batch.teacher_tail[wanted], logits_RV),
+    )
+
+
+def _select(logits_NV: Tensor, rows: NDArray[np.int64]) -> Tensor:
+    return logits_NV if len(rows) == len(logits_NV) else logits_NV.index_select(0, _tensor(rows, logits_NV))
+
+
+def _tensor(array: NDArray[np.float32] | NDArray[np.int64], like: Tensor) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)).to(like.device, non_blocking=True)

@@ -1,0 +1,1 @@
+"""Training strategies: plain torch, FSDP2 and DeepSpeed."""

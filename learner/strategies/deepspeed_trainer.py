@@ -1,0 +1,90 @@
+"""Forward, backward and update under DeepSpeed ZeRO, which cuts up optimizer state, gradients and (stage 3) weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from learner.batching import Batch
+from learner.config import LearnerConfig
+from learner.distributed import World
+from learner.head import RowLogits
+from learner.losses.objective import objective
+from learner.optim import learning_rate_factor
+from rollout.errors import UserError
+
+
+class DeepSpeedTrainer:
+    """Trains with DeepSpeed. Its checkpoints hold weights only: Adam's moments start anew."""
+
+    def __init__(self, config: LearnerConfig, model: Any, world: World) -> None:
+        if not torch.distributed.is_initialized():
+            raise UserError("strategy deepspeed needs a process group; start the learner with workers, or choose ddp.")
+        self._config = config
+        self._world = world
+        self._model = model.to(world.device).train()
+        self._started: Any = None
+
+    @property
+    def _engine(self) -> Any:
+        """Made at first use, since weights can no longer be replaced afterwards. Rank 0's weights go to all ranks."""
+        if self._started is None:
+            import deepspeed
+
+            self._started, *_ = deepspeed.initialize(
+                model=RowLogits(self._model),
+                model_parameters=[p for p in self._model.parameters() if p.requires_grad],
+                config=_settings(self._config),
+                dist_init_required=False,
+            )
+        return self._started
+
+    def accumulate(self, batch: Batch, coefficients: Sequence[float], last: bool) -> list[float]:
+        engine, device = self._engine, self._world.device
+        engine.set_gradient_accumulation_boundary(last)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self._config.precision == "bfloat16"):
+            logits = engine(torch.from_numpy(batch.input_ids).to(device), torch.from_numpy(batch.positions).to(device))
+        loss, values = objective(logits, batch, self._config.terms, coefficients)
+        engine.backward(loss * self._world.size)  # DeepSpeed averages over ranks, and the loss is their sum
+        return [float(value) for value in values.tolist()]
+
+    def update(self, fraction: float) -> tuple[float, float]:
+        rate = self._config.learning_rate * learning_rate_factor(fraction, self._config)
+        for group in self._engine.optimizer.param_groups:
+            group["lr"] = rate
+        self._engine.step()
+        return rate, float(self._engine.get_global_grad_norm() or 0.0)
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        import deepspeed
+
+        with deepspeed.zero.GatheredParameters(list(self._model.parameters()), enabled=self._config.zero_stage == 3):
+            whole = self._model.state_dict() if self._world.rank == 0 else {}
+            return {name: tensor.detach().cpu().clone() for name, tensor in whole.items()}
+
+    def state(self) -> dict[str, Any]:
+        return {"model": self.weights()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        if "model" in state:
+            self._model.load_state_dict(state["model"])
+
+
+def _settings(config: LearnerConfig) -> dict[str, Any]:
+    adam = {
+        "lr": config.learning_rate,
+        "betas": [config.adam_beta1, config.adam_beta2],
+        "weight_decay": config.weight_decay,
+        "torch_adam": True,
+        "adam_w_mode": True,
+    }
+    return {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": config.max_grad_norm,
+        "optimizer": {"type": "AdamW", "params": adam},
+        "zero_optimization": {"stage": config.zero_stage},
+        "steps_per_print": 1 << 30,
+    }

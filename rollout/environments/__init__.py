@@ -1,0 +1,1 @@
+"""The environments, their shared parts, and the wrappers around them."""

@@ -1,0 +1,1 @@
+"""Checks whether an environment meets the interface."""

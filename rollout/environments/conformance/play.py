@@ -1,0 +1,190 @@
+"""Random play that watches an environment: every answer is looked at, every episode is played twice."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from random import Random
+from typing import NamedTuple
+
+from rollout.environment import Environment, Reset, Step, Task
+from rollout.environments.conformance.contract import Breaches, Promise, shown
+
+MAX_STEPS = 30
+"""Of one episode."""
+LONG_CHARS = 100_000
+ANY_TEXT = (
+    "",
+    " ",
+    "\n",
+    "look\nlook",
+    "\x00\t\x7f",
+    "[",
+    "]]]][[[[",
+    "{}%s%n\\",
+    "naïve 漢字 עברית 🦊\u200b\u202e",
+    "x" * LONG_CHARS,
+    "[" * LONG_CHARS,
+)
+"""What a model may write instead of an action."""
+_ARGUMENTS = ("", " ", "\n", "漢字 🦊", "-1", "x" * 5000)
+_CALL = re.compile(r"(\w+)\[(.*)\]", re.DOTALL)
+_WORD = re.compile(r"\w+")
+_ADMISSIBLE_SHARE = 0.9
+
+
+class Moment(NamedTuple):
+    """What an episode looked like after an action."""
+
+    step: Step
+    admissible: tuple[str, ...] | None
+
+
+class Player:
+    """Plays at random.
+
+    Args:
+        found: where breaches go.
+        actions: of worked episodes; where actions cannot be listed, play is made of these and of words that were seen.
+        seed: of the play.
+        counts: gets ``episodes`` and ``steps``.
+    """
+
+    def __init__(self, found: Breaches, actions: Sequence[str], seed: int, counts: Counter[str]) -> None:
+        self._found, self._actions, self._counts = found, tuple(actions), counts
+        self._rng = Random(f"check/{seed}")
+
+    def provoke(self, environment: Environment, task: Task) -> None:
+        """Say things that are no actions, each at the start of an episode or where the last one led."""
+        names = dict.fromkeys(match[1] for action in self._actions if (match := _CALL.fullmatch(action)))
+        calls = [f"{name}[{argument}]" for name in names for argument in _ARGUMENTS]
+        start = self._reset(environment, task)
+        for text in (*ANY_TEXT, *calls):
+            if start is None:
+                return
+            step = self._step(environment, text)
+            if step is None or step.done:
+                start = self._reset(environment, task)
+
+    def play(self, environment: Environment, other: Environment, task: Task) -> None:
+        """Play ``task`` at random; then the same actions again in the same environment, and in the other one."""
+        start = self._reset(environment, task)
+        if start is None:
+            return
+        again = self._reset(environment, task)
+        self._found.check(again == start, Promise.RESET_SAME, f"{task.id}: the second reset differs from the first")
+        actions, moments = self._episode(environment, start)
+        self._counts["episodes"] += 1
+        for player, where in ((environment, "a second time"), (other, "in another environment")):
+            replayed = self._reset(player, task)
+            self._found.check(replayed == start, Promise.RESET_SAME, f"{task.id}: reset differs {where}")
+            self._replay(player, task, actions, moments, where)
+
+    def _episode(self, environment: Environment, start: Reset) -> tuple[list[str], list[Moment]]:
+        actions: list[str] = []
+        moments: list[Moment] = []
+        seen, admissible = start.observation, self._admissible(environment)
+        while len(actions) < MAX_STEPS:
+            action, listed = self._choose(admissible, seen)
+            step = self._step(environment, action)
+            if step is None:
+                break
+            if listed:
+                self._found.check(step.valid, Promise.ADMISSIBLE_VALID, f"{shown(action)} is listed and not valid")
+            seen, admissible = step.observation, self._admissible(environment)
+            actions.append(action)
+            moments.append(Moment(step, admissible))
+            if step.done:
+                break
+        return actions, moments
+
+    def _replay(
+        self, environment: Environment, task: Task, actions: Sequence[str], moments: Sequence[Moment], where: str
+    ) -> None:
+        for number, (action, moment) in enumerate(zip(actions, moments, strict=True), 1):
+            step = self._step(environment, action)
+            if step is None:
+                return
+            same = Moment(step, self._admissible(environment)) == moment
+            what = f"{task.id}: step {number}, {shown(action)}, is answered otherwise {where}"
+            if not self._found.check(same, Promise.DETERMINISM, what):
+                return
+
+    def _choose(self, admissible: tuple[str, ...] | None, seen: str) -> tuple[str, bool]:
+        """An action, and whether it is an admissible one."""
+        rng = self._rng
+        if admissible and rng.random() < _ADMISSIBLE_SHARE:
+            return rng.choice(admissible), True
+        words = _WORD.findall(seen) or ["nothing"]
+        start = rng.randrange(len(words))
+        some = " ".join(words[start : start + rng.randint(1, 3)])
+        action = rng.choice(self._actions) if self._actions else some
+        call = _CALL.fullmatch(action)
+        if call and rng.random() < 0.5:
+            action = f"{call[1]}[{some}]"
+        return action, False
+
+    def _reset(self, environment: Environment, task: Task) -> Reset | None:
+        with self._found.expect(Promise.RESET, f"reset of {task.id}"):
+            start: object = environment.reset(task)
+            good = (
+                isinstance(start, Reset)
+                and isinstance(start.observation, str)
+                and isinstance(start.instruction, str)
+                and bool(start.instruction.strip())
+            )
+            if self._found.check(good, Promise.RESET, f"reset of {task.id} gives {shown(repr(start))}"):
+                assert isinstance(start, Reset)
+                return start
+        return None
+
+    def _step(self, environment: Environment, action: str) -> Step | None:
+        """The answer to one action; None if there is none to go on with."""
+        found, what = self._found, f"step({shown(repr(action))})"
+        with found.expect(Promise.STEP, what):
+            step: object = environment.step(action)
+            self._counts["steps"] += 1
+            if not isinstance(step, Step) or not _has_types(step):
+                found.add(Promise.STEP, f"{what} gives {shown(repr(step))}")
+                return None
+            finite = _is_number(step.reward)
+            found.check(finite, Promise.REWARDS, f"{what} gives the reward {shown(repr(step.reward))}")
+            found.check(step.done or not step.success, Promise.SUCCESS, f"{what} gives success without done")
+            return step if finite else None
+        return None
+
+    def _admissible(self, environment: Environment) -> tuple[str, ...] | None:
+        with self._found.expect(Promise.ADMISSIBLE, "admissible_actions()"):
+            listed: object = environment.admissible_actions()
+            if listed is None:
+                return None
+            texts = not isinstance(listed, str) and isinstance(listed, Sequence)
+            if not texts or not all(isinstance(action, str) for action in _items(listed)):
+                self._found.add(Promise.ADMISSIBLE, f"it is {shown(repr(listed))}")
+                return None
+            actions = tuple(str(action) for action in _items(listed))
+            ordered = list(actions) == sorted(set(actions))
+            self._found.check(ordered, Promise.ADMISSIBLE, f"it is {shown(repr(list(actions)))}")
+            return actions
+        return None
+
+
+def _items(listed: object) -> Sequence[object]:
+    return listed if isinstance(listed, Sequence) else ()
+
+
+def _has_types(step: Step) -> bool:
+    """Texts are texts and flags are flags; the reward is looked at apart."""
+    flags = (step.done, step.success, step.valid)
+    return (
+        isinstance(step.observation, str)
+        and isinstance(step.dialect, str)
+        and all(type(flag) is bool for flag in flags)
+        and all(isinstance(name, str) and _is_number(score) for name, score in step.scores.items())
+    )
+
+
+def _is_number(reward: object) -> bool:
+    return isinstance(reward, int | float) and math.isfinite(reward)

@@ -1,0 +1,77 @@
+"""Worked episodes of the encyclopaedia for any prompt style, with what the expert knows and with actions as code."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from rollout.environments.demonstrate import demonstrate
+from rollout.environments.hotpotqa.environment import EncyclopaediaConfig, EncyclopaediaEnvironment
+from rollout.environments.hotpotqa.expert_policy import NO_MISTAKES, EncyclopaediaExpert
+from rollout.environments.hotpotqa.generator import EncyclopaediaTasks
+from rollout.environments.hotpotqa.reading import Chain, Knowledge, Pair, read_question
+from rollout.prompts.codeact import Tool, as_code
+from rollout.prompts.example import Demonstration, State
+
+EXAMPLE_TASKS = (20, 1)
+"""The numbers of the generated training tasks that the examples are of: a bridge and a comparison."""
+
+TOOLS = (
+    Tool(
+        "search",
+        "opens the page of a title and gives its first sentences, or similar titles if there is none",
+        "title (string)",
+        "string",
+        "search[{}]",
+    ),
+    Tool(
+        "lookup",
+        "gives the next sentence of the open page that holds these words",
+        "words (string)",
+        "string",
+        "lookup[{}]",
+    ),
+)
+"""The actions as functions for code; ``finish`` is final_answer."""
+
+
+class StateKeeper:
+    """What an agent of one episode can write down: goal, pages it has opened, the open page, what it has found."""
+
+    def __init__(self) -> None:
+        self._known = Knowledge()
+        self._question: Chain | Pair | None = None
+        self._opened: list[str] = []
+
+    def __call__(self, observation: str) -> State:
+        """Take in what the agent reads: the first user message, then each observation."""
+        if self._question is None:
+            self._question = read_question(observation)
+        else:
+            self._known.read("", observation)
+        # What an observation of a page begins with is its title; nothing else is said of which page is open.
+        page = next((name for name, noun in self._known.facts if observation.startswith(name)), None)
+        if page and page not in self._opened:
+            self._opened.append(page)
+        found = [f"{noun} of {name}: {value}" for (name, noun), value in self._known.facts.items()]
+        return (
+            ("goal", self._question.goal()),
+            ("pages opened", ", ".join(self._opened)),
+            ("found", ", ".join(fact for fact in found if self._matters(fact))),
+        )
+
+    def _matters(self, fact: str) -> bool:
+        """Whether the question asks for a fact of this noun."""
+        facts = self._question.facts if isinstance(self._question, Chain) else ()
+        nouns = [f.noun for f in facts] or [self._question.fact.noun if isinstance(self._question, Pair) else ""]
+        return any(fact.startswith(f"{noun} of ") for noun in nouns)
+
+
+@cache
+def encyclopaedia_demonstrations() -> tuple[Demonstration, ...]:
+    """Episodes of the expert on fixed tasks: the same in every process."""
+    tasks = EncyclopaediaTasks().tasks("train", max(EXAMPLE_TASKS) + 1)
+    environment = EncyclopaediaEnvironment(EncyclopaediaConfig())
+    return tuple(
+        demonstrate(environment, tasks[i], EncyclopaediaExpert(mistakes=NO_MISTAKES), state=StateKeeper(), code=as_code)
+        for i in EXAMPLE_TASKS
+    )

@@ -1,0 +1,49 @@
+"""How the expert reasons without searching: from the passages it is given, and by guessing what they do not tell."""
+
+from __future__ import annotations
+
+from random import Random
+
+from rollout.environments.hotpotqa.facts import Fact
+from rollout.environments.hotpotqa.names import draw_name
+from rollout.environments.hotpotqa.planning import Need, progress
+from rollout.environments.hotpotqa.reading import Knowledge, read_question, told
+
+
+class EncyclopaediaReasoner:
+    """Answers one generated question in one turn (`rollout.environments.policies.Reasoner`).
+
+    Args:
+        seed: of the guesses.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self._rng = Random(seed)
+
+    def reason(self, observation: str) -> tuple[str, str]:
+        """Steps and the answer. Raises `ValueError` for a question that it cannot read."""
+        known, question = Knowledge(), read_question(observation)
+        known.begin(question)
+        for passage in observation.split("\n"):
+            known.read("", passage)
+        steps: list[str] = []
+        while True:
+            found, need, answer = progress(known, question)
+            opening = " ".join([f"I want {question.goal()}.", *found])
+            if need is None:
+                return "\n\n".join([*steps, opening]), answer
+            steps.append(f"{opening} I need the {need[1].noun} of {need[0]}.")
+            steps.append(self._guess(known, need))
+
+    def _guess(self, known: Knowledge, need: Need) -> str:
+        """Some value that the fact could have, in the words in which a read one is told."""
+        name, fact = need
+        value = known.facts[name, fact.noun] = self._value(fact)
+        return f"I do not see it. {told(fact.noun, name, value)}"
+
+    def _value(self, fact: Fact) -> str:
+        if fact.words:
+            return self._rng.choice(fact.words)
+        if fact.leads_to:
+            return draw_name(fact.leads_to, self._rng, set(), held_back=False)
+        return str(self._rng.randint(*fact.numbers))

@@ -1,0 +1,207 @@
+"""The original ALFWorld engine (packages ``alfworld`` and ``textworld``) behind the same interface as our own.
+
+It is slow, not thread-safe, and its memory grows, so it lives in a child process that is replaced after a number of
+episodes, after a step that hangs, and after a crash. Only JSON comes back from the child.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import selectors
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Literal, TypedDict
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rollout.environment import Reset, Step, Task
+from rollout.environments.household.environment import OfficialGames, official_folder
+from rollout.environments.household.game import TaskType
+from rollout.environments.household.text import NOTHING_HAPPENS
+from rollout.errors import UserError
+
+_CHILD = Path(__file__).with_name("original_child.py")
+_TASK = "Your task is to: "
+_PACKAGES = ("alfworld", "textworld", "fast_downward")
+
+
+class OriginalConfig(BaseModel):
+    """How the original engine is hosted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Literal["alfworld"] = "alfworld"
+    data_dir: str | None = None
+    """Folder of the official games, as in `HouseholdConfig`."""
+    task_types: tuple[TaskType, ...] = tuple(TaskType)
+    """Families of tasks to draw from."""
+    recycle_after_episodes: int = Field(50, ge=1)
+    """Episodes that one child process plays."""
+    step_timeout_s: float = Field(30.0, gt=0)
+    """Time for one step; a child that takes longer is killed."""
+    start_timeout_s: float = Field(120.0, gt=0)
+    """Time for starting a game, which includes starting the child."""
+
+
+class _Answer(TypedDict):
+    observation: str
+    admissible: list[str]
+    won: bool
+    cpu_s: float
+
+
+class OriginalEnvironment:
+    """Plays official games (payload ``{"game": path}``) in the original engine.
+
+    Raises:
+        UserError: the original engine is not installed.
+    """
+
+    blocking = True
+    """A step takes tens of milliseconds: callers with an event loop step in a thread."""
+
+    def __init__(self, config: OriginalConfig) -> None:
+        if not installed():
+            raise UserError("the original ALFWorld engine is not installed; run: pip install 'stillhouse[alfworld]'")
+        self._config = config
+        self.child_cpu_s = 0.0
+        """CPU time that the present child has used, as of its last answer; 0 before."""
+        self._child: _Child | None = None
+        self._episodes = 0
+        self._admissible: list[str] = []
+        self._won = False
+
+    def reset(self, task: Task) -> Reset:
+        """Start ``task``. Raises `ValueError` if its file is missing or the engine cannot load it."""
+        path = official_folder(self._config.data_dir) / str(task.payload.get("game"))
+        if not path.is_file():
+            raise ValueError(f"there is no game file {path}")
+        if self._episodes >= self._config.recycle_after_episodes:
+            self.close()
+        self._child = self._child or _Child()
+        self._episodes += 1
+        try:
+            answer = self._ask({"game": str(path)}, self._config.start_timeout_s)
+        except AlfworldError as error:
+            raise ValueError(f"the original engine cannot load {path}: {error}") from error
+        _, room, goal = answer["observation"].split("\n\n", 2)
+        return Reset(observation=room, instruction=goal.strip().removeprefix(_TASK).removesuffix("."))
+
+    def step(self, action: str) -> Step:
+        """Do one command.
+
+        Raises:
+            TimeoutError: the step took longer than ``step_timeout_s``; the next ``reset`` starts a new child.
+            ChildProcessError: the child died; likewise.
+        """
+        if self._won:
+            return Step(NOTHING_HAPPENS, done=True, success=True, valid=False)
+        valid = action.strip() in self._admissible
+        answer = self._ask({"action": action}, self._config.step_timeout_s)
+        verb = action.split(maxsplit=1)[0] if action.strip() else ""
+        return Step(
+            observation=answer["observation"],
+            reward=1.0 if self._won else 0.0,
+            done=self._won,
+            success=self._won,
+            valid=valid,
+            dialect=verb if verb in ("move", "put") else "",
+        )
+
+    def admissible_actions(self) -> Sequence[str]:
+        return sorted(self._admissible)
+
+    def close(self) -> None:
+        if self._child is not None:
+            self._child.stop()
+        self._child, self._episodes, self.child_cpu_s = None, 0, 0.0
+
+    def _ask(self, request: dict[str, str], timeout_s: float) -> _Answer:
+        if self._child is None:
+            raise RuntimeError("reset must come before the first step")
+        try:
+            answer = self._child.ask(request, timeout_s)
+        except (TimeoutError, ChildProcessError):
+            self.close()
+            raise
+        self._admissible, self._won = answer["admissible"], answer["won"]
+        self.child_cpu_s = answer["cpu_s"]
+        return answer
+
+
+def original_tasks(config: OriginalConfig) -> OfficialGames:
+    """The official games as tasks of the original engine."""
+    return OfficialGames(config.data_dir, config.task_types, environment="alfworld")
+
+
+def installed() -> bool:
+    """Whether the original engine's packages are here; none is imported."""
+    return all(importlib.util.find_spec(package) for package in _PACKAGES)
+
+
+class AlfworldError(Exception):
+    """The original engine raised on a command or a game; its process lives on."""
+
+
+class _Child:
+    """One child process. Requests and answers are JSON, one a line."""
+
+    def __init__(self) -> None:
+        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
+        # -P: the child's own folder must not shadow modules of the engine.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", str(_CHILD)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+        )
+        self._buffer = b""
+
+    def ask(self, request: dict[str, str], timeout_s: float) -> _Answer:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError as error:
+            raise ChildProcessError(self._obituary()) from error
+        answer: dict[str, object] = json.loads(self._line(timeout_s))
+        if "error" in answer:
+            raise AlfworldError(str(answer["error"]))
+        admissible = answer["admissible"]
+        return {
+            "observation": str(answer["observation"]),
+            "admissible": [str(command) for command in admissible] if isinstance(admissible, list) else [],
+            "won": answer["won"] is True,
+            "cpu_s": float(str(answer["cpu_s"])),
+        }
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._stderr.close()
+
+    def _line(self, timeout_s: float) -> bytes:
+        assert self._process.stdout is not None
+        deadline_s = time.monotonic() + timeout_s
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            while b"\n" not in self._buffer:
+                if not selector.select(max(0.0, deadline_s - time.monotonic())):
+                    raise TimeoutError(f"the original ALFWorld engine gave no answer within {timeout_s:g} s")
+                chunk = os.read(self._process.stdout.fileno(), 1 << 16)
+                if not chunk:
+                    raise ChildProcessError(self._obituary())
+                self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+    def _obituary(self) -> str:
+        self._stderr.seek(0)
+        last = self._stderr.read().decode(errors="replace").strip().rpartition("\n")[2]
+        return f"the original ALFWorld engine's process ended with code {self._process.wait()}: {last}"

@@ -1,0 +1,118 @@
+"""A player with words and no aim: it does random things that make sense where it stands, and says what it sees.
+
+Whatever its thoughts state is true, but nothing it does serves the task. A model trained on such play knows the
+language of the house and can copy a name, as a pretrained model does, and has no policy.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from rollout.environments.household.belief_state import Knowledge, kind_of, purpose, read_task
+from rollout.environments.household.catalogue import NOUNS, OPENABLE
+
+_TOOLS = {"sinkbasin": "clean", "microwave": "heat", "fridge": "cool"}
+
+Move = tuple[float, str, str]
+"""Weight, thought, action."""
+
+
+class RandomPlayer:
+    """Plays one household episode at random (`rollout.environments.policies.TextPolicy`).
+
+    Its first thought names what the task asks for, though nothing follows from it.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self._rng = Random(seed)
+        self._knowledge = Knowledge()
+
+    def respond(self, observation: str) -> str:
+        known, rng = self._knowledge, self._rng
+        if not known.places:
+            known.read_first(observation)
+            wish = read_task(observation)
+            place = rng.choice(known.places)
+            thought, action = f"{purpose(wish)} I need {wish.object_type}. Next place: {place}.", f"go to {place}"
+        else:
+            known.read(observation)
+            thought, action = random_step(known, rng)
+        return f"Thought: {thought}\nAction: {action}"
+
+
+def random_step(known: Knowledge, rng: Random) -> tuple[str, str]:
+    """A random thought and action that make sense where the agent stands."""
+    opening = f"For {kind_of(rng.choice(known.places))}"
+    moves = [*_go(known, rng, opening), *_at_place(known, rng, opening), *_with_objects(known, rng, opening)]
+    moves += [(0.1, f"{opening} I have {known.holding or 'nothing'}.", "inventory"), (0.05, "I look.", "look")]
+    _, thought, action = rng.choices(moves, weights=[weight for weight, _, _ in moves])[0]
+    return thought, action
+
+
+def _state(known: Knowledge, rng: Random, opening: str) -> str:
+    """What the agent holds, or a thing that is not here and that it says it needs."""
+    if known.holding and rng.random() < 0.5:
+        return f"{opening} I have {known.holding}."
+    if known.holding and rng.random() < 0.3:
+        opening = f"For {known.holding}"
+    here = [kind_of(o) for o in known.here()]
+    need = f"{opening} I need {rng.choice([noun for noun in NOUNS if noun not in here])}."
+    at = known.location
+    return need if at is None or at in known.closed else f"{need} Not at {at}."
+
+
+def _go(known: Knowledge, rng: Random, opening: str) -> list[Move]:
+    places = [p for p in known.places if p != known.location] or known.places
+    place = rng.choice(places)
+    moves = [(2.0, f"{_state(known, rng, opening)} Next place: {place}.", f"go to {place}")]
+    seen = [(o, p) for p, objects in known.contents.items() for o in objects if p != known.location]
+    seen = [(o, p) for o, p in seen if all(kind_of(o) != kind_of(other) for other in known.here())]
+    if seen:
+        thing, place = rng.choice(seen)
+        at = f" Not at {known.location}." if known.location and known.location not in known.closed else ""
+        moves.append((0.7, f"{opening} I need {kind_of(thing)}.{at} I saw {thing} at {place}.", f"go to {place}"))
+    if known.holding:
+        place = rng.choice(places)
+        moves.append((1.0, f"For {kind_of(place)} I have {known.holding}. I must put it in {place}.", f"go to {place}"))
+        tools = [p for p in places if kind_of(p) in _TOOLS]
+        if tools:
+            tool = rng.choice(tools)
+            verb = _TOOLS[kind_of(tool)]
+            have = f"{opening} to {verb} I have {known.holding}."
+            moves.append((1.0, f"{have} I must {verb} it with {tool}.", f"go to {tool}"))
+    return moves
+
+
+def _at_place(known: Knowledge, rng: Random, opening: str) -> list[Move]:
+    at = known.location
+    if at is None:
+        return []
+    if at in known.closed:
+        return [(5.0, f"{_state(known, rng, opening)} It is closed. I open it.", f"open {at}")]
+    moves = [(0.2, f"{_state(known, rng, opening)} I examine it.", f"examine {at}")]
+    if kind_of(at) in OPENABLE:
+        moves.append((0.4, f"{_state(known, rng, opening)} I close it.", f"close {at}"))
+    return moves
+
+
+def _with_objects(known: Knowledge, rng: Random, opening: str) -> list[Move]:
+    at, held = known.location, known.holding
+    moves: list[Move] = []
+    for lamp in (o for o in known.here() if kind_of(o) == "desklamp"):
+        moves.append((1.0, f"{opening} I need {lamp}. I use it.", f"use {lamp}"))
+    if held is None:
+        movable = [o for o in known.here() if kind_of(o) != "desklamp"]
+        if movable:
+            kind = kind_of(rng.choice(movable))
+            thing = next(o for o in movable if kind_of(o) == kind)
+            moves.append((4.0, f"{opening} I need {thing}. I take it.", f"take {thing} from {at}"))
+        return moves
+    have = f"{opening} I have {held}."
+    moves.append((0.1, f"{have} I examine it.", f"examine {held}"))
+    if at is not None and kind_of(at) in _TOOLS:
+        verb = _TOOLS[kind_of(at)]
+        have_to = f"{opening} to {verb} I have {held}."
+        moves.append((4.0, f"{have_to} I am at {at}. I {verb} it.", f"{verb} {held} with {at}"))
+    if at is not None and at not in known.closed:
+        moves.append((2.0, f"For {kind_of(at)} I have {held}. I am at {at}. I put it there.", f"move {held} to {at}"))
+    return moves

@@ -1,0 +1,182 @@
+"""Known data sets of maths problems as sources of tasks: GSM8K, GSM-Hard, and files in the form of MATH or AIME."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from rollout.environment import Task
+from rollout.environments.math.notation import boxed
+from rollout.errors import UserError
+from rollout.storage.records import Row, read_rows, stem_of
+
+_IDS = ("id", "unique_id", "_id", "test_index")
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How a data set is laid out.
+
+    Attributes:
+        title: its name in sentences.
+        problem: fields that may hold the problem, the first that is there does.
+        answer: fields that may hold the answer.
+        final: what stands before the answer within its field.
+        task_type: fields that may name a problem's family.
+        files: what its folder should hold.
+        origin: how a user gets it.
+    """
+
+    title: str
+    problem: tuple[str, ...]
+    answer: tuple[str, ...]
+    files: str
+    origin: str
+    final: str = ""
+    task_type: tuple[str, ...] = ()
+
+
+FORMS: Mapping[str, _Form] = {
+    "gsm8k": _Form(
+        "GSM8K",
+        ("question",),
+        ("answer",),
+        "train.jsonl and test.jsonl",
+        "from the folder grade_school_math/data of the GitHub repository openai/grade-school-math",
+        final="####",
+    ),
+    "gsm_hard": _Form(
+        "GSM-Hard",
+        ("input",),
+        ("target",),
+        "gsmhardv2.jsonl",
+        "from the data set reasoning-machines/gsm-hard on the Hugging Face hub",
+    ),
+    "math": _Form(
+        "MATH",
+        ("problem",),
+        ("answer",),
+        r"folders train and test with a .json file for each problem, or a .jsonl file with problem and answer "
+        r"(or solution with \boxed{})",
+        "from the GitHub repository hendrycks/math, or the data set HuggingFaceH4/MATH-500 on the Hugging Face hub",
+        task_type=("type", "subject"),
+    ),
+    "aime": _Form(
+        "AIME",
+        ("problem", "question"),
+        ("answer",),
+        "a .jsonl, .json, .csv or .parquet file with the columns problem and answer",
+        "for example from the data set HuggingFaceH4/aime_2024 on the Hugging Face hub",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """A task source of a data set's problems; a task holds its problem and answer.
+
+    Attributes:
+        source: the data set, as `FORMS` names it.
+        data_dir: its folder, or one of its files. A split is a file, named without its ending, or a folder of files.
+    """
+
+    source: str
+    data_dir: str
+
+    def splits(self) -> Sequence[str]:
+        """Names of the splits. Raises `UserError` if the data is missing."""
+        return sorted(self._paths())
+
+    def tasks(self, split: str, count: int, seed: int = 0) -> Sequence[Task]:
+        """Up to ``count`` problems of ``split``, shuffled by ``seed``; fewer if there are no more.
+
+        Raises:
+            UserError: the data or the split is missing, or a row of it is damaged.
+        """
+        paths = self._paths()
+        if split not in paths:
+            raise UserError(f"there is no split {split!r} in {self.data_dir}; choose one of {', '.join(sorted(paths))}")
+        tasks, places = list[Task](), dict[str, str]()
+        for number, (place, row) in enumerate(_rows(paths[split])):
+            task = self._task(split, number, place, row)
+            if task.id in places:
+                raise UserError(f"{place} has the same id as {places[task.id]} ({task.id}); take one of them out")
+            places[task.id] = place
+            tasks.append(task)
+        if not tasks:
+            raise UserError(f"{paths[split]} has no problems; it should be {self._wanted()}")
+        Random(seed).shuffle(tasks)
+        return tasks[:count]
+
+    def _paths(self) -> dict[str, Path]:
+        """The file or folder of each split."""
+        base = Path(self.data_dir).expanduser()
+        found = [base] if base.is_file() else sorted(base.iterdir()) if base.is_dir() else []
+        paths = {stem: path for path in found if path.is_file() and (stem := stem_of(path))}
+        paths |= {path.name: path for path in found if path.is_dir() and next(path.rglob("*.json"), None)}
+        if not paths:
+            what = "is no folder" if not base.exists() else "holds no data file"
+            raise UserError(f"{base} {what}; {FORMS[self.source].title} is expected there: {self._wanted()}")
+        return paths
+
+    def _wanted(self) -> str:
+        form = FORMS[self.source]
+        return f"{form.files}; get it {form.origin}, or set data_dir to where it is"
+
+    def _task(self, split: str, number: int, place: str, row: dict[str, Any]) -> Task:
+        form = FORMS[self.source]
+        name = next((str(row[key]) for key in _IDS if row.get(key) is not None), str(number))
+        payload: dict[str, str | int | float | bool | None] = {
+            "problem": self._problem(form, place, row),
+            "answer": _answer(form, place, row),
+        }
+        if "level" in row:
+            payload["level"] = str(row["level"])
+        family = next((str(row[key]) for key in form.task_type if row.get(key)), self.source)
+        return Task(f"math/{self.source}/{split}/{name}", "math", split, family, payload)
+
+    def _problem(self, form: _Form, place: str, row: dict[str, Any]) -> str:
+        key = next((key for key in form.problem if key in row), None)
+        if key is None:
+            raise UserError(
+                f"{place} has no field {' or '.join(form.problem)} but {', '.join(row) or 'none'}; is it another "
+                f"version, or not {form.title}? It should be {self._wanted()}"
+            )
+        text = row[key]
+        if not isinstance(text, str) or not text.strip():
+            raise UserError(f"{place} has no problem text in its field {key}; add it or take the row out")
+        return text.strip()
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    if path.is_file():
+        yield from read_rows(path)
+        return
+    for file in sorted(path.rglob("*.json")):
+        for place, row in read_rows(file):
+            yield place, {"id": file.relative_to(path).with_suffix("").as_posix(), **row}
+
+
+def _answer(form: _Form, place: str, row: dict[str, Any]) -> str:
+    answer = _written(next((row[key] for key in form.answer if row.get(key) is not None), None))
+    if form.final:
+        answer = answer.rpartition(form.final)[2].strip() if form.final in answer else ""
+    solution = row.get("solution")
+    if not answer and isinstance(solution, str):
+        answer = (boxed(solution) or "").strip()
+    if answer:
+        return answer
+    after = f" after {form.final}" if form.final else r" nor a \boxed{} in its solution" if "solution" in row else ""
+    raise UserError(
+        f"{place} has a question without an answer: nothing in {form.answer[0]}{after}; add it or take the row out"
+    )
+
+
+def _written(value: object) -> str:
+    """A value of a file as an answer is written: whole numbers without a point."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return "" if value is None or isinstance(value, bool | list | dict) else str(value).strip()

@@ -1,0 +1,112 @@
+"""An expert that solves generated problems from their text alone, sentence by sentence.
+
+It knows the language of the generator, not the problem: it keeps the values it has read and calculated, passes over
+sentences that have nothing to do with the question, and lets the calculator or Python do all arithmetic. Now and then
+it makes the mistakes that small models make, so that a model trained on its episodes also sees how to go on from there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+
+from rollout.environments.math.code_problems import PROBLEMS, CodeProblem
+from rollout.environments.math.random_policy import random_step
+from rollout.environments.math.sentences import Memory
+from rollout.environments.math.stories import Told, read_story
+
+_TASK = "\nYour task is to:"
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+_Move = tuple[str, str]
+"""Thought and action."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mistakes:
+    """How often the expert errs in word problems: chances from 0 to 1.
+
+    Attributes:
+        random_step: calculates something that serves nothing.
+        wrong_number: writes another number than it means to into the calculation, sees it and does it again.
+    """
+
+    random_step: float = 0.06
+    wrong_number: float = 0.05
+
+
+NO_MISTAKES = Mistakes(0.0, 0.0)
+
+
+class MathsExpert:
+    """Plays one maths episode (`rollout.environments.policies.TextPolicy`).
+
+    Args:
+        seed: of the mistakes.
+        mistakes: without any it is deterministic.
+    """
+
+    def __init__(self, seed: int = 0, mistakes: Mistakes = Mistakes()) -> None:
+        self._rng = Random(seed)
+        self._mistakes = mistakes
+        self._moves: Iterator[_Move] | None = None
+        self._observation = ""
+        self._numbers: list[str] = []
+
+    def respond(self, observation: str) -> str:
+        """The next thought and action. Raises `ValueError` for a problem that it cannot read."""
+        self._observation = observation.strip()
+        self._numbers += _NUMBER.findall(observation)
+        if self._moves is None:
+            text = observation.partition(_TASK)[0].strip()
+            self._moves = self._with_code(*found) if (found := _code_problem(text)) else self._by_hand(read_story(text))
+        thought, action = next(self._moves, ("I have no more to say.", f"finish[{self._observation}]"))
+        return f"Thought: {thought}\nAction: {action}"
+
+    def _by_hand(self, story: list[Told]) -> Iterator[_Move]:
+        memory: Memory = {}
+        for words, sentence, slots in story:
+            if not sentence.formula:
+                continue
+            if memory and self._rng.random() < self._mistakes.random_step:
+                yield random_step(story, self._numbers, self._rng)
+            recalled = " ".join((words, *sentence.recalled(slots, memory)))
+            value = sentence.calculation(slots, memory)
+            if not value.isdigit():
+                if (slip := self._slip(value)) != value:
+                    yield recalled, f"calculate[{slip}]"
+                    recalled = f"That was wrong. {recalled}"
+                yield recalled, f"calculate[{value}]"
+                value = self._observation
+                recalled = f"{words} The result is {value}."
+            if sentence.is_question:
+                yield recalled, f"finish[{value}]"
+            memory[sentence.key(slots)] = value
+
+    def _slip(self, calculation: str) -> str:
+        """The calculation, or now and then one with a number that is not meant."""
+        if self._rng.random() >= self._mistakes.wrong_number:
+            return calculation
+        meant = self._rng.choice(list(_NUMBER.finditer(calculation)))
+        return calculation[: meant.start()] + self._rng.choice(self._numbers) + calculation[meant.end() :]
+
+    def _with_code(self, problem: CodeProblem, slots: dict[str, str]) -> Iterator[_Move]:
+        question = problem.sentence.write(slots)
+        for number, line in enumerate(problem.code):
+            thought = f"{question} I use Python." if number == 0 else "I go on."
+            yield thought, f"python[{_with_slots(line, slots)}]"
+        yield f"The result is {self._observation}.", f"finish[{self._observation}]"
+
+
+def _code_problem(text: str) -> tuple[CodeProblem, dict[str, str]] | None:
+    for problem in PROBLEMS:
+        slots = problem.sentence.read(text)
+        if slots is not None:
+            return problem, slots
+    return None
+
+
+def _with_slots(line: str, slots: dict[str, str]) -> str:
+    return re.sub(r"\{(\w)\}", lambda match: slots[match[1]], line)

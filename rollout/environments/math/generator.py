@@ -1,0 +1,114 @@
+"""Seeded generator of maths problems, with splits that hold something back.
+
+``valid_seen`` shares its plots with ``train`` and differs in numbers, names and padding. A plot is what a problem is
+made of: its family, the kinds of its steps in order, and its question. ``valid_unseen`` has only plots that neither of
+the others ever has. A problem is a pure function of its task's payload, in any process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from random import Random
+from typing import Literal, get_args
+
+from rollout.environment import Task
+from rollout.environments.generated import SPLITS, GeneratedTasks
+from rollout.environments.math import code_problems, word_problems
+
+GENERATOR_VERSION = 1
+
+WordFamily = Literal["collection", "shopping", "journey", "wages", "comparison"]
+CodeFamily = Literal["range_sum", "counting", "primes", "modular_power", "recurrence"]
+Family = WordFamily | CodeFamily
+WORD_FAMILIES: tuple[WordFamily, ...] = get_args(WordFamily)
+CODE_FAMILIES: tuple[CodeFamily, ...] = get_args(CodeFamily)
+
+_HELD_BACK_ONE_IN = 5
+_MAX_DISTRACTORS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A generated problem. ``plot`` is what the splits tell apart."""
+
+    text: str
+    answer: str
+    plot: str
+
+
+@dataclass(frozen=True, slots=True)
+class MathsTasks(GeneratedTasks):
+    """A task source of generated problems; the families take turns."""
+
+    families: tuple[Family, ...] = WORD_FAMILIES
+
+    def task(self, split: str, seed: int, index: int) -> Task:
+        family = self.families[index % len(self.families)]
+        payload: dict[str, str | int | float | bool | None] = {
+            "generator": GENERATOR_VERSION,
+            "split": split,
+            "seed": seed,
+            "index": index,
+            "family": family,
+        }
+        return Task(f"math/{family}/{split}/{seed}/{index}", "math", split, family, payload)
+
+
+def _order(plot: str) -> int:
+    return int.from_bytes(sha256(f"plot/{plot}".encode()).digest()[:4], "big")
+
+
+def _held_back_code() -> Iterator[str]:
+    """Of each code family one plot in five, at least one."""
+    for family in CODE_FAMILIES:
+        keys = sorted((problem.key for problem in code_problems.PROBLEMS if problem.family == family), key=_order)
+        yield from keys[: max(1, len(keys) // _HELD_BACK_ONE_IN)]
+
+
+_HELD_BACK_CODE = frozenset(_held_back_code())
+
+
+def is_held_back(plot: str) -> bool:
+    """Whether this plot is kept out of ``train`` and ``valid_seen``."""
+    if plot.partition("/")[0] in CODE_FAMILIES:
+        return plot in _HELD_BACK_CODE
+    return _order(plot) % _HELD_BACK_ONE_IN == 0
+
+
+def generate_problem(payload: Mapping[str, str | int | float | bool | None]) -> Problem:
+    """The problem of a task's payload.
+
+    Raises:
+        ValueError: the payload is damaged, or was made by another version of the generator.
+    """
+    if payload.get("generator") != GENERATOR_VERSION:
+        raise ValueError(
+            f"the task was made by maths generator {payload.get('generator')}, this is {GENERATOR_VERSION}; "
+            "make the tasks again"
+        )
+    family, split = payload.get("family"), payload.get("split")
+    if family not in (*WORD_FAMILIES, *CODE_FAMILIES) or split not in SPLITS:
+        raise ValueError(f"there is no family {family!r} in a split {split!r}; make the tasks again")
+    rng = Random("/".join(str(payload.get(key)) for key in ("split", "seed", "index", "family")))
+    unseen = split == "valid_unseen"
+    return (
+        _code_problem(str(family), rng, unseen) if family in CODE_FAMILIES else _word_problem(str(family), rng, unseen)
+    )
+
+
+def _word_problem(family: str, rng: Random, unseen: bool) -> Problem:
+    while True:  # some plots are of the other splits, some have no whole numbers
+        plot = word_problems.draw_plot(family, rng)
+        if is_held_back(plot.key) != unseen:
+            continue
+        told = word_problems.write_problem(plot, rng, distractors=rng.randint(0, _MAX_DISTRACTORS))
+        if told:
+            return Problem(*told, plot.key)
+
+
+def _code_problem(family: str, rng: Random, unseen: bool) -> Problem:
+    allowed = [p for p in code_problems.PROBLEMS if p.family == family and is_held_back(p.key) == unseen]
+    problem = rng.choice(allowed)
+    return Problem(*code_problems.write_problem(problem, rng), problem.key)

@@ -1,0 +1,33 @@
+"""How the expert reasons without tools: all steps of a problem in one text, and the arithmetic in its head."""
+
+from __future__ import annotations
+
+from rollout.environments.demonstrate import TurnMaker
+from rollout.environments.math.calculator import calculate
+from rollout.environments.math.expert_policy import NO_MISTAKES, MathsExpert
+
+
+class MathsReasoner:
+    """Solves one generated problem in one turn (`rollout.environments.policies.Reasoner`).
+
+    It thinks what `MathsExpert` thinks, and writes each result below the thought that calls for it. A problem that
+    takes a program it cannot do in its head: it says so, and guesses.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self._seed = seed
+
+    def reason(self, observation: str) -> tuple[str, str]:
+        """Steps and the answer. Raises `ValueError` for a problem that the expert cannot read."""
+        expert, read = TurnMaker(MathsExpert(self._seed, NO_MISTAKES)), observation
+        steps: list[str] = []
+        while True:
+            turn = expert.turn(read)
+            thought, (name, _, argument) = turn.thought, turn.action.removesuffix("]").partition("[")
+            if name == "calculate":
+                read = calculate(argument)
+                steps += [thought, f"{argument} = {read}"]
+            elif name == "finish":
+                return "\n\n".join([*steps, thought]), argument
+            else:
+                return f"{thought.removesuffix(' I use Python.')}\n\nThis is too much to do by hand. I guess.", "1"

@@ -1,0 +1,283 @@
+"""Builds a shop's folder from products that come one at a time; what is kept in memory grows only with small numbers.
+
+Postings are gathered block by block, written as sorted runs, and laid out at the end in one pass over the runs. There
+products get other numbers, in which those that were found under the same words, and among them those of the same
+length, are neighbours: so a search can leave out whole blocks of them.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from array import array
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from rollout.environments.webshop import bm25
+from rollout.environments.webshop.analysis import Vocabulary
+from rollout.environments.webshop.catalogue import Listing, Wish
+from rollout.environments.webshop.product import Product
+
+FORMAT_VERSION = 2
+"""Goes up whenever the layout or the meaning of a file changes."""
+
+GOAL_KINDS = ("synthetic", "human")
+_SHUFFLE_SEED = 233
+_PRICE_STEPS = [10.0 * step for step in range(1, 100)]
+_NO_LIMIT = 1_000_000.0
+_POSTINGS_A_PRODUCT = 100
+"""About so many; says how much is sorted at once."""
+_BAR_STEP = 500
+"""Products between two moves of the progress bar."""
+
+
+def build_shop(
+    folder: Path,
+    listings: Iterable[Listing],
+    fingerprint: str,
+    *,
+    seed: int = 0,
+    total: int | None = None,
+    block: int = 20_000,
+) -> None:
+    """Write all files of a shop into ``folder``, which must be empty.
+
+    Args:
+        folder: where to.
+        listings: the products, with the instructions written for them.
+        fingerprint: of the source; goes into the manifest.
+        seed: of the prices drawn from ranges and of the limits drawn for goals; WebShop's results need 0.
+        total: number of products if known; for more than a block of them a progress bar is shown.
+        block: products whose postings are sorted at once.
+    """
+    with TemporaryDirectory(dir=folder, prefix="runs-") as runs:
+        builder = _Builder(folder, Path(runs), seed, block)
+        with _progress(total, block) as show:
+            for number, listing in enumerate(listings, start=1):
+                builder.add(listing)
+                if number % _BAR_STEP == 0 or number == total:
+                    show(number)
+        builder.finish(fingerprint)
+
+
+@contextmanager
+def _progress(total: int | None, block: int) -> Iterator[Any]:
+    columns = (TextColumn("building the shop"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    quick = total is not None and total <= block
+    with Progress(*columns, console=Console(stderr=True), disable=quick) as bar:
+        task = bar.add_task("products", total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+class _Table:
+    """Rows of bytes, written one after the other, and where each begins."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._file = (folder / f"{name}.bin").open("wb")
+        self._starts = folder / f"{name}_starts.npy"
+        self.starts = array("q", [0])
+
+    def add(self, row: bytes) -> None:
+        self._file.write(row)
+        self.starts.append(self.starts[-1] + len(row))
+
+    def close(self) -> None:
+        self._file.close()
+        np.save(self._starts, np.asarray(self.starts, np.int64))
+
+
+class _Builder:
+    def __init__(self, folder: Path, runs: Path, seed: int, block: int) -> None:
+        self._folder, self._runs, self._block = folder, runs, block
+        self._random = random.Random(seed)
+        self._vocabulary = Vocabulary()
+        self._products = _Table(folder, "products")
+        self._wishes = {kind: _Table(folder, f"{kind}_wishes") for kind in GOAL_KINDS}
+        self._of_wish = {kind: (array("i"), array("q")) for kind in GOAL_KINDS}  # product, number of goals
+        self._asins: list[bytes] = []
+        self._prices = array("d")
+        self._groups: dict[str, tuple[dict[str, int], array[int]]] = {
+            name: ({}, array("i")) for name in ("category", "query")
+        }
+        self._lengths = array("i")
+        self._block_terms, self._block_start = array("i"), 0
+        self._num_runs = 0
+
+    def add(self, listing: Listing) -> None:
+        product, position = listing.product, len(self._asins)
+        self._products.add(product.to_json())
+        self._asins.append(product.asin.encode("utf-8", "surrogatepass"))
+        ends = product.prices
+        self._prices.append(ends[0] if len(ends) == 1 else self._random.uniform(*ends[:2]))
+        for name, (numbers, codes) in self._groups.items():
+            codes.append(numbers.setdefault(getattr(product, name), len(numbers)))
+        terms = self._vocabulary.encode(product.searchable())
+        self._lengths.append(len(terms))
+        self._block_terms.extend(terms)
+        if listing.synthetic is not None:
+            self._add_wish("synthetic", position, product, listing.synthetic)
+        for wish in listing.human:
+            self._add_wish("human", position, product, wish)
+        if position + 1 - self._block_start == self._block:
+            self._flush()
+
+    def _add_wish(self, kind: str, position: int, product: Product, wish: Wish) -> None:
+        self._wishes[kind].add(json.dumps([wish.instruction, wish.attributes, wish.options]).encode())
+        products, counts = self._of_wish[kind]
+        products.append(position)
+        counts.append(1 if wish.options is not None else prod(len(values) for values in product.options.values()))
+
+    def _flush(self) -> None:
+        """Write the postings of the last products as a run, sorted by term and then by document."""
+        start, self._block_start = self._block_start, len(self._asins)
+        lengths = np.asarray(self._lengths[start:], np.int64)
+        terms = np.asarray(self._block_terms, np.int64)
+        local = np.repeat(np.arange(len(lengths)), lengths)
+        keys, counts = np.unique(terms * self._block + local, return_counts=True)
+        run = self._runs / str(self._num_runs)
+        np.save(f"{run}-terms.npy", (keys // self._block).astype(np.int32))
+        np.save(f"{run}-documents.npy", (keys % self._block + start).astype(np.int32))
+        np.save(f"{run}-counts.npy", np.minimum(counts, 65535).astype(np.uint16))
+        self._block_terms, self._num_runs = array("i"), self._num_runs + 1
+
+    def finish(self, fingerprint: str) -> None:
+        """Write what needs all products."""
+        if self._block_start < len(self._asins):
+            self._flush()
+        self._products.close()
+        self._write_postings(self._write_ids())
+        state = self._random.getstate()
+        goals = {}
+        for kind in GOAL_KINDS:  # as if each kind were the only one
+            self._random.setstate(state)
+            goals[kind] = self._write_goals(kind)
+        manifest = {
+            "format": FORMAT_VERSION,
+            "fingerprint": fingerprint,
+            "products": len(self._asins),
+            "goals": goals,
+            "groups": {name: list(numbers) for name, (numbers, _) in self._groups.items()},
+        }
+        (self._folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+
+    def _write_ids(self) -> NDArray[np.int32]:
+        """Gives the rank of each product's id."""
+        asins = np.array(self._asins, dtype="S")
+        order = np.argsort(asins, kind="stable").astype(np.int32)
+        self._save("asins", asins[order])
+        self._save("asin_positions", order)
+        self._save("prices", np.asarray(self._prices, np.float64))
+        for name, (_, codes) in self._groups.items():
+            self._save(f"{name}_codes", np.asarray(codes, np.int32))
+        ranks = np.empty(len(order), np.int32)
+        ranks[order] = np.arange(len(order), dtype=np.int32)
+        return ranks
+
+    def _write_postings(self, ranks: NDArray[np.int32]) -> None:
+        lengths = np.asarray(self._lengths, np.int64)
+        codes = bm25.length_codes(lengths)
+        numbers = self._renumber(codes, ranks)
+        norms = bm25.length_norms(float(lengths.mean()) if lengths.any() else 1.0)[codes]
+        keys = np.array([bm25.term_key(term) for term in self._vocabulary.numbers], np.uint64)
+        order = np.argsort(keys)
+        places = np.empty(len(keys), np.int64)  # of each term in the sorted keys
+        places[order] = np.arange(len(keys))
+        frequencies = np.zeros(len(keys), np.int64)
+        for run in range(self._num_runs):
+            frequencies += np.bincount(places[self._run(run, "terms")], minlength=len(keys))
+        starts = np.concatenate([[0], np.cumsum(frequencies)])
+        shape = (int(starts[-1]),)
+        documents: NDArray[np.int32] = self._create("documents", np.int32, shape)
+        factors: NDArray[np.float32] = self._create("factors", np.float32, shape)
+        filled = starts[:-1].copy()
+        for run in range(self._num_runs):
+            run_terms, run_documents = places[self._run(run, "terms")], self._run(run, "documents")
+            first = np.flatnonzero(np.diff(run_terms, prepend=-1))
+            sizes = np.diff(np.append(first, len(run_terms)))
+            targets = filled[run_terms] + np.arange(len(run_terms)) - np.repeat(first, sizes)
+            documents[targets] = numbers[run_documents]
+            factors[targets] = bm25.saturation(self._run(run, "counts"), norms[run_documents])
+            filled[run_terms[first]] += sizes
+        _sort_lists(starts, documents, factors, self._block * _POSTINGS_A_PRODUCT)
+        self._save("keys", keys[order])
+        self._save("starts", starts)
+        self._save("tops", np.maximum.reduceat(factors, starts[:-1]) if shape[0] else np.zeros(0, np.float32))
+        self._write_blocks(starts, documents, factors)
+
+    def _renumber(self, length_codes: NDArray[np.uint8], ranks: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The number of each product in the postings, of which like products have neighbouring ones."""
+        _, queries = self._groups["query"]
+        order = np.lexsort((ranks, length_codes, np.asarray(queries, np.int32)))
+        self._save("places", order.astype(np.int32))
+        self._save("ranks", ranks[order])
+        numbers = np.empty(len(order), np.int32)
+        numbers[order] = np.arange(len(order), dtype=np.int32)
+        return numbers
+
+    def _write_blocks(
+        self, starts: NDArray[np.int64], documents: NDArray[np.int32], factors: NDArray[np.float32]
+    ) -> None:
+        long = np.flatnonzero(bm25.is_long(np.diff(starts), len(self._asins)))
+        rows = np.full(len(starts) - 1, -1, np.int32)
+        rows[long] = np.arange(len(long), dtype=np.int32)
+        blocks = bm25.num_blocks(len(self._asins))
+        block_tops = self._create("block_tops", np.uint8, (len(long), blocks))
+        block_starts = self._create("block_starts", np.int32, (len(long), blocks + 1))
+        for row, term in enumerate(long):
+            span = slice(starts[term], starts[term + 1])
+            block_tops[row], block_starts[row] = bm25.block_row(documents[span], factors[span], len(self._asins))
+        self._save("rows", rows)
+
+    def _run(self, number: int, name: str) -> NDArray[Any]:
+        array: NDArray[Any] = np.load(self._runs / f"{number}-{name}.npy")
+        return array
+
+    def _write_goals(self, kind: str) -> int:
+        """Draw a limit for each wish, then the order of all goals; gives their number."""
+        self._wishes[kind].close()
+        products, counts = self._of_wish[kind]
+        limits = array("d", (self._limit(self._prices[product]) for product in products))
+        starts = np.concatenate([[0], np.cumsum(np.asarray(counts, np.int64))])
+        order = array("q", range(int(starts[-1])))
+        random.Random(_SHUFFLE_SEED).shuffle(order)
+        self._save(f"{kind}_products", np.asarray(products, np.int32))
+        self._save(f"{kind}_limits", np.asarray(limits, np.float64))
+        self._save(f"{kind}_starts", starts)
+        self._save(f"{kind}_order", np.asarray(order, np.int64))
+        return len(order)
+
+    def _limit(self, price: float) -> float:
+        above = [step for step in _PRICE_STEPS if step > price][:4]
+        return max(self._random.sample(above, 2)) if len(above) >= 2 else _NO_LIMIT
+
+    def _create(self, name: str, kind: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
+        """An array on disk, to be filled."""
+        array: NDArray[Any] = np.lib.format.open_memmap(self._folder / f"{name}.npy", "w+", kind, shape)  # type: ignore[no-untyped-call]
+        return array
+
+    def _save(self, name: str, values: NDArray[Any]) -> None:
+        np.save(self._folder / f"{name}.npy", values)
+
+
+def _sort_lists(
+    starts: NDArray[np.int64], documents: NDArray[np.int32], factors: NDArray[np.float32], at_once: int
+) -> None:
+    """Put each list in the order of its documents, in place; ``at_once`` are the postings sorted together."""
+    first = 0
+    while first < len(starts) - 1:
+        fitting = int(np.searchsorted(starts, starts[first] + at_once, side="right")) - 1
+        last = max(fitting, first + 1)
+        span = slice(starts[first], starts[last])
+        terms = np.repeat(np.arange(last - first), np.diff(starts[first : last + 1]))
+        order = np.argsort(terms << 32 | documents[span])
+        documents[span], factors[span] = documents[span][order], factors[span][order]
+        first = last

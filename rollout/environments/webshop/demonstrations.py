@@ -1,0 +1,85 @@
+"""Worked episodes of the shop for any prompt style: our expert shops in a small generated catalogue."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from rollout.environments.demonstrate import demonstrate
+from rollout.environments.webshop.belief_state import View, read_page
+from rollout.environments.webshop.environment import ShopConfig, ShopEnvironment, shop_tasks
+from rollout.environments.webshop.expert_policy import NO_MISTAKES, ShopExpert
+from rollout.prompts.codeact import Tool, as_code
+from rollout.prompts.example import Demonstration, State
+
+EXAMPLE_SHOP = ShopConfig(products=100, catalogue_seed=7919)
+"""A catalogue that no run is likely to have; it takes some hundredths of a second to build."""
+EXAMPLE_TASKS = (0, 1)
+"""The numbers of the training tasks in it that the examples are of."""
+
+TOOLS = (
+    Tool("search", "looks for products, on the first page", "words (string)", "string", "search[{}]"),
+    Tool(
+        "click",
+        "clicks a button of the page: the id of a product, the value of an option, or back to search, next >, < prev, "
+        "description, features, reviews, buy now; buy now ends the visit",
+        "button (string)",
+        "string",
+        "click[{}]",
+    ),
+)
+"""The actions as functions for code."""
+
+_CHOSEN = re.compile(r"^  \[clicked button\] (.*) \[clicked button_\]$", re.MULTILINE)
+_RESULTS = re.compile(r"Page (\d+) \(Total results: \d+\)")
+
+
+class StateKeeper:
+    """What an agent of one episode can write down: goal, the page it is on, the options it has chosen.
+
+    Pages of the mode ``text`` do not say what is chosen, so there is no selection then.
+    """
+
+    def __init__(self) -> None:
+        self._goal = ""
+        self._is_rich = False
+        self._ids: dict[str, str] = {}
+        """Of the products that the last results have shown, by title."""
+        self._place = ""
+        self._item = "Item"
+        self._chosen: list[str] = []
+
+    def __call__(self, observation: str) -> State:
+        """Take in what the agent reads: the first user message, then each observation."""
+        if not self._goal:
+            observation, _, task = observation.rpartition("\nYour task is to: ")
+            self._goal, self._is_rich = task.removesuffix("."), "[button] " in observation
+        self._read(observation, read_page(observation))
+        selection = (("current selection", ", ".join(self._chosen)),) if self._is_rich else ()
+        return (("goal", self._goal), ("current location", self._place), *selection)
+
+    def _read(self, text: str, page: View) -> None:
+        match page.kind:
+            case "search":
+                self._place, self._chosen = "Search Home Page", []
+            case "results":
+                self._ids = {offer.title: offer.asin for offer in page.offers}
+                number = next((found[1] for part in page.parts if (found := _RESULTS.fullmatch(part))), "1")
+                self._place, self._chosen = f"Search Results Page, page {number}", []
+            case "item":
+                # The page of a product does not show its id, the results did.
+                self._item = next((f"Item {self._ids[part]}" for part in page.parts if part in self._ids), "Item")
+                self._place, self._chosen = f"{self._item} Page", _CHOSEN.findall(text)
+            case "features":
+                self._place = f"{self._item} Details Page"
+
+
+@cache
+def shop_demonstrations() -> tuple[Demonstration, ...]:
+    """Episodes of the expert on fixed goals: the same in every process."""
+    tasks = shop_tasks(EXAMPLE_SHOP).tasks("train", max(EXAMPLE_TASKS) + 1)
+    environment = ShopEnvironment(EXAMPLE_SHOP)
+    return tuple(
+        demonstrate(environment, tasks[index], ShopExpert(mistakes=NO_MISTAKES), state=StateKeeper(), code=as_code)
+        for index in EXAMPLE_TASKS
+    )

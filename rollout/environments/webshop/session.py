@@ -1,0 +1,190 @@
+"""One visit to the shop: what an action does to it. The rules and oddities are WebShop's, kept on purpose."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from copy import copy, deepcopy
+from typing import NamedTuple
+
+from rollout.environments.webshop import pages
+from rollout.environments.webshop.pages import ObservationMode, Page
+from rollout.environments.webshop.product import Goal
+from rollout.environments.webshop.reward import Reward, RewardRule, reward_of
+from rollout.environments.webshop.store import Shop
+
+_ADDRESS = "http://127.0.0.1:3000"
+_HITS = 50
+
+
+class Reply(NamedTuple):
+    """The answer to one action; ``valid`` if the shop understood it and allowed it."""
+
+    observation: str
+    valid: bool
+
+
+def parse_action(action: str) -> tuple[str, str]:
+    r"""Name and lower-case argument of ``name[argument]``; the argument is "" if the text has not that form.
+
+    As WebShop's ``(.+)\[(.+)\]`` matches the beginning of a text, in linear time.
+    """
+    line = action.partition("\n")[0]
+    end = line.rfind("]")
+    start = line.rfind("[", 1, max(end - 1, 0))
+    return (line[:start], line[start + 1 : end].lower()) if start > 0 else (action, "")
+
+
+class Session:
+    """A shopper's visit for one goal.
+
+    Args:
+        shop: catalogue and search.
+        goal: what to buy.
+        name: stands in the page addresses, and seeds the random search ``<r>``.
+        mode: how pages are written down.
+        rule: how a purchase is judged.
+    """
+
+    def __init__(
+        self,
+        shop: Shop,
+        goal: Goal,
+        name: str = "0",
+        mode: ObservationMode = "text_rich",
+        rule: RewardRule = "original",
+    ) -> None:
+        self.goal = goal
+        self.reward: Reward | None = None
+        """Of the purchase, which ends the visit."""
+        self.bought: tuple[str, dict[str, str], float] | None = None
+        """Id, options and price of what was bought."""
+        self._shop, self._name, self._mode, self._rule = shop, name, mode, rule
+        self._random = random.Random(f"shop/{name}")
+        self._place = "search"
+        self._hits: tuple[list[str], list[int]] | None = None
+        self._start()
+
+    def _start(self) -> None:
+        """The first page; all is forgotten."""
+        self._keywords: list[str] = []
+        self._page_number = 1
+        self._asin = ""
+        self._visited: frozenset[str] = frozenset()
+        self._options: dict[str, str] = {}
+        self._show("search", pages.search_page(self.goal.instruction, f"{_ADDRESS}/{self._name}"))
+
+    def copy(self) -> Session:
+        """The same visit, as far as it has come; the shop is shared."""
+        twin = copy(self)
+        twin._options, twin._random = dict(self._options), deepcopy(self._random)
+        return twin
+
+    @property
+    def url(self) -> str:
+        """The address of the page that is shown."""
+        return self._page.url
+
+    @property
+    def has_search_bar(self) -> bool:
+        return self._place == "search"
+
+    def observation(self, mode: ObservationMode | None = None) -> str:
+        """The page that is shown."""
+        return self._page.text(mode or self._mode, self._visited)
+
+    def clickables(self) -> Sequence[str]:
+        """What can be clicked, in the order of WebShop."""
+        return list(self._clickables)
+
+    def step(self, action: str) -> Reply:
+        """Do ``search[words]`` or ``click[thing]``; anything else leaves all as it is."""
+        name, argument = parse_action(action)
+        valid = self.reward is None
+        if valid and name == "search" and argument:
+            self._search(argument.split(" "), 1)
+        elif valid and name == "click" and argument in self._clickables and argument != "search":
+            self._click(argument)
+        else:
+            valid = False
+        return Reply(self.observation(), valid)
+
+    def _show(self, place: str, page: Page) -> None:
+        self._place, self._page = place, page
+        self._clickables = page.clickables()
+
+    def _click(self, name: str) -> None:
+        sub_page = next((sub for sub in pages.SUB_PAGES if sub.lower() == name), None)
+        if name == pages.BUY.lower():
+            self._buy()
+        elif name == pages.BACK.lower():
+            self._start()
+        elif self._place == "results" and name in (pages.NEXT.lower(), pages.PREVIOUS.lower()):
+            self._search(self._keywords, self._page_number + (1 if name == pages.NEXT.lower() else -1))
+        elif self._place == "item" and name == pages.PREVIOUS.lower():
+            self._search(self._keywords, self._page_number)
+        elif sub_page is not None:
+            self._show_sub_page(sub_page)
+        else:
+            self._choose(name)
+
+    def _search(self, keywords: list[str], page: int) -> None:
+        self._keywords, self._page_number = keywords, page
+        self._asin, self._options = "", {}
+        hits = self._find(keywords)
+        start = (page - 1) * pages.PRODUCTS_A_PAGE
+        products = [self._shop.product(hit) for hit in hits[start : start + pages.PRODUCTS_A_PAGE]]
+        url = f"{_ADDRESS}/search_results/{self._name}/{'+'.join(keywords)}/{page}"
+        self._show("results", pages.results_page(self.goal.instruction, products, page, len(hits), url))
+
+    def _find(self, keywords: list[str]) -> list[int]:
+        """Positions of the products that a search shows; the last search is remembered."""
+        if self._hits is None or self._hits[0] != keywords or keywords[0] == "<r>":
+            self._hits = (keywords, self._look_up(keywords))
+        return self._hits[1]
+
+    def _look_up(self, keywords: list[str]) -> list[int]:
+        first, rest = keywords[0], keywords[1:]
+        if first == "<r>":
+            return self._random.sample(range(self._shop.num_products), min(_HITS, self._shop.num_products))
+        if first == "<q>":
+            return self._shop.of_group("query", " ".join(rest).strip())
+        if first == "<c>":
+            return self._shop.of_group("category", rest[0].strip()) if rest else []
+        if first == "<a>":  # stops the original with an error
+            return []
+        return self._shop.search(" ".join(keywords), _HITS)
+
+    def _choose(self, name: str) -> None:
+        """A product of the results, an option's value, or back from a sub-page."""
+        line = self._clickables[name]
+        if line.look == "product":
+            self._asin = line.text
+            self._visited |= {line.text}
+        elif line.look == "option":
+            self._options[line.option] = name
+        url = self._item_url("item_page", json.dumps(self._options))
+        self._show("item", pages.item_page(self.goal.instruction, self._shop.product(self._position()), url))
+
+    def _show_sub_page(self, name: str) -> None:
+        product = self._shop.product(self._position())
+        url = self._item_url("item_sub_page", f"{name}/{self._options}")
+        self._show("sub page", pages.sub_page(self.goal.instruction, product, name, url))
+
+    def _buy(self) -> None:
+        position = self._position()
+        product, price = self._shop.product(position), self._shop.price(position)
+        self.bought = (self._asin, dict(self._options), price)
+        self.reward = reward_of(self.goal, product, price, self._options, self._rule)
+        url = f"{_ADDRESS}/done/{self._name}/{self._asin}/{self._options}"
+        self._show("done", pages.done_page(self._asin, self._options, self.reward.total, url))
+
+    def _position(self) -> int:
+        position = self._shop.position(self._asin)
+        assert position is not None  # only products of the shop are offered
+        return position
+
+    def _item_url(self, kind: str, end: str) -> str:
+        words = "+".join(self._keywords)
+        return f"{_ADDRESS}/{kind}/{self._name}/{self._asin}/{words}/{self._page_number}/{end}"

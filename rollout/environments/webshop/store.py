@@ -1,0 +1,243 @@
+"""A shop's folder, opened: products, search, prices and goals, in arrays that all workers of a node share.
+
+The folder is written once, under another name, and then renamed: a shop is whole or not there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rollout.environments.webshop.analysis import terms
+from rollout.environments.webshop.bm25 import Postings
+from rollout.environments.webshop.build import FORMAT_VERSION, GOAL_KINDS, build_shop
+from rollout.environments.webshop.catalogue import Listing
+from rollout.environments.webshop.product import Goal, Product
+from rollout.errors import UserError
+
+_NO_LIMIT = 1_000_000.0
+_KEPT_BYTES = 1 << 24
+"""Of memory that a search frees, left with the process for the next one."""
+
+
+class OtherVersion(Exception):
+    """The folder was written by another version of this code, or from another catalogue."""
+
+
+class Shop:
+    """A catalogue with its index and goals.
+
+    Attributes:
+        fingerprint: of the catalogue's source.
+        num_products: products that can be found and bought.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str | None = None, *, mapped: bool = True) -> None:
+        """Open ``folder``; ``mapped`` leaves the arrays on disk, else they are read into memory.
+
+        Raises:
+            OtherVersion: of format or source (``fingerprint``).
+            UserError: a file is missing or damaged.
+        """
+        try:
+            manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+            if manifest["format"] != FORMAT_VERSION or fingerprint not in (None, manifest["fingerprint"]):
+                raise OtherVersion(
+                    f"{folder} holds format {manifest['format']} of {manifest['fingerprint']}, "
+                    f"wanted is format {FORMAT_VERSION} of {fingerprint}"
+                )
+            self._open(folder, manifest, mapped)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"the shop in {folder} is damaged ({error}); delete that folder to have it rebuilt"
+            ) from error
+
+    def _open(self, folder: Path, manifest: dict[str, Any], mapped: bool) -> None:
+        def load(name: str) -> NDArray[Any]:
+            array = np.load(folder / f"{name}.npy", mmap_mode="r" if mapped else None, allow_pickle=False)
+            return np.asarray(array)  # a plain view of the mapping, which is quicker to take parts of
+
+        def table(name: str) -> _Rows:
+            path = folder / f"{name}.bin"
+            size = path.stat().st_size
+            rows = np.memmap(path, np.uint8, "r") if mapped and size else np.fromfile(path, np.uint8)
+            return _Rows(rows, load(f"{name}_starts"))
+
+        _keep_freed_memory()
+        self.fingerprint = str(manifest["fingerprint"])
+        self.num_products = int(manifest["products"])
+        self._num_goals = {kind: int(manifest["goals"][kind]) for kind in GOAL_KINDS}
+        self._products = table("products")
+        self._asins, self._asin_positions, self._prices = load("asins"), load("asin_positions"), load("prices")
+        self._postings = Postings(**{part.name: load(part.name) for part in fields(Postings)})
+        groups = manifest["groups"]
+        self._groups = {name: ({n: i for i, n in enumerate(groups[name])}, load(f"{name}_codes")) for name in groups}
+        self._wishes = {kind: table(f"{kind}_wishes") for kind in GOAL_KINDS}
+        self._goals = {
+            kind: {name: load(f"{kind}_{name}") for name in ("products", "limits", "starts", "order")}
+            for kind in GOAL_KINDS
+        }
+
+    def product(self, position: int) -> Product:
+        """The product at a place of the catalogue, from 0."""
+        return Product.from_json(self._products[position])
+
+    def position(self, asin: str) -> int | None:
+        """Where a product is in the catalogue."""
+        wanted = asin.encode("utf-8", "surrogatepass")
+        place = int(np.searchsorted(self._asins, np.bytes_(wanted)))
+        if place < len(self._asins) and self._asins[place] == wanted:
+            return int(self._asin_positions[place])
+        return None
+
+    def price(self, position: int) -> float:
+        """What a product costs at the till: of a range, the price drawn once for it."""
+        return float(self._prices[position])
+
+    def search(self, text: str, count: int = 50) -> list[int]:
+        """Positions of the products that fit best, best first."""
+        return [int(place) for place in self._postings.search(terms(text), count)[0]]
+
+    def search_scored(self, text: str, count: int = 50) -> list[tuple[str, float]]:
+        """Ids and scores of the products that fit best."""
+        places, scores = self._postings.search(terms(text), count)
+        return [(self.product(int(p)).asin, float(s)) for p, s in zip(places, scores, strict=True)]
+
+    def of_group(self, name: str, value: str) -> list[int]:
+        """Positions of all products whose ``category`` or ``query`` (the ``name``) is ``value``."""
+        numbers, codes = self._groups[name]
+        return np.flatnonzero(codes == numbers[value]).tolist() if value in numbers else []
+
+    def num_goals(self, kind: str) -> int:
+        return self._num_goals[kind]
+
+    def goal_category(self, kind: str, index: int) -> str:
+        """The department of the product that a goal was written for."""
+        names, codes = self._groups["category"]
+        wish, _ = self._place(kind, index)
+        return str(list(names)[int(codes[self._goals[kind]["products"][wish]])])
+
+    def goal(self, kind: str, index: int) -> Goal:
+        """A goal in WebShop's order. ``kind`` is ``synthetic`` or ``human``, ``index`` below `num_goals`."""
+        wish, combination = self._place(kind, index)
+        arrays = self._goals[kind]
+        instruction, attributes, plain = json.loads(self._wishes[kind][wish])
+        product = self.product(int(arrays["products"][wish]))
+        limit = float(arrays["limits"][wish])
+        options: tuple[tuple[str | None, str], ...]
+        if plain is None:
+            options = _combination(product, combination)
+            instruction += " with " * bool(options) + ", and ".join(f"{name}: {value}" for name, value in options)
+        else:
+            options = tuple((None, value) for value in plain)
+            instruction = instruction.strip(".")
+        if limit < _NO_LIMIT:
+            instruction += f", and price lower than {limit:.2f} dollars"
+        return Goal(instruction, product, tuple(attributes), options, limit)
+
+    def _place(self, kind: str, index: int) -> tuple[int, int]:
+        """The wish that a goal comes from, and which of its combinations it is."""
+        arrays = self._goals[kind]
+        number = int(arrays["order"][index])
+        wish = int(np.searchsorted(arrays["starts"], number, side="right")) - 1
+        return wish, number - int(arrays["starts"][wish])
+
+
+def _keep_freed_memory() -> None:
+    """Let no search wait for fresh pages, which takes longer than to fill them.
+
+    The C library gives freed memory back to the system beyond a limit, and glibc raises that limit to twice the largest
+    block that was ever freed.
+    """
+    np.empty(_KEPT_BYTES, np.uint8)
+
+
+class _Rows:
+    """Rows of bytes in one array."""
+
+    def __init__(self, rows: NDArray[np.uint8], starts: NDArray[np.int64]) -> None:
+        if len(starts) == 0 or int(starts[-1]) != len(rows):
+            raise ValueError("a table is cut short")
+        self._rows, self._starts = rows, starts
+
+    def __getitem__(self, number: int) -> bytes:
+        return self._rows[int(self._starts[number]) : int(self._starts[number + 1])].tobytes()
+
+
+def _combination(product: Product, number: int) -> tuple[tuple[str, str], ...]:
+    """The ``number``-th combination of option values, names sorted, the last name's values changing fastest."""
+    chosen: list[tuple[str, str]] = []
+    for name in sorted(product.options, reverse=True):
+        number, place = divmod(number, len(product.options[name]))
+        chosen.append((name, product.options[name][place]))
+    return tuple(reversed(chosen))
+
+
+_open_shops: dict[Path, Shop] = {}
+"""Shops of this process, by folder: opened once, shared by its environments."""
+
+
+def open_shop(
+    folder: Path, fingerprint: str, listings: Callable[[], Iterable[Listing]], total: int | None = None
+) -> Shop:
+    """The shop in ``folder``, built first if it is not there or is of another version.
+
+    Raises:
+        UserError: the folder cannot be written, or the shop in it is damaged.
+    """
+    shop = _open_shops.get(folder)
+    if shop is None or shop.fingerprint != fingerprint:
+        shop = _open_shops[folder] = _open_or_build(folder, fingerprint, listings, total)
+    return shop
+
+
+def _open_or_build(
+    folder: Path, fingerprint: str, listings: Callable[[], Iterable[Listing]], total: int | None
+) -> Shop:
+    if (shop := _open_if_right(folder, fingerprint)) is not None:
+        return shop
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # one worker of the node builds, the others wait
+            if (shop := _open_if_right(folder, fingerprint)) is not None:
+                return shop
+            shutil.rmtree(folder, ignore_errors=True)
+            _build(folder, fingerprint, listings(), total)
+    except OSError as error:
+        raise UserError(
+            f"the shop's index cannot be written to {folder.parent} ({error}); set index_dir to a folder that can"
+        ) from error
+    return Shop(folder, fingerprint)
+
+
+def _open_if_right(folder: Path, fingerprint: str) -> Shop | None:
+    """The shop, if it is there and of this version."""
+    try:
+        return Shop(folder, fingerprint) if folder.exists() else None
+    except OtherVersion:
+        return None
+
+
+def _build(folder: Path, fingerprint: str, listings: Iterable[Listing], total: int | None) -> None:
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.") as new:
+        target = Path(new) / "shop"
+        target.mkdir()
+        build_shop(target, listings, fingerprint, total=total)
+        target.rename(folder)
+
+
+def shop_in_memory(listings: Iterable[Listing], fingerprint: str) -> Shop:
+    """A small shop that leaves nothing on disk."""
+    with tempfile.TemporaryDirectory(prefix="shop-") as folder:
+        build_shop(Path(folder), listings, fingerprint, total=0)
+        return Shop(Path(folder), fingerprint, mapped=False)

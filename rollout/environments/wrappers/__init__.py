@@ -1,0 +1,1 @@
+"""Environments that change another environment."""

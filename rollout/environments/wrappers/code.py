@@ -1,0 +1,123 @@
+"""An environment whose actions are Python: code calls the functions of a world in place of writing its actions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rollout.environment import Environment, Reset, Step, Task, fork_of
+from rollout.prompts.codeact import ACT, Tool, error, observation
+from rollout.tools.sandbox.errors import ToolError
+from rollout.tools.sandbox.sandbox import Sandbox
+from rollout.tools.sandbox.session import CallResult, Session
+
+
+class CodeWorld:
+    """Another environment, acted in by code (`rollout.environment.Environment`), for the style ``codeact``.
+
+    One step runs one block of code in the episode's own interpreter; it may act any number of times. ``final_answer``
+    ends the episode.
+
+    Args:
+        world: the environment that the code acts in.
+        sandbox: where the code runs.
+        tools: the functions it may call.
+        finish: the world's action that gives an answer, with ``{}`` for it (``finish[{}]``); None if it takes none.
+    """
+
+    blocking = True
+
+    def __init__(
+        self, world: Environment, sandbox: Sandbox, tools: Sequence[Tool] = (ACT,), finish: str | None = None
+    ) -> None:
+        self._world = world
+        self._sandbox = sandbox
+        self._tools = tools
+        self._functions = {tool.name: self._function(tool) for tool in tools}
+        self._finish = finish
+        self._session: Session | None = None
+        self._steps: list[Step] = []
+        self._over = False
+
+    def reset(self, task: Task) -> Reset:
+        """Start ``task`` with a fresh interpreter. Raises what the world raises."""
+        self._end_session()
+        self._over = False
+        return self._world.reset(task)
+
+    def step(self, action: str) -> Step:
+        """Run code.
+
+        Raises:
+            SandboxError: no interpreter can be started.
+        """
+        if self._session is None:
+            self._session = self._sandbox.session(self._functions)
+        self._steps = []
+        result = self._session.run(action)
+        if result.final_answer is not None and not self._over:
+            self._answer(result.final_answer)
+        return self._summary(result)
+
+    def fork(self) -> CodeWorld:
+        """A copy with an interpreter and a world of its own: what code does there changes nothing here.
+
+        Copies can run code at the same time in several threads.
+
+        Raises:
+            UserError: the world cannot be copied.
+            SandboxError: the interpreter cannot be copied.
+        """
+        twin = CodeWorld(fork_of(self._world), self._sandbox, self._tools, self._finish)
+        twin._over = self._over
+        if self._session is not None:
+            twin._session = self._session.fork(twin._functions)
+        return twin
+
+    def admissible_actions(self) -> None:
+        """None: there is no end of programs."""
+        return
+
+    def close(self) -> None:
+        self._end_session()
+        self._world.close()
+
+    def _function(self, tool: Tool) -> Callable[[str], str]:
+        def call(argument: str) -> str:
+            if not isinstance(argument, str):
+                raise ToolError(f"{tool.name} takes a text")
+            if self._over:
+                raise ToolError("the task is over")
+            return self._act(tool.action.replace("{}", argument))
+
+        return call
+
+    def _act(self, action: str) -> str:
+        step = self._world.step(action)
+        self._steps.append(step)
+        self._over = step.done
+        return step.observation
+
+    def _answer(self, answer: str) -> None:
+        if self._finish is not None:
+            self._act(self._finish.replace("{}", answer))
+        self._over = True
+
+    def _summary(self, result: CallResult) -> Step:
+        """All that the code did, as one step."""
+        steps = self._steps
+        text = error(result.error, result.stdout) if result.error else observation(result.stdout, result.value)
+        return Step(
+            observation=text,
+            reward=sum((step.reward for step in steps), 0.0),
+            done=self._over,
+            success=any(step.success for step in steps),
+            valid=result.error is None and all(step.valid for step in steps),
+            dialect=next((step.dialect for step in reversed(steps) if step.dialect), ""),
+            scores={name: score for step in steps for name, score in step.scores.items()},
+            answer=result.final_answer,
+        )
+
+    def _end_session(self) -> None:
+        if self._session is not None:
+            self._session.close()
+        self._session = None

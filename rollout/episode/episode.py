@@ -1,0 +1,363 @@
+"""One episode: ask the engine, cut its answer, do the action, show what happened, until something ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from rollout.concurrency import in_thread, within
+from rollout.engine import Completion, Engine, Sampling
+from rollout.environment import Environment, Reset, Step, Task, fork_of
+from rollout.episode.acting import Acting, ConstrainedActing, PlainActing, SelfConsistentActing
+from rollout.episode.constrained import allowed_actions
+from rollout.episode.guidance import NONE, Guidance, Guide
+from rollout.episode.self_consistency import close_all, try_actions
+from rollout.episode.vote import vote
+from rollout.errors import Boundary, EpisodeError, UserError, boundary
+from rollout.grammar import Form
+from rollout.prompts.builder import PromptBuilder, Turn
+from rollout.prompts.styles import StyleName
+from rollout.tools.sandbox.config import SandboxConfig
+from rollout.trajectory import (
+    Author,
+    Counts,
+    Failure,
+    Identity,
+    Key,
+    Kind,
+    Outcome,
+    Policy,
+    Segment,
+    StopReason,
+    Times,
+    Trajectory,
+)
+
+T = TypeVar("T")
+
+
+class AgentConfig(BaseModel):
+    """How an agent is prompted, and how far one episode may go."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    style: StyleName = "react"
+    """How a turn is written: thought and action, action alone, state and thought and action, thought and code, or an
+    answer after a chain of thought."""
+    instructions: str = "short"
+    """Which of the environment's system messages: ``short``, or ``full`` with the grammar of its actions."""
+    examples: int = Field(0, ge=0)
+    """Worked episodes shown before the task."""
+    passages: int = Field(0, ge=0, le=50)
+    """Passages that are looked up with the task's own words and shown with it, of the environment's corpus or of the
+    recipe's ``retrieval`` (which has a number of hits of its own)."""
+    max_steps: int = Field(30, ge=1)
+    """Turns, those without a valid action included."""
+    max_tokens: int = Field(4000, ge=1)
+    """Tokens of the whole episode: prompt, answers and observations. No turn starts that could go beyond."""
+    time_limit_s: float = Field(600.0, gt=0)
+    """Seconds for the whole episode."""
+    step_timeout_s: float = Field(120.0, gt=0)
+    """Seconds for one answer of the engine, and for one step of the environment."""
+    sampling: Sampling = Sampling()
+    acting: Acting = PlainActing()
+    """How it chooses an action: one completion, the best of several that are tried, or held to allowed actions."""
+    sandbox: SandboxConfig = SandboxConfig()
+    """Where code runs that the agent writes (style ``codeact``)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> AgentConfig:
+        acting = self.acting
+        if isinstance(acting, ConstrainedActing) and acting.to == "admissible" and self.style in ("codeact", "cot"):
+            raise ValueError(
+                f"acting is constrained to admissible actions, but style {self.style} does not choose from a list; set "
+                "acting.to to grammar, or style to react, act or stateact"
+            )
+        most = self.sandbox.max_processes - 1
+        if isinstance(acting, SelfConsistentActing) and self.style == "codeact" and acting.candidates > most:
+            raise ValueError(
+                f"acting.candidates is {acting.candidates}, but the sandbox has room for {most} copies of an "
+                "interpreter; set sandbox.max_processes higher, or ask for fewer candidates"
+            )
+        return self
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What an episode has gathered so far; whatever ends it, this much is recorded."""
+
+    segments: list[Segment] = field(default_factory=list)
+    token_ids: list[int] = field(default_factory=list)
+    counts: Counts = field(default_factory=Counts)
+    reward: float = 0.0
+    dialect: str = ""
+    scores: dict[str, float] = field(default_factory=dict)
+    engine_s: float = 0.0
+    environment_s: float = 0.0
+
+    def show(self, segments: Iterable[Segment]) -> None:
+        for segment in segments:
+            self.segments.append(segment)
+            self.token_ids.extend(segment.token_ids)
+
+
+async def run_episode(
+    task: Task,
+    environment: Environment,
+    engine: Engine,
+    builder: PromptBuilder,
+    config: AgentConfig,
+    identity: Identity,
+    *,
+    guide: Guide | None = None,
+) -> Trajectory:
+    """Play ``task`` once and give the record of it, whatever happens.
+
+    ``guide`` gives hints and a first thought, if the agent gets any. What fails in the environment or the engine ends
+    the episode with `StopReason.ERROR` and is on the record. The environment is left as it is; after an error or the
+    time limit it may still be busy and should not be used again.
+
+    An agent that acts self-consistently goes on in a copy of the environment, which is closed here. The tokens of all
+    its candidates are counted (``prompt_tokens``, ``output_tokens``), since all were paid for; ``steps``,
+    ``invalid_actions`` and ``reason_tokens`` are of the candidates that won.
+
+    Raises:
+        UserError: the environment cannot be acted in as ``config.acting`` says; raised before the first completion.
+        Exception: only for bugs of our own.
+    """
+    episode = _Episode(environment, engine, builder, config, identity)
+    started_unix_s, started = time.time(), time.monotonic()
+    version = engine.weight_version
+    stop, failure = StopReason.TIME_LIMIT, None
+    limit = asyncio.timeout(config.time_limit_s)
+    try:
+        async with limit:
+            stop = await episode.play(task, guide)
+    except EpisodeError as error:
+        stop, failure = StopReason.ERROR, error.failure
+    except TimeoutError:
+        if not limit.expired():
+            raise
+    finally:
+        await episode.leave_copy()
+    times = Times(started_unix_s, time.monotonic() - started, episode.so_far.engine_s, episode.so_far.environment_s)
+    return episode.record(stop, failure, times, version)
+
+
+class _Episode:
+    def __init__(
+        self, environment: Environment, engine: Engine, builder: PromptBuilder, config: AgentConfig, identity: Identity
+    ) -> None:
+        self.environment = environment
+        self.copied = False
+        """Whether ``environment`` is a copy of ours rather than the one that was given."""
+        self.engine = engine
+        self.builder = builder
+        self.config = config
+        self.sampling = _stopping(_decoding(config), builder.style.stop)
+        self.identity = identity
+        self.so_far = _Progress()
+        self.first_thought = ""
+        self._deadline = time.monotonic() + config.time_limit_s
+
+    async def play(self, task: Task, guide: Guide | None) -> StopReason:
+        """The loop. Raises `EpisodeError` for failures of the world."""
+        reset = await self._in_environment(self.environment.reset, task)
+        if isinstance(self.config.acting, SelfConsistentActing):
+            await self._check_copies()
+        guidance = NONE if guide is None else await self._guidance(guide, task, reset)
+        self.so_far.show(self.builder.start(reset, hints=guidance.hints))
+        for turn in range(1, self.config.max_steps + 1):
+            if time.monotonic() >= self._deadline:
+                return StopReason.TIME_LIMIT
+            self.first_thought = guidance.first_thought if turn == 1 else ""
+            if not self._fits(prompt := self.builder.open_turn(turn, self.first_thought)):
+                return StopReason.TOKEN_LIMIT
+            self.so_far.show(prompt)
+            step = await self._turn(turn)
+            self.so_far.show(self.builder.observation(step.observation, turn))
+            if step.done:
+                return StopReason.SUCCESS if step.success else StopReason.FAILURE
+        return StopReason.STEP_LIMIT
+
+    def _fits(self, prompt: Sequence[Segment]) -> bool:
+        """Whether a turn that begins with ``prompt`` stays within the episode's tokens and the model's context."""
+        coming = sum(len(segment.token_ids) for segment in prompt) + self.config.sampling.max_tokens
+        return len(self.so_far.token_ids) + coming <= min(self.config.max_tokens, self.engine.max_model_len)
+
+    async def _turn(self, turn: int) -> Step:
+        """An answer of the engine, put on the record, and what its action did."""
+        acting = self.config.acting
+        if isinstance(acting, SelfConsistentActing):
+            return await self._try(turn, acting.candidates)
+        form = await self._form(acting) if isinstance(acting, ConstrainedActing) else None
+        [made] = await self._ask(turn, form=form)
+        self.so_far.show(made.segments)
+        return self._count(await self._act(made.action))
+
+    async def _ask(self, turn: int, candidates: int = 1, form: Form | None = None) -> list[Turn]:
+        """Answers of the engine to the same prompt, made at the same time."""
+        so_far, prompt = self.so_far, tuple(self.so_far.token_ids)
+        asked = [self._complete(prompt, turn, candidate, form) for candidate in range(candidates)]
+        with self._timed("engine_s"), boundary(Boundary.ENGINE):
+            completions = await within(self.config.step_timeout_s, _all(asked))
+        so_far.counts = replace(
+            so_far.counts,
+            steps=so_far.counts.steps + 1,
+            prompt_tokens=so_far.counts.prompt_tokens + candidates * len(prompt),
+            output_tokens=so_far.counts.output_tokens + sum(len(made.token_ids) for made in completions),
+        )
+        if self.identity.role != "teacher":  # a student's own distribution is no teaching signal
+            completions = [replace(completion, top=None) for completion in completions]
+        return [self.builder.turn(completion, turn, self.first_thought) for completion in completions]
+
+    def _complete(self, prompt: tuple[int, ...], turn: int, candidate: int, form: Form | None) -> Awaitable[Completion]:
+        key = self.identity.key
+        seed = turn_seed(self.sampling.seed, key, turn, candidate)
+        session = f"{key.session}/{candidate}" if candidate else key.session
+        return self.engine.generate(prompt, self.sampling.model_copy(update={"seed": seed, "form": form}), session)
+
+    async def _form(self, acting: ConstrainedActing) -> Form:
+        """What this turn must look like; without what it has been begun with."""
+        with _settings_told():
+            actions = await self._in_environment(allowed_actions, self.environment, acting.to)
+        form = self.builder.style.turn_form(actions)
+        return Form(form.parts[1:]) if self.first_thought else form
+
+    async def _try(self, turn: int, candidates: int) -> Step:
+        """Several answers, the one whose action wins the vote put on the record; its world is gone on with."""
+        answers = await self._ask(turn, candidates)
+        actions = [answer.action for answer in answers]
+        with self._timed("environment_s"), boundary(Boundary.ENVIRONMENT):
+            trials = await try_actions(self.environment, actions, self.config.step_timeout_s)
+            number = vote([None if trial is None else trial.step for trial in trials])
+            left = [trial.world for trial in trials if trial is not None]
+            if (winner := trials[number]) is not None:
+                left = [world for world in left if world is not winner.world]
+                left += [self.environment] if self.copied else []
+                self.environment, self.copied = winner.world, True
+            await close_all(left)
+        self.so_far.show(answers[number].segments)
+        return self._count(await self._act(None) if winner is None else winner.step)
+
+    async def _check_copies(self) -> None:
+        """Raises `UserError` if the environment cannot be copied."""
+        with _settings_told():
+            copy = await self._in_environment(fork_of, self.environment)
+        await close_all([copy])
+
+    async def leave_copy(self) -> None:
+        """Close the environment if it is a copy of ours."""
+        if self.copied:
+            await close_all([self.environment])
+
+    async def _guidance(self, guide: Guide, task: Task, reset: Reset) -> Guidance:
+        with self._timed("engine_s"), boundary(Boundary.ENGINE):
+            return await within(self.config.step_timeout_s, guide(task, reset))
+
+    async def _act(self, action: str | None) -> Step:
+        """Do the action; an answer without one is met by the style's own observation."""
+        if action is None:
+            return Step(self.builder.style.no_action, valid=False)
+        return await self._in_environment(self.environment.step, action)
+
+    def _count(self, step: Step) -> Step:
+        so_far = self.so_far
+        so_far.reward += step.reward
+        so_far.dialect = step.dialect or so_far.dialect
+        so_far.scores |= step.scores
+        so_far.counts = replace(so_far.counts, invalid_actions=so_far.counts.invalid_actions + (not step.valid))
+        return step
+
+    async def _in_environment(self, function: Callable[..., T], *arguments: object) -> T:
+        """A call of the environment: in a thread if it says that it blocks, else at once."""
+        with self._timed("environment_s"), boundary(Boundary.ENVIRONMENT):
+            if getattr(self.environment, "blocking", False):
+                return await within(self.config.step_timeout_s, in_thread(function, *arguments))
+            return function(*arguments)
+
+    @contextmanager
+    def _timed(self, name: Literal["engine_s", "environment_s"]) -> Iterator[None]:
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            setattr(self.so_far, name, getattr(self.so_far, name) + time.monotonic() - started)
+
+    def record(self, stop: StopReason, failure: Failure | None, times: Times, weight_version: int) -> Trajectory:
+        so_far = self.so_far
+        reasons = (s for s in so_far.segments if s.kind is Kind.REASON and s.author is Author.MODEL)
+        return Trajectory(
+            identity=replace(self.identity, dialect=so_far.dialect or self.identity.dialect),
+            policy=Policy(
+                model=self.engine.name,
+                weight_version=weight_version,
+                prompt_style=self.builder.style.name,
+                sampling_json=_canonical(self.sampling),
+                method_json=_canonical(self.config, exclude={"sampling", "style", *self._not_used()}),
+            ),
+            outcome=Outcome(so_far.reward, stop is StopReason.SUCCESS, stop, failure, so_far.scores),
+            segments=tuple(so_far.segments),
+            counts=replace(so_far.counts, reason_tokens=sum(len(s.token_ids) for s in reasons)),
+            times=times,
+        )
+
+    def _not_used(self) -> set[str]:
+        """Settings that say nothing about this agent: no code, or no special way of acting."""
+        plain = {"acting"} if isinstance(self.config.acting, PlainActing) else set()
+        return plain if self.config.style == "codeact" else {*plain, "sandbox"}
+
+
+def _decoding(config: AgentConfig) -> Sampling:
+    """The agent's, where its way of acting does not bring its own."""
+    if not isinstance(config.acting, SelfConsistentActing):
+        return config.sampling
+    own = {"temperature": config.acting.temperature, "top_p": config.acting.top_p}
+    return config.sampling.model_copy(update=own)
+
+
+def _stopping(sampling: Sampling, stop: tuple[str, ...]) -> Sampling:
+    """The same, ending turns at these texts as well."""
+    return sampling.model_copy(update={"stop": tuple(dict.fromkeys((*sampling.stop, *stop)))}) if stop else sampling
+
+
+def turn_seed(base: int | None, key: Key, turn: int, candidate: int = 0) -> int:
+    """Sampling seed of one completion, in [0, 2**31): the same in every process.
+
+    It differs between tasks, attempts, turns and candidates; candidate 0 has that of a turn's only completion.
+    """
+    text = "\n".join(map(str, (base, key.task, key.attempt, turn, *([candidate] if candidate else []))))
+    return int.from_bytes(sha256(text.encode()).digest()[:4], "big") >> 1
+
+
+async def _all(awaitables: Iterable[Awaitable[T]]) -> list[T]:
+    """Their results; when one fails the others are given up."""
+    waiting = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
+    try:
+        return await asyncio.gather(*waiting)
+    finally:
+        for one in waiting:
+            one.cancel()
+
+
+@contextmanager
+def _settings_told() -> Iterator[None]:
+    """What is wrong with a setting goes to the user, not on the record of an episode."""
+    try:
+        yield
+    except EpisodeError as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from None
+        raise
+
+
+def _canonical(settings: BaseModel, exclude: set[str] | None = None) -> str:
+    return json.dumps(settings.model_dump(mode="json", exclude=exclude), sort_keys=True, separators=(",", ":"))

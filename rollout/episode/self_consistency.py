@@ -1,0 +1,82 @@
+"""Several actions tried at once, each in a copy of the world, so that none of them can disturb another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from rollout.concurrency import close_in_thread, in_thread, within
+from rollout.environment import Environment, Step, fork_of
+
+T = TypeVar("T")
+_AT_ONCE = 8
+"""Copies of one world that are busy at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A copy of the world after an action. Whoever holds it closes the copy."""
+
+    world: Environment
+    step: Step
+
+
+async def try_actions(world: Environment, actions: Sequence[str | None], timeout_s: float) -> list[Trial | None]:
+    """Do each action in a copy of its own, as many at once as is good for the machine; the world stays as it is.
+
+    A trial is None where there is no action.
+
+    Args:
+        world: must not be used meanwhile.
+        actions: one a candidate.
+        timeout_s: for making the copies, and for each step.
+
+    Raises:
+        UserError: the world cannot be copied.
+        TimeoutError: a step took too long.
+        Exception: what a step raised. All copies are then closed.
+    """
+    blocking, copies = _blocks(world), list[Environment]()
+    room = asyncio.Semaphore(_AT_ONCE)
+
+    def copy_all() -> None:
+        for action in actions:
+            if action is not None:
+                copies.append(fork_of(world))
+
+    async def try_one(copy: Environment, action: str) -> Trial:
+        async with room:
+            return Trial(copy, await _call(blocking, timeout_s, lambda: copy.step(action)))
+
+    try:
+        await _call(blocking, timeout_s, copy_all)
+        waiting = iter(copies)
+        trials = [None if action is None else try_one(next(waiting), action) for action in actions]
+        done = await asyncio.gather(*(trial for trial in trials if trial is not None), return_exceptions=True)
+        for error in done:
+            if isinstance(error, BaseException):
+                raise error
+    except BaseException:
+        await close_all(copies)
+        raise
+    made = iter(done)
+    return [None if action is None else next(made) for action in actions]  # type: ignore[misc]  # errors are raised
+
+
+async def close_all(worlds: Iterable[Environment]) -> None:
+    """Close copies; one that blocks and cannot be closed is left behind and named in the log."""
+    worlds = list(worlds)
+    for world in worlds:
+        if not _blocks(world):
+            world.close()
+    await asyncio.gather(*(close_in_thread(world) for world in worlds if _blocks(world)))
+
+
+def _blocks(world: Environment) -> bool:
+    return bool(getattr(world, "blocking", False))
+
+
+async def _call(blocking: bool, timeout_s: float, function: Callable[[], T]) -> T:
+    return await within(timeout_s, in_thread(function)) if blocking else function()

@@ -1,0 +1,1 @@
+"""Atomic writes, rows of JSON, CSV and Parquet files, and file locks."""

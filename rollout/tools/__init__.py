@@ -1,0 +1,1 @@
+"""Tools of the agents: the code sandbox and retrieval."""

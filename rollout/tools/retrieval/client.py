@@ -1,0 +1,155 @@
+"""The client of a retrieval service: many agents share one, which gathers their queries into batches.
+
+A backend is any async function from queries to hits: an index in this process (`in_process`), or a call to a server or
+an actor that holds one. Several backends are replicas; each batch goes to the next one, and a retry to the one after.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import count
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rollout.concurrency import in_thread
+from rollout.errors import Boundary, boundary
+from rollout.tools.retrieval.documents import Hit
+from rollout.tools.retrieval.index import Retriever
+
+Backend = Callable[[Sequence[str], int], Awaitable[Sequence[Sequence[Hit]]]]
+"""(queries, k) to up to ``k`` hits for each query."""
+
+
+class ClientConfig(BaseModel):
+    """How long a client waits, and how it gathers queries."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    timeout_s: float = Field(10.0, gt=0)
+    """For one attempt."""
+    retries: int = Field(2, ge=0)
+    """Attempts after the first one."""
+    retry_wait_s: float = Field(0.1, ge=0)
+    """Before the first retry; doubled before each further one."""
+    batch_size: int = Field(64, ge=1)
+    """Queries sent at once, at most."""
+    batch_wait_s: float = Field(0.002, ge=0)
+    """How long the first query of a batch waits for others."""
+
+    @property
+    def longest_wait_s(self) -> float:
+        """From a question to its answer or to the failure of the last attempt."""
+        waits_s = sum(self.retry_wait_s * 2.0**retry for retry in range(self.retries))
+        return self.batch_wait_s + (self.retries + 1) * self.timeout_s + waits_s
+
+
+def in_process(retriever: Retriever) -> Backend:
+    """A backend that searches in a thread of this process."""
+
+    async def search(queries: Sequence[str], k: int) -> Sequence[Sequence[Hit]]:
+        return await in_thread(retriever.search, queries, k)
+
+    return search
+
+
+class RetrievalClient:
+    """Answers queries from one or more replicas; belongs to one event loop."""
+
+    def __init__(self, backends: Sequence[Backend], config: ClientConfig | None = None) -> None:
+        if not backends:
+            raise ValueError("a retrieval client needs at least one backend")
+        self._backends = backends
+        self._config = config or ClientConfig()
+        self._turn = count()
+        self._waiting: dict[int, list[tuple[str, asyncio.Future[list[Hit]]]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def search(self, query: str, k: int = 5) -> list[Hit]:
+        """Up to ``k`` hits, best first.
+
+        Raises:
+            EpisodeError: of the boundary ``tool``, when no attempt has succeeded.
+        """
+        answer: asyncio.Future[list[Hit]] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault(k, [])
+        waiting.append((query, answer))
+        if len(waiting) >= self._config.batch_size:
+            self._start(self._send(k, self._take(k)))
+        elif len(waiting) == 1:
+            self._start(self._send_later(k, waiting))
+        with boundary(Boundary.TOOL):
+            return await answer
+
+    async def close(self) -> None:
+        """Wait until everything that was sent is answered."""
+        await asyncio.gather(*self._tasks)
+
+    def _start(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _take(self, k: int) -> list[tuple[str, asyncio.Future[list[Hit]]]]:
+        return self._waiting.pop(k)
+
+    async def _send_later(self, k: int, batch: list[tuple[str, asyncio.Future[list[Hit]]]]) -> None:
+        await asyncio.sleep(self._config.batch_wait_s)
+        if self._waiting.get(k) is batch:  # else it was full and has gone
+            await self._send(k, self._take(k))
+
+    async def _send(self, k: int, batch: Sequence[tuple[str, asyncio.Future[list[Hit]]]]) -> None:
+        """Get a batch answered, or fail all of it."""
+        try:
+            found = await self._attempts([query for query, _ in batch], k)
+        except Exception as error:
+            for _, answer in batch:
+                if not answer.done():
+                    answer.set_exception(error)
+            return
+        for (_, answer), hits in zip(batch, found, strict=True):
+            if not answer.done():  # its agent may have stopped waiting
+                answer.set_result(list(hits))
+
+    async def _attempts(self, queries: Sequence[str], k: int) -> Sequence[Sequence[Hit]]:
+        config, first = self._config, next(self._turn)
+        wait_s, failure = config.retry_wait_s, Exception()
+        for attempt in range(config.retries + 1):
+            if attempt:
+                await asyncio.sleep(wait_s)
+                wait_s *= 2
+            # Counted from the batch's own first one: other batches must not send a retry back to a dead replica.
+            backend = self._backends[(first + attempt) % len(self._backends)]
+            try:
+                return await _attempt(backend, queries, k, config.timeout_s)
+            except Exception as error:  # whatever a service does wrong, another attempt may do right
+                failure = error
+        failure.add_note(f"after {config.retries + 1} attempts")
+        raise failure
+
+
+async def _attempt(backend: Backend, queries: Sequence[str], k: int, timeout_s: float) -> Sequence[Sequence[Hit]]:
+    limit = asyncio.timeout(timeout_s)
+    try:
+        async with limit:
+            found = await backend(queries, k)
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise TimeoutError(f"the retrieval service gave no answer within {timeout_s:g} s") from error
+    if len(found) != len(queries):
+        raise ValueError(f"the retrieval service gave {len(found)} answers to {len(queries)} queries")
+    return found
+
+
+def hits_text(hits: Sequence[Hit], max_characters: int = 2000) -> str:
+    """What an agent is shown of hits: numbered titles and texts, each text cut to its share of ``max_characters``."""
+    if not hits:
+        return "No results."
+    share = max(1, max_characters // len(hits))
+    return "\n".join(f"[{i}] {hit.title}: {_cut(hit.text, share)}" for i, hit in enumerate(hits, start=1))
+
+
+def _cut(text: str, limit: int) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= limit else f"{text[:limit].rsplit(' ', 1)[0]} ..."

@@ -1,0 +1,182 @@
+"""Dense retrieval: an encoder's vectors in a FAISS index (extra ``dense``); the only file that adapts these libraries.
+
+Any sentence-transformers or Hugging Face encoder will do: sentence-transformers loads a plain encoder with mean
+pooling. The documents are those of a lexical index, so that both find the same rows.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from rollout.errors import UserError
+from rollout.tools.retrieval.build import Progress, ignore, locked
+from rollout.tools.retrieval.documents import Hit
+from rollout.tools.retrieval.index import RetrievalIndex
+
+DENSE_VERSION = 1
+_META, _VECTORS = "dense.json", "vectors.faiss"
+
+Vectors = npt.NDArray[np.float32]
+
+
+class DenseConfig(BaseModel):
+    """Which encoder, and what is put before texts (E5 models want ``query: `` and ``passage: ``)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    encoder: str = "intfloat/e5-base-v2"
+    """Folder or hub name."""
+    query_prefix: str = ""
+    document_prefix: str = ""
+    batch_size: int = Field(64, ge=1)
+    device: str | None = None
+    """Of the encoder; None lets the library choose."""
+
+
+class Encoder(Protocol):
+    """Makes normalised vectors from texts."""
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """[num_texts, num_dimensions] float32, each of length 1."""
+        ...
+
+
+class SentenceEncoder:
+    """An encoder of sentence-transformers, or a plain Hugging Face one with mean pooling."""
+
+    def __init__(self, config: DenseConfig) -> None:
+        try:
+            from sentence_transformers import SentenceTransformer  # type: ignore[import-not-found,unused-ignore]
+        except ImportError as error:
+            raise UserError(
+                "dense retrieval needs sentence-transformers; install it with `pip install 'stillhouse[dense]'`"
+            ) from error
+        try:
+            self._model: Any = SentenceTransformer(config.encoder, device=config.device, trust_remote_code=False)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"no encoder can be loaded from {config.encoder!r} ({error}); set encoder to a folder or hub name"
+            ) from error
+        self._batch_size = config.batch_size
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        vectors = self._model.encode(
+            list(texts), batch_size=self._batch_size, normalize_embeddings=True, show_progress_bar=False
+        )
+        return np.asarray(vectors, dtype=np.float32)
+
+
+class DenseIndex:
+    """Finds documents by the inner product of vectors, exactly (`rollout.tools.retrieval.index.Retriever`)."""
+
+    def __init__(self, documents: RetrievalIndex, vectors: Any, encoder: Encoder, config: DenseConfig) -> None:
+        self._documents = documents
+        self._vectors = vectors
+        self._encoder = encoder
+        self._config = config
+
+    @classmethod
+    def build(
+        cls,
+        documents: RetrievalIndex,
+        folder: str | Path,
+        config: DenseConfig,
+        encoder: Encoder | None = None,
+        progress: Progress = ignore,
+    ) -> DenseIndex:
+        """Encode all documents and keep their vectors in ``folder``, beside nothing else."""
+        faiss = _faiss()
+        encoder = encoder or SentenceEncoder(config)
+        vectors: Any = None
+        for start in range(0, len(documents), config.batch_size):
+            batch = [documents[row] for row in range(start, min(start + config.batch_size, len(documents)))]
+            encoded = encoder.encode([f"{config.document_prefix}{d.title}\n{d.text}" for d in batch])
+            vectors = vectors if vectors is not None else faiss.IndexFlatIP(encoded.shape[1])
+            vectors.add(encoded)
+            progress(start + len(batch))
+        path = Path(folder).expanduser()
+        path.mkdir(parents=True, exist_ok=True)
+        faiss.write_index(vectors, str(path / _VECTORS))
+        (path / _META).write_text(json.dumps(_meta(config, len(documents))), encoding="utf-8")
+        return cls(documents, vectors, encoder, config)
+
+    @classmethod
+    def open(
+        cls, documents: RetrievalIndex, folder: str | Path, config: DenseConfig, encoder: Encoder | None = None
+    ) -> DenseIndex:
+        """The vectors in ``folder``. Raises `UserError` if they are missing, damaged, or of something else."""
+        faiss, path = _faiss(), Path(folder).expanduser()
+        try:
+            meta = json.loads((path / _META).read_text(encoding="utf-8"))
+            if meta != _meta(config, len(documents)):
+                raise ValueError("they are of another version, encoder or corpus")
+            # IO_FLAG_MMAP maps inverted lists only; flat vectors would be copied into every process.
+            vectors = faiss.read_index(str(path / _VECTORS), faiss.IO_FLAG_MMAP_IFC | faiss.IO_FLAG_READ_ONLY)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise UserError(f"the vectors in {path} cannot be used ({error}); delete them and build again") from error
+        return cls(documents, vectors, encoder or SentenceEncoder(config), config)
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        """For each query the ``k`` nearest documents."""
+        if not queries or k < 1:
+            return [[] for _ in queries]
+        encoded = self._encoder.encode([f"{self._config.query_prefix}{query}" for query in queries])
+        scores, rows = self._vectors.search(encoded, min(k, len(self._documents)))
+        return [
+            [self._hit(int(row), float(score)) for row, score in zip(found, values, strict=True)]
+            for found, values in zip(rows, scores, strict=True)
+        ]
+
+    def _hit(self, row: int, score: float) -> Hit:
+        document = self._documents[row]
+        return Hit(document.id, document.title, document.text, score)
+
+
+def built_vectors(
+    index: Path, config: DenseConfig, *, encoder: Encoder | None = None, progress: Progress = ignore
+) -> Path:
+    """The folder of the vectors of an index, within it; made if they are missing.
+
+    Raises:
+        UserError: the index is damaged or cannot be written to, the encoder cannot be loaded, a library is missing.
+    """
+    name = sha256(f"{config.encoder}\n{config.document_prefix}".encode()).hexdigest()[:12]
+    target = index / f"dense-{name}"
+    if target.is_dir():
+        return target
+    try:
+        with locked(target), tempfile.TemporaryDirectory(prefix=".dense-", dir=index) as made:
+            if not target.is_dir():  # another process may have made them meanwhile
+                DenseIndex.build(RetrievalIndex.open(index), Path(made) / "vectors", config, encoder, progress)
+                (Path(made) / "vectors").rename(target)
+    except PermissionError as error:
+        raise UserError(
+            f"no vectors can be written to the index {index} ({error}); copy it to a folder of yours"
+        ) from error
+    return target
+
+
+def _meta(config: DenseConfig, documents: int) -> dict[str, Any]:
+    return {
+        "version": DENSE_VERSION,
+        "encoder": config.encoder,
+        "document_prefix": config.document_prefix,
+        "documents": documents,
+    }
+
+
+def _faiss() -> Any:
+    try:
+        import faiss  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    except ImportError as error:
+        raise UserError("dense retrieval needs FAISS; install it with `pip install 'stillhouse[dense]'`") from error
+    return faiss

@@ -1,0 +1,175 @@
+"""An index over documents: titles exactly, words by BM25; in memory, or memory-mapped from a folder.
+
+A folder holds ``index.json`` (version, settings, what it was made of; written last), the documents as an Arrow file,
+two tables of keys and the BM25 arrays. All processes of a machine that open it share one copy in the page cache.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from rollout.errors import UserError
+from rollout.tools.retrieval.documents import Document, Hit
+from rollout.tools.retrieval.keys import KeyTable, key_hash
+from rollout.tools.retrieval.lexical import Lexical, LexicalConfig, WordRows
+from rollout.tools.retrieval.words import title_key
+
+INDEX_VERSION = 1
+META_FILE = "index.json"
+DOCUMENTS_FILE = "documents.arrow"
+WORDS_FOLDER = "words"
+TITLES = "titles"
+_DOCUMENTS_A_TITLE = 4
+"""Documents looked at for each title that is wanted: passages of one page share a title."""
+
+
+class Retriever(Protocol):
+    """What answers queries: this index, a dense one, or a user's own."""
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        """For each query up to ``k`` hits, best first."""
+        ...
+
+
+class Documents(Protocol):
+    """Documents by row."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, row: int, /) -> Document: ...
+
+
+class ArrowDocuments:
+    """Documents in a memory-mapped Arrow file."""
+
+    def __init__(self, path: Path) -> None:
+        with pa.memory_map(str(path)) as source:
+            table = pa.ipc.open_file(source).read_all()
+        self._columns = [table.column(name) for name in ("id", "title", "text")]
+        self._count: int = table.num_rows
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, row: int, /) -> Document:
+        return Document(*(column[row].as_py() for column in self._columns))
+
+
+class RetrievalIndex:
+    """Finds documents by title and by words; read-only, safe to use from several threads.
+
+    Args:
+        documents: by row.
+        titles: from `title_key` to rows.
+        lexical: words of the same rows; None lets them be indexed at the first search.
+    """
+
+    def __init__(
+        self,
+        documents: Documents,
+        titles: KeyTable,
+        lexical: Lexical | None = None,
+        config: LexicalConfig | None = None,
+    ) -> None:
+        self._documents = documents
+        self._titles = titles
+        self._given = lexical
+        self._config = config or LexicalConfig()
+
+    @classmethod
+    def of(cls, documents: Sequence[Document], config: LexicalConfig | None = None) -> RetrievalIndex:
+        """An index in memory; words are indexed when they are first searched for."""
+        titles = KeyTable.of(array("Q", (key_hash(title_key(document.title)) for document in documents)))
+        return cls(documents, titles, config=config)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> RetrievalIndex:
+        """The index in ``folder``.
+
+        Raises:
+            UserError: there is none, it is of another version, or it is damaged.
+        """
+        path = Path(folder).expanduser()
+        read_meta(path)
+        try:
+            documents, titles = ArrowDocuments(path / DOCUMENTS_FILE), KeyTable.load(path, TITLES)
+            index = cls(documents, titles, Lexical.load(path / WORDS_FOLDER))
+        except (OSError, ValueError, EOFError, KeyError, pa.ArrowInvalid) as error:
+            raise UserError(
+                f"the index in {path} is damaged ({error}); delete the folder and build it again"
+            ) from error
+        if len(documents) != len(titles.hashes):
+            raise UserError(
+                f"the index in {path} is damaged (its parts differ in length); delete it and build it again"
+            )
+        return index
+
+    def __len__(self) -> int:
+        return len(self._documents)
+
+    def __getitem__(self, row: int, /) -> Document:
+        return self._documents[row]
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        """For each query up to ``k`` documents that share words with it, best first."""
+        return [[self._hit(row, score) for row, score in self._lexical.top(query, k)] for query in queries]
+
+    def similar_titles(self, query: str, k: int) -> list[str]:
+        """Up to ``k`` different titles of the documents that share words with ``query``, best first."""
+        titles: dict[str, None] = {}
+        for row, _ in self._lexical.top(query, _DOCUMENTS_A_TITLE * k):
+            titles[self._documents[row].title] = None
+            if len(titles) == k:
+                break
+        return list(titles)
+
+    def find_title(self, title: str) -> Document | None:
+        """The document of this title: the same letters if there is one, else the first that differs in case only."""
+        key, first = title_key(title), None
+        for row in self._titles.find(key):
+            document = self._documents[row]
+            if document.title == title:
+                return document
+            if first is None and title_key(document.title) == key:
+                first = document
+        return first
+
+    @cached_property
+    def _lexical(self) -> Lexical:
+        if self._given is not None:
+            return self._given
+        rows = WordRows(self._config.title_weight)
+        for row in range(len(self._documents)):
+            rows.add(self._documents[row].title, self._documents[row].text)
+        return Lexical.build(rows, self._config)
+
+    def _hit(self, row: int, score: float) -> Hit:
+        document = self._documents[row]
+        return Hit(document.id, document.title, document.text, score)
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """What an index folder says of itself. Raises `UserError` if it is no index, damaged, or of another version."""
+    try:
+        meta = json.loads((folder / META_FILE).read_text(encoding="utf-8"))
+        version = meta["version"]
+    except FileNotFoundError as error:
+        raise UserError(
+            f"there is no index in {folder} ({META_FILE} is missing); build it with "
+            f"`python -m rollout.tools.retrieval.build CORPUS {folder}`"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"the index in {folder} is damaged ({error}); delete the folder and build it again") from error
+    if version != INDEX_VERSION:
+        raise UserError(
+            f"the index in {folder} is of version {version}, this program reads version {INDEX_VERSION}; "
+            f"delete it and build it again with `python -m rollout.tools.retrieval.build CORPUS {folder}`"
+        )
+    return dict(meta)

@@ -1,0 +1,101 @@
+"""BM25 over rows of words, by bm25s; the only file that knows that library."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from rollout.tools.retrieval.words import words
+
+_BLOCK = 64
+
+
+class LexicalConfig(BaseModel):
+    """How words count."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    k1: float = Field(1.2, ge=0)
+    """How slowly a repeated word stops to count more."""
+    b: float = Field(0.75, ge=0, le=1)
+    """How much long documents are marked down."""
+    title_weight: int = Field(3, ge=0)
+    """How many times a word of the title counts."""
+
+
+class WordRows:
+    """The words of documents as numbers, gathered document by document; 4 bytes a word."""
+
+    def __init__(self, title_weight: int) -> None:
+        self.rows: list[array[int]] = []
+        self.vocabulary: dict[str, int] = {}
+        self._title_weight = title_weight
+
+    def add(self, title: str, text: str) -> None:
+        vocabulary = self.vocabulary
+        found = words(title) * self._title_weight + words(text)
+        self.rows.append(array("i", (vocabulary.setdefault(word, len(vocabulary)) for word in found)))
+
+
+class Lexical:
+    """A BM25 index; safe to use from several threads."""
+
+    def __init__(self, scorer: Any) -> None:
+        self._scorer = scorer
+        self._vocabulary: Mapping[str, int] = scorer.vocab_dict
+
+    @classmethod
+    def build(cls, rows: WordRows, config: LexicalConfig) -> Lexical:
+        """The index of at least one document."""
+        from bm25s import BM25
+
+        vocabulary, word_rows = rows.vocabulary, rows.rows
+        if not vocabulary:  # not one word in all documents: give each a word that no query has
+            vocabulary, word_rows = {"": 0}, [array("i", [0]) for _ in word_rows]
+        scorer = BM25(k1=config.k1, b=config.b, method="lucene")
+        scorer.scores = scorer.build_index_from_ids(list(vocabulary.values()), word_rows, show_progress=False)
+        scorer.vocab_dict = vocabulary
+        return cls(scorer)
+
+    def save(self, folder: Path) -> None:
+        self._scorer.save(folder, show_progress=False)
+
+    @classmethod
+    def load(cls, folder: Path) -> Lexical:
+        """Memory-mapped but for the vocabulary."""
+        from bm25s import BM25
+
+        return cls(BM25.load(folder, mmap=True, show_progress=False, allow_pickle=False))
+
+    def top(self, query: str, k: int) -> list[tuple[int, float]]:
+        """The best ``k`` rows that share a word with ``query``, with their scores; of equals the first row first."""
+        known = [self._vocabulary[word] for word in words(query) if word in self._vocabulary]
+        return top_rows(self._scorer.get_scores_from_ids(known), k) if known else []
+
+
+def top_rows(scores: npt.NDArray[np.float32], k: int) -> list[tuple[int, float]]:
+    """The best ``k`` rows of positive score, of equals the first. ``scores``: [num_rows]."""
+    if k < 1:
+        return []
+    bound = _bound(scores, k)
+    rows: npt.NDArray[np.intp] = np.flatnonzero(scores >= bound if bound > 0 else scores > 0)
+    best: Sequence[int] = np.lexsort((rows, -scores[rows]))[:k].tolist()
+    return [(int(rows[i]), float(scores[rows[i]])) for i in best]
+
+
+def _bound(scores: npt.NDArray[np.float32], k: int) -> float:
+    """A score that at least ``k`` rows reach, close to that of the k-th best: the k-th best of the blocks' maxima.
+
+    Much cheaper than to put all rows in order, since a query scores a good part of them.
+    """
+    num_blocks = len(scores) // _BLOCK
+    if num_blocks <= k:
+        return 0.0
+    maxima = scores[: num_blocks * _BLOCK].reshape(num_blocks, _BLOCK).max(axis=1)
+    return float(np.partition(maxima, num_blocks - k)[num_blocks - k])

@@ -1,0 +1,166 @@
+"""The worker's end of the channel to an interpreter. The other end is hostile: no byte of it is believed.
+
+Frames are bounded in size and time, and must be of one of two shapes; each carries the number of the call it belongs
+to, which is drawn anew for each call. Whatever else arrives ends the interpreter. Nothing is unpickled or evaluated.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+import time
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from rollout.tools.sandbox.errors import ChannelBrokenError, ChannelTimeoutError
+from rollout.tools.sandbox.inside.wire import HEADER, encode
+
+_GREETING_BYTES = 4096
+_CREDENTIALS = struct.Struct("3i")
+_READ_BYTES = 1 << 18
+
+TextName = Literal["stdout", "value", "error", "final_answer"]
+
+
+class _Frame(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    id: str = Field(max_length=64)
+
+
+class ResultFrame(_Frame):
+    """Code has ended, says the interpreter."""
+
+    type: Literal["result"]
+    stdout: str
+    value: str | None
+    error: str | None
+    final_answer: str | None
+    timed_out: bool
+    cut: list[TextName] = Field(max_length=8)
+
+
+class CallFrame(_Frame):
+    """Code calls a function of the worker. ``arguments`` is JSON once more: ``[[positional], {named}]``."""
+
+    type: Literal["call"]
+    name: str = Field(max_length=200)
+    arguments: str
+
+
+_FRAME: TypeAdapter[ResultFrame | CallFrame] = TypeAdapter(
+    Annotated[ResultFrame | CallFrame, Field(discriminator="type")]
+)
+
+
+def parse(body: bytes) -> ResultFrame | CallFrame:
+    """The frame in ``body``. Raises `ChannelBrokenError` if it is none."""
+    try:
+        return _FRAME.validate_json(body)
+    except ValidationError:
+        raise ChannelBrokenError("it wrote to its result channel what is no result") from None
+
+
+class Channel:
+    """One channel.
+
+    Args:
+        connection: a stream socket; the channel owns it from now on.
+        limit_bytes: longest frame that is read.
+    """
+
+    def __init__(self, connection: socket.socket, limit_bytes: int) -> None:
+        self._socket = connection
+        self._socket.setblocking(False)
+        self._limit = limit_bytes
+        self._read = bytearray()
+
+    def send(self, message: Mapping[str, object], deadline: float) -> None:
+        """Send a frame by ``deadline`` (of `time.monotonic`).
+
+        Raises:
+            ChannelBrokenError: the other side has gone.
+            ChannelTimeoutError: it does not read.
+        """
+        rest = memoryview(encode(message))
+        while rest:
+            try:
+                rest = rest[self._socket.send(rest, socket.MSG_NOSIGNAL) :]
+            except BlockingIOError:
+                self._wait(select.POLLOUT, deadline)
+            except OSError:
+                raise ChannelBrokenError("it has closed its result channel") from None
+
+    def send_descriptor(self, message: Mapping[str, object], descriptor: int) -> None:
+        """Send a short frame together with a file descriptor. Raises `ChannelBrokenError`."""
+        try:
+            socket.send_fds(self._socket, [encode(message)], [descriptor])
+        except OSError:
+            raise ChannelBrokenError("it has closed its result channel") from None
+
+    def receive(self, deadline: float) -> ResultFrame | CallFrame:
+        """The next frame.
+
+        Raises:
+            ChannelBrokenError: the other side has gone, or this is no frame.
+            ChannelTimeoutError: it is not complete by ``deadline``.
+        """
+        (size,) = HEADER.unpack(self._take(HEADER.size, deadline))
+        if size > self._limit:
+            raise ChannelBrokenError("it wrote to its result channel what is no result")
+        return parse(bytes(self._take(size, deadline)))
+
+    def has_spoken(self) -> bool:
+        """Whether something unasked has arrived, or the other side has gone."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(self._read or poll.poll(0))
+
+    def greeting(self, deadline: float) -> tuple[bytes, int]:
+        """The first message of a new process, with its process id as the kernel knows it.
+
+        Raises:
+            ChannelBrokenError: the other side has gone.
+            ChannelTimeoutError: it says nothing by ``deadline``.
+        """
+        self._wait(select.POLLIN, deadline)
+        space = socket.CMSG_SPACE(_CREDENTIALS.size)
+        message, ancillary, _, _ = self._socket.recvmsg(_GREETING_BYTES, space)
+        for level, kind, data in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS and message:
+                return message[HEADER.size :], int(_CREDENTIALS.unpack(data)[0])
+        raise ChannelBrokenError("it ended before it began")
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _take(self, size: int, deadline: float) -> bytearray:
+        while len(self._read) < size:
+            self._wait(select.POLLIN, deadline)
+            try:
+                part = self._socket.recv(_READ_BYTES)
+            except OSError:
+                part = b""
+            if not part:
+                raise ChannelBrokenError("it ended without a result")
+            self._read += part
+        taken = self._read[:size]
+        del self._read[:size]
+        return taken
+
+    def _wait(self, event: int, deadline: float) -> None:
+        poll = select.poll()
+        poll.register(self._socket, event)
+        left_ms = (deadline - time.monotonic()) * 1000
+        if left_ms <= 0 or not poll.poll(left_ms):
+            raise ChannelTimeoutError
+
+
+def channel_pair(limit_bytes: int) -> tuple[Channel, socket.socket]:
+    """A channel, and the socket to hand to the other side."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    return Channel(ours, limit_bytes), theirs

@@ -1,0 +1,265 @@
+"""An interpreter as the worker uses it: run code, answer its calls, copy it, end it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from rollout.concurrency import in_thread
+from rollout.tools.sandbox.channel import CallFrame, ResultFrame, TextName, channel_pair
+from rollout.tools.sandbox.config import SandboxConfig
+from rollout.tools.sandbox.errors import ChannelBrokenError, ChannelTimeoutError, SandboxError
+from rollout.tools.sandbox.process import Process, greet
+from rollout.tools.sandbox.tools import ToolFunction, Wait, answer, refusal
+
+GRACE_S = 1.0
+"""Code is asked to stop at its time limit, and the interpreter ended this much later."""
+_COPY_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class CallResult:
+    """What came of one piece of code.
+
+    Attributes:
+        stdout: what it printed, standard error included.
+        value: repr of the last expression, None if there is none or its value is None.
+        error: what went wrong in the words of CodeAct's observations; None if nothing did.
+        final_answer: what the code gave to ``final_answer``, as text; None if it did not.
+        timed_out: it was ended for its time.
+        lost: the interpreter had to be ended or has died; its variables are gone and the next code starts afresh.
+        cut: the texts that were too long and were cut.
+        tool_calls: calls of the worker's functions.
+        elapsed_s: wall seconds, with the worker's functions.
+    """
+
+    stdout: str = ""
+    value: str | None = None
+    error: str | None = None
+    final_answer: str | None = None
+    timed_out: bool = False
+    lost: bool = False
+    cut: frozenset[TextName] = frozenset()
+    tool_calls: int = 0
+    elapsed_s: float = 0.0
+
+
+class Session:
+    """One episode's interpreter; not for several threads at once. Copies of it may run beside it in other threads.
+
+    Args:
+        config: limits.
+        new_process: gives a fresh interpreter; used now, and when one was lost.
+        tools: functions that code may call, by name.
+        process: an interpreter to go on with instead of a fresh one.
+
+    Raises:
+        SandboxError: no interpreter can be started.
+    """
+
+    def __init__(
+        self,
+        config: SandboxConfig,
+        new_process: Callable[[], Process],
+        tools: Mapping[str, ToolFunction],
+        process: Process | None = None,
+    ) -> None:
+        self._config = config
+        self._new_process = new_process
+        self._tools = dict(tools)
+        self._process: Process | None = process or new_process()
+
+    def run(self, code: str, time_limit_s: float | None = None) -> CallResult:
+        """Run ``code``; whatever it does, there is a result.
+
+        Args:
+            code: Python source.
+            time_limit_s: instead of the configured one.
+
+        Raises:
+            SandboxError: a lost interpreter cannot be replaced.
+            Exception: what a function of ours raises, other than `ToolError`; the interpreter is then lost.
+        """
+        return self._run(code, time_limit_s, _wait_here)
+
+    async def run_async(self, code: str, time_limit_s: float | None = None) -> CallResult:
+        """`run` beside the event loop; coroutine functions among the tools run in the loop."""
+        loop = asyncio.get_running_loop()
+
+        async def finish(awaitable: Awaitable[Any]) -> Any:
+            return await awaitable
+
+        def wait(awaitable: Awaitable[Any]) -> Any:
+            return asyncio.run_coroutine_threadsafe(finish(awaitable), loop).result()
+
+        return await in_thread(self._run, code, time_limit_s, wait)
+
+    def fork(self, tools: Mapping[str, ToolFunction] | None = None) -> Session:
+        """A copy of the interpreter as it is now: variables, open files, and the files of its working folder.
+
+        Either goes on without the other. Threads of the code are not copied, and what it wrote elsewhere in its scratch
+        folder is shared.
+
+        Args:
+            tools: functions that code may call in the copy; by default the same.
+
+        Raises:
+            SandboxError: it cannot be copied, for want of memory, processes or scratch space.
+        """
+        process, folder = self._alive(), f"copy-{secrets.token_hex(8)}"
+        left, process.episode.left = process.episode.left, []
+        channel, theirs = channel_pair(self._config.frame_limit_bytes())
+        try:
+            with theirs:
+                process.go_on()
+                request = {"type": "fork", "folder": folder, "left": left}
+                process.channel.send_descriptor(request, theirs.fileno())
+            copy = Process(channel, greet(channel, "ready", _COPY_S), process.episode, folder)
+        except (ChannelBrokenError, ChannelTimeoutError) as error:
+            channel.close()
+            raise SandboxError("the interpreter cannot be copied") from error
+        except BaseException:
+            channel.close()
+            raise
+        finally:
+            process.stop()
+        return Session(self._config, self._new_process, self._tools if tools is None else tools, copy)
+
+    def close(self) -> None:
+        """End the interpreter."""
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _alive(self) -> Process:
+        if self._process is None:
+            self._process = self._new_process()
+        return self._process
+
+    def _run(self, code: str, time_limit_s: float | None, wait: Wait) -> CallResult:
+        if len(code) > self._config.max_code_chars:
+            error = f"Code execution failed due to: the code is longer than {self._config.max_code_chars} characters"
+            return CallResult(error=error)
+        call = _Call(self._alive(), self._config, self._tools, wait, time_limit_s or self._config.time_limit_s)
+        try:
+            return call.run(code)
+        except ChannelTimeoutError:
+            self.close()
+            return call.lost(f"TimeoutError: the code ran longer than {call.limit_s:g} s", timed_out=True)
+        except ChannelBrokenError as error:
+            self.close()
+            return call.lost(f"the interpreter is lost: {error}")
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            if self._process is not None:
+                self._process.stop()
+
+
+class _Call:
+    """One piece of code under way."""
+
+    def __init__(
+        self, process: Process, config: SandboxConfig, tools: Mapping[str, ToolFunction], wait: Wait, limit_s: float
+    ) -> None:
+        self.limit_s = limit_s
+        self._process = process
+        self._config = config
+        self._tools = tools
+        self._wait = wait
+        self._id = secrets.token_hex(16)
+        self._tool_calls = 0
+        self._started = time.monotonic()
+        self._deadline = self._started + limit_s + GRACE_S
+
+    def run(self, code: str) -> CallResult:
+        """Raises `ChannelBrokenError` or `ChannelTimeoutError` if the interpreter is to be ended."""
+        channel = self._process.channel
+        if channel.has_spoken():
+            raise ChannelBrokenError("it ended, or wrote to its result channel, between two calls")
+        self._process.go_on()
+        channel.send(
+            {
+                "type": "run",
+                "id": self._id,
+                "code": code,
+                "tools": list(self._tools),
+                "time_limit_s": self.limit_s,
+                "max_output_chars": self._config.max_output_chars,
+            },
+            self._deadline,
+        )
+        while True:
+            frame = channel.receive(self._deadline)
+            if frame.id != self._id:
+                raise ChannelBrokenError("it answered a call that was not made")
+            if isinstance(frame, ResultFrame):
+                return self._result(frame)
+            self._answer(frame)
+
+    def lost(self, why: str, timed_out: bool = False) -> CallResult:
+        """The result of code whose interpreter has been ended."""
+        return CallResult(
+            error=f"Code execution failed due to: {why}; all variables are gone",
+            timed_out=timed_out,
+            lost=True,
+            tool_calls=self._tool_calls,
+            elapsed_s=time.monotonic() - self._started,
+        )
+
+    def _answer(self, frame: CallFrame) -> None:
+        self._tool_calls += 1
+        began = time.monotonic()
+        limit = self._config.max_tool_calls
+        if self._tool_calls > 2 * limit + 10:
+            raise ChannelBrokenError("it does not stop calling functions")
+        if self._tool_calls > limit:
+            reply = refusal(f"no more than {limit} calls of functions in one piece of code")
+        else:
+            function = self._tools.get(frame.name)
+            reply = answer(function, frame.name, frame.arguments, self._config.max_tool_chars, self._wait)
+        # The time of our own functions is not the code's.
+        self._deadline += time.monotonic() - began
+        self._process.channel.send(reply, self._deadline)
+
+    def _result(self, frame: ResultFrame) -> CallResult:
+        limit = self._config.max_output_chars
+        texts: dict[TextName, str | None] = {
+            "stdout": frame.stdout,
+            "value": frame.value,
+            "error": frame.error,
+            "final_answer": frame.final_answer,
+        }
+        too_long: set[TextName] = {name for name, text in texts.items() if text is not None and len(text) > limit}
+        cut = {name: text if text is None else text[:limit] for name, text in texts.items()}
+        return CallResult(
+            stdout=cut["stdout"] or "",
+            value=cut["value"],
+            error=cut["error"],
+            final_answer=cut["final_answer"],
+            timed_out=frame.timed_out,
+            cut=frozenset({*frame.cut, *too_long}),
+            tool_calls=self._tool_calls,
+            elapsed_s=time.monotonic() - self._started,
+        )
+
+
+def _wait_here(awaitable: Awaitable[Any]) -> Any:
+    async def finish() -> Any:
+        return await awaitable
+
+    return asyncio.run(finish())

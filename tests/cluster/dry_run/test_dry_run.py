@@ -1,0 +1,241 @@
+"""A dry run tells what a recipe does and needs, on any machine, and which setting mends what would not fit."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cluster.cli import main
+from cluster.config.load import load_recipe, recipe_names
+from cluster.dry_run.dry_run import DryRun, dry_run
+from cluster.dry_run.findings import Finding
+from cluster.run.directory import RunDirectory
+from cluster.run.plan import make_plan
+
+ROOT = Path(__file__).parents[3]
+PAPERS = [name for name in recipe_names() if name.startswith("paper-")]
+OUTSIDE = ("there is no built-in model",)
+"""What some shipped recipes need of a user first."""
+QWEN_7B = "Qwen/Qwen2.5-7B-Instruct"
+
+
+def planned(name: str, *overrides: str, gpu_gib: float = 80.0) -> DryRun:
+    return dry_run(load_recipe(name, overrides), gpu_gib)
+
+
+def fatal(plan: DryRun) -> list[Finding]:
+    return [finding for finding in plan.findings if finding.fatal]
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_shipped_recipe_can_be_planned_and_lacks_at_most_a_model(name: str) -> None:
+    plan = planned(name)
+    assert plan.phases[-1].title == "report"
+    assert all(any(words in finding.text for words in OUTSIDE) for finding in fatal(plan))
+    assert plan.works == (not fatal(plan))
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_a_papers_recipe_says_gpus_memory_and_tokens_and_fits_gpus_of_80_gib(name: str) -> None:
+    plan = planned(name)
+    assert max(moment.gpus for moment in plan.moments) >= 2
+    assert [use.who for use in plan.memory] == ["teacher", "student", "learner rank"]
+    assert all(use.fits and use.device == "GPU" for use in plan.memory)
+    assert all(phase.tokens for phase in plan.phases if phase.episodes)
+
+
+def test_a_student_that_grows_needs_an_engine_of_its_later_size() -> None:
+    small, large = (planned("sad", f"learner.widen={factor}").memory for factor in (1, 2))
+    assert [use.who for use in large] == [use.who for use in small] == ["teacher", "student", "learner rank"]
+    assert [b.shape.hidden / a.shape.hidden for a, b in zip(small, large, strict=True)] == [1, 2, 2]
+
+
+@pytest.mark.parametrize("size", ["1.5B", "3B", "7B"])
+def test_the_other_students_of_agent_distillation_fit_as_well(size: str) -> None:
+    assert planned("paper-agent-distillation", f"student.engine.model=Qwen/Qwen2.5-{size}-Instruct").works
+
+
+@pytest.mark.parametrize("student", ["opt-2.7b", "opt-6.7b"])
+def test_the_other_students_of_opt_fit_as_well(student: str) -> None:
+    assert all(use.fits for use in planned("paper-sad-opt", f"student.engine.model=facebook/{student}").memory)
+
+
+@pytest.mark.parametrize("student", ["gpt2-medium", "gpt2-large"])
+def test_the_other_students_of_gpt2_fit_as_well(student: str) -> None:
+    plan = planned("paper-sad-gpt2", f"student.engine.model=openai-community/{student}")
+    assert all(use.fits for use in plan.memory)
+
+
+def test_phases_are_the_work_of_the_driver_in_its_order(tmp_path: Path) -> None:
+    recipe = load_recipe(
+        "quickstart",
+        [
+            "environment={type: math}",
+            "rounds=2",
+            "collect={teacher_episodes: 6, student_episodes: 4, attempts: 2, train_on: [teacher, student]}",
+            "hints={failures_episodes: 5}",
+            "first_thought={}",
+            "score={roles: [student, teacher]}",
+        ],
+    )
+    plan = make_plan(recipe, RunDirectory(tmp_path))
+    rounds = [
+        [*r.preparations, *r.collections, *(plan.baselines if r is plan.rounds[0] else ()), *r.scorings]
+        for r in plan.rounds
+    ]
+    works = [*rounds[0], *rounds[1], *plan.final]
+    shown = [phase for phase in dry_run(recipe).phases if phase.episodes and not phase.title.startswith("learner")]
+    assert [(phase.title, phase.episodes) for phase in shown] == [(work.title, len(work.requests)) for work in works]
+
+
+def test_tokens_are_bounded_by_the_longest_episodes_and_by_the_learners_budget() -> None:
+    tokens = {phase.title: phase.tokens for phase in planned("quickstart", "learner.epochs=3").phases}
+    assert tokens["teacher collects"] == 800 * 2000
+    assert tokens["evaluate student"] == 120 * 2000
+    assert tokens["learner trains"] == 3 * 800 * 2000
+    candidates = "evaluate.acting={type: self_consistent, candidates: 3}"
+    tried = {phase.title: phase.tokens for phase in planned("quickstart", candidates).phases}
+    assert tried["evaluate student"] == 120 * (2000 + 2 * min(2000, 25 * 64))
+    limited = planned("quickstart", "learner.epochs=3", "learner.max_tokens=1000")
+    assert {phase.title: phase.tokens for phase in limited.phases}["learner trains"] == 1000
+
+
+def test_moments_count_gpus_of_all_who_live_at_the_same_time() -> None:
+    plan = planned("paper-agent-distillation")
+    assert [(moment.title, moment.gpus) for moment in plan.moments] == [("collect and evaluate", 4), ("train", 4)]
+    assert planned("teacher").moments[-1].title == "evaluate the student"
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "gpu_gib", "mend"),
+    [
+        ("paper-agent-distillation", [], 24, "teacher.engine.tensor_parallel_size=4 teacher.resources.gpus=4"),
+        ("paper-agent-distillation", ["student.engine.max_lora_rank=0"], 80, "student.engine.max_lora_rank=64"),
+        ("paper-agent-distillation", ["teacher.resources.gpus=1"], 80, "teacher.resources.gpus=2"),
+        (
+            "paper-agent-distillation",
+            [f"student.engine.model={QWEN_7B}", "learner.recompute_activations=false"],
+            80,
+            "learner.recompute_activations=true",
+        ),
+        (
+            "paper-agent-distillation",
+            [f"student.engine.model={QWEN_7B}", "learner.lora=null", "learner.workers=1"],
+            80,
+            "learner.strategy=fsdp2 learner.workers=4",
+        ),
+        ("paper-hints-webshop", ["learner.micro_batch_tokens=65536"], 80, "learner.micro_batch_tokens=8192"),
+        (
+            "paper-hints-alfworld",
+            ["teacher.engine.max_model_len=null", "agent.max_tokens=2048"],
+            36,
+            "teacher.engine.max_model_len=2048",
+        ),
+        ("quickstart", ["teacher.engine.max_model_len=8192"], 80, "teacher.engine.max_model_len=4096"),
+        ("quickstart", ["teacher.resources.gpus=0.5"], 80, "teacher.engine.gpu_memory_utilization=0.5"),
+        ("quickstart", ["learner.resources.gpus=0.5"], 80, "learner.resources.gpus=1"),
+    ],
+)
+def test_what_would_not_fit_is_told_with_settings_that_mend_it(
+    name: str, overrides: list[str], gpu_gib: float, mend: str
+) -> None:
+    before = fatal(planned(name, *overrides, gpu_gib=gpu_gib))
+    assert mend in [finding.mend for finding in before]
+    after = fatal(planned(name, *overrides, *mend.split(), gpu_gib=gpu_gib))
+    assert len(after) == len(before) - 1
+
+
+def test_what_no_setting_mends_asks_for_larger_gpus_or_a_smaller_model() -> None:
+    plan = planned("paper-agent-distillation", gpu_gib=4)
+    assert any("larger GPUs (--gpu-memory-gib) or a smaller model" in finding.text for finding in fatal(plan))
+
+
+def test_gpt2_may_be_cut_up_by_fsdp2_as_any_other_model() -> None:
+    assert not any(
+        "fsdp2" in finding.text
+        for finding in planned("paper-sad-gpt2", "learner.strategy=fsdp2", "learner.workers=2").findings
+    )
+    small = planned("paper-sad-gpt2", "student.engine.model=openai-community/gpt2-xl", gpu_gib=24)
+    assert any("fsdp2" in finding.mend for finding in small.findings)
+
+
+def test_missing_data_is_named_and_does_not_fail_but_a_wrong_split_does(tmp_path: Path) -> None:
+    empty = f"environment={{type: household, source: official, data_dir: {tmp_path}}}"
+    plan = planned("quickstart", empty)
+    assert plan.works
+    assert all(entry.found is None and "alfworld-download" in entry.missing for entry in plan.data)
+    (wrong,) = fatal(planned("quickstart", "collect.split=trian"))
+    assert wrong.text == (
+        "collect.split is trian, which is not there of household; choose one of train, valid_seen, valid_unseen"
+    )
+
+
+def test_fewer_tasks_than_asked_for_are_a_note(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text('{"problem": "1+1", "answer": "2"}\n', encoding="utf-8")
+    world = f"environment={{type: math, source: math, data_dir: {tmp_path}}}"
+    plan = planned("quickstart", world, "evaluate=null")
+    assert [(entry.wanted, entry.found) for entry in plan.data] == [(800, 1)]
+    assert any("asks for 800 tasks of math train; there are 1" in finding.text for finding in plan.findings)
+    assert plan.works
+
+
+def test_a_model_of_unknown_shape_is_a_note_that_says_what_to_give() -> None:
+    plan = planned("quickstart", "student.engine.model=org/unheard-of")
+    assert plan.works
+    assert not plan.all_estimated
+    assert any("name the folder of a downloaded copy" in finding.text for finding in plan.findings)
+
+
+def test_known_models_that_number_tokens_differently_do_not_train_together() -> None:
+    models = ["teacher.engine.model=Qwen/Qwen2.5-7B", "student.engine.model=meta-llama/Llama-3.2-1B-Instruct"]
+    (finding,) = fatal(planned("quickstart", *models))
+    assert "number their tokens differently" in finding.text
+    other = [*models, "learner.teacher_tokenizer=Qwen/Qwen2.5-7B", "learner.terms=[{stream: act, divergence: uld}]"]
+    assert planned("quickstart", *other).works
+
+
+def test_a_folder_whose_prompts_cannot_be_built_is_found_out(toy_model: str, tmp_path: Path) -> None:
+    folder = tmp_path / "without-tokenizer"
+    folder.mkdir()
+    (folder / "config.json").write_text((Path(toy_model) / "config.json").read_text(encoding="utf-8"), encoding="utf-8")
+    (finding,) = fatal(planned("quickstart", f"teacher.engine.model={folder}"))
+    assert finding.text.startswith("teacher: no tokenizer.json can be loaded from")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["quickstart", "--dry-run"], 0, "This recipe fits, on no GPU."),
+        (["paper-hints-alfworld", "--dry-run"], 0, "on 3 GPUs at the same time"),
+        (["paper-hints-alfworld", "--dry-run", "--gpu-memory-gib", "24"], 1, "tensor_parallel_size=2"),
+        (["quickstart", "--gpu-memory-gib", "24"], 2, "add --dry-run"),
+        (["quikstart", "--dry-run"], 2, "did you mean quickstart?"),
+    ],
+)
+def test_the_command_prints_the_plan_ends_with_1_if_it_would_not_run_and_leaves_nothing(
+    arguments: list[str],
+    code: int,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main(["run", *arguments])
+    printed = capsys.readouterr()
+    assert end.value.code == code
+    assert words in printed.out + printed.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_loads_no_torch_no_ray_and_no_vllm() -> None:
+    code = (
+        "import sys; from cluster.dry_run.dry_run import dry_run; from cluster.config.load import load_recipe\n"
+        "dry_run(load_recipe('quickstart')); print({'torch', 'ray', 'vllm', 'deepspeed'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

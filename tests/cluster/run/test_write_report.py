@@ -1,0 +1,55 @@
+"""Figures of a run are derived from what is stored, however often it was stopped."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster.run.write_report import busy_seconds, learner_figures, phase_seconds
+from rollout.trajectory import Identity, Outcome, Policy, StopReason, Times, Trajectory
+
+
+def episode(started_s: float, total_s: float) -> Trajectory:
+    return Trajectory(
+        Identity("run", "teacher", 0, f"{started_s}", 0, "household", "train"),
+        Policy("m", 0, "react"),
+        Outcome(0.0, False, StopReason.STEP_LIMIT),
+        (),
+        times=Times(started_unix_s=started_s, total_s=total_s),
+    )
+
+
+def test_episodes_that_overlap_count_once_and_the_pause_between_two_starts_of_the_run_does_not() -> None:
+    first_start, second_start = [episode(10, 5), episode(12, 6), episode(13, 1)], [episode(1000, 2)]
+    assert busy_seconds([*second_start, *first_start]) == 8 + 2
+
+
+def test_nothing_played_took_no_time() -> None:
+    assert busy_seconds([]) == 0.0
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 20)), max_size=12))
+def test_busy_seconds_are_the_seconds_in_which_some_episode_ran(spans: list[tuple[int, int]]) -> None:
+    ticks = {second for start, length in spans for second in range(start, start + length)}
+    assert busy_seconds([episode(start, length) for start, length in spans]) == len(ticks)
+
+
+def test_learner_figures_span_all_rounds_and_count_a_round_once() -> None:
+    def trained(round: int, first: float, last: float) -> dict[str, object]:
+        figures = {"steps": 10, "tokens": 1000, "seconds": 5.0, "loss_first": first, "loss_last": last}
+        return {"kind": "trained", "round": round, **figures}
+
+    figures = learner_figures(
+        [trained(0, 9.0, 9.0), trained(1, 2.0, 1.0), trained(0, 3.0, 2.0), {"kind": "train_step"}]
+    )
+    assert (figures.steps, figures.tokens_per_second) == (20, 200.0)
+    assert (figures.loss_first, figures.loss_last) == (3.0, 1.0)
+
+
+def test_a_run_that_never_trained_has_no_learner_figures() -> None:
+    assert learner_figures([]).loss_last is None
+
+
+def test_phases_add_up_over_rounds() -> None:
+    rows = [{"kind": "phase", "phase": "train", "seconds": 2.0}] * 3
+    assert phase_seconds(rows) == {"train": 6.0}

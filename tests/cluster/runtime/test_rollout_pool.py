@@ -1,0 +1,171 @@
+"""A pool plays every request once, keeps all its workers busy, and makes good for a worker that dies.
+
+The workers here play nothing: they answer in turns of the event loop, so that every order of events can be made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cluster.runtime.rollout_pool import MAX_RESTARTS, Pool, PoolError, WorkerDied
+from cluster.runtime.rollout_worker import EpisodeRequest, Stage
+from rollout.environment import Task
+from rollout.episode.episode import AgentConfig
+from rollout.errors import UserError
+from rollout.trajectory import Identity, Outcome, Policy, StopReason, Trajectory
+
+COLLECT = Stage("run", "teacher", 0, "trajectories/teacher", AgentConfig())
+EVALUATE = Stage("run", "teacher", 0, "evaluation/teacher", AgentConfig())
+
+
+def requests(count: int, stage: Stage = COLLECT) -> list[EpisodeRequest]:
+    return [EpisodeRequest(stage, Task(f"task/{i}", "household", "train", ""), 0) for i in range(count)]
+
+
+def summary(request: EpisodeRequest, version: int) -> Trajectory:
+    identity = Identity("run", request.stage.role, 0, request.task.id, request.attempt, "household", "train")
+    return Trajectory(identity, Policy("m", version, "react"), Outcome(1.0, True, StopReason.SUCCESS), ())
+
+
+class ToyWorker:
+    """Answers each request after ``turns`` turns of the event loop; dies after ``lifetime`` answers."""
+
+    def __init__(self, turns: int = 1, lifetime: int | None = None, error: type[Exception] = WorkerDied) -> None:
+        self.turns = turns
+        self.left = lifetime
+        self.error = error
+        self.version = 0
+        self.holds = 0
+        self.most = 0
+        self.stages: list[set[str]] = []
+        self.played = 0
+        self.stopped = False
+
+    async def start(self) -> tuple[str, ...]:
+        await asyncio.sleep(0)
+        return ()
+
+    async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
+        self.holds += len(requests)
+        self.most = max(self.most, self.holds)
+        self.stages.append({request.stage.store for request in requests})
+        for request in requests:
+            for _ in range(self.turns):
+                await asyncio.sleep(0)
+            if self.left is not None:
+                self.left -= 1
+                if self.left < 0:
+                    raise self.error("the process is gone")
+            self.holds -= 1
+            self.played += 1
+            yield [summary(request, self.version)]
+
+    async def load_weights(self, folder: str, version: int) -> None:
+        self.version = version
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+
+def pool_of(*workers: ToyWorker, concurrency: int = 4, then: Callable[[], ToyWorker] = ToyWorker) -> Pool:
+    """A pool whose first workers are these; replacements are made by ``then``."""
+    waiting = list(workers)
+    return Pool("teacher", lambda: waiting.pop(0) if waiting else then(), len(workers), concurrency)
+
+
+async def play(pool: Pool, wanted: Sequence[EpisodeRequest]) -> list[tuple[EpisodeRequest, Trajectory]]:
+    await pool.start()
+    return [played async for played in pool.rollout(wanted)]
+
+
+def keys(played: Sequence[tuple[EpisodeRequest, Trajectory]]) -> list[str]:
+    assert all(request.key == result.key for request, result in played)
+    return sorted(request.task.id for request, _ in played)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    count=st.integers(0, 40),
+    turns=st.lists(st.integers(0, 5), min_size=1, max_size=4),
+    lifetimes=st.lists(st.none() | st.integers(0, 10), min_size=4, max_size=4),
+    concurrency=st.integers(1, 9),
+)
+def test_every_request_comes_out_once_whatever_the_workers_speed_and_deaths(
+    count: int, turns: list[int], lifetimes: list[int | None], concurrency: int
+) -> None:
+    workers = [ToyWorker(t, lifetime) for t, lifetime in zip(turns, lifetimes, strict=False)]
+    wanted = requests(count)
+    played = asyncio.run(play(pool_of(*workers, concurrency=concurrency), wanted))
+    assert keys(played) == sorted(request.task.id for request in wanted)
+
+
+async def test_a_worker_never_holds_more_than_it_can_play_at_once() -> None:
+    workers = [ToyWorker(), ToyWorker(turns=3)]
+    await play(pool_of(*workers, concurrency=8), requests(100))
+    assert [worker.most for worker in workers] == [8, 8]
+
+
+async def test_a_slow_worker_does_not_keep_the_others_from_working() -> None:
+    fast, slow = ToyWorker(turns=1), ToyWorker(turns=20)
+    await play(pool_of(fast, slow, concurrency=2), requests(60))
+    assert fast.played > 4 * slow.played > 0
+
+
+async def test_the_last_episodes_are_shared_among_the_workers() -> None:
+    workers = [ToyWorker(), ToyWorker(), ToyWorker()]
+    await play(pool_of(*workers, concurrency=64), requests(6))
+    assert [worker.played for worker in workers] == [2, 2, 2]
+
+
+async def test_two_works_in_one_queue_are_told_apart_even_if_their_episodes_have_the_same_key() -> None:
+    worker = ToyWorker()
+    wanted = [*requests(5, COLLECT), *requests(5, EVALUATE)]
+    played = await play(pool_of(worker, concurrency=16), wanted)
+    assert sorted(request.stage.store for request, _ in played) == [EVALUATE.store] * 5 + [COLLECT.store] * 5
+    assert all(len(stores) == 1 for stores in worker.stages)
+
+
+async def test_a_worker_in_the_place_of_a_dead_one_gets_the_newest_weights() -> None:
+    pool = pool_of(ToyWorker(lifetime=3), concurrency=2)
+    await pool.start()
+    await pool.load_weights("checkpoints/round=000", 1)
+    played = [played async for played in pool.rollout(requests(8))]
+    assert len(played) == 8
+    assert {result.policy.weight_version for _, result in played} == {1}
+
+
+async def test_a_worker_that_keeps_dying_ends_in_a_sentence_after_a_few_tries() -> None:
+    made: list[ToyWorker] = []
+
+    def mortal() -> ToyWorker:
+        made.append(ToyWorker(lifetime=0))
+        return made[-1]
+
+    with pytest.raises(PoolError, match="teacher pool died 4 times; finished episodes are kept"):
+        await play(pool_of(ToyWorker(lifetime=0), then=mortal), requests(3))
+    assert len(made) == MAX_RESTARTS
+
+
+@pytest.mark.parametrize("error", [KeyError, UserError])
+async def test_an_error_that_is_no_death_comes_out_as_it_is(error: type[Exception]) -> None:
+    with pytest.raises(error):
+        await play(pool_of(ToyWorker(), ToyWorker(lifetime=2, error=error)), requests(20))
+
+
+async def test_stop_reaches_every_worker() -> None:
+    workers = [ToyWorker(), ToyWorker()]
+    pool = pool_of(*workers)
+    await pool.start()
+    await pool.stop()
+    assert all(worker.stopped for worker in workers)
+
+
+async def test_a_pool_can_be_used_again() -> None:
+    pool = pool_of(ToyWorker(), ToyWorker())
+    await play(pool, requests(3))
+    assert len([played async for played in pool.rollout(requests(7, EVALUATE))]) == 7

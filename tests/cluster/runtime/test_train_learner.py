@@ -1,0 +1,78 @@
+"""What a rank trains on: the episodes that are fit for it, in the student's own tokens."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.config.recipe import LearnerRole
+from cluster.run.directory import RunDirectory
+from cluster.runtime.train_learner import TrainRequest, train_rank, translated
+from rollout.environment import Reset
+from rollout.models import model_folder
+from rollout.prompts.builder import PromptBuilder
+from rollout.prompts.react import ReActStyle
+from rollout.prompts.retokenize import Retokenizer
+from rollout.prompts.tokenizer import load_tokenizer
+from rollout.trajectory import Author, Trajectory
+from rollout.trajectory.store import TrajectoryStore
+from tests.learner.toys import toy_top_k, toy_trajectory
+
+TEACHER, STUDENT = "builtin:household-tokenizer", "builtin:webshop-tokenizer"
+RETOKENIZER = Retokenizer(TEACHER, STUDENT)
+SMALL = {"hidden_size": 32, "num_layers": 1, "num_heads": 2, "num_kv_heads": 2, "intermediate_size": 64}
+
+
+def played(role: str, *, success: bool = True) -> Trajectory:
+    """An episode in the tokens of who played it, with the distributions of a teacher."""
+    tokenizer = load_tokenizer(model_folder(STUDENT if role == "student" else TEACHER))
+    builder, reset = PromptBuilder(tokenizer, ReActStyle("Help.")), Reset("You see a café.", "put a mug in fridge")
+    turns = [("Thought: Ich suche 東京 🗼.\nAction: look", "A mug 1."), ("Thought: done\nAction: go to fridge 1", None)]
+    segments = [
+        dataclasses.replace(s, teacher=toy_top_k(random.Random(0), s.token_ids, 4)) if s.author is Author.MODEL else s
+        for s in builder.transcript(reset, turns)
+    ]
+    base = toy_trajectory(0, success=success)
+    return dataclasses.replace(base, identity=dataclasses.replace(base.identity, role=role), segments=tuple(segments))
+
+
+def learner(**settings: Any) -> LearnerRole:
+    scratch = {"tokenizer": STUDENT, **SMALL}
+    chosen = {"scratch": scratch, "teacher_tokenizer": TEACHER, "epochs": 40, "batch_episodes": 1, **settings}
+    return LearnerRole.model_validate(chosen)
+
+
+def test_what_the_teacher_played_is_translated_and_what_the_student_played_stays() -> None:
+    episodes = [played("teacher"), played("student"), played("student", success=False)]
+    first, *own = translated(episodes, learner(keep="all"), RETOKENIZER)
+    assert first == RETOKENIZER.translate(episodes[0]) != episodes[0]
+    assert own == episodes[1:]
+
+
+@pytest.mark.parametrize(("keep", "is_translated"), [("success", False), ("all", True)])
+def test_an_episode_that_the_learner_leaves_out_is_not_translated(keep: str, is_translated: bool) -> None:
+    lost = played("teacher", success=False)
+    assert (next(translated([lost], learner(keep=keep), RETOKENIZER)) != lost) == is_translated
+
+
+@pytest.mark.parametrize("divergence", ["uld", "cross_entropy"])
+def test_a_student_learns_from_a_teacher_of_another_vocabulary(tmp_path: Path, divergence: str) -> None:
+    """Cross-entropy also beside an episode of its own, which it sees as it played it."""
+    episodes = [played("teacher")] if divergence == "uld" else [played("teacher"), played("student")]
+    store = str(tmp_path / "episodes")
+    TrajectoryStore(store).write(episodes)
+    terms = [{"stream": "generated", "divergence": divergence, "reduction": "span_mean"}]
+    role = learner(terms=terms, learning_rate=1e-2)
+    train_rank(TrainRequest(role, str(tmp_path), 0, (store,), base_model=None, num_threads=1))
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    (result,) = [row for row in rows if row["kind"] == "trained"]
+    assert result["loss_last"] < result["loss_first"] / 2
+    views = [RETOKENIZER.translate(episodes[0]), *episodes[1:]]
+    assert result["tokens"] == 40 * sum(len(view.token_ids) for view in views)
+    config = json.loads((RunDirectory(tmp_path).checkpoint(0) / "config.json").read_text())
+    assert config["vocab_size"] == len(load_tokenizer(model_folder(STUDENT)).hugging_face)

@@ -1,0 +1,304 @@
+"""The check finds every broken promise of an environment, and nothing where all are kept."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+from typing import Any, ClassVar, Literal
+
+import pytest
+from pydantic import BaseModel, ConfigDict
+
+from rollout.environment import Reset, Step, Task
+from rollout.environments.conformance.check import check_environment, check_settings
+from rollout.environments.conformance.contract import Promise
+from rollout.errors import UserError
+from rollout.factory import EnvironmentKind, environments
+from rollout.prompts.example import Demonstration, WorkedTurn
+
+SWITCHES = ("a", "b", "c")
+
+
+class LampConfig(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    type: Literal["lamp"] = "lamp"
+
+
+class LampWorld:
+    """One of three switches lights the lamp; the wrong one ends the episode as well."""
+
+    def reset(self, task: Task) -> Reset:
+        self.right, self.over = task.payload["right"], False
+        return Reset("There are the switches a, b and c.", "light the lamp")
+
+    def step(self, action: str) -> Step:
+        if action == "look" and not self.over:
+            return Step("It is dark.")
+        if action not in self.admissible_actions():
+            return Step("Nothing happens.", valid=False)
+        self.over = True
+        lit = action == f"press {self.right}"
+        return Step("Light!" if lit else "Click.", reward=float(lit), done=True, success=lit)
+
+    def admissible_actions(self) -> Sequence[str]:
+        return [] if self.over else ["look", *(f"press {switch}" for switch in SWITCHES)]
+
+    def close(self) -> None:
+        pass
+
+
+class LampTasks:
+    def splits(self) -> Sequence[str]:
+        return ("train", "test")
+
+    def tasks(self, split: str, count: int, seed: int = 0) -> Sequence[Task]:
+        return [self.task(split, seed, index) for index in range(count)]
+
+    def task(self, split: str, seed: int, index: int) -> Task:
+        right = Random(f"{split}/{seed}/{index}").choice(SWITCHES)
+        return Task(f"lamp/{split}/{seed}/{index}", "lamp", split, "lamp", {"right": right})
+
+
+class Lamp:
+    """A lamp."""
+
+    Config: Any = LampConfig
+    instructions: ClassVar[Any] = {
+        "short": "Light the lamp.",
+        "full": "Light the lamp with press a, press b or press c.",
+    }
+    examples: Any = (Demonstration("light the lamp", "Dark.", (WorkedTurn("I press a.", "press a", "Light!"),)),)
+    world: Any = LampWorld
+    source: Any = LampTasks
+
+    @classmethod
+    def environment(cls, config: Any) -> Any:
+        return cls.world()
+
+    @classmethod
+    def tasks(cls, config: Any) -> Any:
+        return cls.source()
+
+
+class ThawedConfig(LampConfig):
+    model_config = ConfigDict(frozen=False, extra="forbid")
+
+
+class LaxConfig(LampConfig):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class UntypedConfig(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    type: str = "lamp"
+
+
+def world(**changes: Any) -> type:
+    """A lamp whose world is broken by these methods."""
+    return type("Broken", (Lamp,), {"world": type("BrokenWorld", (LampWorld,), changes)})
+
+
+def source(**changes: Any) -> type:
+    """A lamp whose source of tasks is broken by these methods."""
+    return type("Broken", (Lamp,), {"source": type("BrokenTasks", (LampTasks,), changes)})
+
+
+def kind(**changes: Any) -> type:
+    return type("Broken", (Lamp,), changes)
+
+
+def changed(**fields: Any) -> type:
+    """A lamp all of whose tasks have other fields."""
+    return source(task=lambda self, *place: replace(LampTasks.task(self, *place), **fields))
+
+
+def stepping(**fields: Any) -> type:
+    """A lamp that answers ``look`` with other fields."""
+
+    def step(self: LampWorld, action: str) -> Step:
+        answer = LampWorld.step(self, action)
+        return replace(answer, **fields) if action == "look" and answer.valid else answer
+
+    return world(step=step)
+
+
+COUNT = itertools.count()
+
+
+def long_texts_fail(self: LampWorld, action: str) -> Step:
+    if len(action) > 1000:
+        raise MemoryError("too long")
+    return LampWorld.step(self, action)
+
+
+def lines_are_not_answered(self: LampWorld, action: str) -> Any:
+    return None if "\n" in action else LampWorld.step(self, action)
+
+
+def closes_once(self: Any) -> None:
+    del self.right
+
+
+def no_such_call(config: Any) -> Any:
+    raise RuntimeError("not written yet")
+
+
+def second_source_differs(self: Any) -> None:
+    self.number = next(COUNT)
+
+
+def by_source(self: Any, split: str, seed: int, index: int) -> Task:
+    return replace(LampTasks.task(self, split, seed, index), task_type=f"lamp {self.number}")
+
+
+BROKEN: list[tuple[Promise, type]] = [
+    (Promise.KIND, kind(environment=staticmethod(no_such_call))),
+    (Promise.KIND, kind(tasks=staticmethod(no_such_call))),
+    (Promise.CONFIG_FROZEN, kind(Config=ThawedConfig)),
+    (Promise.CONFIG_FROZEN, kind(Config=dict)),
+    (Promise.CONFIG_TYPE, kind(Config=UntypedConfig)),
+    (Promise.CONFIG_KEYS, kind(Config=LaxConfig)),
+    (Promise.INSTRUCTIONS, kind(instructions={"short": "Light it."})),
+    (Promise.INSTRUCTIONS, kind(instructions={"short": "Light it.", "full": ""})),
+    (Promise.EXAMPLES, kind(examples="press a")),
+    (Promise.EXAMPLES, kind(examples=("press a, then all is well",))),
+    (Promise.EXAMPLES, kind(examples=(Demonstration("light the lamp", "Dark.", ()),))),
+    (Promise.EXAMPLES, kind(examples=({"action": "press a"},))),
+    (Promise.SPLITS, source(splits=lambda self: ())),
+    (Promise.SPLITS, source(splits=lambda self: ("train", "train"))),
+    (Promise.SPLITS, source(tasks=lambda self, split, count, seed=0: [])),
+    (Promise.TASKS, source(tasks=lambda self, split, count, seed=0: [][count])),
+    (Promise.TASKS, source(tasks=lambda self, split, count, seed=0: [{"right": "a"}][:count])),
+    (
+        Promise.TASKS,
+        source(tasks=lambda self, split, count, seed=0: LampTasks.tasks(self, split, 1 if count == 1 else 9, seed)),
+    ),
+    (Promise.TASKS_SAME, source(__init__=second_source_differs, task=by_source)),
+    (
+        Promise.TASKS_SAME,
+        source(task=lambda self, *place: replace(LampTasks.task(self, *place), task_type=str(next(COUNT)))),
+    ),
+    (
+        Promise.TASKS_SAME,
+        source(tasks=lambda self, split, count, seed=0: LampTasks.tasks(self, split, count, seed)[::-1]),
+    ),
+    (Promise.TASK_FIELDS, changed(environment="lantern")),
+    (Promise.TASK_FIELDS, changed(split="valid")),
+    (Promise.TASK_FIELDS, changed(task_type="")),
+    (Promise.IDS, changed(id="lamp")),
+    (Promise.PAYLOADS, changed(payload={"right": "a", "wrong": ["b", "c"]})),
+    (Promise.PAYLOADS, changed(payload={"right": "a", "weight": float("inf")})),
+    (Promise.RESET, world(reset=lambda self, task: {}["world"])),
+    (Promise.RESET, world(reset=lambda self, task: "There are switches.")),
+    (Promise.RESET, world(reset=lambda self, task: Reset("There are switches.", ""))),
+    (Promise.RESET_SAME, world(reset=lambda self, task: replace(LampWorld.reset(self, task), observation=new_text()))),
+    (Promise.STEP, world(step=long_texts_fail)),
+    (Promise.STEP, world(step=lines_are_not_answered)),
+    (Promise.STEP, stepping(observation=b"It is dark.")),
+    (Promise.STEP, stepping(valid=1)),
+    (Promise.REWARDS, stepping(reward=float("nan"))),
+    (Promise.REWARDS, stepping(reward="1")),
+    (Promise.SUCCESS, stepping(success=True)),
+    (Promise.ADMISSIBLE, world(admissible_actions=lambda self: ["press b", "press a"])),
+    (Promise.ADMISSIBLE, world(admissible_actions=lambda self: ["look", "look"])),
+    (Promise.ADMISSIBLE, world(admissible_actions=lambda self: "look")),
+    (Promise.ADMISSIBLE, world(admissible_actions=lambda self: [1, 2])),
+    (Promise.ADMISSIBLE_VALID, stepping(valid=False)),
+    (Promise.DETERMINISM, world(step=lambda self, action: replace(LampWorld.step(self, action), dialect=new_text()))),
+    (Promise.CLOSE, world(close=closes_once)),
+]
+
+
+def new_text() -> str:
+    """Another one each time."""
+    return f"This is number {next(COUNT)}."
+
+
+def check(made: type, **limits: Any) -> list[Promise]:
+    broken: Any = made
+    settings = broken.Config() if issubclass(broken.Config, BaseModel) else LampConfig()
+    return [breach.promise for breach in check_environment(broken, settings, **{"episodes": 6, **limits})]
+
+
+def test_a_world_that_keeps_all_promises_has_no_breach() -> None:
+    counts: Counter[str] = Counter()
+    assert check(Lamp, counts=counts) == []
+    assert counts["splits"] == 2
+    assert counts["tasks"] == counts["episodes"] == 6
+    assert counts["steps"] > 18
+
+
+def test_every_promise_has_a_world_that_breaks_it() -> None:
+    assert {promise for promise, _ in BROKEN} == set(Promise)
+
+
+@pytest.mark.parametrize(("promise", "made"), BROKEN, ids=[promise.name for promise, _ in BROKEN])
+def test_a_broken_promise_is_named(promise: Promise, made: type) -> None:
+    assert promise in check(made)
+
+
+@pytest.mark.parametrize(
+    ("promise", "made"),
+    [(p, made) for p, made in BROKEN if p not in (Promise.ADMISSIBLE, Promise.TASKS, Promise.TASKS_SAME)],
+    ids=lambda value: value.name if isinstance(value, Promise) else "",
+)
+def test_a_kept_promise_is_not_named(promise: Promise, made: type) -> None:
+    """One mistake is one breach; but a split that is named twice gives its tasks twice."""
+    follows = {Promise.SPLITS: {Promise.IDS}}
+    assert set(check(made)) - {promise} <= follows.get(promise, set())
+
+
+def test_a_breach_says_where_it_was_seen_and_what_mends_it() -> None:
+    broken: Any = stepping(success=True)
+    [breach] = check_environment(broken, LampConfig(), episodes=6)
+    assert breach.what == "step('look') gives success without done"
+    assert str(breach) == f"success comes only with done: {breach.what}; set done=True wherever success=True"
+
+
+def test_a_breach_is_one_line_whatever_the_world_says() -> None:
+    def angry(self: Any, action: str) -> Step:
+        raise ValueError("no\nnot\n" + "at all " * 1000)
+
+    broken: Any = world(step=angry)
+    [breach] = check_environment(broken, LampConfig(), episodes=1)
+    assert len(str(breach).splitlines()) == 1
+    assert len(str(breach)) < 500
+
+
+def test_the_settings_must_have_the_name_of_the_entry_point() -> None:
+    lamp: Any = Lamp
+    assert check_settings(lamp, "lamp") == []
+    assert [breach.promise for breach in check_settings(lamp, "lantern")] == [Promise.CONFIG_TYPE]
+
+
+def test_data_that_is_not_there_is_no_breach() -> None:
+    def missing(self: Any, split: str, count: int, seed: int = 0) -> Sequence[Task]:
+        raise UserError("the lamps are not at /lamps; get them")
+
+    broken: Any = source(tasks=missing)
+    with pytest.raises(UserError, match="lamps are not at"):
+        check_environment(broken, LampConfig())
+
+
+def test_an_environment_that_is_made_is_closed_even_if_a_reset_cannot_be_played() -> None:
+    closed: list[str] = []
+
+    def no_data(self: Any, task: Task) -> Reset:
+        raise UserError("there is no lamp; buy one")
+
+    broken: Any = world(reset=no_data, close=lambda self: closed.append("closed"))
+    with pytest.raises(UserError, match="buy one"):
+        check_environment(broken, LampConfig())
+    assert len(closed) == 4
+
+
+@pytest.mark.parametrize("name", ["household", "hotpotqa", "math", "webshop"])
+def test_the_built_in_worlds_keep_their_promises(name: str) -> None:
+    made: type[EnvironmentKind] = environments()[name]
+    counts: Counter[str] = Counter()
+    assert check_environment(made, made.Config(), episodes=3, seed=1, counts=counts) == []
+    assert counts["episodes"] == 3
+    assert counts["steps"] > 20

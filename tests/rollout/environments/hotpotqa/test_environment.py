@@ -1,0 +1,197 @@
+"""The encyclopaedia as an environment: rewards, corpora, and settings that cannot work."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from rollout.environment import Environment, Step, Task
+from rollout.environments.hotpotqa.environment import (
+    EncyclopaediaConfig,
+    EncyclopaediaEnvironment,
+    question_tasks,
+)
+from rollout.environments.hotpotqa.generator import EncyclopaediaTasks
+from rollout.environments.hotpotqa.plugin import Encyclopaedia
+from rollout.errors import UserError
+
+ROWS = [
+    {
+        "_id": f"q{i}",
+        "question": f"Where is mill {i}?",
+        "answer": f"on river {i}",
+        "type": "bridge",
+        "supporting_facts": [[f"Mill {i}", 0]],
+        "context": [[f"Mill {i}", [f"Mill {i} stands on river {i}."]], ["Corn", ["Corn is ground in mills."]]],
+    }
+    for i in range(3)
+]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "dev.json"
+    path.write_text(json.dumps(ROWS))
+    return path
+
+
+def official(data: Path, **settings: Any) -> EncyclopaediaConfig:
+    return EncyclopaediaConfig.model_validate({"source": "hotpotqa", "data": str(data), **settings})
+
+
+def started(config: EncyclopaediaConfig, **change: Any) -> EncyclopaediaEnvironment:
+    """An environment at question q1, or the first generated task."""
+    environment = EncyclopaediaEnvironment(config)
+    split = "train" if config.source == "generated" else "dev"
+    tasks = {str(task.payload.get("id")): task for task in question_tasks(config).tasks(split, 3)}
+    task = tasks.get("q1") or next(iter(tasks.values()))
+    environment.reset(Task(task.id, task.environment, task.split, task.task_type, {**task.payload, **change}))
+    return environment
+
+
+def test_the_first_observation_is_reacts_with_the_question_below() -> None:
+    environment = EncyclopaediaEnvironment(EncyclopaediaConfig())
+    reset = environment.reset(EncyclopaediaTasks().tasks("train", 1)[0])
+    first, question = reset.observation.split("\n")
+    assert first == "Interact with Wikipedia using search[], lookup[], and finish[]."
+    assert question.startswith("Question: ")
+    assert question.endswith("?")
+    assert reset.instruction == "answer the question"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reward", "f1"),
+    [("On the river 1!", 1, 1), ("the river 1", 0, 0.8), ("on river 2", 0, 2 / 3), ("", 0, 0)],
+)
+def test_the_reward_is_exact_match_and_f1_is_told_with_it(data: Path, answer: str, reward: int, f1: float) -> None:
+    environment = started(official(data))
+    step = environment.step(f"finish[{answer}]")
+    assert step.scores == {"f1": pytest.approx(f1)}
+    assert replace(step, scores={}, answer=None) == Step(
+        f"Episode finished, reward = {reward}\n", reward, True, reward == 1
+    )
+
+
+def test_after_the_answer_nothing_changes(data: Path) -> None:
+    environment = started(official(data))
+    environment.step("finish[on river 1]")
+    for action in ("finish[wrong]", "search[Mill 1]"):
+        assert environment.step(action) == Step("Episode finished, reward = 1\n", 0, True, True, False)
+
+
+def test_any_accepted_answer_counts(data: Path) -> None:
+    assert started(official(data), answers="on river 1\nriver one").step("finish[river one]").success
+
+
+def test_an_invalid_action_is_answered_and_marked(data: Path) -> None:
+    environment = started(official(data))
+    assert environment.step("go to mill") == Step("Invalid action: go to mill", valid=False)
+    assert environment.step("Search[Mill 1]").valid is False
+    assert started(official(data, lower_first_letter=True)).step(" Search[Mill 1]").observation.startswith("Mill 1")
+
+
+def test_own_pages_are_those_of_the_question_and_pooled_ones_those_of_the_file(data: Path) -> None:
+    assert started(official(data)).step("search[Mill 2]").observation.startswith("Could not find Mill 2. Similar: [")
+    assert started(official(data, corpus="pooled")).step("search[mill 2]").observation == "Mill 2 stands on river 2.."
+
+
+def test_a_dump_is_indexed_once_and_serves_questions_without_paragraphs(tmp_path: Path) -> None:
+    (tmp_path / "bamboogle.csv").write_text("Question,Answer\nWhere is the weir?,on the Osk\n")
+    (tmp_path / "wiki.jsonl").write_text('{"title": "Weir", "text": "It is on the Osk."}\n')
+    settings = {
+        "source": "bamboogle",
+        "data": str(tmp_path),
+        "corpus": str(tmp_path / "wiki.jsonl"),
+        "index_dir": str(tmp_path / "index"),
+    }
+    for corpus in (settings["corpus"], settings["index_dir"]):
+        given_index = {"index_dir": None} if corpus == settings["index_dir"] else {}
+        config = EncyclopaediaConfig.model_validate({**settings, "corpus": corpus, **given_index})
+        environment = EncyclopaediaEnvironment(config)
+        environment.reset(question_tasks(config).tasks("test", 1)[0])
+        assert environment.step("search[weir]").observation == "It is on the Osk.."
+        assert environment.step("finish[on Osk]").success
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"id": "q9"}, "has no question 'q9'; make the tasks again"),
+        ({"answers": ""}, "has no question or no answer"),
+        ({"question": None}, "has no question or no answer"),
+    ],
+)
+def test_a_damaged_task_is_refused_in_words(data: Path, change: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        started(official(data), **change)
+
+
+def test_data_that_has_gone_is_a_value_error_at_reset(data: Path) -> None:
+    config = official(data)
+    task = question_tasks(config).tasks("dev", 1)[0]
+    data.unlink()
+    with pytest.raises(ValueError, match="there is no file"):
+        EncyclopaediaEnvironment(config).reset(task)
+
+
+def test_questions_without_paragraphs_need_a_corpus(tmp_path: Path) -> None:
+    path = tmp_path / "dev.json"
+    path.write_text(json.dumps([{"_id": "q1", "question": "Where?", "answer": "here"}]))
+    for corpus in ("own", "pooled"):
+        with pytest.raises(ValueError, match="without paragraphs; set corpus to a title/text dump"):
+            started(official(path, corpus=corpus))
+
+
+def test_a_missing_corpus_is_said_when_the_environment_is_made(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no corpus at"):
+        EncyclopaediaEnvironment(official(data, corpus=str(tmp_path / "absent.jsonl")))
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"data": "x"}, "data and corpus are of official questions"),
+        ({"source": "musique"}, "source: musique needs data"),
+        ({"source": "bamboogle", "data": "x"}, "bamboogle comes without paragraphs; set corpus"),
+        ({"source": "musique", "data": "x", "index_dir": "y"}, "index_dir is for the index of a dump"),
+        ({"pages": 3}, "greater than or equal to 20"),
+        ({"question_types": []}, "at least 1 item"),
+        ({"wiki": 1}, "Extra inputs"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValidationError, match=sentence):
+        EncyclopaediaConfig.model_validate(settings)
+
+
+def test_the_kind_brings_all_that_the_registry_needs() -> None:
+    config = Encyclopaedia.Config()
+    environment = Encyclopaedia.environment(config)
+    assert isinstance(environment, Environment)
+    assert config.type == "hotpotqa"
+    assert set(Encyclopaedia.instructions) == {"short", "full"}
+    assert all(example.turns[-1].action.startswith("finish[") for example in Encyclopaedia.examples)
+    assert Encyclopaedia.tasks(config).splits() == ("train", "valid_seen", "valid_unseen")
+    with pytest.raises(RuntimeError, match="reset must come before"):
+        environment.step("search[x]")
+
+
+@given(st.lists(st.one_of(st.text(), st.text().map(lambda text: f"search[{text}]")), max_size=5))
+@settings(max_examples=60, deadline=None)
+def test_whatever_is_written_is_answered_and_ends_nothing_but_by_finish(actions: list[str]) -> None:
+    environment = EncyclopaediaEnvironment(EncyclopaediaConfig())
+    environment.reset(EncyclopaediaTasks().tasks("train", 1)[0])
+    for action in actions:
+        step = environment.step(action)
+        assert isinstance(step.observation, str)
+        assert step.done == (action.strip().startswith("finish[") and action.strip().endswith("]"))
+        if step.done:
+            break
+    assert environment.admissible_actions() is None

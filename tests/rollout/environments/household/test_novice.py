@@ -1,0 +1,46 @@
+"""A player that lacks knowledge, and heeds the hints that have it."""
+
+from __future__ import annotations
+
+import pytest
+
+from rollout.environments.household.belief_state import VERBS
+from rollout.environments.household.environment import HouseholdConfig
+from rollout.environments.household.game import TaskType
+from rollout.environments.household.novice_policy import HouseholdNovice
+from rollout.factory import make_environment, make_task_source
+from rollout.prompts.react import ReActStyle
+
+STYLE = ReActStyle("")
+KNOWN = [kind for kind in TaskType if kind not in VERBS]
+
+
+def solved(hints: str, wanted: list[TaskType]) -> list[bool]:
+    """Whether it solves tasks of these types, when it is shown these hints first."""
+    config = HouseholdConfig(size="small")
+    environment, won = make_environment(config), []
+    names = {kind.value for kind in wanted}
+    for task in [task for task in make_task_source(config).tasks("train", 60) if task.task_type in names]:
+        reset, novice = environment.reset(task), HouseholdNovice(0)
+        text, done = hints + reset.observation + STYLE.task(reset.instruction), False
+        for _ in range(40):
+            step = environment.step(STYLE.parse(novice.respond(text)).action or "")
+            text, done = step.observation, step.success
+            if step.done:
+                break
+        won.append(done)
+    return won
+
+
+def test_without_hints_it_solves_what_needs_nothing_done_to_a_thing_and_nothing_else() -> None:
+    assert sum(solved("", KNOWN)) >= 0.9 * len(solved("", KNOWN)) > 0
+    assert not any(solved("", list(VERBS)))
+
+
+@pytest.mark.parametrize("kind", list(VERBS))
+def test_a_hint_that_tells_what_to_do_is_all_it_needs(kind: TaskType) -> None:
+    hint = f"Hint: Before you put the {{object}} down, {VERBS[kind]} it.\n\n"
+    other = "Hint: Look for the {object} in/on the shelf.\n\n"
+    told = solved(other + hint, [kind])
+    assert sum(told) >= 0.9 * len(told) > 0
+    assert not any(solved(other, [kind]))

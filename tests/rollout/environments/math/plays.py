@@ -1,0 +1,46 @@
+"""Episodes played without an engine."""
+
+from __future__ import annotations
+
+import re
+from contextlib import redirect_stdout
+from io import StringIO
+
+from rollout.environment import Environment, Task
+from rollout.environments.policies import TextPolicy
+
+TURN = re.compile(r"Thought: (.+)\nAction: (.+)")
+
+
+class TrustingRunner:
+    """Runs the expert's own code within the test's process."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, object] = {}
+
+    def run(self, code: str) -> str:
+        printed = StringIO()
+        with redirect_stdout(printed):
+            exec(code, self._names)  # noqa: S102
+        return printed.getvalue()
+
+    def close(self) -> None:
+        self._names = {}
+
+
+def play(
+    environment: Environment, task: Task, policy: TextPolicy, limit: int = 10
+) -> tuple[bool, list[tuple[str, str, str]], str]:
+    """Whether it won, (thought, action, observation) of each turn, and the first message."""
+    reset = environment.reset(task)
+    first = text = f"{reset.observation}\nYour task is to: {reset.instruction}."
+    turns = []
+    for _ in range(limit):
+        match = TURN.fullmatch(policy.respond(text))
+        assert match
+        step = environment.step(match.group(2))
+        text = step.observation
+        turns.append((match.group(1), match.group(2), text))
+        if step.done:
+            return step.success, turns, first
+    return False, turns, first

@@ -1,0 +1,102 @@
+"""Worked maths episodes for any prompt style."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+
+from rollout.environment import Task
+from rollout.environments.math.calculator import calculate
+from rollout.environments.math.config import MathsConfig
+from rollout.environments.math.demonstrations import StateKeeper, as_code, maths_demonstrations
+from rollout.environments.math.environment import MathsEnvironment
+from rollout.environments.math.plugin import Maths
+from rollout.episode.episode import AgentConfig
+from rollout.factory import make_environment
+from rollout.prompts.example import Demonstration
+from rollout.prompts.styles import StyleName, new_style
+from tests.rollout.environments.math.plays import TrustingRunner
+
+
+def task(demonstration: Demonstration) -> Task:
+    """Its problem, with the answer that it gives."""
+    answer = demonstration.turns[-1].action.removeprefix("finish[").removesuffix("]")
+    return Task("t", "math", "", "", {"problem": demonstration.observation, "answer": answer})
+
+
+def test_they_are_solved_problems_that_the_kind_shows_in_every_style() -> None:
+    environment = MathsEnvironment(MathsConfig(python="sandbox"), TrustingRunner())
+    assert len(Maths.examples) == 2
+    for demonstration in Maths.examples:
+        environment.reset(task(demonstration))
+        steps = [environment.step(turn.action) for turn in demonstration.turns]
+        assert [step.observation.strip() for step in steps] == [turn.observation for turn in demonstration.turns]
+        assert steps[-1].success
+        for name in get_args(StyleName):
+            new_style(name, "", Maths.examples, shown=2, tools=Maths.tools, answer=Maths.finish).example(demonstration)
+
+
+def test_code_calculates_and_its_answer_is_judged(code_agent: AgentConfig) -> None:
+    world, style = make_environment(MathsConfig(), code_agent), new_style("codeact", "")
+    for demonstration in maths_demonstrations():
+        world.reset(task(demonstration))
+        steps = [world.step(turn.code or "") for turn in demonstration.turns]
+        shown = [style.turn(turn)[1] for turn in demonstration.turns]
+        assert [step.observation for step in steps][:-1] == shown[:-1]
+        assert steps[-1].success
+    world.close()
+
+
+def test_the_state_says_what_is_asked_and_what_was_worked_out_so_far() -> None:
+    by_hand, _ = maths_demonstrations()
+    assert by_hand.observation.endswith(". How many nuts does Dan have now?")
+    assert [dict(turn.state or ()) for turn in by_hand.turns] == [
+        {"goal": "How many nuts does Dan have now?", "results": results} for results in ("", "11", "11, 13")
+    ]
+
+
+def test_only_numbers_are_results() -> None:
+    keep = StateKeeper()
+    keep("What is 2 + 2?\nYour task is to: answer the question.")
+    for observation in (
+        "Error: division by zero.",
+        "(no output)",
+        "1\n2",
+        "-0.5\n",
+        "1e+20",
+        "There is no such action.",
+    ):
+        state = keep(observation)
+    assert dict(state)["results"] == "-0.5, 1e+20"
+
+
+@pytest.mark.parametrize(
+    ("action", "code"),
+    [
+        ("calculate[26 - 5 * 3]", "print(26 - 5 * 3)"),
+        ("calculate[36 / 4]", 'print(f"{36 / 4:.10g}")'),
+        ("python[x = [1, 2]]", "x = [1, 2]"),
+        ("finish[13]", 'final_answer("13")'),
+    ],
+)
+def test_actions_can_be_written_as_code(action: str, code: str) -> None:
+    assert as_code(action) == code
+
+
+@pytest.mark.parametrize(
+    "expression", ["26 - 5 * 3", "36 / 4", "120 - 120 * 10 / 100", "7 / 2", "1 / 3", "9999999 / 1"]
+)
+def test_code_prints_what_the_calculator_shows(expression: str) -> None:
+    assert TrustingRunner().run(as_code(f"calculate[{expression}]")) == f"{calculate(expression)}\n"
+
+
+def test_code_is_not_told_of_actions_that_it_cannot_call() -> None:
+    told = {
+        name: new_style(name, Maths.instructions["full"], tools=Maths.tools).instructions
+        for name in ("react", "codeact")
+    }
+    assert told["react"].startswith("Solve a maths problem.\nIn each turn write a thought and one action")
+    assert "calculate[expression]" in told["react"]
+    assert told["codeact"].startswith("Solve a maths problem.\nYou work in turns, and act by running Python.")
+    assert told["codeact"].endswith("give it to final_answer(...).")

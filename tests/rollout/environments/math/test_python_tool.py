@@ -1,0 +1,52 @@
+"""``python[…]`` in the sandbox, where one works."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from rollout.environment import Environment
+from rollout.environments.math.config import MathsConfig
+from rollout.environments.math.expert_policy import MathsExpert
+from rollout.environments.math.generator import CODE_FAMILIES
+from rollout.environments.math.plugin import Maths
+from rollout.tools.sandbox.tiers import available_tiers
+from tests.rollout.environments.math.plays import play
+
+CONFIG = MathsConfig(python="sandbox", families=CODE_FAMILIES)
+
+pytestmark = pytest.mark.skipif(
+    not any(status.works for status in available_tiers()[:2]), reason="no strong sandbox works on this machine"
+)
+
+
+@pytest.fixture(scope="module")
+def environment() -> Iterator[Environment]:
+    environment = Maths.environment(CONFIG)
+    yield environment
+    environment.close()
+
+
+def test_names_live_on_within_an_episode_and_not_beyond(environment: Environment) -> None:
+    one, other = Maths.tasks(CONFIG).tasks("train", 2)
+    environment.reset(one)
+    actions = ["python[x = 3]", "python[x * 2]", "python[print('a'); x]"]
+    assert [environment.step(action).observation for action in actions] == ["(no output)", "6", "a\n3"]
+    environment.reset(other)
+    assert "NameError" in environment.step("python[x]").observation
+
+
+def test_code_that_fails_or_never_ends_is_answered_in_words() -> None:
+    config = MathsConfig.model_validate({"python": "sandbox", "sandbox": {"time_limit_s": 1, "preload": []}})
+    environment = Maths.environment(config)
+    environment.reset(Maths.tasks(config).tasks("train", 1)[0])
+    assert "ZeroDivisionError" in environment.step("python[1 / 0]").observation
+    assert "TimeoutError" in environment.step("python[while True: pass]").observation
+    assert environment.step("python[1 + 1]").observation == "2"
+    environment.close()
+
+
+def test_the_expert_wins_the_problems_for_code_in_the_sandbox(environment: Environment) -> None:
+    for task in Maths.tasks(CONFIG).tasks("valid_unseen", 2 * len(CODE_FAMILIES)):
+        assert play(environment, task, MathsExpert())[0]

@@ -1,0 +1,57 @@
+"""Tasks that begin with passages: those of the environment's own corpus, or of the retrieval service."""
+
+from __future__ import annotations
+
+import pytest
+
+from rollout.environments.hotpotqa.environment import EncyclopaediaConfig
+from rollout.environments.math.config import MathsConfig
+from rollout.episode.episode import AgentConfig
+from rollout.errors import UserError
+from rollout.factory import make_environment, make_task_source
+from rollout.tools.retrieval.documents import Hit
+
+COT = AgentConfig(style="cot", max_steps=1, passages=3)
+
+
+def test_an_encyclopaedias_own_pages_stand_before_the_question_a_line_each() -> None:
+    config = EncyclopaediaConfig()
+    plain, reading = make_environment(config), make_environment(config, COT)
+    told = 0
+    for task in make_task_source(config).tasks("train", 10):
+        alone, with_pages = plain.reset(task), reading.reset(task)
+        assert with_pages.instruction == alone.instruction
+        pages, _, rest = with_pages.observation.partition("\nInteract with Wikipedia")
+        assert f"Interact with Wikipedia{rest}" == alone.observation
+        assert len(pages.split("\n")) == 3
+        name = alone.observation.strip().rstrip("?").split()[-1]
+        told += name in pages
+    assert told >= 8, "pages are those that the question names"
+
+
+def test_looking_up_passages_changes_nothing_of_the_play() -> None:
+    config = EncyclopaediaConfig()
+    (task,) = make_task_source(config).tasks("train", 1)
+    plain, reading = make_environment(config), make_environment(config, COT)
+    plain.reset(task)
+    reading.reset(task)
+    for action in ("lookup[river]", "search[Nothing]", "finish[Old Nodisk]"):
+        assert reading.step(action) == plain.step(action)
+
+
+def test_where_there_is_no_corpus_the_retrieval_service_is_asked_with_the_tasks_words() -> None:
+    asked: list[str] = []
+
+    def search(query: str) -> str:
+        asked.append(query)
+        return Hit("1", "Adding", "One and one is two.", 1.0).text
+
+    config = MathsConfig()
+    environment = make_environment(config, COT, search)
+    (task,) = make_task_source(config).tasks("train", 1)
+    reset = environment.reset(task)
+    problem = make_environment(config).reset(task)
+    assert reset.observation == f"One and one is two.\n{problem.observation}"
+    assert asked == [f"{problem.observation}\n{problem.instruction}"]
+    with pytest.raises(UserError, match=r"agent.passages is 3, but math has no corpus of its own; add a retrieval"):
+        make_environment(config, COT)

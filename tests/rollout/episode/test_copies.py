@@ -1,0 +1,74 @@
+"""Copies of the embedded worlds: what is done in one is not seen in the other, and both go on alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from rollout.environment import Environment, Step, Task, fork_of
+from rollout.environments.policies import text_policies
+from rollout.episode.episode import AgentConfig
+from rollout.factory import environments, make_environment, make_task_source
+from rollout.prompts.react import ReActStyle
+
+STYLE = ReActStyle("")
+Choose = Callable[[str], str]
+
+
+def player(name: str, seed: int = 0) -> Choose:
+    policy = text_policies()[name](seed)
+    return lambda text: STYLE.parse(policy.respond(text)).action or ""
+
+
+def expert_actions(world: str, environment: Environment, task: Task) -> tuple[list[str], list[Step]]:
+    reset = environment.reset(task)
+    choose, text = player(f"{world}-expert"), reset.observation + STYLE.task(reset.instruction)
+    actions, steps = list[str](), list[Step]()
+    while not steps or not steps[-1].done:
+        actions.append(choose(text))
+        steps.append(environment.step(actions[-1]))
+        text = steps[-1].observation
+    return actions, steps
+
+
+@pytest.mark.parametrize("world", ["household", "hotpotqa", "math", "webshop"])
+def test_a_copy_goes_on_as_the_world_would_and_neither_sees_what_the_other_does(world: str) -> None:
+    config = environments()[world].Config()
+    environment = make_environment(config, AgentConfig())
+    for number, task in enumerate(make_task_source(config).tasks("valid_unseen", 6)):
+        actions, steps = expert_actions(world, environment, task)
+        reset = environment.reset(task)
+        stray, text = player(f"{world}-random", number), reset.observation + STYLE.task(reset.instruction)
+        for turn, action in enumerate(actions):
+            ahead, astray = fork_of(environment), fork_of(environment)
+            for _ in range(5):
+                text = astray.step(stray(text)).observation
+            assert [ahead.step(later) for later in actions[turn:]] == steps[turn:]
+            ahead.close()
+            assert environment.step(action) == steps[turn]
+            astray.step(action)  # goes on, wherever it is
+            astray.close()
+    environment.close()
+
+
+def test_a_copy_of_a_shop_draws_the_same_random_products() -> None:
+    shop = make_environment(config := environments()["webshop"].Config())
+    shop.reset(make_task_source(config).tasks("train", 1)[0])
+    twin = fork_of(shop)
+    assert shop.step("search[<r> 1]") == twin.step("search[<r> 1]")
+    shop.close()
+
+
+def test_a_copy_of_a_maths_problem_has_variables_of_its_own(code_agent: AgentConfig) -> None:
+    config = environments()["math"].Config(python="sandbox", sandbox=code_agent.sandbox)
+    problem = make_environment(config)
+    problem.reset(make_task_source(config).tasks("train", 1)[0])
+    before = fork_of(problem)
+    problem.step("python[x = 1]")
+    after = fork_of(problem)
+    after.step("python[x += 1]")
+    seen = [one.step("python[print('x' in globals() and x)]").observation for one in (before, problem, after)]
+    assert seen == ["False", "1", "2"]
+    for one in (before, problem, after):
+        one.close()

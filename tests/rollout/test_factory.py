@@ -1,0 +1,166 @@
+"""Names in a recipe lead to environments and engines, built-in ones and those of other packages."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from rollout.engine import Sampling
+from rollout.engines.scripted import ScriptedConfig
+from rollout.environments.household.environment import HouseholdConfig
+from rollout.episode.episode import AgentConfig
+from rollout.episode.runner import job, run_episodes
+from rollout.errors import UserError
+from rollout.factory import (
+    engines,
+    environments,
+    make_builder,
+    make_engine,
+    make_environment,
+    make_style,
+    make_task_source,
+)
+from rollout.trajectory import Kind, StopReason
+
+HOUSE = HouseholdConfig(size="small")
+PLUGIN = '''
+from typing import Literal
+from pydantic import BaseModel
+class PondConfig(BaseModel):
+    """Fish in a pond."""
+    type: Literal["pond"] = "pond"
+    tokenizer: str = "-"
+    async def start(self):
+        return "a pond's engine"
+class Pond:
+    """A pond with fish."""
+    Config = PondConfig
+    instructions = {"short": "Fish."}
+    examples = ()
+    @staticmethod
+    def environment(config):
+        return "a pond"
+    @staticmethod
+    def tasks(config):
+        return "fish"
+'''
+
+
+class Unknown(BaseModel):
+    type: str = "moon"
+
+
+def test_an_agent_that_writes_code_gets_a_world_that_runs_it() -> None:
+    task = make_task_source(HOUSE).tasks("train", 1)[0]
+    world = make_environment(HOUSE, AgentConfig(style="codeact"))
+    world.reset(task)
+    assert "You are carrying" not in world.step("inventory").observation
+    assert "You are not carrying anything." in world.step('print(act("inventory"))').observation
+    world.close()
+
+
+def test_all_built_in_environments_and_engines_say_what_they_are() -> None:
+    assert {"household", "alfworld"} <= set(environments())
+    assert {"vllm", "openai", "transformers", "scripted"} <= set(engines())
+    assert all(thing.__doc__ for thing in (*environments().values(), *engines().values()))
+
+
+def test_every_built_in_environment_has_both_instructions_and_settings_of_its_name() -> None:
+    for name, kind in environments().items():
+        assert {"short", "full"} <= set(kind.instructions)
+        assert kind.Config.model_fields["type"].default == name
+
+
+def test_an_unknown_environment_is_refused_with_the_known_names() -> None:
+    with pytest.raises(UserError, match="no environment 'moon'; choose one of alfworld, hotpotqa, household"):
+        make_environment(Unknown())
+
+
+def test_instructions_and_examples_come_from_the_environment() -> None:
+    style = make_style(AgentConfig(instructions="full", examples=1), HOUSE)
+    assert style.instructions.startswith("Interact with a household to solve a task.\n")
+    assert len(style.examples) == 1
+
+
+def test_instructions_or_examples_that_there_are_not_are_refused() -> None:
+    with pytest.raises(UserError, match="'long' is not known .* choose one of short, full"):
+        make_style(AgentConfig(instructions="long"), HOUSE)
+    with pytest.raises(UserError, match="agent.examples is 99"):
+        make_style(AgentConfig(examples=99), HOUSE)
+
+
+def test_an_engine_that_names_no_tokenizer_is_refused() -> None:
+    with pytest.raises(UserError, match="names no tokenizer"):
+        make_builder(AgentConfig(), HOUSE, Unknown())
+
+
+async def test_an_expert_solves_generated_houses_from_settings_alone(model: str) -> None:
+    """Tasks, environment, engine, builder and runner together, as a worker joins them."""
+    agent = AgentConfig(max_steps=40, max_tokens=10**5, sampling=Sampling(max_tokens=300))
+    scripted = ScriptedConfig(tokenizer=model, policy="household-expert", max_model_len=10**6)
+    tasks = make_task_source(HOUSE).tasks("train", 12, seed=3)
+    engine, builder = await make_engine(scripted), make_builder(agent, HOUSE, scripted)
+    jobs = [job(task, run="r", role="teacher") for task in tasks]
+    made = [
+        trajectory
+        async for trajectory in run_episodes(
+            jobs, lambda: make_environment(HOUSE), engine, builder, agent, concurrency=4
+        )
+    ]
+    assert not [t.outcome.failure for t in made if t.outcome.stop_reason is StopReason.ERROR]
+    assert sum(t.outcome.success for t in made) >= 9
+    solved = next(t for t in made if t.outcome.success)
+    assert {Kind.SYSTEM, Kind.TASK, Kind.OBSERVATION, Kind.REASON, Kind.ACT} <= {s.kind for s in solved.segments}
+
+
+def test_another_package_adds_an_environment_and_an_engine_by_entry_point(tmp_path: Path) -> None:
+    (tmp_path / "ponds.py").write_text(PLUGIN)
+    info = tmp_path / "ponds-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ponds\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[stillhouse.environments]\npond = ponds:Pond\n[stillhouse.engines]\npond = ponds:PondConfig\n"
+    )
+    code = (
+        "import asyncio; from rollout.factory import *; config = environments()['pond'].Config();"
+        "print(make_environment(config), make_task_source(config), asyncio.run(make_engine(engines()['pond']())))"
+    )
+    assert in_new_process(tmp_path, code) == "a pond fish a pond's engine"
+
+
+def test_a_package_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
+    info = tmp_path / "ponds-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ponds\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[stillhouse.environments]\npond = ponds:Pond\n")
+    code = (
+        "from rollout.errors import UserError\nfrom rollout.factory import environments\n"
+        "try: environments()\nexcept UserError as error: print(error)"
+    )
+    assert in_new_process(tmp_path, code).startswith("pond (ponds:Pond) of the group stillhouse.environments cannot be")
+
+
+def test_two_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "ponds.py").write_text(PLUGIN)
+    info = tmp_path / "ponds-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ponds\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[stillhouse.environments]\nhousehold = ponds:Pond\n")
+    code = (
+        "from rollout.errors import UserError\nfrom rollout.factory import environments\n"
+        "try: environments()\nexcept UserError as error: print(error)"
+    )
+    assert in_new_process(tmp_path, code) == "two packages bring 'household'; uninstall one of them"
+
+
+def in_new_process(folder: Path, code: str) -> str:
+    """What ``code`` prints, with ``folder`` importable."""
+    root = Path(__file__).parents[2]
+    script = f"import sys; sys.path[:0] = [{str(root)!r}, {str(folder)!r}]\n{code}"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
