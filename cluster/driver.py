@@ -29,6 +29,7 @@ from cluster.config.collect import Role
 from cluster.config.environments import parts_of
 from cluster.config.recipe import Recipe, distributions_of, model_of
 from cluster.run.directory import RunDirectory
+from cluster.run.episodes import EpisodeRequest
 from cluster.run.plan import FAILING, Plan, Work, make_plan, record_splits
 from cluster.run.progress import Screen
 from cluster.run.training_data import require_complete, require_trainable, to_train_on
@@ -38,10 +39,10 @@ from cluster.runtime.guidance import BankRequest, take_bank
 from cluster.runtime.resources import Demand, moments, threads
 from cluster.runtime.retrieval import start_retrieval
 from cluster.runtime.rollout_pool import Pool
-from cluster.runtime.rollout_worker import EpisodeRequest, WorkerConfig
-from cluster.runtime.shutdown import together
+from cluster.runtime.rollout_worker import WorkerConfig
 from cluster.runtime.train_learner import TrainRequest, show_training
 from evaluation.report import Report
+from rollout.concurrency import run_all
 from rollout.models import model_folder
 from rollout.tools.retrieval.service import Service
 from rollout.trajectory.store import TrajectoryStore
@@ -147,7 +148,7 @@ async def start(run: Run) -> None:
         roles.discard("student")
     if roles:
         with run.timed("start"):
-            await together(*(start_pool(run, role) for role in sorted(roles)))
+            await run_all(*(start_pool(run, role) for role in sorted(roles)))
 
 
 async def start_pool(run: Run, role: Role, model: str | None = None) -> None:
@@ -197,7 +198,7 @@ async def act(run: Run, works: Sequence[Work]) -> None:
     todo = run.missing(works)
     for work, missing in todo:
         run.screen.begin(work.name, work.title, len(work.requests), resumed=len(work.requests) - len(missing))
-    await together(*(play(run, role, todo) for role in sorted({work.role for work, _ in todo})))
+    await run_all(*(play(run, role, todo) for role in sorted({work.role for work, _ in todo})))
     for work, _ in todo:
         await asyncio.to_thread(TrajectoryStore(work.stage.store).compact)
 

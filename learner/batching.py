@@ -119,7 +119,7 @@ def _passes(longest_first: Sequence[int], lengths: Sequence[int], micro_batch_to
     return passes
 
 
-def assemble(sequences: Sequence[TrainingSequence], weightings: Sequence[str]) -> Batch:
+def collate(sequences: Sequence[TrainingSequence], weightings: Sequence[str]) -> Batch:
     """Arrays of one pass. ``weightings[s]`` names the weights of term s. Tokens of zero weight are left out of N."""
     columns = padded_length(max(map(len, sequences)))
     input_ids = np.zeros((len(sequences), columns), np.int64)

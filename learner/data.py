@@ -30,7 +30,7 @@ class Data:
     lengths: list[int]
     term_counts: NDArray[np.float64]
     trained: NDArray[np.int64]
-    left_out: int
+    num_skipped: int
 
 
 def load_data(config: LearnerConfig, trajectories: Iterable[Trajectory], max_positions: int) -> Data:
@@ -61,7 +61,7 @@ def load_data(config: LearnerConfig, trajectories: Iterable[Trajectory], max_pos
         lengths=[len(sequence) for sequence in sequences],
         term_counts=np.array([[s.weights[t.weighting].sum(dtype=np.float64) for t in config.terms] for s in sequences]),
         trained=np.array([np.any(list(s.weights.values()), axis=0).sum() for s in sequences], np.int64),
-        left_out=read - len(sequences),
+        num_skipped=read - len(sequences),
     )
 
 

@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class Distributed:
     """This process's place, and what it computes on."""
 
     rank: int
@@ -20,10 +20,10 @@ class World:
     device: torch.device
 
     @classmethod
-    def current(cls) -> World:
+    def current(cls) -> Distributed:
         """As whoever started the process group has arranged it; ``LOCAL_RANK`` chooses among a node's accelerators."""
-        together = dist.is_available() and dist.is_initialized()
-        rank, size = (dist.get_rank(), dist.get_world_size()) if together else (0, 1)
+        run_all = dist.is_available() and dist.is_initialized()
+        rank, size = (dist.get_rank(), dist.get_world_size()) if run_all else (0, 1)
         device = torch.device("cpu")
         if torch.cuda.is_available():
             device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from learner.batching import assemble, micro_batches, plan_steps
+from learner.batching import collate, micro_batches, plan_steps
 from learner.config import LearnerConfig
 from learner.curriculum import EpochOrder
 from learner.data import Data, load_data
-from learner.distributed import World
+from learner.distributed import Distributed
 from learner.losses.objective import term_coefficients
 from learner.model import make_model, save_model
 from learner.progress import Progress, ResumePoint
@@ -70,7 +70,7 @@ class FitResult:
     loss_last: float
     checkpoint: str
     sequences: int
-    left_out: int
+    num_skipped: int
     padding_share: float
 
     @property
@@ -103,30 +103,30 @@ def fit(
     Raises:
         UserError: nothing to train on, no model, the folder exists, or the loss is not a number any more.
     """
-    world = World.current()
+    distributed = Distributed.current()
     if Path(output_folder).exists():
         raise UserError(f"{output_folder} exists; remove it or choose another output folder.")
     model, tokenizer = make_model(config, base_model)
     data = load_data(config, trajectories, model.config.max_position_embeddings)
-    trainer = make_trainer(config, model, world)
+    trainer = make_trainer(config, model, distributed)
     resume = ResumePoint(output_folder, config, data, base_model)
-    progress = resume.load(trainer, world)
+    progress = resume.load(trainer, distributed)
     saved_at_s, started_s = progress.seconds, time.monotonic() - progress.seconds
     for step in _steps(config, data, progress):
-        report, stop = _train_step(config, data, trainer, world, progress, step, started_s, should_stop)
+        report, stop = _train_step(config, data, trainer, distributed, progress, step, started_s, should_stop)
         if on_step is not None:
             on_step(report)
         if stop:
             break
         if config.checkpoint_every_s is not None and progress.seconds - saved_at_s >= config.checkpoint_every_s:
-            resume.save(trainer, world, progress)
+            resume.save(trainer, distributed, progress)
             saved_at_s = progress.seconds
     weights = trainer.weights()
-    if world.rank == 0:
+    if distributed.rank == 0:
         dtype = torch.bfloat16 if (config.saved_precision or config.precision) == "bfloat16" else torch.float32
         save_model(model, weights, tokenizer, output_folder, dtype)
         resume.remove()
-    world.barrier()
+    distributed.barrier()
     return _result(progress, data, output_folder)
 
 
@@ -154,7 +154,7 @@ def _train_step(
     config: LearnerConfig,
     data: Data,
     trainer: Trainer,
-    world: World,
+    distributed: Distributed,
     progress: Progress,
     step: list[int],
     started_s: float,
@@ -163,18 +163,18 @@ def _train_step(
     """One optimizer step; counts it in ``progress``. Returns its report and whether anyone wants to stop."""
     coefficients = term_coefficients(config.terms, data.term_counts[step].sum(axis=0))
     weightings = [term.weighting for term in config.terms]
-    passes = micro_batches(step, data.lengths, world.rank, world.size, config.micro_batch_tokens)
+    passes = micro_batches(step, data.lengths, distributed.rank, distributed.size, config.micro_batch_tokens)
     values, places = [0.0] * len(weightings), 0
     for number, members in enumerate(passes):
-        batch = assemble([data.sequences[i] for i in members or step[:1]], weightings)
+        batch = collate([data.sequences[i] for i in members or step[:1]], weightings)
         places += batch.input_ids.size
         used = coefficients if members else [0.0] * len(weightings)
         shares = trainer.accumulate(batch, used, last=number == len(passes) - 1)
         values = [value + share for value, share in zip(values, shares, strict=True)]
     learning_rate, grad_norm = trainer.update(progress.fraction(config))
-    clock = time.monotonic() - started_s if world.rank == 0 else 0.0
+    clock = time.monotonic() - started_s if distributed.rank == 0 else 0.0
     stop = should_stop is not None and should_stop()
-    *summed, all_places, seconds, stops = world.sum([*values, places, clock, stop])
+    *summed, all_places, seconds, stops = distributed.sum([*values, places, clock, stop])
     loss = sum(term.weight * value for term, value in zip(config.terms, summed, strict=True))
     if not math.isfinite(loss):
         raise UserError(f"the loss is {loss} at step {progress.step}; lower learner.learning_rate.")
@@ -211,6 +211,6 @@ def _result(progress: Progress, data: Data, checkpoint: str) -> FitResult:
         loss_last=float(np.mean(progress.last_losses)),
         checkpoint=checkpoint,
         sequences=len(data.sequences),
-        left_out=data.left_out,
+        num_skipped=data.num_skipped,
         padding_share=1.0 - progress.tokens / progress.places,
     )

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from rollout.errors import UserError
 
 
-class RowLogits(nn.Module):
+class SelectedLogits(nn.Module):
     """Logits at chosen positions of a causal language model.
 
     In agent traces most tokens are observations. Their hidden states are dropped before the LM head, which saves the

@@ -13,7 +13,7 @@ from learner.config import LearnerConfig, LoraConfig, ScratchConfig
 from learner.widen import widen
 from rollout.errors import UserError
 from rollout.models import model_folder
-from rollout.storage.atomic import written_whole
+from rollout.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
     import torch
@@ -157,7 +157,7 @@ def save_model(
         UserError: no space is left.
     """
     weights = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
-    with written_whole(Path(folder)) as temporary, _no_progress_bars():
+    with atomic_write(Path(folder)) as temporary, _no_progress_bars():
         if hasattr(model, "peft_config"):
             model.save_pretrained(str(temporary), state_dict=weights)
         else:

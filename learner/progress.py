@@ -12,9 +12,9 @@ import torch
 
 from learner.config import LearnerConfig
 from learner.data import Data
-from learner.distributed import World
+from learner.distributed import Distributed
 from learner.strategies.torch_trainer import Trainer
-from rollout.storage.atomic import written_whole
+from rollout.storage.atomic import atomic_write
 
 _ENDS = 10
 """Steps that the first and the last loss are means of."""
@@ -88,23 +88,25 @@ class ResumePoint:
             digest.update(np.ascontiguousarray(sequence.token_ids).tobytes())
         self._digest = digest.hexdigest()
 
-    def load(self, trainer: Trainer, world: World) -> Progress:
+    def load(self, trainer: Trainer, distributed: Distributed) -> Progress:
         """The saved progress, with the trainer put back to it; or a fresh one."""
         file = self._folder / "state.pt"
-        saved = torch.load(file, weights_only=True, map_location="cpu") if world.rank == 0 and file.exists() else {}
+        saved = (
+            torch.load(file, weights_only=True, map_location="cpu") if distributed.rank == 0 and file.exists() else {}
+        )
         if saved.get("digest") != self._digest:
             saved = {}
-        progress = world.from_first(saved.get("progress"))
+        progress = distributed.from_first(saved.get("progress"))
         if progress is None:
             return Progress()
         trainer.restore(saved.get("state", {}))
         return Progress(**progress)
 
-    def save(self, trainer: Trainer, world: World, progress: Progress) -> None:
+    def save(self, trainer: Trainer, distributed: Distributed, progress: Progress) -> None:
         """Replace the intermediate checkpoint, whole or not at all. Raises `UserError` if no space is left."""
         state = trainer.state()
-        if world.rank == 0:
-            with written_whole(self._folder / "state.pt") as temporary:
+        if distributed.rank == 0:
+            with atomic_write(self._folder / "state.pt") as temporary:
                 torch.save({"digest": self._digest, "progress": asdict(progress), "state": state}, temporary)
 
     def remove(self) -> None:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from threading import Thread
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -73,3 +73,20 @@ async def close_in_thread(environment: Closable) -> None:
             await in_thread(environment.close)
     except Exception as error:
         _log.warning("an environment did not close: %s: %s", type(error).__name__, error)
+
+
+async def run_all(*coroutines: Coroutine[Any, Any, None]) -> None:
+    """Run all at the same time. The first error cancels the others and is raised as it is, not in a group."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for coroutine in coroutines:
+                group.create_task(coroutine)
+    except BaseExceptionGroup as errors:
+        raise root_error(errors) from None
+
+
+def root_error(error: BaseException) -> BaseException:
+    """The first single error of a group, however deep."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

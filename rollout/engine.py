@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf
 
-from rollout.grammar import Form
+from rollout.grammar import Grammar
 from rollout.trajectory import TopK
 
 
@@ -34,7 +34,7 @@ class Sampling(BaseModel):
     """Seed of one completion; episodes derive theirs from the task and the turn."""
     top_logprobs: int = Field(0, ge=0, le=128)
     """Record this many of the policy's own most likely tokens at each generated token; 0 records none."""
-    form: InstanceOf[Form] | None = Field(None, exclude=True)
+    grammar: InstanceOf[Grammar] | None = Field(None, exclude=True)
     """What the completion must look like. No setting: an agent that acts constrained makes one for each turn."""
 
 
@@ -73,7 +73,7 @@ class Engine(Protocol):
     async def generate(self, token_ids: Sequence[int], sampling: Sampling, session_id: str) -> Completion:
         """Complete a prompt. ``session_id`` is the episode: calls of one session share a prefix.
 
-        A completion with a `Sampling.form` matches it, unless it ends for its length before the form does.
+        A completion with a `Sampling.grammar` matches it, unless it ends for its length before the form does.
 
         Raises:
             NotImplementedError: it cannot do what ``sampling`` asks for.

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
-
-from rollout.trajectory import Failure
 
 
 class Boundary(StrEnum):
@@ -21,6 +20,15 @@ class Boundary(StrEnum):
     TOOL = "tool"
     ENGINE = "engine"
     PARSER = "parser"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What went wrong, typed by the boundary it came from (see ``rollout.errors``)."""
+
+    boundary: str
+    type: str
+    message: str
 
 
 class EpisodeError(Exception):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-HOLE = "{}"
+PLACEHOLDER = "{}"
 """Stands, in the form of an action, for words of the agent's own."""
 LINE = r"[^\n]*"
 FULL_LINE = r"[^\s][^\n]*"
@@ -18,7 +18,7 @@ _STEERS = re.compile(r"[\\.^$*+?{}\[\]()|]")
 
 
 @dataclass(frozen=True, slots=True)
-class Free:
+class FreeText:
     """A part that the model words itself.
 
     Attributes:
@@ -32,7 +32,7 @@ class Free:
 
 
 @dataclass(frozen=True, slots=True)
-class OneOf:
+class Choice:
     """A part that is one of some texts, or has one of some forms; at least one in all, none of them empty.
 
     Attributes:
@@ -43,21 +43,21 @@ class OneOf:
     choices: tuple[str, ...] = ()
     forms: tuple[str, ...] = ()
 
-    def alternatives(self) -> Iterator[tuple[str | Free, ...]]:
+    def alternatives(self) -> Iterator[tuple[str | FreeText, ...]]:
         """All of them, as fixed texts and free parts."""
         yield from ((choice,) for choice in self.choices)
-        for form in self.forms:
-            before, _, after = form.partition(HOLE)
-            yield tuple(part for part in (before, Free(_BRACKETED if after else FULL_LINE), after) if part)
+        for grammar in self.forms:
+            before, _, after = grammar.partition(PLACEHOLDER)
+            yield tuple(part for part in (before, FreeText(_BRACKETED if after else FULL_LINE), after) if part)
 
 
-Part = str | Free | OneOf
-ANY_ACTION = OneOf(forms=(HOLE,))
+Part = str | FreeText | Choice
+ANY_ACTION = Choice(forms=(PLACEHOLDER,))
 """One line that is not empty."""
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class Grammar:
     """The parts of a completion, in order."""
 
     parts: tuple[Part, ...]
@@ -86,16 +86,16 @@ class Form:
         end = " | ".join(f"<[{token}]>" for token in sorted(ends))
         return "\n".join([f"start: {' '.join(names)} ({end})", *rules])
 
-    def _ways(self) -> Iterator[list[tuple[str | Free, ...]]]:
+    def _ways(self) -> Iterator[list[tuple[str | FreeText, ...]]]:
         for part in self.parts:
-            yield list(part.alternatives()) if isinstance(part, OneOf) else [(part,)]
+            yield list(part.alternatives()) if isinstance(part, Choice) else [(part,)]
 
 
-def _sequence(parts: tuple[str | Free, ...], rules: list[str], tokens_a_share: float) -> str:
+def _sequence(parts: tuple[str | FreeText, ...], rules: list[str], tokens_a_share: float) -> str:
     """Parts one after another; free ones become rules of their own."""
     written = []
     for part in parts:
-        if isinstance(part, Free):
+        if isinstance(part, FreeText):
             name, limit = f"free{len(rules)}", max(int(tokens_a_share * part.share), 1)
             rules.append(f"{name}[max_tokens={limit}]: /{part.pattern.replace('/', chr(92) + '/')}/")
             written.append(name)
@@ -104,17 +104,17 @@ def _sequence(parts: tuple[str | Free, ...], rules: list[str], tokens_a_share: f
     return " ".join(written)
 
 
-def _fixed_text(parts: tuple[str | Free, ...]) -> str:
+def _fixed_text(parts: tuple[str | FreeText, ...]) -> str:
     return "".join(part for part in parts if isinstance(part, str))
 
 
-def _shares(parts: tuple[str | Free, ...]) -> int:
-    return sum(part.share for part in parts if isinstance(part, Free))
+def _shares(parts: tuple[str | FreeText, ...]) -> int:
+    return sum(part.share for part in parts if isinstance(part, FreeText))
 
 
-def _any(ways: list[tuple[str | Free, ...]]) -> str:
+def _any(ways: list[tuple[str | FreeText, ...]]) -> str:
     return f"({'|'.join(''.join(map(_regex, way)) for way in ways)})"
 
 
-def _regex(part: str | Free) -> str:
-    return f"({part.pattern})" if isinstance(part, Free) else _STEERS.sub(r"\\\g<0>", part).replace("\n", r"\n")
+def _regex(part: str | FreeText) -> str:
+    return f"({part.pattern})" if isinstance(part, FreeText) else _STEERS.sub(r"\\\g<0>", part).replace("\n", r"\n")

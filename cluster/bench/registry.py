@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.config.field_path import close_to
+from cluster.config.field_path import suggest
 from cluster.run.provenance import hardware, versions
 from rollout.errors import UserError
 
@@ -70,7 +70,7 @@ def measure(name: str, options: BenchOptions, *, command: Sequence[str]) -> dict
         UserError: there is no such benchmark, or it misses its data.
     """
     if name not in BENCHES:
-        near = close_to(name, BENCHES)
+        near = suggest(name, BENCHES)
         hint = f"did you mean {near[0]}? " if near else ""
         raise UserError(f"there is no benchmark {name}; {hint}choose one of {', '.join(BENCHES)}.")
     result = BENCHES[name](options)

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from cluster.config.errors import bullet_list, sentences
-from cluster.config.field_path import close_to
+from cluster.config.field_path import suggest
 from cluster.config.load import RecipeYaml
 from rollout.errors import UserError
 
@@ -22,12 +22,12 @@ def check(name: str, overrides: Sequence[str], episodes: int, seed: int) -> tupl
         UserError: there is no such environment, a setting is wrong, or what it asks for is not there.
     """
     from rollout.environments.conformance.check import check_environment, check_other_process, check_settings
-    from rollout.environments.conformance.contract import Promise
-    from rollout.factory import environments
+    from rollout.environments.conformance.contract import Requirement
+    from rollout.environments.plugins import environments
 
     known = environments()
     if name not in known:
-        near = close_to(name, known)
+        near = suggest(name, known)
         hint = f"did you mean {near[0]}? " if near else ""
         raise UserError(f"there is no environment {name}; {hint}choose one of {', '.join(sorted(known))}.")
     counts: Counter[str] = Counter()
@@ -40,7 +40,7 @@ def check(name: str, overrides: Sequence[str], episodes: int, seed: int) -> tupl
     if breaches:
         return [str(breach) for breach in breaches], False
     looked_at = ", ".join(f"{counts[what]:,} {what}" for what in ("splits", "tasks", "episodes", "steps"))
-    return [f"{name}: all {len(Promise)} promises hold ({looked_at}, seed {seed})"], True
+    return [f"{name}: all {len(Requirement)} promises hold ({looked_at}, seed {seed})"], True
 
 
 def read_settings(model: type[BaseModel], name: str, overrides: Sequence[str]) -> BaseModel:

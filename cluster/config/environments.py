@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeVar, Union
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from rollout.factory import environments
+from rollout.environments.plugins import environments
 
 if TYPE_CHECKING:
     from rollout.environments.household.alfworld_engine import OriginalConfig

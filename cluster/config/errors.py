@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticUndefined
 
-from cluster.config.field_path import Place, close_to, follow, models_in
+from cluster.config.field_path import FieldPath, models_in, resolve, suggest
 from rollout.errors import UserError
 
 M = TypeVar("M", bound=BaseModel)
@@ -24,7 +24,7 @@ def sentences(error: ValidationError, model: type[BaseModel]) -> list[str]:
 
 def sentence(details: ErrorDetails, model: type[BaseModel]) -> str:
     """Such as ``learner.learning_rate: must be greater than 0 (got -1); the default is 0.002.``."""
-    place = follow(model, details["loc"])
+    place = resolve(model, details["loc"])
     kind = details["type"]
     if kind == "extra_forbidden":
         return unknown_key(place)
@@ -35,18 +35,18 @@ def sentence(details: ErrorDetails, model: type[BaseModel]) -> str:
     if kind == "value_error":
         text = plain(details["msg"]).rstrip(".") + "."
         return f"{place.dotted}: {text}" if place.path else text
-    got = "" if place.hidden else f" (got {shown(details['input'])})"
+    got = "" if place.hidden else f" (got {format_value(details['input'])})"
     return f"{place.dotted}: {plain(details['msg'])}{got}{_default_hint(place)}."
 
 
-def unknown_key(place: Place) -> str:
+def unknown_key(place: FieldPath) -> str:
     """A path whose last key does not exist."""
-    near = close_to(place.path[-1], place.siblings)
-    mend = f"did you mean {' or '.join(near)}?" if near else f"known here: {', '.join(place.siblings) or 'nothing'}."
-    return f"{place.dotted}: there is no such setting; {mend}"
+    near = suggest(place.path[-1], place.siblings)
+    fix = f"did you mean {' or '.join(near)}?" if near else f"known here: {', '.join(place.siblings) or 'nothing'}."
+    return f"{place.dotted}: there is no such setting; {fix}"
 
 
-def wrong_type(place: Place, details: ErrorDetails) -> str:
+def wrong_type(place: FieldPath, details: ErrorDetails) -> str:
     """A union that is told by one of its settings (``type``) was given none, or one that does not exist."""
     context: dict[str, Any] = details.get("ctx", {})
     setting = str(context["discriminator"]).strip("'")
@@ -55,9 +55,9 @@ def wrong_type(place: Place, details: ErrorDetails) -> str:
     if details["type"] == "union_tag_not_found":
         return f"{key}: is missing; use one of {', '.join(known)}."
     tag = str(context["tag"])
-    near = close_to(tag, known)
+    near = suggest(tag, known)
     hint = f"did you mean {near[0]}? Use" if near else "use"
-    return f"{key}: there is no {shown(tag)}; {hint} one of {', '.join(known)}."
+    return f"{key}: there is no {format_value(tag)}; {hint} one of {', '.join(known)}."
 
 
 def choices(field: FieldInfo | None, setting: str) -> list[str]:
@@ -74,7 +74,7 @@ def plain(message: str) -> str:
     return message[:1].lower() + message[1:]
 
 
-def shown(value: object, limit: int = 60) -> str:
+def format_value(value: object, limit: int = 60) -> str:
     """A value as a recipe would show it, cut if long."""
     try:
         text = json.dumps(value, ensure_ascii=False)
@@ -83,11 +83,11 @@ def shown(value: object, limit: int = 60) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _default_hint(place: Place) -> str:
+def _default_hint(place: FieldPath) -> str:
     if place.field is None or place.field.default in (PydanticUndefined, None, ""):
         return ""
     default = place.field.default
-    return f"; the default is {shown(default)}" if isinstance(default, (bool, int, float, str)) else ""
+    return f"; the default is {format_value(default)}" if isinstance(default, (bool, int, float, str)) else ""
 
 
 def bullet_list(lines: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FieldPath:
     """Where a path of keys leads.
 
     Attributes:
@@ -33,7 +33,7 @@ class Place:
         return ".".join(self.path)
 
 
-def follow(model: type[BaseModel], keys: Sequence[str | int]) -> Place:
+def resolve(model: type[BaseModel], keys: Sequence[str | int]) -> FieldPath:
     """Walk ``keys`` (an error location of pydantic's, or a user's path) from ``model`` down."""
     annotation: Any = model
     path: list[str] = []
@@ -56,8 +56,8 @@ def follow(model: type[BaseModel], keys: Sequence[str | int]) -> Place:
         elif holds(annotation, Mapping) and not models:
             path.append(str(key))
         elif position == len(keys) - 1 and not names_a_type(str(key), annotation):
-            return Place((*path, str(key)), None, _names(models), hidden)
-    return Place(tuple(path), field, siblings, hidden)
+            return FieldPath((*path, str(key)), None, _names(models), hidden)
+    return FieldPath(tuple(path), field, siblings, hidden)
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:
@@ -95,7 +95,7 @@ def names_a_type(key: str, annotation: Any) -> bool:
     )
 
 
-def close_to(word: str, known: Iterable[str]) -> list[str]:
+def suggest(word: str, known: Iterable[str]) -> list[str]:
     """Up to three known words that look like ``word``, or that contain it."""
     known = list(known)
     near = difflib.get_close_matches(word, known, n=3, cutoff=0.6)

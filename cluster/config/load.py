@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from cluster.config.errors import unknown_key, validated
-from cluster.config.field_path import Place, close_to, follow
+from cluster.config.field_path import FieldPath, resolve, suggest
 from cluster.config.recipe import Recipe
 from rollout.errors import UserError
 
@@ -73,7 +73,7 @@ def named_file(what: str, name_or_path: str, folder: Path, inside: str) -> Path:
     path = path / inside if path.is_dir() else path
     if path.is_file():
         return path
-    near = close_to(name_or_path, names)
+    near = suggest(name_or_path, names)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise UserError(
         f"there is no {what} {name_or_path}; {hint}Give a path to a YAML file or one of: {', '.join(names)}."
@@ -117,9 +117,9 @@ def apply_override(settings: dict[str, Any], override: str) -> None:
 def refuse_unknown(keys: Sequence[str]) -> None:
     """Name the first key of a path that no recipe has, with what was likely meant."""
     for length in range(1, len(keys) + 1):
-        place = follow(Recipe, keys[:length])
+        place = resolve(Recipe, keys[:length])
         if place.field is None or len(place.path) < length:
-            raise UserError(unknown_key(Place(tuple(keys[:length]), None, place.siblings)))
+            raise UserError(unknown_key(FieldPath(tuple(keys[:length]), None, place.siblings)))
 
 
 def _step_into(target: Any, key: str, path: str) -> Any:

@@ -23,9 +23,10 @@ from cluster.config.collect import (
 from cluster.config.environments import WorldConfig, parts_of
 from learner.config import LearnerConfig
 from rollout.engine import Sampling
+from rollout.environments.plugins import environment_kind, has_own_search
 from rollout.episode.acting import Acting
-from rollout.episode.episode import AgentConfig
-from rollout.factory import engines, environment_kind, has_own_search
+from rollout.episode.config import AgentConfig
+from rollout.factory import engines
 from rollout.tools.retrieval.service import RetrievalConfig
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for mistake in mistakes(self):
+        for mistake in inconsistencies(self):
             raise ValueError(mistake)
         return self
 
@@ -171,21 +172,21 @@ def model_of(role: RoleConfig) -> str | None:
     return getattr(role.engine, "model", None)
 
 
-def mistakes(recipe: Recipe) -> Iterator[str]:
+def inconsistencies(recipe: Recipe) -> Iterator[str]:
     """What is wrong between settings that are fine each for itself, a sentence each."""
     learner = recipe.learner
-    yield from _collection_mistakes(recipe)
+    yield from _collection_inconsistencies(recipe)
     if recipe.evaluate is not None:
-        yield from _evaluation_mistakes(recipe, recipe.evaluate)
+        yield from _evaluation_inconsistencies(recipe, recipe.evaluate)
     if recipe.retrieval is not None:
-        yield from _retrieval_mistakes(recipe, recipe.retrieval)
+        yield from _retrieval_inconsistencies(recipe, recipe.retrieval)
     if learner is None:
         return
     if learner.model is None and learner.scratch is None and not recipe.student_has_start:
         yield "learner has nothing to start from; give learner.model, learner.scratch or student.engine.model"
     if learner.scratch is not None and recipe.student_has_start:
         yield f"learner.scratch trains a new model, set student.engine.model to {CHECKPOINT} or remove learner.scratch"
-    yield from _signal_mistakes(recipe, learner)
+    yield from _signal_inconsistencies(recipe, learner)
     gathered = {"teacher": recipe.collect.teacher_episodes, "student": recipe.collect.student_episodes}
     if not recipe.collect.also and not any(gathered[role] for role in recipe.collect.train_on):
         yield (
@@ -193,7 +194,7 @@ def mistakes(recipe: Recipe) -> Iterator[str]:
         )
 
 
-def _collection_mistakes(recipe: Recipe) -> Iterator[str]:
+def _collection_inconsistencies(recipe: Recipe) -> Iterator[str]:
     collect, hints, score = recipe.collect, recipe.hints, recipe.score
     if collect.student_episodes and recipe.student is None:
         yield "collect.student_episodes asks for a student; add a student section or set collect.student_episodes to 0"
@@ -225,7 +226,7 @@ def _collection_mistakes(recipe: Recipe) -> Iterator[str]:
                 )
 
 
-def _signal_mistakes(recipe: Recipe, learner: LearnerConfig) -> Iterator[str]:
+def _signal_inconsistencies(recipe: Recipe, learner: LearnerConfig) -> Iterator[str]:
     """Whether the teacher's distributions will be there for the terms that need them."""
     score = recipe.score
     if learner.teacher_tokenizer is not None and score is not None and "student" in score.roles:
@@ -260,7 +261,7 @@ def _signal_mistakes(recipe: Recipe, learner: LearnerConfig) -> Iterator[str]:
             )
 
 
-def _evaluation_mistakes(recipe: Recipe, evaluate: EvaluateConfig) -> Iterator[str]:
+def _evaluation_inconsistencies(recipe: Recipe, evaluate: EvaluateConfig) -> Iterator[str]:
     try:
         recipe.evaluated_agent()
     except ValidationError as error:
@@ -274,7 +275,7 @@ def _evaluation_mistakes(recipe: Recipe, evaluate: EvaluateConfig) -> Iterator[s
         yield "evaluate.agents names student, the trained one, but there is no learner; name student_before instead"
 
 
-def _retrieval_mistakes(recipe: Recipe, retrieval: RetrievalRole) -> Iterator[str]:
+def _retrieval_inconsistencies(recipe: Recipe, retrieval: RetrievalRole) -> Iterator[str]:
     parts = parts_of(recipe.environment)
     if all(has_own_search(part.environment) for part in parts):
         names = ", ".join(part.environment.type for part in parts)

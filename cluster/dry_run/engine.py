@@ -97,8 +97,8 @@ def _engine_does_not_fit(recipe: Recipe, who: str, role: RoleConfig, shape: Mode
     while devices <= MOST_DEVICES and shape.heads % devices == 0:
         wider = engine.model_copy(update={"tensor_parallel_size": devices})
         if engine_memory(shape, wider, gpu_bytes).fits(length):
-            mend = f"{who}.engine.tensor_parallel_size={devices} {who}.resources.gpus={devices}"
-            return Finding(text, mend, fatal=True)
+            fix = f"{who}.engine.tensor_parallel_size={devices} {who}.resources.gpus={devices}"
+            return Finding(text, fix, fatal=True)
         devices *= 2
     return Finding(f"{text}; take larger GPUs (--gpu-memory-gib) or a smaller model", fatal=True)
 

@@ -9,10 +9,10 @@ from cluster.dry_run.model_shapes import ModelShape
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something to know about a recipe: ``fatal`` keeps it from running, ``mend`` is what to add to the command."""
+    """Something to know about a recipe: ``fatal`` keeps it from running, ``fix`` is what to add to the command."""
 
     text: str
-    mend: str = ""
+    fix: str = ""
     fatal: bool = False
 
 

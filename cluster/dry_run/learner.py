@@ -64,8 +64,8 @@ def _mended(recipe: Recipe, learner: LearnerRole, shape: ModelShape, available: 
     """The finding, with the first change that makes a rank fit: recomputation, then ranks that share the states."""
     for changes in _cheaper(recipe, learner, shape):
         if _learner_use(recipe, learner.model_copy(update=changes), shape, available).fits:
-            mend = " ".join(f"learner.{key}={str(value).lower()}" for key, value in changes.items())
-            return Finding(text, mend, fatal=True)
+            fix = " ".join(f"learner.{key}={str(value).lower()}" for key, value in changes.items())
+            return Finding(text, fix, fatal=True)
     instead = "a smaller model" if learner.lora else "a smaller model, or adapters (learner.lora)"
     return Finding(f"{text}; take larger GPUs (--gpu-memory-gib) or {instead}", fatal=True)
 

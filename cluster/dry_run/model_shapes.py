@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from cluster.config.errors import shown
+from cluster.config.errors import format_value
 from learner.config import ScratchConfig
 from rollout.errors import UserError
 from rollout.models import model_folder
@@ -236,7 +236,7 @@ def _read(model: str, folder: Path) -> ModelShape:
     if kind not in _NEEDED:
         known = ", ".join(_NEEDED)
         raise UnknownShapeError(
-            f"{file} is of the model type {shown(kind)}, whose memory is not known; known are {known}"
+            f"{file} is of the model type {format_value(kind)}, whose memory is not known; known are {known}"
         )
     missing = [key for key in _NEEDED[kind] if not isinstance(config.get(key), int)]
     if missing:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cluster.config.collect import HintsRole
 from cluster.config.recipe import Agent, LearnerRole, Recipe
 from cluster.run.plan import can_be_evaluated, collecting_roles, failing_episodes
-from rollout.episode.episode import AgentConfig
+from rollout.episode.config import AgentConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,4 +122,4 @@ def _gib(size: float) -> str:
 
 def _finding(finding: Finding) -> Text:
     head = Text("\nwould not run: ", style="bold red") if finding.fatal else Text("\nnote: ", style="bold")
-    return head + Text(f"{finding.text}; add {finding.mend}" if finding.mend else finding.text)
+    return head + Text(f"{finding.text}; add {finding.fix}" if finding.fix else finding.text)

@@ -61,7 +61,7 @@ def _tasks(recipe: Recipe, section: str, split: str, per_round: int, rounds: int
 
 
 def _of_part(environment: BaseModel, section: str, split: str, count: int, seed: int) -> Data:
-    from rollout.factory import make_task_source
+    from rollout.environments.plugins import make_task_source
 
     name = str(getattr(environment, "type", ""))
     source = f"{name} {split}"

@@ -9,8 +9,7 @@ from cluster.config.collect import FirstThoughtConfig, Role, ScoreConfig
 from cluster.config.environments import apportion, interleave, parts_of
 from cluster.config.recipe import Agent, Recipe
 from cluster.run.directory import RunDirectory
-from cluster.runtime.guidance import Advice
-from cluster.runtime.rollout_worker import EpisodeRequest, Stage
+from cluster.run.episodes import EpisodeRequest, HintContext, Stage
 from rollout.engine import Sampling
 from rollout.environment import Task
 from rollout.errors import UserError
@@ -150,7 +149,7 @@ def tasks_of(recipe: Recipe, section: str, split: str, per_round: int, rounds: i
     Raises:
         UserError: naming the recipe's section, if a split is unknown or empty.
     """
-    from rollout.factory import make_task_source
+    from rollout.environments.plugins import make_task_source
 
     parts = parts_of(recipe.environment)
     found = []
@@ -220,7 +219,9 @@ def collection(recipe: Recipe, directory: RunDirectory, role: Role, round: int, 
         store=directory.trajectories(role, round),
         agent=agent,
         thoughts=directory.trajectories(THINKER, round) if helped and recipe.first_thought else None,
-        advice=Advice(str(directory.hint_bank), hints, hints.share) if helped and hints and hints.teacher else None,
+        advice=HintContext(str(directory.hint_bank), hints, hints.share)
+        if helped and hints and hints.teacher
+        else None,
     )
     title = f"{role} collects" + (f", round {round}" if recipe.rounds > 1 else "")
     version = round if role == "student" and recipe.learner else 0
@@ -262,7 +263,7 @@ def scoring(directory: RunDirectory, recipe: Recipe, config: ScoreConfig, work: 
         scored=work.stage.store,
         top_k=config.top_k,
         thoughts=None,
-        advice=Advice(str(directory.hint_bank), recipe.hints) if config.hints and recipe.hints else None,
+        advice=HintContext(str(directory.hint_bank), recipe.hints) if config.hints and recipe.hints else None,
     )
     requests = tuple(replace(request, stage=stage) for request in work.requests)
     title = f"teacher scores {role}" + (f", round {round}" if recipe.rounds > 1 else "")
@@ -284,7 +285,7 @@ def evaluation(recipe: Recipe, directory: RunDirectory, agent: Agent, tasks: Seq
         round=version,
         store=directory.evaluation(agent),
         agent=recipe.evaluated_agent(),
-        advice=Advice(str(directory.hint_bank), hints) if hints and agent in hints.agents else None,
+        advice=HintContext(str(directory.hint_bank), hints) if hints and agent in hints.agents else None,
     )
     requests = requests_of(stage, tasks, recipe.evaluate.attempts)
     role: Role = "teacher" if agent == "teacher" else "student"

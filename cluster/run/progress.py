@@ -112,7 +112,7 @@ class Screen:
         """Progress of a row that is not made of episodes; ``facts`` are shown as given."""
         row = self.rows[name]
         row.done = done
-        row.facts = {key: shown(value) for key, value in facts.items()}
+        row.facts = {key: format_value(value) for key, value in facts.items()}
         self._line(name)
 
     def end(self, name: str) -> None:
@@ -167,7 +167,7 @@ def count(row: Row) -> str:
     return f"{row.done:,} of {row.total:,} {row.unit}" if row.unit else ""
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A figure with the digits that mean something."""
     if isinstance(value, float):
         return f"{value:,.4f}" if abs(value) < TOKENS_DECIMALS_BELOW else f"{value:,.0f}"

@@ -10,31 +10,23 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
+from cluster.run.episodes import HintContext
 from rollout.engine import Engine
 from rollout.environment import Reset, Task
 from rollout.episode.guidance import Guidance, Guide
 from rollout.errors import UserError
 from rollout.factory import tokenizer_of
-from rollout.hints.asking import Asker
+from rollout.hints.asking import ChatSession
 from rollout.hints.bank import HintBank, read_bank, write_bank
 from rollout.hints.config import HintConfig, ModelWriter
-from rollout.hints.retrieve import RANKING_SYSTEM, Advisor, require_enough
+from rollout.hints.retrieve import RANKING_SYSTEM, HintRetriever, require_enough
 from rollout.hints.writer import SYSTEM, bank_of, count_writings, write_hints
 from rollout.prompts.cot import first_thought
 from rollout.trajectory.store import TrajectoryStore
 from rollout.trajectory.turns import played_turns
 
 if TYPE_CHECKING:
-    from cluster.runtime.rollout_worker import Stage
-
-
-@dataclass(frozen=True, slots=True)
-class Advice:
-    """Hints that a stage's episodes are shown: the file that they are in, and which share of the tasks gets any."""
-
-    bank: str
-    config: HintConfig
-    share: float = 1.0
+    from cluster.run.episodes import Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +46,13 @@ def make_guide(stage: Stage, engine: Engine, engine_config: BaseModel) -> Guide 
     """
     if stage.advice is None and stage.thoughts is None:
         return None
-    advisor = None if stage.advice is None else make_advisor(stage.advice, engine, engine_config)
+    retriever = None if stage.advice is None else make_hint_retriever(stage.advice, engine, engine_config)
     thoughts = first_thoughts(stage.thoughts) if stage.thoughts else {}
 
     async def guide(task: Task, reset: Reset) -> Guidance:
         session = f"hints/{stage.role}/{stage.round}/{task.id}"
         is_advised = stage.advice is not None and draw(task) < stage.advice.share
-        hints = await advisor.choose(task.task_type, reset, session) if advisor and is_advised else ()
+        hints = await retriever.choose(task.task_type, reset, session) if retriever and is_advised else ()
         return Guidance(hints, thoughts.get(task.id, ""))
 
     return guide
@@ -71,12 +63,12 @@ def draw(task: Task) -> float:
     return int.from_bytes(sha256(f"hints/{task.id}".encode()).digest()[:4], "big") / 2**32
 
 
-def make_advisor(advice: Advice, engine: Engine, engine_config: BaseModel) -> Advisor:
+def make_hint_retriever(advice: HintContext, engine: Engine, engine_config: BaseModel) -> HintRetriever:
     """Chooses the hints of a stage's episodes, with ``engine`` if a model is to choose."""
-    asker = None
+    chat = None
     if advice.config.retriever == "llm":
-        asker = Asker(engine, tokenizer_of(engine_config), RANKING_SYSTEM)
-    return Advisor(read_bank(advice.bank, advice.config.max_hint_characters), advice.config, asker)
+        chat = ChatSession(engine, tokenizer_of(engine_config), RANKING_SYSTEM)
+    return HintRetriever(read_bank(advice.bank, advice.config.max_hint_characters), advice.config, chat)
 
 
 def first_thoughts(store: str) -> Mapping[str, str]:
@@ -92,8 +84,8 @@ async def make_bank(request: BankRequest, engine: Engine, engine_config: BaseMod
         UserError: no hint came of it, or fewer than an episode is to be shown.
     """
     config = request.config
-    asker = Asker(engine, tokenizer_of(engine_config), SYSTEM) if isinstance(config.writer, ModelWriter) else None
-    writings = await write_hints(TrajectoryStore(request.store).read(), config, asker)
+    chat = ChatSession(engine, tokenizer_of(engine_config), SYSTEM) if isinstance(config.writer, ModelWriter) else None
+    writings = await write_hints(TrajectoryStore(request.store).read(), config, chat)
     bank = bank_of(writings, config)
     require_enough(bank, config, f"the bank made of {len(writings)} failed episodes")
     write_bank(bank, request.bank)

@@ -20,14 +20,14 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from cluster.config.recipe import RetrievalRole
+from cluster.run.episodes import EpisodeRequest
 from cluster.run.provenance import cpu_cores
 from cluster.runtime.guidance import BankRequest
 from cluster.runtime.resources import Demand, check_fits, local_cpus, ray_options
 from cluster.runtime.rollout_pool import PoolError, Worker, WorkerDied
-from cluster.runtime.rollout_worker import EpisodeRequest, RolloutWorker, WorkerConfig
-from cluster.runtime.shutdown import together
+from cluster.runtime.rollout_worker import RolloutWorker, WorkerConfig
 from cluster.runtime.train_learner import TrainRequest, train_with_ray
-from rollout.concurrency import in_thread
+from rollout.concurrency import in_thread, run_all
 from rollout.errors import UserError
 from rollout.tools.retrieval.documents import Hit
 from rollout.tools.retrieval.service import RetrievalServer
@@ -72,7 +72,7 @@ class RayBackend:
     async def replicas(self, config: RetrievalRole) -> tuple[RayReplica, ...]:
         options = ray_options("retrieval", config.resources)
         replicas = tuple(RayReplica(config, options, number) for number in range(config.replicas))
-        await together(*(replica.start() for replica in replicas))
+        await run_all(*(replica.start() for replica in replicas))
         return replicas
 
     async def train(self, request: TrainRequest) -> None:

@@ -75,7 +75,7 @@ def submit(submission: Submission, address: str, write: Callable[[str], object])
         job = accepted(lambda: client.submit_job(entrypoint=submission.entrypoint, runtime_env=environment), address)
     write(f"job {job} runs on {address}, in {submission.run_dir}\n")
     try:
-        asyncio.run(follow(client, job, write))
+        asyncio.run(resolve(client, job, write))
     except KeyboardInterrupt:
         write(f"\nnot following any more; the job goes on. Stop it with:\n  ray job stop {job} --address {address}\n")
         raise
@@ -168,7 +168,7 @@ def refuse_large(folder: Path) -> None:
         )
 
 
-async def follow(client: JobSubmissionClient, job: str, write: Callable[[str], object]) -> None:
+async def resolve(client: JobSubmissionClient, job: str, write: Callable[[str], object]) -> None:
     """Write the job's log until it ends; a broken connection ends it too."""
     async for text in client.tail_job_logs(job):
         write(text)

@@ -16,9 +16,9 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
+from cluster.run.episodes import EpisodeRequest
 from cluster.runtime.guidance import BankRequest
-from cluster.runtime.rollout_worker import EpisodeRequest
-from cluster.runtime.shutdown import together
+from rollout.concurrency import run_all
 from rollout.errors import UserError
 from rollout.trajectory import Trajectory
 
@@ -106,7 +106,7 @@ class Pool:
         """Start all workers at the same time. Raises what a worker's start raises; `PoolError` if one dies."""
         self.slots = [Slot(self.spawn()) for _ in range(self.num_workers)]
         try:
-            await together(*(self._start(slot) for slot in self.slots))
+            await run_all(*(self._start(slot) for slot in self.slots))
         except WorkerDied as death:
             raise PoolError(f"A worker of the {self.name} pool died while it started. {death}") from death
 
@@ -117,7 +117,7 @@ class Pool:
         """Play all; yields each request once, with its summary (a Trajectory without segments), when it is stored."""
         queue = deque(requests)
         results: Results = asyncio.Queue()
-        playing = asyncio.ensure_future(together(self._dispatch(queue, results)))
+        playing = asyncio.ensure_future(run_all(self._dispatch(queue, results)))
         playing.add_done_callback(lambda _: results.put_nowait(None))
         try:
             while (played := await results.get()) is not None:

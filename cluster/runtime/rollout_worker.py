@@ -13,61 +13,20 @@ from functools import cache
 from pydantic import BaseModel
 
 from cluster.config.environments import EnvironmentConfig
-from cluster.runtime.guidance import Advice, BankRequest, make_bank, make_guide
-from cluster.runtime.shutdown import together
-from rollout.concurrency import in_thread
+from cluster.run.episodes import EpisodeRequest, Stage
+from cluster.runtime.guidance import BankRequest, make_bank, make_guide
+from rollout.concurrency import in_thread, run_all
 from rollout.engine import Engine
-from rollout.environment import Task
-from rollout.environments.wrappers.pooled import Shelf
-from rollout.episode.episode import AgentConfig
-from rollout.episode.runner import Job, job, run_episodes
+from rollout.environments.plugins import code_sandbox
+from rollout.environments.wrappers.pooled import EnvironmentPool
+from rollout.episode.config import AgentConfig
+from rollout.episode.runner import run_episodes
 from rollout.episode.scoring import require_distributions, scored
-from rollout.factory import code_sandbox, make_builder, make_engine, make_environment, tokenizer_of
+from rollout.factory import make_builder, make_engine, make_environment, tokenizer_of
 from rollout.tools.retrieval.service import Search, Service
 from rollout.tools.sandbox.tiers import choose_tier, tier_sentence
-from rollout.trajectory import Key, Trajectory
+from rollout.trajectory import Trajectory
 from rollout.trajectory.store import TrajectoryStore
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """What all episodes of one role in one round share.
-
-    Attributes:
-        store: where they are kept.
-        scored: a store whose episodes are scored and kept in ``store``, in place of new ones; None plays.
-        top_k: entries of each distribution of a score.
-        thoughts: a store of episodes whose first thoughts begin these.
-        advice: hints to be shown, or to be read before scoring.
-    """
-
-    run: str
-    role: str
-    round: int
-    store: str
-    agent: AgentConfig
-    scored: str | None = None
-    top_k: int = 0
-    thoughts: str | None = None
-    advice: Advice | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class EpisodeRequest:
-    """One episode to play; small enough to be sent anywhere."""
-
-    stage: Stage
-    task: Task
-    attempt: int
-
-    @property
-    def key(self) -> Key:
-        return Key(self.stage.role, self.stage.round, self.task.id, self.attempt)
-
-    @property
-    def job(self) -> Job:
-        stage = self.stage
-        return job(self.task, run=stage.run, role=stage.role, round_number=stage.round, attempt=self.attempt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +51,7 @@ class World:
     """What a worker keeps for each environment: ready ones, and the prompt builders of its agents."""
 
     def __init__(self, environment: BaseModel, config: WorkerConfig, search: Search | None) -> None:
-        self.shelf = Shelf(lambda: make_environment(environment, config.agent, search))
+        self.pool = EnvironmentPool(lambda: make_environment(environment, config.agent, search))
         self.builder = cache(
             lambda agent: make_builder(agent, environment, config.engine, with_search=search is not None)
         )
@@ -155,7 +114,7 @@ class RolloutWorker:
     async def stop(self) -> None:
         """End the engine and the environments; a worker that never started has nothing to end."""
         for world in self.worlds.values():
-            world.shelf.clear()
+            world.pool.clear()
         if self.engine is not None:
             await self.engine.close()
 
@@ -172,7 +131,7 @@ class RolloutWorker:
         by_world: dict[str, list[EpisodeRequest]] = {}
         for request in requests:
             by_world.setdefault(request.task.environment, []).append(request)
-        await together(*(self._play_in(self.worlds[name], played, finished) for name, played in by_world.items()))
+        await run_all(*(self._play_in(self.worlds[name], played, finished) for name, played in by_world.items()))
 
     async def _play_in(
         self, world: World, requests: Sequence[EpisodeRequest], finished: asyncio.Queue[Trajectory | None]
@@ -181,7 +140,7 @@ class RolloutWorker:
         agent, guide = stage.agent, await in_thread(self.guide, stage)
         jobs = [request.job for request in requests]
         episodes = run_episodes(
-            jobs, world.shelf.take, self._started(), world.builder(agent), agent, concurrency=len(jobs), guide=guide
+            jobs, world.pool.take, self._started(), world.builder(agent), agent, concurrency=len(jobs), guide=guide
         )
         async for trajectory in episodes:
             finished.put_nowait(trajectory)
@@ -198,7 +157,7 @@ class RolloutWorker:
             builder = self.worlds[trajectory.identity.environment].builder(stage.agent)
             finished.put_nowait(await scored(trajectory, self._started(), builder, stage.top_k, guide))
 
-        await together(*map(one, played))
+        await run_all(*map(one, played))
 
 
 async def next_batch(finished: asyncio.Queue[Trajectory | None]) -> list[Trajectory]:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,13 +18,12 @@ from typing import TYPE_CHECKING, Any
 from cluster.config.recipe import LearnerRole
 from cluster.run.directory import RunDirectory
 from cluster.run.progress import Screen
+from cluster.run.training_data import Selection, translated
 from cluster.runtime.resources import train_options
-from learner.config import STUDENT, LearnerConfig
-from rollout.episode.filters import KeepConfig, why_dropped
+from rollout.episode.filters import KeepConfig
 from rollout.errors import UserError
 from rollout.prompts.retokenize import Retokenizer
-from rollout.trajectory import StopReason, Trajectory
-from rollout.trajectory.store import TrajectoryStore
+from rollout.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from learner.fit import StepReport
@@ -84,47 +82,6 @@ def train_rank(request: TrainRequest) -> None:
         if is_first:
             figures = {**asdict(result), "tokens_per_second": result.tokens_per_second, "dropped": selection.dropped}
             directory.log_metrics({"kind": "trained", "round": request.round, **figures})
-
-
-class Selection:
-    """The episodes of several stores that are fit to train on, and why others are not.
-
-    Args:
-        stores: read in this order, one shard in memory at a time.
-        keep: asked about the teacher's episodes; None keeps all, and leaves it to the learner.
-    """
-
-    def __init__(self, stores: Sequence[str], keep: KeepConfig | None = None) -> None:
-        self.stores = stores
-        self.keep = keep
-        self.dropped: Counter[str] = Counter()
-
-    def __iter__(self) -> Iterator[Trajectory]:
-        for store in self.stores:
-            for trajectory in TrajectoryStore(store).read():
-                if reason := self.why_dropped(trajectory):
-                    self.dropped[reason] += 1
-                else:
-                    yield trajectory
-
-    def why_dropped(self, trajectory: Trajectory) -> str | None:
-        """The reason against an episode; None if it is kept."""
-        outcome = trajectory.outcome
-        if outcome.failure is not None and outcome.stop_reason is not StopReason.ERROR:
-            return "not scored"  # the play had an end of its own, so what failed came after it
-        if self.keep is None or trajectory.identity.role != "teacher":
-            return None
-        return why_dropped(self.keep, trajectory)
-
-
-def translated(
-    episodes: Iterable[Trajectory], learner: LearnerConfig, retokenizer: Retokenizer
-) -> Iterator[Trajectory]:
-    """The episodes, those of others than the student in its tokens; what the learner will not keep stays as it is."""
-    for episode in episodes:
-        role = episode.identity.role
-        is_foreign = role != STUDENT and learner.keeps(role, episode.outcome.success)
-        yield retokenizer.translate(episode) if is_foreign else episode
 
 
 class StepReporter:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 from cluster.config.collect import FROZEN
 from cluster.config.errors import validated
-from cluster.config.field_path import close_to
+from cluster.config.field_path import suggest
 from cluster.config.load import RecipeYaml, named_file, read_settings
 from cluster.config.recipe import Agent
 from rollout.errors import UserError
@@ -138,7 +138,7 @@ class Study(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for mistake in mistakes(self):
+        for mistake in inconsistencies(self):
             raise ValueError(mistake)
         return self
 
@@ -164,7 +164,7 @@ COMMAND_LINE = ("seeds", "seed", "episodes", "only_arms", "only_variants")
 """Settings of a study itself that ``key=value`` can change."""
 
 
-def mistakes(study: Study) -> Iterator[str]:
+def inconsistencies(study: Study) -> Iterator[str]:
     """What is wrong between settings that are fine each for itself, a sentence each."""
     for name in study.arms.keys() & study.shared.keys():
         yield f"{name} is both an arm and a shared run; rename one of them"
@@ -198,7 +198,7 @@ def mistakes(study: Study) -> Iterator[str]:
 
 
 def _which_is_not(unknown: str, known: Iterable[str], what: str) -> str:
-    near = close_to(unknown, known)
+    near = suggest(unknown, known)
     hint = f"did you mean {near[0]}" if near else f"choose from {', '.join(known) or 'none, as there is none'}"
     return f"which is no {what}; {hint}"
 

@@ -9,8 +9,8 @@ import torch
 
 from learner.batching import Batch
 from learner.config import LearnerConfig
-from learner.distributed import World
-from learner.head import RowLogits
+from learner.distributed import Distributed
+from learner.head import SelectedLogits
 from learner.losses.objective import objective
 from learner.optim import learning_rate_factor
 from rollout.errors import UserError
@@ -19,12 +19,12 @@ from rollout.errors import UserError
 class DeepSpeedTrainer:
     """Trains with DeepSpeed. Its checkpoints hold weights only: Adam's moments start anew."""
 
-    def __init__(self, config: LearnerConfig, model: Any, world: World) -> None:
+    def __init__(self, config: LearnerConfig, model: Any, distributed: Distributed) -> None:
         if not torch.distributed.is_initialized():
             raise UserError("strategy deepspeed needs a process group; start the learner with workers, or choose ddp.")
         self._config = config
-        self._world = world
-        self._model = model.to(world.device).train()
+        self._world = distributed
+        self._model = model.to(distributed.device).train()
         self._started: Any = None
 
     @property
@@ -34,7 +34,7 @@ class DeepSpeedTrainer:
             import deepspeed
 
             self._started, *_ = deepspeed.initialize(
-                model=RowLogits(self._model),
+                model=SelectedLogits(self._model),
                 model_parameters=[p for p in self._model.parameters() if p.requires_grad],
                 config=_settings(self._config),
                 dist_init_required=False,

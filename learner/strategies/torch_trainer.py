@@ -18,8 +18,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from learner.batching import Batch
 from learner.config import LearnerConfig
-from learner.distributed import World
-from learner.head import RowLogits
+from learner.distributed import Distributed
+from learner.head import SelectedLogits
 from learner.losses.objective import objective
 from learner.model import decoder_layers
 from learner.optim import learning_rate_factor, make_optimizers
@@ -55,15 +55,15 @@ class Trainer(Protocol):
 class TorchTrainer:
     """Plain PyTorch: one process, DDP (weights on each) or FSDP2 (weights, gradients and optimizer state cut up)."""
 
-    def __init__(self, config: LearnerConfig, model: Any, world: World) -> None:
+    def __init__(self, config: LearnerConfig, model: Any, distributed: Distributed) -> None:
         self._config = config
-        self._world = world
-        self._rows: Any = RowLogits(model.to(world.device).train())
-        self._sharded = config.strategy == "fsdp2" and world.size > 1
+        self._world = distributed
+        self._rows: Any = SelectedLogits(model.to(distributed.device).train())
+        self._sharded = config.strategy == "fsdp2" and distributed.size > 1
         self._autocast = config.precision == "bfloat16" and not self._sharded
         if self._sharded:
             _shard(self._rows, model, config.precision)
-        elif world.size > 1:
+        elif distributed.size > 1:
             self._rows = DistributedDataParallel(self._rows)
         self._model = model
         self._optimizers = make_optimizers(model, config)
@@ -110,7 +110,7 @@ class TorchTrainer:
         set_optimizer_state_dict(self._model, self._optimizers, state.get("optimizer", {}), options=options)
 
 
-def _shard(rows: RowLogits, model: Any, precision: str) -> None:
+def _shard(rows: SelectedLogits, model: Any, precision: str) -> None:
     """In bfloat16 layers are gathered as such; autocast would keep a copy of every gathered weight for a whole pass."""
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
@@ -121,10 +121,10 @@ def _shard(rows: RowLogits, model: Any, precision: str) -> None:
     fully_shard(rows, mp_policy=policy)
 
 
-def make_trainer(config: LearnerConfig, model: Any, world: World) -> Trainer:
+def make_trainer(config: LearnerConfig, model: Any, distributed: Distributed) -> Trainer:
     """The strategy that the configuration names."""
     if config.strategy == "deepspeed":
         from learner.strategies.deepspeed_trainer import DeepSpeedTrainer
 
-        return DeepSpeedTrainer(config, model, world)
-    return TorchTrainer(config, model, world)
+        return DeepSpeedTrainer(config, model, distributed)
+    return TorchTrainer(config, model, distributed)

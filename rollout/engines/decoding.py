@@ -20,7 +20,7 @@ def end_of_turn_ids(tokenizer: Tokenizer, generation_eos: int | Sequence[int] | 
     return frozenset(ids)
 
 
-def room(prompt_tokens: int, sampling: Sampling, max_model_len: int) -> int:
+def max_new_tokens(prompt_tokens: int, sampling: Sampling, max_model_len: int) -> int:
     """Tokens that a completion may have. Raises `ValueError` if the prompt is empty or leaves none."""
     if not 0 < prompt_tokens < max_model_len:
         raise ValueError(f"a prompt of {prompt_tokens} tokens leaves no room in a context of {max_model_len}")

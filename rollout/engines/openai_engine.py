@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rollout.engine import Completion, Sampling
-from rollout.engines.decoding import check_scorable, room, top_rows
+from rollout.engines.decoding import check_scorable, max_new_tokens, top_rows
 from rollout.errors import UserError
 from rollout.models import model_folder
 from rollout.prompts.template import ChatTemplate
@@ -103,7 +103,7 @@ class OpenAIEngine:
             NotImplementedError: the endpoint cannot do what ``sampling`` asks for.
             ValueError: the prompt leaves no room for a completion.
         """
-        budget = room(len(token_ids), sampling, self.max_model_len)
+        budget = max_new_tokens(len(token_ids), sampling, self.max_model_len)
         if self._splitter is not None:
             return await self._chat(self._splitter.split(token_ids), sampling, budget)
         if sampling.top_logprobs and not self._config.extensions:
@@ -112,7 +112,7 @@ class OpenAIEngine:
         body["logprobs"] = max(1, sampling.top_logprobs)  # some servers take 0 for none at all
         choice = await self._request(self._client.completions, body)
         made = self._completion(choice, sampling.top_logprobs)
-        return replace(made, logprobs=None, top=None) if sampling.form else made
+        return replace(made, logprobs=None, top=None) if sampling.grammar else made
 
     async def score(self, token_ids: Sequence[int], top_k: int) -> TopK:
         """Score through ``prompt_logprobs``, which vLLM's completions API has.
@@ -153,7 +153,7 @@ class OpenAIEngine:
     def _decoding(self, sampling: Sampling, budget: int) -> dict[str, Any]:
         if sampling.top_k and not self._config.extensions:
             raise NotImplementedError("top_k is no part of OpenAI's API; set extensions: true, or top_k to 0")
-        if sampling.form and not self._config.extensions:
+        if sampling.grammar and not self._config.extensions:
             raise NotImplementedError(
                 "constrained acting needs a vLLM server; set extensions: true, or agent.acting to plain"
             )
@@ -176,8 +176,8 @@ class OpenAIEngine:
         }
         if self._config.prompt == "text" and self._config.api == "completions":
             extra["add_special_tokens"] = False
-        if sampling.form:
-            extra["structured_outputs"] = {"regex": sampling.form.regex()}
+        if sampling.grammar:
+            extra["structured_outputs"] = {"regex": sampling.grammar.regex()}
         return {**extra, "top_k": sampling.top_k} if sampling.top_k else extra
 
     async def _request(self, resource: Any, body: dict[str, Any], **extra: Any) -> dict[str, Any]:

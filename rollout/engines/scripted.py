@@ -12,12 +12,13 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rollout.engine import Completion, Sampling
-from rollout.environments.policies import TextPolicy, text_policies, text_policy
+from rollout.environments.policies import text_policies, text_policy
 from rollout.errors import UserError
 from rollout.models import model_folder
 from rollout.prompts.styles import StyleName
 from rollout.prompts.template import ChatTemplate
 from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
+from rollout.scripted_policy import TextPolicy
 from rollout.trajectory import TopK
 
 _MAX_SESSIONS = 4096

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from rollout.engine import Completion, Sampling
-from rollout.engines.decoding import check_scorable, end_of_turn_ids, room, top_rows
+from rollout.engines.decoding import check_scorable, end_of_turn_ids, max_new_tokens, top_rows
 from rollout.errors import UserError
-from rollout.grammar import Form
+from rollout.grammar import Grammar
 from rollout.models import model_folder
 from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
 from rollout.trajectory import TopK
@@ -96,7 +96,7 @@ class TransformersEngine:
 
     async def generate(self, token_ids: Sequence[int], sampling: Sampling, session_id: str) -> Completion:
         """Complete a prompt. Raises `ValueError` if it leaves no room for a completion."""
-        row = _Row(tuple(token_ids), sampling, room(len(token_ids), sampling, self.max_model_len))
+        row = _Row(tuple(token_ids), sampling, max_new_tokens(len(token_ids), sampling, self.max_model_len))
         future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         self._pending.append((row, future))
         if self._batcher is None or self._batcher.done():
@@ -154,8 +154,8 @@ class TransformersEngine:
         for row in rows:
             if row.sampling.seed is not None:
                 row.generator = torch.Generator().manual_seed(row.sampling.seed)
-            if row.sampling.form is not None:
-                row.matcher = self._matcher(row.sampling.form, row.budget)
+            if row.sampling.grammar is not None:
+                row.matcher = self._matcher(row.sampling.grammar, row.budget)
         with torch.inference_mode():
             self._decode(rows)
         return [self._completion(row) for row in rows]
@@ -214,7 +214,7 @@ class TransformersEngine:
                 return "stop"
         return "length" if len(row.token_ids) == row.budget else None
 
-    def _matcher(self, form: Form, budget: int) -> LLMatcher:
+    def _matcher(self, grammar: Grammar, budget: int) -> LLMatcher:
         """Holds one completion to a form. Its grammar takes about a millisecond, whatever the vocabulary."""
         from llguidance import LLMatcher
         from llguidance.hf import from_tokenizer
@@ -223,7 +223,7 @@ class TransformersEngine:
             outer = self._tokenizer.hugging_face
             vocab_size = max(int(self._model.config.vocab_size), len(outer))
             self._grammar_tokenizer = from_tokenizer(outer, vocab_size, min(self._stops))
-        return _checked(LLMatcher(self._grammar_tokenizer, form.lark(budget, self._stops, self._tokenizer.encode)))
+        return _checked(LLMatcher(self._grammar_tokenizer, grammar.lark(budget, self._stops, self._tokenizer.encode)))
 
     def _completion(self, row: _Row) -> Completion:
         assert row.finish is not None

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from rollout.engine import Completion, Sampling
-from rollout.engines.decoding import check_scorable, end_of_turn_ids, room, top_rows
+from rollout.engines.decoding import check_scorable, end_of_turn_ids, max_new_tokens, top_rows
 from rollout.errors import UserError
 from rollout.models import model_folder
 from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
@@ -110,19 +110,21 @@ class VllmEngine:
         A completion with a form has log-probabilities only if ``top_logprobs`` asks for them: what vLLM gives is of the
         tokens that the form allowed, so the model's own take another pass over prompt and completion.
         """
-        scored = sampling.form is not None and sampling.top_logprobs > 0
-        budget = room(len(token_ids) + scored, sampling, self.max_model_len)  # that pass needs room for a token
+        scored = sampling.grammar is not None and sampling.top_logprobs > 0
+        budget = max_new_tokens(
+            len(token_ids) + scored, sampling, self.max_model_len
+        )  # that pass needs room for a token
         settings = _decoding(sampling, budget, self._stops)
-        if sampling.form is not None:
+        if sampling.grammar is not None:
             settings["structured_outputs"] = _structured(
-                sampling.form.lark(budget, self._stops, self._tokenizer.encode)
+                sampling.grammar.lark(budget, self._stops, self._tokenizer.encode)
             )
         output = await self._run(token_ids, session_id, **settings)
         made = output.outputs[0]
         if made.finish_reason not in ("stop", "length"):
             raise RuntimeError(f"vLLM ended a completion by {made.finish_reason!r}")
         rows: list[dict[int, float]] | None = [_row(entries) for entries in made.logprobs]
-        if sampling.form is not None:
+        if sampling.grammar is not None:
             rows = await self._rows([*token_ids, *made.token_ids], len(token_ids), sampling) if scored else None
         return Completion(
             token_ids=tuple(made.token_ids),

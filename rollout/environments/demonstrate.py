@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from rollout.environment import Environment, Task
-from rollout.environments.policies import TextPolicy
 from rollout.prompts.example import Demonstration, State, WorkedTurn
 from rollout.prompts.react import ReActStyle
 from rollout.prompts.style import Style
+from rollout.scripted_policy import TextPolicy
 from rollout.trajectory import Kind
 
 StateKeeper = Callable[[str], State]
@@ -47,7 +47,7 @@ class TurnMaker:
         return WorkedTurn(thought, action, "", known, self._code(action) if self._code else None)
 
 
-class InStyle:
+class StyledPolicy:
     """Another policy, whose turns are written in the form of a style (`rollout.environments.policies.TextPolicy`)."""
 
     def __init__(self, maker: TurnMaker, style: Style) -> None:

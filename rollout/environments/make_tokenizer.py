@@ -14,9 +14,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from rollout.environments.plugins import environments
 from rollout.environments.policies import answers_in_one_turn, text_policies, text_policy
 from rollout.environments.vocabulary import LANGUAGES, Language
-from rollout.factory import environments
 
 SPECIAL_TOKENS = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
 CHAT_TEMPLATE = (

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
+
+from rollout.scripted_policy import Reasoner, TextPolicy
 
 if TYPE_CHECKING:  # these modules take `TextPolicy` from here
     from rollout.environments.demonstrate import CodeWriter, StateKeeper
@@ -16,27 +18,8 @@ ANY_WORLD = ("expert", "random")
 """Policies that find out themselves which world they play in."""
 
 
-class TextPolicy(Protocol):
-    """Plays one episode from what an agent can read; one object an episode."""
-
-    def respond(self, observation: str) -> str:
-        """The whole answer to a user message: ``Thought: ...`` and ``Action: ...``.
-
-        The first call gets the first user message (first observation and task), each later call the next observation.
-        """
-        ...
-
-
-class Reasoner(Protocol):
-    """Solves a task in one turn, from what stands in its first message; for the style ``cot``."""
-
-    def reason(self, observation: str) -> tuple[str, str]:
-        """The steps, an empty line between two of them, and the answer."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
-class Players:
+class PolicySet:
     """The built-in policies of one world, and what other styles than ReAct's need to word their turns.
 
     Attributes:
@@ -78,11 +61,11 @@ def text_policy(name: str, seed: int, style: StyleName) -> TextPolicy:
     policy = text_policies()[name](seed)
     if style == "react":
         return policy
-    from rollout.environments.demonstrate import InStyle, TurnMaker
+    from rollout.environments.demonstrate import StyledPolicy, TurnMaker
     from rollout.prompts.styles import new_style
 
     players = _players()[name.rpartition("-")[0]]
-    return InStyle(TurnMaker(policy, players.state(), players.code), new_style(style, ""))
+    return StyledPolicy(TurnMaker(policy, players.state(), players.code), new_style(style, ""))
 
 
 def answers_in_one_turn(world: str) -> bool:
@@ -135,19 +118,19 @@ def _world_of(first_message: str) -> str:
 
 
 @cache
-def _players() -> Mapping[str, Players]:
+def _players() -> Mapping[str, PolicySet]:
     """By the name of the world."""
     from rollout.environments.hotpotqa import demonstrations as encyclopaedia
     from rollout.environments.hotpotqa.expert_policy import EncyclopaediaExpert
-    from rollout.environments.hotpotqa.random_policy import RandomPlayer as EncyclopaediaRandom
+    from rollout.environments.hotpotqa.random_policy import RandomPolicy as EncyclopaediaRandom
     from rollout.environments.hotpotqa.reasoning import EncyclopaediaReasoner
     from rollout.environments.household import demonstrations as household
     from rollout.environments.household.expert_policy import HouseholdExpert
     from rollout.environments.household.novice_policy import HouseholdNovice
-    from rollout.environments.household.random_policy import RandomPlayer as HouseholdRandom
+    from rollout.environments.household.random_policy import RandomPolicy as HouseholdRandom
     from rollout.environments.math import demonstrations as maths
     from rollout.environments.math.expert_policy import MathsExpert
-    from rollout.environments.math.random_policy import RandomPlayer as MathsRandom
+    from rollout.environments.math.random_policy import RandomPolicy as MathsRandom
     from rollout.environments.math.reasoning import MathsReasoner
     from rollout.environments.webshop import demonstrations as shop
     from rollout.environments.webshop.expert_policy import ShopExpert
@@ -155,10 +138,10 @@ def _players() -> Mapping[str, Players]:
     from rollout.prompts.codeact import as_code
 
     return {
-        "household": Players(HouseholdExpert, HouseholdRandom, household.StateKeeper, novice=HouseholdNovice),
-        "hotpotqa": Players(
+        "household": PolicySet(HouseholdExpert, HouseholdRandom, household.StateKeeper, novice=HouseholdNovice),
+        "hotpotqa": PolicySet(
             EncyclopaediaExpert, EncyclopaediaRandom, encyclopaedia.StateKeeper, as_code, EncyclopaediaReasoner
         ),
-        "math": Players(MathsExpert, MathsRandom, maths.StateKeeper, maths.as_code, MathsReasoner),
-        "webshop": Players(ShopExpert, RandomShopper, shop.StateKeeper, as_code),
+        "math": PolicySet(MathsExpert, MathsRandom, maths.StateKeeper, maths.as_code, MathsReasoner),
+        "webshop": PolicySet(ShopExpert, RandomShopper, shop.StateKeeper, as_code),
     }

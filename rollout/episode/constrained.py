@@ -7,10 +7,10 @@ from typing import Literal
 
 from rollout.environment import Environment
 from rollout.errors import UserError
-from rollout.grammar import ANY_ACTION, OneOf
+from rollout.grammar import ANY_ACTION, Choice
 
 
-def allowed_actions(environment: Environment, to: Literal["admissible", "grammar"]) -> OneOf:
+def allowed_actions(environment: Environment, to: Literal["admissible", "grammar"]) -> Choice:
     """What an action can be in the environment as it is now.
 
     Raises:
@@ -18,7 +18,7 @@ def allowed_actions(environment: Environment, to: Literal["admissible", "grammar
     """
     if to == "grammar":
         forms = tuple(getattr(environment, "action_forms", ()))
-        return OneOf(forms=forms) if forms else ANY_ACTION
+        return Choice(forms=forms) if forms else ANY_ACTION
     listed = environment.admissible_actions()
     forms = _open_actions(environment)
     if not listed and not forms:
@@ -26,7 +26,7 @@ def allowed_actions(environment: Environment, to: Literal["admissible", "grammar
             f"agent.acting is constrained to admissible actions, but {type(environment).__name__} does not list its "
             "actions; set agent.acting.to to grammar"
         )
-    return OneOf(tuple(dict.fromkeys(listed or ())), forms)
+    return Choice(tuple(dict.fromkeys(listed or ())), forms)
 
 
 def _open_actions(environment: Environment) -> tuple[str, ...]:

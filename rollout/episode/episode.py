@@ -11,21 +11,20 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel
 
 from rollout.concurrency import in_thread, within
 from rollout.engine import Completion, Engine, Sampling
 from rollout.environment import Environment, Reset, Step, Task, fork_of
-from rollout.episode.acting import Acting, ConstrainedActing, PlainActing, SelfConsistentActing
+from rollout.episode.acting import ConstrainedActing, PlainActing, SelfConsistentActing
+from rollout.episode.config import AgentConfig
 from rollout.episode.constrained import allowed_actions
 from rollout.episode.guidance import NONE, Guidance, Guide
 from rollout.episode.self_consistency import close_all, try_actions
 from rollout.episode.vote import vote
 from rollout.errors import Boundary, EpisodeError, UserError, boundary
-from rollout.grammar import Form
+from rollout.grammar import Grammar
 from rollout.prompts.builder import PromptBuilder, Turn
-from rollout.prompts.styles import StyleName
-from rollout.tools.sandbox.config import SandboxConfig
 from rollout.trajectory import (
     Author,
     Counts,
@@ -44,54 +43,8 @@ from rollout.trajectory import (
 T = TypeVar("T")
 
 
-class AgentConfig(BaseModel):
-    """How an agent is prompted, and how far one episode may go."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    style: StyleName = "react"
-    """How a turn is written: thought and action, action alone, state and thought and action, thought and code, or an
-    answer after a chain of thought."""
-    instructions: str = "short"
-    """Which of the environment's system messages: ``short``, or ``full`` with the grammar of its actions."""
-    examples: int = Field(0, ge=0)
-    """Worked episodes shown before the task."""
-    passages: int = Field(0, ge=0, le=50)
-    """Passages that are looked up with the task's own words and shown with it, of the environment's corpus or of the
-    recipe's ``retrieval`` (which has a number of hits of its own)."""
-    max_steps: int = Field(30, ge=1)
-    """Turns, those without a valid action included."""
-    max_tokens: int = Field(4000, ge=1)
-    """Tokens of the whole episode: prompt, answers and observations. No turn starts that could go beyond."""
-    time_limit_s: float = Field(600.0, gt=0)
-    """Seconds for the whole episode."""
-    step_timeout_s: float = Field(120.0, gt=0)
-    """Seconds for one answer of the engine, and for one step of the environment."""
-    sampling: Sampling = Sampling()
-    acting: Acting = PlainActing()
-    """How it chooses an action: one completion, the best of several that are tried, or held to allowed actions."""
-    sandbox: SandboxConfig = SandboxConfig()
-    """Where code runs that the agent writes (style ``codeact``)."""
-
-    @model_validator(mode="after")
-    def _check(self) -> AgentConfig:
-        acting = self.acting
-        if isinstance(acting, ConstrainedActing) and acting.to == "admissible" and self.style in ("codeact", "cot"):
-            raise ValueError(
-                f"acting is constrained to admissible actions, but style {self.style} does not choose from a list; set "
-                "acting.to to grammar, or style to react, act or stateact"
-            )
-        most = self.sandbox.max_processes - 1
-        if isinstance(acting, SelfConsistentActing) and self.style == "codeact" and acting.candidates > most:
-            raise ValueError(
-                f"acting.candidates is {acting.candidates}, but the sandbox has room for {most} copies of an "
-                "interpreter; set sandbox.max_processes higher, or ask for fewer candidates"
-            )
-        return self
-
-
 @dataclass(slots=True)
-class _Progress:
+class _State:
     """What an episode has gathered so far; whatever ends it, this much is recorded."""
 
     segments: list[Segment] = field(default_factory=list)
@@ -103,7 +56,7 @@ class _Progress:
     engine_s: float = 0.0
     environment_s: float = 0.0
 
-    def show(self, segments: Iterable[Segment]) -> None:
+    def append(self, segments: Iterable[Segment]) -> None:
         for segment in segments:
             self.segments.append(segment)
             self.token_ids.extend(segment.token_ids)
@@ -148,7 +101,7 @@ async def run_episode(
             raise
     finally:
         await episode.leave_copy()
-    times = Times(started_unix_s, time.monotonic() - started, episode.so_far.engine_s, episode.so_far.environment_s)
+    times = Times(started_unix_s, time.monotonic() - started, episode.state.engine_s, episode.state.environment_s)
     return episode.record(stop, failure, times, version)
 
 
@@ -164,7 +117,7 @@ class _Episode:
         self.config = config
         self.sampling = _stopping(_decoding(config), builder.style.stop)
         self.identity = identity
-        self.so_far = _Progress()
+        self.state = _State()
         self.first_thought = ""
         self._deadline = time.monotonic() + config.time_limit_s
 
@@ -174,16 +127,16 @@ class _Episode:
         if isinstance(self.config.acting, SelfConsistentActing):
             await self._check_copies()
         guidance = NONE if guide is None else await self._guidance(guide, task, reset)
-        self.so_far.show(self.builder.start(reset, hints=guidance.hints))
+        self.state.append(self.builder.start(reset, hints=guidance.hints))
         for turn in range(1, self.config.max_steps + 1):
             if time.monotonic() >= self._deadline:
                 return StopReason.TIME_LIMIT
             self.first_thought = guidance.first_thought if turn == 1 else ""
             if not self._fits(prompt := self.builder.open_turn(turn, self.first_thought)):
                 return StopReason.TOKEN_LIMIT
-            self.so_far.show(prompt)
+            self.state.append(prompt)
             step = await self._turn(turn)
-            self.so_far.show(self.builder.observation(step.observation, turn))
+            self.state.append(self.builder.observation(step.observation, turn))
             if step.done:
                 return StopReason.SUCCESS if step.success else StopReason.FAILURE
         return StopReason.STEP_LIMIT
@@ -191,46 +144,48 @@ class _Episode:
     def _fits(self, prompt: Sequence[Segment]) -> bool:
         """Whether a turn that begins with ``prompt`` stays within the episode's tokens and the model's context."""
         coming = sum(len(segment.token_ids) for segment in prompt) + self.config.sampling.max_tokens
-        return len(self.so_far.token_ids) + coming <= min(self.config.max_tokens, self.engine.max_model_len)
+        return len(self.state.token_ids) + coming <= min(self.config.max_tokens, self.engine.max_model_len)
 
     async def _turn(self, turn: int) -> Step:
         """An answer of the engine, put on the record, and what its action did."""
         acting = self.config.acting
         if isinstance(acting, SelfConsistentActing):
             return await self._try(turn, acting.candidates)
-        form = await self._form(acting) if isinstance(acting, ConstrainedActing) else None
-        [made] = await self._ask(turn, form=form)
-        self.so_far.show(made.segments)
+        grammar = await self._form(acting) if isinstance(acting, ConstrainedActing) else None
+        [made] = await self._ask(turn, grammar=grammar)
+        self.state.append(made.segments)
         return self._count(await self._act(made.action))
 
-    async def _ask(self, turn: int, candidates: int = 1, form: Form | None = None) -> list[Turn]:
+    async def _ask(self, turn: int, candidates: int = 1, grammar: Grammar | None = None) -> list[Turn]:
         """Answers of the engine to the same prompt, made at the same time."""
-        so_far, prompt = self.so_far, tuple(self.so_far.token_ids)
-        asked = [self._complete(prompt, turn, candidate, form) for candidate in range(candidates)]
+        state, prompt = self.state, tuple(self.state.token_ids)
+        asked = [self._complete(prompt, turn, candidate, grammar) for candidate in range(candidates)]
         with self._timed("engine_s"), boundary(Boundary.ENGINE):
             completions = await within(self.config.step_timeout_s, _all(asked))
-        so_far.counts = replace(
-            so_far.counts,
-            steps=so_far.counts.steps + 1,
-            prompt_tokens=so_far.counts.prompt_tokens + candidates * len(prompt),
-            output_tokens=so_far.counts.output_tokens + sum(len(made.token_ids) for made in completions),
+        state.counts = replace(
+            state.counts,
+            steps=state.counts.steps + 1,
+            prompt_tokens=state.counts.prompt_tokens + candidates * len(prompt),
+            output_tokens=state.counts.output_tokens + sum(len(made.token_ids) for made in completions),
         )
         if self.identity.role != "teacher":  # a student's own distribution is no teaching signal
             completions = [replace(completion, top=None) for completion in completions]
         return [self.builder.turn(completion, turn, self.first_thought) for completion in completions]
 
-    def _complete(self, prompt: tuple[int, ...], turn: int, candidate: int, form: Form | None) -> Awaitable[Completion]:
+    def _complete(
+        self, prompt: tuple[int, ...], turn: int, candidate: int, grammar: Grammar | None
+    ) -> Awaitable[Completion]:
         key = self.identity.key
         seed = turn_seed(self.sampling.seed, key, turn, candidate)
         session = f"{key.session}/{candidate}" if candidate else key.session
-        return self.engine.generate(prompt, self.sampling.model_copy(update={"seed": seed, "form": form}), session)
+        return self.engine.generate(prompt, self.sampling.model_copy(update={"seed": seed, "form": grammar}), session)
 
-    async def _form(self, acting: ConstrainedActing) -> Form:
+    async def _form(self, acting: ConstrainedActing) -> Grammar:
         """What this turn must look like; without what it has been begun with."""
         with _settings_told():
             actions = await self._in_environment(allowed_actions, self.environment, acting.to)
-        form = self.builder.style.turn_form(actions)
-        return Form(form.parts[1:]) if self.first_thought else form
+        grammar = self.builder.style.turn_grammar(actions)
+        return Grammar(grammar.parts[1:]) if self.first_thought else grammar
 
     async def _try(self, turn: int, candidates: int) -> Step:
         """Several answers, the one whose action wins the vote put on the record; its world is gone on with."""
@@ -245,7 +200,7 @@ class _Episode:
                 left += [self.environment] if self.copied else []
                 self.environment, self.copied = winner.world, True
             await close_all(left)
-        self.so_far.show(answers[number].segments)
+        self.state.append(answers[number].segments)
         return self._count(await self._act(None) if winner is None else winner.step)
 
     async def _check_copies(self) -> None:
@@ -270,11 +225,11 @@ class _Episode:
         return await self._in_environment(self.environment.step, action)
 
     def _count(self, step: Step) -> Step:
-        so_far = self.so_far
-        so_far.reward += step.reward
-        so_far.dialect = step.dialect or so_far.dialect
-        so_far.scores |= step.scores
-        so_far.counts = replace(so_far.counts, invalid_actions=so_far.counts.invalid_actions + (not step.valid))
+        state = self.state
+        state.reward += step.reward
+        state.dialect = step.dialect or state.dialect
+        state.scores |= step.scores
+        state.counts = replace(state.counts, invalid_actions=state.counts.invalid_actions + (not step.valid))
         return step
 
     async def _in_environment(self, function: Callable[..., T], *arguments: object) -> T:
@@ -290,13 +245,13 @@ class _Episode:
         try:
             yield
         finally:
-            setattr(self.so_far, name, getattr(self.so_far, name) + time.monotonic() - started)
+            setattr(self.state, name, getattr(self.state, name) + time.monotonic() - started)
 
     def record(self, stop: StopReason, failure: Failure | None, times: Times, weight_version: int) -> Trajectory:
-        so_far = self.so_far
-        reasons = (s for s in so_far.segments if s.kind is Kind.REASON and s.author is Author.MODEL)
+        state = self.state
+        reasons = (s for s in state.segments if s.kind is Kind.REASON and s.author is Author.MODEL)
         return Trajectory(
-            identity=replace(self.identity, dialect=so_far.dialect or self.identity.dialect),
+            identity=replace(self.identity, dialect=state.dialect or self.identity.dialect),
             policy=Policy(
                 model=self.engine.name,
                 weight_version=weight_version,
@@ -304,9 +259,9 @@ class _Episode:
                 sampling_json=_canonical(self.sampling),
                 method_json=_canonical(self.config, exclude={"sampling", "style", *self._not_used()}),
             ),
-            outcome=Outcome(so_far.reward, stop is StopReason.SUCCESS, stop, failure, so_far.scores),
-            segments=tuple(so_far.segments),
-            counts=replace(so_far.counts, reason_tokens=sum(len(s.token_ids) for s in reasons)),
+            outcome=Outcome(state.reward, stop is StopReason.SUCCESS, stop, failure, state.scores),
+            segments=tuple(state.segments),
+            counts=replace(state.counts, reason_tokens=sum(len(s.token_ids) for s in reasons)),
             times=times,
         )
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from rollout.concurrency import close_in_thread
 from rollout.engine import Engine
 from rollout.environment import Environment, Task
-from rollout.episode.episode import AgentConfig, run_episode
+from rollout.episode.config import AgentConfig
+from rollout.episode.episode import run_episode
 from rollout.episode.guidance import Guide
 from rollout.errors import Boundary
 from rollout.prompts.builder import PromptBuilder

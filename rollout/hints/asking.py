@@ -8,7 +8,7 @@ from rollout.concurrency import within
 from rollout.engine import Engine, Sampling
 from rollout.environment import Reset
 from rollout.errors import Boundary, EpisodeError, boundary
-from rollout.grammar import Form, OneOf
+from rollout.grammar import Choice, Grammar
 from rollout.prompts.builder import PromptBuilder
 from rollout.prompts.example import Example, WorkedTurn
 from rollout.prompts.style import Parsed, SharedWords
@@ -34,11 +34,11 @@ class AnswerStyle(SharedWords):
         """All of it is act."""
         return Parsed(((Kind.ACT, len(text)),) if text else (), text.strip() or None)
 
-    def turn_form(self, action: OneOf) -> Form:
-        return Form((action,))
+    def turn_grammar(self, action: Choice) -> Grammar:
+        return Grammar((action,))
 
 
-class Asker:
+class ChatSession:
     """A model that can be asked. Without state: one serves many conversations at once.
 
     Args:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rollout.environment import Reset
 from rollout.errors import UserError
-from rollout.hints.asking import Asker, json_inside
+from rollout.hints.asking import ChatSession, json_inside
 from rollout.hints.bank import Hint, HintBank
 from rollout.hints.config import HintConfig
 from rollout.tools.retrieval.lexical import Lexical, LexicalConfig, WordRows
@@ -28,7 +28,7 @@ class _Ranking(BaseModel):
     answer: list[int]
 
 
-class Advisor:
+class HintRetriever:
     """Chooses the hints of episodes; safe for many episodes at once.
 
     Args:
@@ -40,13 +40,13 @@ class Advisor:
         UserError: the bank has fewer hints than an episode is to be shown, or there is no model to choose.
     """
 
-    def __init__(self, bank: HintBank, config: HintConfig, asker: Asker | None = None) -> None:
+    def __init__(self, bank: HintBank, config: HintConfig, chat: ChatSession | None = None) -> None:
         require_enough(bank, config)
-        if config.k and config.retriever == "llm" and asker is None:
+        if config.k and config.retriever == "llm" and chat is None:
             raise UserError(
                 "hints.retriever is llm, but no model is there to choose; give one, or set hints.retriever to lexical"
             )
-        self._bank, self._config, self._asker = bank, config, asker
+        self._bank, self._config, self._asker = bank, config, chat
         self._words: dict[str, Lexical] = {}
 
     async def choose(self, category: str, reset: Reset, session: str) -> tuple[str, ...]:
@@ -77,14 +77,14 @@ class Advisor:
             self._words[category] = Lexical.build(rows, LexicalConfig())
         return [hints[row] for row, _ in self._words[category].top(query, self._config.k)]
 
-    async def _by_model(self, asker: Asker, hints: Sequence[Hint], reset: Reset, session: str) -> list[Hint]:
+    async def _by_model(self, chat: ChatSession, hints: Sequence[Hint], reset: Reset, session: str) -> list[Hint]:
         """What the model chose of as many hints as it has room for; empty if its answer names none."""
         config, shown = self._config, len(hints)
-        room = asker.engine.max_model_len - config.ranking_sampling.max_tokens
+        room = chat.engine.max_model_len - config.ranking_sampling.max_tokens
         while True:
             numbered = "\n".join(f"{number}. {hint.text}" for number, hint in enumerate(hints[:shown], start=1))
             material = f"The task: {reset.instruction}\nWhat the agent sees: {reset.observation}\n\nAdvice:\n{numbered}"
-            talk = asker.begin(material, _REQUEST.format(k=config.k), session)
+            talk = chat.begin(material, _REQUEST.format(k=config.k), session)
             if len(talk) <= room or shown <= 1:
                 break
             shown = shown * 3 // 4

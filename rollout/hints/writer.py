@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rollout.errors import Boundary, EpisodeError, UserError
-from rollout.hints.asking import Asker, Conversation, json_inside
+from rollout.hints.asking import ChatSession, Conversation, json_inside
 from rollout.hints.bank import Hint, HintBank, merged
 from rollout.hints.config import HintConfig, ModelWriter
 from rollout.hints.rules import has_failed, hint_of, rule_book
@@ -72,7 +72,7 @@ class _Answer(BaseModel):
 
 
 async def write_hints(
-    trajectories: Iterable[Trajectory], config: HintConfig, asker: Asker | None = None, *, concurrency: int = 32
+    trajectories: Iterable[Trajectory], config: HintConfig, chat: ChatSession | None = None, *, concurrency: int = 32
 ) -> list[Writing]:
     """Make hints of all episodes that the agent failed, in their order; others are passed over.
 
@@ -90,9 +90,9 @@ async def write_hints(
 
     async def work() -> None:
         for number, trajectory in failed:
-            written[number] = await _write(trajectory, config, asker)
+            written[number] = await _write(trajectory, config, chat)
 
-    if isinstance(config.writer, ModelWriter) and asker is None:
+    if isinstance(config.writer, ModelWriter) and chat is None:
         raise UserError("hints.writer.by is llm, but no model is there to write; give one, or set it to rules")
     workers = [asyncio.create_task(work()) for _ in range(concurrency)]
     try:
@@ -103,9 +103,9 @@ async def write_hints(
     return [written[number] for number in sorted(written)]
 
 
-async def _write(trajectory: Trajectory, config: HintConfig, asker: Asker | None) -> Writing:
-    if isinstance(config.writer, ModelWriter) and asker is not None:
-        return await write_by_model(trajectory, config, config.writer, asker)
+async def _write(trajectory: Trajectory, config: HintConfig, chat: ChatSession | None) -> Writing:
+    if isinstance(config.writer, ModelWriter) and chat is not None:
+        return await write_by_model(trajectory, config, config.writer, chat)
     return write_by_rules(trajectory, config)
 
 
@@ -133,14 +133,14 @@ def write_by_rules(trajectory: Trajectory, config: HintConfig) -> Writing:
     return Writing(identity.task, identity.task_type, identity.environment, hints, book.places(trajectory))
 
 
-async def write_by_model(trajectory: Trajectory, config: HintConfig, writer: ModelWriter, asker: Asker) -> Writing:
+async def write_by_model(trajectory: Trajectory, config: HintConfig, writer: ModelWriter, chat: ChatSession) -> Writing:
     """Hints by a model, asked again while its answer cannot be used, and then given up."""
     identity = trajectory.identity
     reading = _Reading(trajectory, config)
     failure: Failure | None = None
     answers = 0
     try:
-        talk = _begin(trajectory, config, writer, asker)
+        talk = _begin(trajectory, config, writer, chat)
         for retry in range(writer.retries + 1):
             if retry:
                 talk.say(_COMPLAINT.format(what=reading.complaint))
@@ -213,7 +213,7 @@ def _clipped(text: str) -> str:
     return text if len(text) <= _OBSERVATION_CHARACTERS else f"{text[:_OBSERVATION_CHARACTERS]} (...)"
 
 
-def _begin(trajectory: Trajectory, config: HintConfig, writer: ModelWriter, asker: Asker) -> Conversation:
+def _begin(trajectory: Trajectory, config: HintConfig, writer: ModelWriter, chat: ChatSession) -> Conversation:
     """The conversation about an episode, with as many turns of it as leave room for all answers."""
     identity, turns = trajectory.identity, played_turns(trajectory)
     book = rule_book(identity.environment)
@@ -223,13 +223,13 @@ def _begin(trajectory: Trajectory, config: HintConfig, writer: ModelWriter, aske
         characters=config.max_hint_characters,
         placeholders=", ".join(f"{{{name}}}" for name in book.placeholders),
     )
-    first = asker.engine.max_model_len - writer.sampling.max_tokens
+    first = chat.engine.max_model_len - writer.sampling.max_tokens
     # Short of room, rather no second try than nothing to read.
     room = max(first - writer.retries * (writer.sampling.max_tokens + _COMPLAINT_CHARACTERS), first // 2)
     kept = len(turns)
     while True:
         text = transcript(opening(trajectory), turns, kept)
-        talk = asker.begin(text, request, f"hints/{identity.role}/{identity.round}/{identity.task}/{identity.attempt}")
+        talk = chat.begin(text, request, f"hints/{identity.role}/{identity.round}/{identity.task}/{identity.attempt}")
         if len(talk) <= room or kept <= 1:
             return talk
         kept = kept * 3 // 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from rollout.grammar import Form, OneOf
+from rollout.grammar import Choice, Grammar
 from rollout.prompts.example import Example, WorkedTurn
 from rollout.prompts.style import Parsed, SharedWords, cut
 from rollout.trajectory import Kind
@@ -53,5 +53,5 @@ class ActStyle(SharedWords):
         )
         return Parsed(spans, action.strip() or None)
 
-    def turn_form(self, action: OneOf) -> Form:
-        return Form(("Action: ", action))
+    def turn_grammar(self, action: Choice) -> Grammar:
+        return Grammar(("Action: ", action))

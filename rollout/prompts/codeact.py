@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from textwrap import dedent
 
 from rollout.errors import UserError
-from rollout.grammar import Form, Free, OneOf
+from rollout.grammar import Choice, FreeText, Grammar
 from rollout.prompts.example import Example, WorkedTurn
 from rollout.prompts.style import Parsed, SharedWords, cut
 from rollout.trajectory import Kind
@@ -146,14 +146,14 @@ class CodeActStyle(SharedWords):
         )
         return Parsed(spans, code)
 
-    def turn_form(self, action: OneOf) -> Form:
+    def turn_grammar(self, action: Choice) -> Grammar:
         """A thought, up to the line ``Code:``, and code; the forms of single actions do not matter to it."""
         if action.choices:
             raise UserError(
                 "there is no list of the programs that code could be chosen from; set agent.acting.to to grammar, or "
                 "agent.style to react, act or stateact"
             )
-        return Form(("Thought: ", Free("[^`]*"), "```py\n", Free(_LINES, share=3), "```<end_code>"))
+        return Grammar(("Thought: ", FreeText("[^`]*"), "```py\n", FreeText(_LINES, share=3), "```<end_code>"))
 
 
 def _closing(text: str, start: int) -> re.Match[str] | None:

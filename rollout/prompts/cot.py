@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from rollout.errors import UserError
-from rollout.grammar import Form, Free, OneOf
+from rollout.grammar import Choice, FreeText, Grammar
 from rollout.prompts.example import Example, WorkedTurn
 from rollout.prompts.style import Parsed, SharedWords, cut
 from rollout.trajectory import Kind
@@ -69,14 +69,14 @@ class ChainOfThoughtStyle(SharedWords):
         )
         return Parsed(spans, self.answer.replace("{}", given) if given else None)
 
-    def turn_form(self, action: OneOf) -> Form:
+    def turn_grammar(self, action: Choice) -> Grammar:
         """Reasoning and an answer; the forms of actions do not matter to it."""
         if action.choices:
             raise UserError(
                 "an answer after a chain of thought is not chosen from a list; set agent.acting.to to grammar, or "
                 "agent.style to react, act or stateact"
             )
-        return Form((Free("[^<]*", share=3), _OPEN, Free(r"[^<\s][^<]*"), _CLOSE))
+        return Grammar((FreeText("[^<]*", share=3), _OPEN, FreeText(r"[^<\s][^<]*"), _CLOSE))
 
 
 def written(steps: str, answer: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from rollout.grammar import Form, Free, OneOf
+from rollout.grammar import Choice, FreeText, Grammar
 from rollout.prompts.example import Example, WorkedTurn
 from rollout.prompts.style import Parsed, SharedWords, cut
 from rollout.trajectory import Kind
@@ -66,5 +66,5 @@ class ReActStyle(SharedWords):
         )
         return Parsed(spans, action)
 
-    def turn_form(self, action: OneOf) -> Form:
-        return Form(("Thought: ", Free(), "\nAction: ", action))
+    def turn_grammar(self, action: Choice) -> Grammar:
+        return Grammar(("Thought: ", FreeText(), "\nAction: ", action))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from rollout.grammar import Form, Free, OneOf, Part
+from rollout.grammar import Choice, FreeText, Grammar, Part
 from rollout.prompts.example import Example, WorkedTurn
 from rollout.prompts.style import Parsed, SharedWords, cut
 from rollout.trajectory import Kind
@@ -79,9 +79,9 @@ class StateActStyle(SharedWords):
         ]
         return Parsed(cut(*spans), action)
 
-    def turn_form(self, action: OneOf) -> Form:
-        lines: list[Part] = [part for key in (*self.told, "thought") for part in (f"{key}: ", Free(), "\n")]
-        return Form((*lines, "action: ", action))
+    def turn_grammar(self, action: Choice) -> Grammar:
+        lines: list[Part] = [part for key in (*self.told, "thought") for part in (f"{key}: ", FreeText(), "\n")]
+        return Grammar((*lines, "action: ", action))
 
 
 @cache

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rollout.errors import UserError
-from rollout.grammar import Form, OneOf
+from rollout.grammar import Choice, Grammar
 from rollout.prompts.example import Example, WorkedTurn
 from rollout.trajectory import Kind
 
@@ -77,7 +77,7 @@ class Style(Protocol):
         """Cut what a model wrote in one turn. Any text is accepted; the spans cover it exactly."""
         ...
 
-    def turn_form(self, action: OneOf) -> Form:
+    def turn_grammar(self, action: Choice) -> Grammar:
         """What a turn with such an action looks like; `parse` finds the action in it.
 
         Raises:

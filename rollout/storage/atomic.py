@@ -17,7 +17,7 @@ _FULL_BELOW_BYTES = 2**20
 
 
 @contextmanager
-def written_whole(target: Path) -> Iterator[Path]:
+def atomic_write(target: Path) -> Iterator[Path]:
     """A path beside ``target`` to write a file or folder to; it takes the target's place when the block ends well.
 
     If the block fails, nothing of it stays.

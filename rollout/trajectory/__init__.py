@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from rollout.errors import Failure
 from rollout.trajectory.record import (
     SCHEMA_VERSION,
     Author,
     Counts,
-    Failure,
     Identity,
     Key,
     Kind,

@@ -14,11 +14,11 @@ from typing import Any, TypeAlias
 
 import pyarrow as pa
 
-from rollout.trajectory import (
+from rollout.errors import Failure
+from rollout.trajectory.record import (
     SCHEMA_VERSION,
     Author,
     Counts,
-    Failure,
     Identity,
     Key,
     Kind,

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from rollout.errors import Failure
+
 SCHEMA_VERSION = 2
 
 
@@ -162,15 +164,6 @@ class Policy:
     prompt_style: str
     sampling_json: str = "{}"
     method_json: str = "{}"
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """What went wrong, typed by the boundary it came from (see ``rollout.errors``)."""
-
-    boundary: str
-    type: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,6 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from rollout.errors import UserError
-from rollout.trajectory import SCHEMA_VERSION, Key, Trajectory
 from rollout.trajectory.arrow import (
     KEY_COLUMNS,
     NUMBER_LEAVES,
@@ -35,6 +34,7 @@ from rollout.trajectory.arrow import (
     to_table,
     trajectory_schema,
 )
+from rollout.trajectory.record import SCHEMA_VERSION, Key, Trajectory
 
 SHARD, PARTIAL, ASIDE = ".parquet", ".partial", ".set-aside"
 ROW_GROUP_BYTES = 32 * 2**20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rollout.trajectory import Author, Kind, Segment, Trajectory
+from rollout.trajectory.record import Author, Kind, Segment, Trajectory
 
 
 @dataclass(frozen=True, slots=True)

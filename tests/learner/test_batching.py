@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learner.batching import assemble, micro_batches, padded_length, plan_steps, rank_share
+from learner.batching import collate, micro_batches, padded_length, plan_steps, rank_share
 from learner.streams import to_sequence
 from tests.learner.toys import toy_trajectory
 
@@ -76,7 +76,7 @@ def test_padding_rounds_up_to_a_multiple_of_64() -> None:
 
 def test_a_batch_predicts_the_next_token_of_its_own_row() -> None:
     sequences = [to_sequence(toy_trajectory(seed, turns=2 + seed, k=3 + seed), ["reason", "act"]) for seed in range(3)]
-    batch = assemble(sequences, ["reason", "act"])
+    batch = collate(sequences, ["reason", "act"])
     assert batch.input_ids.shape[0] == 3
     columns = batch.input_ids.shape[1]
     rows, at = batch.positions // columns, batch.positions % columns
@@ -89,7 +89,7 @@ def test_a_batch_predicts_the_next_token_of_its_own_row() -> None:
 def test_teacher_rows_of_a_batch_belong_to_the_tokens_they_scored() -> None:
     """Episodes were scored to different depths, and one was not scored at all."""
     sequences = [to_sequence(toy_trajectory(seed, k=k), ["generated"]) for seed, k in ((0, 2), (1, 0), (2, 5))]
-    batch = assemble(sequences, ["generated"])
+    batch = collate(sequences, ["generated"])
     assert batch.teacher_ids.shape[1] == 5
     assert np.array_equal(batch.teacher_ids[:, 0], batch.labels[batch.teacher_rows])
     scored = len(sequences[0].weights["generated"].nonzero()[0]) + len(sequences[2].weights["generated"].nonzero()[0])
@@ -98,5 +98,5 @@ def test_teacher_rows_of_a_batch_belong_to_the_tokens_they_scored() -> None:
 
 def test_scores_of_tokens_without_weight_stay_out_of_the_batch() -> None:
     sequence = to_sequence(toy_trajectory(0, k=3), ["act"])
-    batch = assemble([sequence], ["act"])
+    batch = collate([sequence], ["act"])
     assert len(batch.teacher_rows) == len(batch.labels) == sequence.act_tokens

@@ -37,7 +37,7 @@ def load(episodes: list[Trajectory], **changes: Any) -> Data:
 def test_what_the_student_played_may_be_kept_although_it_failed(keep: str, kept: list[int]) -> None:
     data = load(EPISODES, keep=keep)
     assert [s.token_ids.tolist() for s in data.sequences] == [list(EPISODES[i].token_ids) for i in kept]
-    assert data.left_out == len(EPISODES) - len(kept)
+    assert data.num_skipped == len(EPISODES) - len(kept)
 
 
 @pytest.mark.parametrize("divergence", ["forward_kl", "reverse_kl", "jsd", "uld"])

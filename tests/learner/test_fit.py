@@ -150,7 +150,7 @@ def test_counts_say_what_was_seen_trained_and_left_out(tmp_path: Path) -> None:
     reports: list[StepReport] = []
     config = settings(tmp_path, epochs=1, terms=[{"stream": "act", "divergence": "cross_entropy"}])
     result = fit(config, iter(episodes), str(tmp_path / "out"), on_step=reports.append)
-    assert (result.sequences, result.left_out) == (6, 1)
+    assert (result.sequences, result.num_skipped) == (6, 1)
     assert result.tokens == sum(len(t.token_ids) for t in episodes[:6])
     assert result.trained_tokens == sum(t.num_tokens("act") for t in episodes[:6])  # type: ignore[arg-type]
     assert 0.0 < result.padding_share < 0.6
@@ -240,9 +240,9 @@ def test_two_processes_follow_the_losses_of_one(tmp_path: Path, strategy: str, e
     config = settings(tmp_path, epochs=1, batch_episodes=3, micro_batch_tokens=64, terms=terms)
     alone: list[StepReport] = []
     fit(config, EPISODES, str(tmp_path / "alone"), on_step=alone.append)
-    (together,) = run_two_ranks(tmp_path, {"together": config.model_copy(update={"strategy": strategy, **extra})})
-    assert [r["loss"] for r in together] == pytest.approx([r.loss for r in alone], rel=2e-3)
-    assert [r["grad_norm"] for r in together] == pytest.approx([r.grad_norm for r in alone], rel=2e-2)
+    (run_all,) = run_two_ranks(tmp_path, {"together": config.model_copy(update={"strategy": strategy, **extra})})
+    assert [r["loss"] for r in run_all] == pytest.approx([r.loss for r in alone], rel=2e-3)
+    assert [r["grad_norm"] for r in run_all] == pytest.approx([r.grad_norm for r in alone], rel=2e-2)
     left, right = weights(tmp_path / "alone"), weights(tmp_path / "together")
     assert all(torch.allclose(left[name], right[name], atol=5e-3) for name in left)
 
@@ -259,13 +259,11 @@ def test_two_processes_under_fsdp2_follow_the_losses_of_one_with_gpt2_and_in_bfl
     }
     cut = {name: config.model_copy(update={"strategy": "fsdp2"}) for name, config in configs.items()}
     rounding = {"named": 1e-5, "half": 1e-3}
-    for name, together in zip(configs, run_two_ranks(tmp_path, cut), strict=True):
+    for name, run_all in zip(configs, run_two_ranks(tmp_path, cut), strict=True):
         alone: list[StepReport] = []
         fit(configs[name], EPISODES, str(tmp_path / f"{name}-alone"), on_step=alone.append)
-        assert [r["loss"] for r in together] == pytest.approx([r.loss for r in alone], rel=rounding[name])
-        assert [r["grad_norm"] for r in together] == pytest.approx(
-            [r.grad_norm for r in alone], rel=10 * rounding[name]
-        )
+        assert [r["loss"] for r in run_all] == pytest.approx([r.loss for r in alone], rel=rounding[name])
+        assert [r["grad_norm"] for r in run_all] == pytest.approx([r.grad_norm for r in alone], rel=10 * rounding[name])
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rollout.episode.episode import AgentConfig
+from rollout.episode.config import AgentConfig
 from rollout.tools.sandbox.config import SandboxConfig
 from rollout.tools.sandbox.tiers import available_tiers
 

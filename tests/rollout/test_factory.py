@@ -12,18 +12,11 @@ from pydantic import BaseModel
 from rollout.engine import Sampling
 from rollout.engines.scripted import ScriptedConfig
 from rollout.environments.household.environment import HouseholdConfig
-from rollout.episode.episode import AgentConfig
+from rollout.environments.plugins import environments, make_task_source
+from rollout.episode.config import AgentConfig
 from rollout.episode.runner import job, run_episodes
 from rollout.errors import UserError
-from rollout.factory import (
-    engines,
-    environments,
-    make_builder,
-    make_engine,
-    make_environment,
-    make_style,
-    make_task_source,
-)
+from rollout.factory import engines, make_builder, make_engine, make_environment, make_style
 from rollout.trajectory import Kind, StopReason
 
 HOUSE = HouseholdConfig(size="small")

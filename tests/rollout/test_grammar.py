@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rollout.environments.plugins import environments
 from rollout.errors import UserError
-from rollout.factory import environments
-from rollout.grammar import ANY_ACTION, Form, Free, OneOf
+from rollout.grammar import ANY_ACTION, Choice, FreeText, Grammar
 from rollout.prompts.example import Demonstration, WorkedTurn
 from rollout.prompts.styles import StyleName, new_style
 
-LISTED = OneOf(("go to shelf 1", "go to shelf 12", 'take (a) b/c "d" \\ é from shelf 1'), ("search[{}]", "say {}"))
+LISTED = Choice(("go to shelf 1", "go to shelf 12", 'take (a) b/c "d" \\ é from shelf 1'), ("search[{}]", "say {}"))
 STYLES = get_args(StyleName)
 END = 3
 
@@ -35,16 +35,16 @@ def test_worked_turns_have_the_form_of_their_style(world: str, name: StyleName) 
     style = new_style(name, "", kind.examples, answer="finish[{}]")
     for turn in demonstrated(world):
         text, _ = style.turn(turn)
-        assert re.fullmatch(style.turn_form(ANY_ACTION).regex(), text)
+        assert re.fullmatch(style.turn_grammar(ANY_ACTION).regex(), text)
         if name in ("react", "act", "stateact"):
-            assert re.fullmatch(style.turn_form(OneOf((turn.action,))).regex(), text)
-            assert not re.fullmatch(style.turn_form(OneOf((f"{turn.action}x", "look"))).regex(), text)
+            assert re.fullmatch(style.turn_grammar(Choice((turn.action,))).regex(), text)
+            assert not re.fullmatch(style.turn_grammar(Choice((f"{turn.action}x", "look"))).regex(), text)
 
 
 @pytest.mark.parametrize("name", ["codeact", "cot"])
 def test_styles_without_single_actions_choose_from_no_list(name: StyleName) -> None:
     with pytest.raises(UserError, match=r"set agent\.acting\.to to grammar"):
-        new_style(name, "", answer="finish[{}]").turn_form(LISTED)
+        new_style(name, "", answer="finish[{}]").turn_grammar(LISTED)
 
 
 @cache
@@ -66,12 +66,12 @@ def vocabulary() -> object:
     return from_tokenizer(outer, 410), outer
 
 
-def written(form: Form, max_tokens: int, seed: int) -> tuple[str, bool]:
+def written(grammar: Grammar, max_tokens: int, seed: int) -> tuple[str, bool]:
     """What a model without any sense writes in that form, and whether it came to the end."""
     from llguidance import LLMatcher
 
     tokenizer, outer = vocabulary()  # type: ignore[misc]
-    grammar = form.lark(max_tokens, (END,), outer.encode)
+    grammar = grammar.lark(max_tokens, (END,), outer.encode)
     matcher, choose, made = LLMatcher(tokenizer, grammar), random.Random(seed), list[int]()
     assert not matcher.get_error()
     while len(made) < max_tokens and (not made or made[-1] != END):
@@ -89,7 +89,7 @@ def test_whatever_is_written_in_a_form_ends_in_time_and_is_read_as_an_allowed_ac
 ) -> None:
     style = new_style(name, "", answer="finish[{}]")
     action = LISTED if name in ("react", "act", "stateact") else ANY_ACTION
-    text, ended = written(style.turn_form(action), 300, seed)
+    text, ended = written(style.turn_grammar(action), 300, seed)
     done = style.parse(text).action
     assert ended
     assert done
@@ -98,11 +98,11 @@ def test_whatever_is_written_in_a_form_ends_in_time_and_is_read_as_an_allowed_ac
 
 
 def test_free_parts_share_what_fixed_ones_leave() -> None:
-    form = Form(("ab", Free(), "c", Free("[0-9]*", share=3), OneOf(("d", "eeee"))))
+    grammar = Grammar(("ab", FreeText(), "c", FreeText("[0-9]*", share=3), Choice(("d", "eeee"))))
 
     def limits(max_tokens: int, tokens_a_text: int) -> list[int]:
-        grammar = form.lark(max_tokens, (1,), lambda text: [0] * tokens_a_text)
-        return [int(limit) for limit in re.findall(r"max_tokens=(\d+)", grammar)]
+        text = grammar.lark(max_tokens, (1,), lambda text: [0] * tokens_a_text)
+        return [int(limit) for limit in re.findall(r"max_tokens=(\d+)", text)]
 
     assert limits(28, 9) == [5, 15]  # as many tokens as bytes: 2, 1 and 4, and the end
     assert limits(29, 1) == [5, 17]  # twice one token each, but "c" has one byte

@@ -12,10 +12,10 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 
 from rollout.environment import Environment, Task, TaskSource
-from rollout.environments.conformance.contract import Breach, Breaches, Promise, shown
+from rollout.environments.conformance.contract import Breaches, Requirement, Violation, shown
 from rollout.environments.conformance.play import Player
+from rollout.environments.plugins import EnvironmentKind, environments
 from rollout.errors import UserError
-from rollout.factory import EnvironmentKind, environments
 from rollout.prompts.example import Demonstration, WorkedTurn
 from rollout.prompts.react import ReActStyle
 from rollout.prompts.styles import new_style
@@ -30,7 +30,7 @@ def check_environment(
     episodes: int = 20,
     seed: int = 0,
     counts: Counter[str] | None = None,
-) -> list[Breach]:
+) -> list[Violation]:
     """Every promise that the environment breaks, each with the first place where it was seen; empty if it keeps all.
 
     Args:
@@ -55,14 +55,14 @@ def check_environment(
     return found.all()
 
 
-def check_settings(kind: type[EnvironmentKind], name: str) -> list[Breach]:
+def check_settings(kind: type[EnvironmentKind], name: str) -> list[Violation]:
     """What is wrong with the class of the settings itself, of the environment registered as ``name``."""
     found = Breaches()
     _settings(kind, name, found)
     return found.all()
 
 
-def check_other_process(name: str, config: BaseModel, seed: int = 0) -> list[Breach]:
+def check_other_process(name: str, config: BaseModel, seed: int = 0) -> list[Violation]:
     """Whether another process, with other hash values of texts, is given the same tasks.
 
     Args:
@@ -74,12 +74,12 @@ def check_other_process(name: str, config: BaseModel, seed: int = 0) -> list[Bre
         UserError: as `check_environment`.
     """
     found = Breaches()
-    with found.expect(Promise.TASKS_SAME, "asking for tasks in another process"):
+    with found.expect(Requirement.TASKS_SAME, "asking for tasks in another process"):
         here = first_tasks(name, config, seed)
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             there = pool.submit(first_tasks, name, config, seed).result()
         split = next((split for split in here if here[split] != there.get(split)), None)
-        found.check(split is None, Promise.TASKS_SAME, f"those of {split!r} differ in another process")
+        found.check(split is None, Requirement.TASKS_SAME, f"those of {split!r} differ in another process")
     return found.all()
 
 
@@ -96,16 +96,16 @@ def _in_words(task: Task) -> str:
 def _settings(kind: Any, name: str, found: Breaches) -> None:
     model = getattr(kind, "Config", None)
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        found.add(Promise.CONFIG_FROZEN, f"Config is {shown(repr(model))}")
+        found.add(Requirement.CONFIG_FROZEN, f"Config is {shown(repr(model))}")
         return
-    found.check(bool(model.model_config.get("frozen")), Promise.CONFIG_FROZEN, f"{model.__name__} can be changed")
+    found.check(bool(model.model_config.get("frozen")), Requirement.CONFIG_FROZEN, f"{model.__name__} can be changed")
     refuses = model.model_config.get("extra") == "forbid"
-    found.check(refuses, Promise.CONFIG_KEYS, f"{model.__name__} takes a setting that it does not know")
+    found.check(refuses, Requirement.CONFIG_KEYS, f"{model.__name__} takes a setting that it does not know")
     field = model.model_fields.get("type")
     names = get_args(field.annotation) if field is not None and get_origin(field.annotation) is Literal else ()
     found.check(
         names == (name,) and field is not None and field.default == name,
-        Promise.CONFIG_TYPE,
+        Requirement.CONFIG_TYPE,
         f"{model.__name__}.type should be the literal {name!r} and is {shown(repr(names or None))}",
     )
 
@@ -116,14 +116,14 @@ def _words(kind: Any, found: Breaches) -> None:
     for variant in ("short", "full"):
         text = instructions.get(variant) if isinstance(instructions, Mapping) else None
         good = isinstance(text, str) and bool(text.strip())
-        found.check(good, Promise.INSTRUCTIONS, f"instructions have no text {variant!r}")
+        found.check(good, Requirement.INSTRUCTIONS, f"instructions have no text {variant!r}")
     examples = getattr(kind, "examples", None)
     if isinstance(examples, str) or not isinstance(examples, Sequence):
-        found.add(Promise.EXAMPLES, f"examples is {shown(repr(examples))}, not a sequence")
+        found.add(Requirement.EXAMPLES, f"examples is {shown(repr(examples))}, not a sequence")
         return
     for number, example in enumerate(examples, 1):
         fault = _fault_of_example(example)
-        found.check(not fault, Promise.EXAMPLES, f"example {number} {fault}")
+        found.check(not fault, Requirement.EXAMPLES, f"example {number} {fault}")
 
 
 def _fault_of_example(example: object) -> str:
@@ -142,7 +142,7 @@ def _fault_of_example(example: object) -> str:
 
 
 def _made(found: Breaches, kind: Any, what: str, config: BaseModel) -> Any:
-    with found.expect(Promise.KIND, f"{what}(config)"):
+    with found.expect(Requirement.KIND, f"{what}(config)"):
         return getattr(kind, what)(config)
     return None
 
@@ -157,15 +157,17 @@ class _Tasks:
         """The tasks to play: of all splits in turn."""
         found = self._found
         splits: list[str] = []
-        with found.expect(Promise.SPLITS, "splits()"):
+        with found.expect(Requirement.SPLITS, "splits()"):
             splits = list(source.splits())
         named = bool(splits) and all(isinstance(split, str) and split for split in splits)
-        found.check(named and len(set(splits)) == len(splits), Promise.SPLITS, f"splits() gives {shown(repr(splits))}")
+        found.check(
+            named and len(set(splits)) == len(splits), Requirement.SPLITS, f"splits() gives {shown(repr(splits))}"
+        )
         each = max(1, math.ceil(self._episodes / max(1, len(splits))))
         columns = [self._of_split(source, again, split, each) for split in splits]
         every = [task for column in columns for task in column]
         repeated = [task_id for task_id, times in Counter(task.id for task in every).items() if times > 1]
-        found.check(not repeated, Promise.IDS, f"{shown(repeated[0]) if repeated else ''} names more than one task")
+        found.check(not repeated, Requirement.IDS, f"{shown(repeated[0]) if repeated else ''} names more than one task")
         counts.update(splits=len(splits), tasks=len(every))
         rows = [[column[row] for column in columns if row < len(column)] for row in range(each)]
         return [task for row in rows for task in row][: self._episodes]
@@ -173,17 +175,17 @@ class _Tasks:
     def _of_split(self, source: TaskSource, again: TaskSource, split: str, count: int) -> list[Task]:
         found, asked = self._found, f"tasks({split!r}, {count}, {self._seed})"
         made: list[Any] = []
-        with found.expect(Promise.TASKS, asked):
+        with found.expect(Requirement.TASKS, asked):
             made = list(source.tasks(split, count, self._seed))
-            found.check(len(made) <= count, Promise.TASKS, f"{asked} gives {len(made)} tasks")
-            found.check(bool(made), Promise.SPLITS, f"{split!r} has no task")
+            found.check(len(made) <= count, Requirement.TASKS, f"{asked} gives {len(made)} tasks")
+            found.check(bool(made), Requirement.SPLITS, f"{split!r} has no task")
             for other, of in ((source, "the same source"), (again, "a second source")):
                 same = list(other.tasks(split, count, self._seed)) == made
-                found.check(same, Promise.TASKS_SAME, f"{asked} of {of} differ from the first time")
+                found.check(same, Requirement.TASKS_SAME, f"{asked} of {of} differ from the first time")
             first = list(source.tasks(split, 1, self._seed)) == made[:1]
-            found.check(first, Promise.TASKS_SAME, f"tasks({split!r}, 1, {self._seed}) is not the first of {asked}")
+            found.check(first, Requirement.TASKS_SAME, f"tasks({split!r}, 1, {self._seed}) is not the first of {asked}")
         tasks = [task for task in made if isinstance(task, Task)]
-        found.check(len(tasks) == len(made), Promise.TASKS, f"{asked} gives something else than Task")
+        found.check(len(tasks) == len(made), Requirement.TASKS, f"{asked} gives something else than Task")
         for task in tasks:
             self._look_at(task, split)
         return tasks
@@ -192,10 +194,10 @@ class _Tasks:
         fields = (task.id, task.environment, task.split, task.task_type)
         named = all(isinstance(text, str) and text for text in fields)
         right = named and task.environment == self._name and task.split == split
-        self._found.check(right, Promise.TASK_FIELDS, f"a task of {split!r} has {shown(repr(fields))}")
+        self._found.check(right, Requirement.TASK_FIELDS, f"a task of {split!r} has {shown(repr(fields))}")
         for key, value in task.payload.items():
             plain = type(key) is str and type(value) in _SCALARS and _is_finite(value)
-            self._found.check(plain, Promise.PAYLOADS, f"{task.id} has {shown(f'{key}={value!r}')}")
+            self._found.check(plain, Requirement.PAYLOADS, f"{task.id} has {shown(f'{key}={value!r}')}")
 
 
 def _is_finite(value: object) -> bool:
@@ -220,7 +222,7 @@ def _play(
     finally:
         for environment in environments:
             for _ in range(2):
-                with found.expect(Promise.CLOSE, "close()"):
+                with found.expect(Requirement.CLOSE, "close()"):
                     environment.close()
 
 

@@ -12,7 +12,7 @@ from rollout.errors import UserError
 _SHOWN_CHARS = 120
 
 
-class Promise(StrEnum):
+class Requirement(StrEnum):
     """One promise of `rollout.environment` or `rollout.factory.EnvironmentKind`, in words."""
 
     KIND = "the entry point names a class with environment(config) and tasks(config)"
@@ -39,35 +39,35 @@ class Promise(StrEnum):
 
 
 _MENDS = {
-    Promise.KIND: "point the entry point at such a class",
-    Promise.CONFIG_FROZEN: 'give it model_config = ConfigDict(frozen=True, extra="forbid")',
-    Promise.CONFIG_TYPE: 'give it type: Literal["<name>"] = "<name>", with the name of the entry point',
-    Promise.CONFIG_KEYS: 'give it model_config = ConfigDict(frozen=True, extra="forbid")',
-    Promise.INSTRUCTIONS: 'make instructions {"short": "...", "full": "..."}, both texts that are not empty',
-    Promise.EXAMPLES: "make each a Demonstration with turns, or a text with lines that begin with Action:",
-    Promise.SPLITS: "let splits() name only splits that have tasks, each once",
-    Promise.TASKS: "let tasks(split, count, seed) give up to count tasks as a sequence of Task",
-    Promise.TASKS_SAME: "draw from random.Random(f'{split}/{seed}/{index}'), a new one for each task, and sort files",
-    Promise.TASK_FIELDS: "set environment to Config's type, split to the one that was asked for, the texts not empty",
-    Promise.IDS: "put split, seed and index into the id",
-    Promise.PAYLOADS: "keep str, int, finite float, bool and None there; make the rest in reset",
-    Promise.RESET: "return Reset(observation, instruction) with texts, the instruction not empty",
-    Promise.RESET_SAME: "make the world from the task's payload alone, and forget the episode before",
-    Promise.STEP: "return a Step with an observation for every text; for one not understood, valid=False",
-    Promise.REWARDS: "give a float that is neither nan nor infinite",
-    Promise.SUCCESS: "set done=True wherever success=True",
-    Promise.ADMISSIBLE: "return sorted(set(actions)), or None if the actions cannot be listed",
-    Promise.ADMISSIBLE_VALID: "list only what step answers with valid=True",
-    Promise.DETERMINISM: "draw chance from a generator seeded in reset, and keep nothing between episodes",
-    Promise.CLOSE: "let close() do nothing if there is nothing left to release",
+    Requirement.KIND: "point the entry point at such a class",
+    Requirement.CONFIG_FROZEN: 'give it model_config = ConfigDict(frozen=True, extra="forbid")',
+    Requirement.CONFIG_TYPE: 'give it type: Literal["<name>"] = "<name>", with the name of the entry point',
+    Requirement.CONFIG_KEYS: 'give it model_config = ConfigDict(frozen=True, extra="forbid")',
+    Requirement.INSTRUCTIONS: 'make instructions {"short": "...", "full": "..."}, both texts that are not empty',
+    Requirement.EXAMPLES: "make each a Demonstration with turns, or a text with lines that begin with Action:",
+    Requirement.SPLITS: "let splits() name only splits that have tasks, each once",
+    Requirement.TASKS: "let tasks(split, count, seed) give up to count tasks as a sequence of Task",
+    Requirement.TASKS_SAME: "draw from random.Random(f'{split}/{seed}/{index}'), one for each task, and sort files",
+    Requirement.TASK_FIELDS: "set environment to Config's type, split to the one asked for, and fill in the texts",
+    Requirement.IDS: "put split, seed and index into the id",
+    Requirement.PAYLOADS: "keep str, int, finite float, bool and None there; make the rest in reset",
+    Requirement.RESET: "return Reset(observation, instruction) with texts, the instruction not empty",
+    Requirement.RESET_SAME: "make the world from the task's payload alone, and forget the episode before",
+    Requirement.STEP: "return a Step with an observation for every text; for one not understood, valid=False",
+    Requirement.REWARDS: "give a float that is neither nan nor infinite",
+    Requirement.SUCCESS: "set done=True wherever success=True",
+    Requirement.ADMISSIBLE: "return sorted(set(actions)), or None if the actions cannot be listed",
+    Requirement.ADMISSIBLE_VALID: "list only what step answers with valid=True",
+    Requirement.DETERMINISM: "draw chance from a generator seeded in reset, and keep nothing between episodes",
+    Requirement.CLOSE: "let close() do nothing if there is nothing left to release",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Breach:
+class Violation:
     """A broken promise: which, where it was seen, and what mends it."""
 
-    promise: Promise
+    promise: Requirement
     what: str
     how_to_mend: str
 
@@ -79,20 +79,20 @@ class Breach:
 class Breaches:
     """Broken promises as they are found, each with the first place where it was seen."""
 
-    first: dict[Promise, Breach] = field(default_factory=dict)
+    first: dict[Requirement, Violation] = field(default_factory=dict)
 
-    def add(self, promise: Promise, what: str) -> None:
+    def add(self, promise: Requirement, what: str) -> None:
         if promise not in self.first:
-            self.first[promise] = Breach(promise, what, _MENDS[promise])
+            self.first[promise] = Violation(promise, what, _MENDS[promise])
 
-    def check(self, holds: bool, promise: Promise, what: str) -> bool:
+    def check(self, holds: bool, promise: Requirement, what: str) -> bool:
         """Note a breach unless ``holds``; gives ``holds``."""
         if not holds:
             self.add(promise, what)
         return holds
 
     @contextmanager
-    def expect(self, promise: Promise, doing: str) -> Iterator[None]:
+    def expect(self, promise: Requirement, doing: str) -> Iterator[None]:
         """What the block raises breaks ``promise``, but for `UserError`, which says what the user can mend."""
         try:
             yield
@@ -101,9 +101,9 @@ class Breaches:
         except Exception as error:  # whatever foreign code raises is the finding
             self.add(promise, f"{doing} raises {type(error).__name__}: {shown(str(error))}")
 
-    def all(self) -> list[Breach]:
-        """In the order of `Promise`."""
-        return [self.first[promise] for promise in Promise if promise in self.first]
+    def all(self) -> list[Violation]:
+        """In the order of `Requirement`."""
+        return [self.first[promise] for promise in Requirement if promise in self.first]
 
 
 def shown(value: object) -> str:

@@ -10,7 +10,7 @@ from random import Random
 from typing import NamedTuple
 
 from rollout.environment import Environment, Reset, Step, Task
-from rollout.environments.conformance.contract import Breaches, Promise, shown
+from rollout.environments.conformance.contract import Breaches, Requirement, shown
 
 MAX_STEPS = 30
 """Of one episode."""
@@ -74,12 +74,12 @@ class Player:
         if start is None:
             return
         again = self._reset(environment, task)
-        self._found.check(again == start, Promise.RESET_SAME, f"{task.id}: the second reset differs from the first")
+        self._found.check(again == start, Requirement.RESET_SAME, f"{task.id}: the second reset differs from the first")
         actions, moments = self._episode(environment, start)
         self._counts["episodes"] += 1
         for player, where in ((environment, "a second time"), (other, "in another environment")):
             replayed = self._reset(player, task)
-            self._found.check(replayed == start, Promise.RESET_SAME, f"{task.id}: reset differs {where}")
+            self._found.check(replayed == start, Requirement.RESET_SAME, f"{task.id}: reset differs {where}")
             self._replay(player, task, actions, moments, where)
 
     def _episode(self, environment: Environment, start: Reset) -> tuple[list[str], list[Moment]]:
@@ -92,7 +92,7 @@ class Player:
             if step is None:
                 break
             if listed:
-                self._found.check(step.valid, Promise.ADMISSIBLE_VALID, f"{shown(action)} is listed and not valid")
+                self._found.check(step.valid, Requirement.ADMISSIBLE_VALID, f"{shown(action)} is listed and not valid")
             seen, admissible = step.observation, self._admissible(environment)
             actions.append(action)
             moments.append(Moment(step, admissible))
@@ -109,7 +109,7 @@ class Player:
                 return
             same = Moment(step, self._admissible(environment)) == moment
             what = f"{task.id}: step {number}, {shown(action)}, is answered otherwise {where}"
-            if not self._found.check(same, Promise.DETERMINISM, what):
+            if not self._found.check(same, Requirement.DETERMINISM, what):
                 return
 
     def _choose(self, admissible: tuple[str, ...] | None, seen: str) -> tuple[str, bool]:
@@ -127,7 +127,7 @@ class Player:
         return action, False
 
     def _reset(self, environment: Environment, task: Task) -> Reset | None:
-        with self._found.expect(Promise.RESET, f"reset of {task.id}"):
+        with self._found.expect(Requirement.RESET, f"reset of {task.id}"):
             start: object = environment.reset(task)
             good = (
                 isinstance(start, Reset)
@@ -135,7 +135,7 @@ class Player:
                 and isinstance(start.instruction, str)
                 and bool(start.instruction.strip())
             )
-            if self._found.check(good, Promise.RESET, f"reset of {task.id} gives {shown(repr(start))}"):
+            if self._found.check(good, Requirement.RESET, f"reset of {task.id} gives {shown(repr(start))}"):
                 assert isinstance(start, Reset)
                 return start
         return None
@@ -143,30 +143,30 @@ class Player:
     def _step(self, environment: Environment, action: str) -> Step | None:
         """The answer to one action; None if there is none to go on with."""
         found, what = self._found, f"step({shown(repr(action))})"
-        with found.expect(Promise.STEP, what):
+        with found.expect(Requirement.STEP, what):
             step: object = environment.step(action)
             self._counts["steps"] += 1
             if not isinstance(step, Step) or not _has_types(step):
-                found.add(Promise.STEP, f"{what} gives {shown(repr(step))}")
+                found.add(Requirement.STEP, f"{what} gives {shown(repr(step))}")
                 return None
             finite = _is_number(step.reward)
-            found.check(finite, Promise.REWARDS, f"{what} gives the reward {shown(repr(step.reward))}")
-            found.check(step.done or not step.success, Promise.SUCCESS, f"{what} gives success without done")
+            found.check(finite, Requirement.REWARDS, f"{what} gives the reward {shown(repr(step.reward))}")
+            found.check(step.done or not step.success, Requirement.SUCCESS, f"{what} gives success without done")
             return step if finite else None
         return None
 
     def _admissible(self, environment: Environment) -> tuple[str, ...] | None:
-        with self._found.expect(Promise.ADMISSIBLE, "admissible_actions()"):
+        with self._found.expect(Requirement.ADMISSIBLE, "admissible_actions()"):
             listed: object = environment.admissible_actions()
             if listed is None:
                 return None
             texts = not isinstance(listed, str) and isinstance(listed, Sequence)
             if not texts or not all(isinstance(action, str) for action in _items(listed)):
-                self._found.add(Promise.ADMISSIBLE, f"it is {shown(repr(listed))}")
+                self._found.add(Requirement.ADMISSIBLE, f"it is {shown(repr(listed))}")
                 return None
             actions = tuple(str(action) for action in _items(listed))
             ordered = list(actions) == sorted(set(actions))
-            self._found.check(ordered, Promise.ADMISSIBLE, f"it is {shown(repr(list(actions)))}")
+            self._found.check(ordered, Requirement.ADMISSIBLE, f"it is {shown(repr(list(actions)))}")
             return actions
         return None
 

@@ -8,7 +8,7 @@ from rollout.environments.demonstrate import demonstrate
 from rollout.environments.hotpotqa.environment import EncyclopaediaConfig, EncyclopaediaEnvironment
 from rollout.environments.hotpotqa.expert_policy import NO_MISTAKES, EncyclopaediaExpert
 from rollout.environments.hotpotqa.generator import EncyclopaediaTasks
-from rollout.environments.hotpotqa.reading import Chain, Knowledge, Pair, read_question
+from rollout.environments.hotpotqa.reading import BeliefState, Chain, Pair, read_question
 from rollout.prompts.codeact import Tool, as_code
 from rollout.prompts.example import Demonstration, State
 
@@ -38,7 +38,7 @@ class StateKeeper:
     """What an agent of one episode can write down: goal, pages it has opened, the open page, what it has found."""
 
     def __init__(self) -> None:
-        self._known = Knowledge()
+        self._known = BeliefState()
         self._question: Chain | Pair | None = None
         self._opened: list[str] = []
 
@@ -72,6 +72,8 @@ def encyclopaedia_demonstrations() -> tuple[Demonstration, ...]:
     tasks = EncyclopaediaTasks().tasks("train", max(EXAMPLE_TASKS) + 1)
     environment = EncyclopaediaEnvironment(EncyclopaediaConfig())
     return tuple(
-        demonstrate(environment, tasks[i], EncyclopaediaExpert(mistakes=NO_MISTAKES), state=StateKeeper(), code=as_code)
+        demonstrate(
+            environment, tasks[i], EncyclopaediaExpert(error_rates=NO_MISTAKES), state=StateKeeper(), code=as_code
+        )
         for i in EXAMPLE_TASKS
     )

@@ -14,11 +14,11 @@ from random import Random
 from rollout.environments.hotpotqa.facts import FACTS
 from rollout.environments.hotpotqa.planning import Move, find, progress
 from rollout.environments.hotpotqa.random_policy import random_step
-from rollout.environments.hotpotqa.reading import Chain, Knowledge, Pair, read_question
+from rollout.environments.hotpotqa.reading import BeliefState, Chain, Pair, read_question
 
 
 @dataclass(frozen=True, slots=True)
-class Mistakes:
+class ErrorRates:
     """How often the expert errs: chances from 0 to 1.
 
     Attributes:
@@ -32,7 +32,7 @@ class Mistakes:
     wrong_words: float = 0.05
 
 
-NO_MISTAKES = Mistakes(0.0, 0.0, 0.0)
+NO_MISTAKES = ErrorRates(0.0, 0.0, 0.0)
 
 
 class EncyclopaediaExpert:
@@ -43,10 +43,10 @@ class EncyclopaediaExpert:
         mistakes: without any it is deterministic.
     """
 
-    def __init__(self, seed: int = 0, mistakes: Mistakes = Mistakes()) -> None:
+    def __init__(self, seed: int = 0, error_rates: ErrorRates = ErrorRates()) -> None:
         self._rng = Random(seed)
-        self._mistakes = mistakes
-        self._knowledge = Knowledge()
+        self._mistakes = error_rates
+        self._knowledge = BeliefState()
         self._question: Chain | Pair | None = None
         self._last_action = ""
         self._tried: set[str] = set()
@@ -66,7 +66,7 @@ class EncyclopaediaExpert:
         self._last_action = action
         return f"Thought: {thought}\nAction: {action}"
 
-    def _decide(self, known: Knowledge, question: Chain | Pair) -> Move:
+    def _decide(self, known: BeliefState, question: Chain | Pair) -> Move:
         found, need, answer = progress(known, question)
         opening = " ".join([f"I want {question.goal()}.", *found])
         if need is None:

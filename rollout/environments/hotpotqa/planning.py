@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Container
 
 from rollout.environments.hotpotqa.facts import Fact
-from rollout.environments.hotpotqa.reading import Chain, Knowledge, Pair, told
+from rollout.environments.hotpotqa.reading import BeliefState, Chain, Pair, told
 
 Need = tuple[str, Fact]
 """A thing's name, and the fact of it that is needed."""
@@ -18,12 +18,12 @@ Move = tuple[str, str]
 UNKNOWN = "finish[unknown]"
 
 
-def progress(known: Knowledge, question: Chain | Pair) -> tuple[list[str], Need | None, str]:
+def progress(known: BeliefState, question: Chain | Pair) -> tuple[list[str], Need | None, str]:
     """What is known towards the answer in words, what is needed next, and the answer if nothing is."""
     return _along(known, question) if isinstance(question, Chain) else _compare(known, question)
 
 
-def find(known: Knowledge, need: Need, opening: str, last_action: str, tried: Container[str] = ()) -> Move:
+def find(known: BeliefState, need: Need, opening: str, last_action: str, tried: Container[str] = ()) -> Move:
     """The next step towards a fact: open its page, look it up there, or choose among similar titles."""
     name, fact = need
     opening = f"{opening} I need the {fact.noun} of {name}."
@@ -38,7 +38,7 @@ def find(known: Knowledge, need: Need, opening: str, last_action: str, tried: Co
     return f"{opening} I search {name}.", f"search[{name}]"
 
 
-def _choose(known: Knowledge, name: str, own_title: str, opening: str, tried: Container[str]) -> Move:
+def _choose(known: BeliefState, name: str, own_title: str, opening: str, tried: Container[str]) -> Move:
     """Among similar titles, the one that says what kind of thing is meant, else the first not yet tried."""
     titles = [title for title in known.offered if title == own_title]
     titles += [title for title in known.offered if title.startswith(name) and title not in tried]
@@ -47,7 +47,7 @@ def _choose(known: Knowledge, name: str, own_title: str, opening: str, tried: Co
     return f"{opening} There is no such page. I search {titles[0]}.", f"search[{titles[0]}]"
 
 
-def _along(known: Knowledge, question: Chain) -> tuple[list[str], Need | None, str]:
+def _along(known: BeliefState, question: Chain) -> tuple[list[str], Need | None, str]:
     found: list[str] = []
     at = question.start
     for fact in question.facts:
@@ -59,7 +59,7 @@ def _along(known: Knowledge, question: Chain) -> tuple[list[str], Need | None, s
     return found, None, at
 
 
-def _compare(known: Knowledge, question: Pair) -> tuple[list[str], Need | None, str]:
+def _compare(known: BeliefState, question: Pair) -> tuple[list[str], Need | None, str]:
     noun = question.fact.noun
     found: list[str] = []
     values: list[str] = []

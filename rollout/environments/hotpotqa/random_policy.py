@@ -11,7 +11,7 @@ from random import Random
 from rollout.environments.hotpotqa.asking import is_held_back_combination
 from rollout.environments.hotpotqa.facts import FACTS, Fact
 from rollout.environments.hotpotqa.planning import UNKNOWN, Move, find, progress
-from rollout.environments.hotpotqa.reading import Chain, Knowledge, Pair, read_question, told
+from rollout.environments.hotpotqa.reading import BeliefState, Chain, Pair, read_question, told
 
 _FINISHES = 0.1
 """Chance at each turn that it answers."""
@@ -23,7 +23,7 @@ _NEAR = 0.6
 """Chance that a question is about the open page."""
 
 
-class RandomPlayer:
+class RandomPolicy:
     """Plays one episode at random (`rollout.environments.policies.TextPolicy`).
 
     Its first thought names what the question asks for, though nothing follows from it.
@@ -31,7 +31,7 @@ class RandomPlayer:
 
     def __init__(self, seed: int = 0) -> None:
         self._rng = Random(seed)
-        self._knowledge = Knowledge()
+        self._knowledge = BeliefState()
         self._last_action = ""
 
     def respond(self, observation: str) -> str:
@@ -51,7 +51,7 @@ class RandomPlayer:
         return f"Thought: {thought}\nAction: {action}"
 
 
-def random_step(known: Knowledge, rng: Random, last_action: str) -> Move:
+def random_step(known: BeliefState, rng: Random, last_action: str) -> Move:
     """A step towards a random fact, in the words in which the expert takes one; never an answer."""
     question = _question(known, rng)
     found, need, _ = progress(known, question)
@@ -64,7 +64,7 @@ def random_step(known: Knowledge, rng: Random, last_action: str) -> Move:
     return f"{opening} I search {name}.", f"search[{name}]"
 
 
-def _question(known: Knowledge, rng: Random) -> Chain | Pair:
+def _question(known: BeliefState, rng: Random) -> Chain | Pair:
     """About things that were read of; never of a combination of facts that is held back."""
     while True:
         near = known.page if known.page in known.names and rng.random() < _NEAR else None
@@ -90,7 +90,7 @@ def _chain(fact: Fact, rng: Random) -> tuple[Fact, ...]:
     return tuple(facts)
 
 
-def _finish(known: Knowledge, rng: Random) -> Move:
+def _finish(known: BeliefState, rng: Random) -> Move:
     """Answer with something that was read, or with yes or no."""
     if not known.facts or rng.random() < 0.2:
         return "I finish.", f"finish[{rng.choice(('yes', 'no'))}]"

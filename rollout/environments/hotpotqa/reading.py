@@ -96,7 +96,7 @@ def _pattern(wording: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\\\{([abd])\\\}", r"(?P<\1>.+)", re.escape(wording)))
 
 
-class Knowledge:
+class BeliefState:
     """What has been read: facts, names, the open page, and titles that were offered.
 
     Attributes:

@@ -7,7 +7,7 @@ from random import Random
 from rollout.environments.hotpotqa.facts import Fact
 from rollout.environments.hotpotqa.names import draw_name
 from rollout.environments.hotpotqa.planning import Need, progress
-from rollout.environments.hotpotqa.reading import Knowledge, read_question, told
+from rollout.environments.hotpotqa.reading import BeliefState, read_question, told
 
 
 class EncyclopaediaReasoner:
@@ -22,7 +22,7 @@ class EncyclopaediaReasoner:
 
     def reason(self, observation: str) -> tuple[str, str]:
         """Steps and the answer. Raises `ValueError` for a question that it cannot read."""
-        known, question = Knowledge(), read_question(observation)
+        known, question = BeliefState(), read_question(observation)
         known.begin(question)
         for passage in observation.split("\n"):
             known.read("", passage)
@@ -35,7 +35,7 @@ class EncyclopaediaReasoner:
             steps.append(f"{opening} I need the {need[1].noun} of {need[0]}.")
             steps.append(self._guess(known, need))
 
-    def _guess(self, known: Knowledge, need: Need) -> str:
+    def _guess(self, known: BeliefState, need: Need) -> str:
         """Some value that the fact could have, in the words in which a read one is told."""
         name, fact = need
         value = known.facts[name, fact.noun] = self._value(fact)

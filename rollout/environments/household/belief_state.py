@@ -36,7 +36,7 @@ def kind_of(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ParsedTask:
     """A task as an agent reads it. ``target_type`` is the lamp's type where the object must be looked at."""
 
     task_type: TaskType
@@ -44,7 +44,7 @@ class Wish:
     target_type: str
 
 
-def read_task(text: str) -> Wish:
+def read_task(text: str) -> ParsedTask:
     """The task stated in a first message.
 
     Raises:
@@ -53,7 +53,7 @@ def read_task(text: str) -> Wish:
     statement = text.rsplit("Your task is to: ", 1)[-1]
     for task_type, pattern in _TASKS:
         if match := pattern.search(statement):
-            return Wish(task_type, match.group(1), match.group(2))
+            return ParsedTask(task_type, match.group(1), match.group(2))
     raise ValueError(f"no household task is stated in {statement[:120]!r}")
 
 
@@ -61,7 +61,7 @@ VERBS = {TaskType.CLEAN: "clean", TaskType.HEAT: "heat", TaskType.COOL: "cool"}
 """What must be done to the object before it is put down."""
 
 
-def purpose(wish: Wish, done: str | None = None) -> str:
+def purpose(wish: ParsedTask, done: str | None = None) -> str:
     """What an object is for, as each thought begins: so the task is carried along from turn to turn.
 
     ``done`` is what was last done to the object; what must be done to it is named until it is.
@@ -71,7 +71,7 @@ def purpose(wish: Wish, done: str | None = None) -> str:
 
 
 @dataclass(slots=True)
-class Knowledge:
+class BeliefState:
     """Everything read so far. ``contents`` has only places that were seen inside; the rest is unknown."""
 
     places: list[str] = field(default_factory=list)

@@ -6,7 +6,7 @@ from functools import cache
 
 from rollout.environment import Task
 from rollout.environments.demonstrate import demonstrate
-from rollout.environments.household.belief_state import Knowledge
+from rollout.environments.household.belief_state import BeliefState
 from rollout.environments.household.environment import HouseholdConfig, HouseholdEnvironment
 from rollout.environments.household.expert_policy import NO_MISTAKES, HouseholdExpert
 from rollout.environments.household.generator import HouseholdTasks
@@ -22,7 +22,7 @@ class StateKeeper:
     """What an agent of one episode can write down: goal, places it has been to, where it is, what it holds."""
 
     def __init__(self) -> None:
-        self._known = Knowledge()
+        self._known = BeliefState()
         self._goal = ""
         self._visited: list[str] = []
 
@@ -53,4 +53,4 @@ def household_demonstrations() -> tuple[Demonstration, ...]:
 
 def _play(task: Task) -> Demonstration:
     environment = HouseholdEnvironment(HouseholdConfig(size="small"))
-    return demonstrate(environment, task, HouseholdExpert(mistakes=NO_MISTAKES), state=StateKeeper())
+    return demonstrate(environment, task, HouseholdExpert(error_rates=NO_MISTAKES), state=StateKeeper())

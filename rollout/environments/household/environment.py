@@ -20,12 +20,12 @@ from rollout.environments.household.pddl import read_game
 from rollout.environments.household.text import NOTHING_HAPPENS, Dialect
 from rollout.environments.household.world import World
 from rollout.errors import UserError
-from rollout.grammar import HOLE
+from rollout.grammar import PLACEHOLDER
 
 _GAME_FILE = "game.tw-pddl"
 _RELEASE = "json_2.1.1"
 _VERBS = "go to,open,close,take,move,put,examine,use,heat,clean,cool,slice"
-ACTION_FORMS = ("look", "inventory", "help", *(f"{verb} {HOLE}" for verb in _VERBS.split(",")))
+ACTION_FORMS = ("look", "inventory", "help", *(f"{verb} {PLACEHOLDER}" for verb in _VERBS.split(",")))
 _UNSOLVABLE = re.compile(rb'"solvable"\s*:\s*false')
 
 

@@ -13,8 +13,8 @@ from random import Random
 from rollout.environments.household.belief_state import (
     NOTHING_HAPPENS,
     VERBS,
-    Knowledge,
-    Wish,
+    BeliefState,
+    ParsedTask,
     kind_of,
     purpose,
     read_task,
@@ -26,7 +26,7 @@ _TOOL = {TaskType.CLEAN: "sinkbasin", TaskType.HEAT: "microwave", TaskType.COOL:
 
 
 @dataclass(frozen=True, slots=True)
-class Mistakes:
+class ErrorRates:
     """How often the expert errs: chances from 0 to 1.
 
     Attributes:
@@ -40,7 +40,7 @@ class Mistakes:
     forget: float = 0.2
 
 
-NO_MISTAKES = Mistakes(0.0, 0.0, 0.0)
+NO_MISTAKES = ErrorRates(0.0, 0.0, 0.0)
 
 
 class HouseholdExpert:
@@ -51,13 +51,13 @@ class HouseholdExpert:
         mistakes: without any it is deterministic.
     """
 
-    def __init__(self, seed: int = 0, mistakes: Mistakes = Mistakes()) -> None:
+    def __init__(self, seed: int = 0, error_rates: ErrorRates = ErrorRates()) -> None:
         self._rng = Random(seed)
-        self._mistakes = mistakes
+        self._mistakes = error_rates
         self._forgotten: set[tuple[str, str]] = set()
         self._remembered: set[tuple[str, str]] = set()
-        self._knowledge = Knowledge()
-        self._wish: Wish | None = None
+        self._knowledge = BeliefState()
+        self._wish: ParsedTask | None = None
         self._last_action = ""
 
     def respond(self, observation: str) -> str:
@@ -76,7 +76,7 @@ class HouseholdExpert:
         self._last_action = action
         return f"Thought: {thought}\nAction: {action}"
 
-    def _understand(self, first_message: str) -> Wish:
+    def _understand(self, first_message: str) -> ParsedTask:
         """What it takes the task to be. Raises `ValueError` if none is stated."""
         return read_task(first_message)
 
@@ -85,7 +85,7 @@ class HouseholdExpert:
         self._knowledge.location = self._last_action.removeprefix("go to ")
         return f"I am at {self._knowledge.location}. I examine it.", f"examine {self._knowledge.location}"
 
-    def _decide(self, known: Knowledge, wish: Wish) -> tuple[str, str]:
+    def _decide(self, known: BeliefState, wish: ParsedTask) -> tuple[str, str]:
         held = known.holding
         if held is None:
             return self._get_object(known, wish)
@@ -99,7 +99,7 @@ class HouseholdExpert:
             return self._change(known, wish, held, verb, have)
         return self._put(known, wish, held, have)
 
-    def _get_object(self, known: Knowledge, wish: Wish) -> tuple[str, str]:
+    def _get_object(self, known: BeliefState, wish: ParsedTask) -> tuple[str, str]:
         target = known.first_place(wish.target_type)
         leave = target if wish.task_type in (TaskType.TWO, TaskType.PLACE) else None
         wanted = [(o, p) for o, p in known.find(wish.object_type) if p != leave]
@@ -116,13 +116,13 @@ class HouseholdExpert:
         kind, number = thing.split()
         return f"{kind} {self._rng.choice([n for n in (1, 2, 3) if str(n) != number])}"
 
-    def _use_lamp(self, known: Knowledge, wish: Wish, held: str) -> tuple[str, str]:
+    def _use_lamp(self, known: BeliefState, wish: ParsedTask, held: str) -> tuple[str, str]:
         here = [o for o in known.here() if kind_of(o) == wish.target_type]
         if here:
             return f"For {held} I need {here[0]}. I use it.", f"use {here[0]}"
         return self._seek(known, known.find(wish.target_type), f"For {held} I need {wish.target_type}.")
 
-    def _seek(self, known: Knowledge, wanted: list[tuple[str, str]], opening: str) -> tuple[str, str]:
+    def _seek(self, known: BeliefState, wanted: list[tuple[str, str]], opening: str) -> tuple[str, str]:
         """Go where one was seen, else search on."""
         at = known.location
         if at is not None and at in known.closed and (at not in known.contents or at in [p for _, p in wanted]):
@@ -148,13 +148,13 @@ class HouseholdExpert:
             (self._forgotten if forgets else self._remembered).add(seen)
         return seen in self._remembered
 
-    def _change(self, known: Knowledge, wish: Wish, held: str, verb: str, have: str) -> tuple[str, str]:
+    def _change(self, known: BeliefState, wish: ParsedTask, held: str, verb: str, have: str) -> tuple[str, str]:
         tool = known.first_place(_TOOL[wish.task_type]) or _TOOL[wish.task_type] + " 1"
         if known.location == tool:
             return f"{have} I am at {tool}. I {verb} it.", f"{verb} {held} with {tool}"
         return f"{have} I must {verb} it with {tool}.", f"go to {tool}"
 
-    def _put(self, known: Knowledge, wish: Wish, held: str, have: str) -> tuple[str, str]:
+    def _put(self, known: BeliefState, wish: ParsedTask, held: str, have: str) -> tuple[str, str]:
         target = known.first_place(wish.target_type) or wish.target_type + " 1"
         if known.location != target:
             return f"{have} I must put it in {target}.", f"go to {target}"
@@ -162,7 +162,7 @@ class HouseholdExpert:
             return f"{have} It is closed. I open it.", f"open {target}"
         return f"{have} I am at {target}. I put it there.", f"move {held} to {target}"
 
-    def _put_away(self, known: Knowledge, wish: Wish, held: str) -> tuple[str, str]:
+    def _put_away(self, known: BeliefState, wish: ParsedTask, held: str) -> tuple[str, str]:
         """Lay down a thing that is not needed: here, or where it was first refused, somewhere else."""
         at, have = known.location, f"{purpose(wish)} I have {held}."
         refused = self._last_action.startswith(f"move {held} to ")

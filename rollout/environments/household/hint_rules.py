@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from rollout.environments.household.belief_state import (
     NOTHING_HAPPENS,
     VERBS,
-    Knowledge,
-    Wish,
+    BeliefState,
+    ParsedTask,
     kind_of,
     read_task,
 )
@@ -69,7 +69,7 @@ class House:
         names: of all things that were seen.
     """
 
-    wish: Wish
+    wish: ParsedTask
     turns: list[PlayedTurn]
     places: list[str]
     visited: set[str] = field(default_factory=set)
@@ -96,7 +96,7 @@ class House:
 
 def read_house(trajectory: Trajectory) -> House:
     """Follow an episode. Raises `ValueError` if it states no household task."""
-    first, known, turns = opening(trajectory), Knowledge(), played_turns(trajectory)
+    first, known, turns = opening(trajectory), BeliefState(), played_turns(trajectory)
     known.read_first(first)
     house = House(read_task(first), turns, list(known.places))
     for turn in turns:
@@ -104,7 +104,7 @@ def read_house(trajectory: Trajectory) -> House:
     return house
 
 
-def _follow(house: House, known: Knowledge, turn: PlayedTurn) -> None:
+def _follow(house: House, known: BeliefState, turn: PlayedTurn) -> None:
     action, refused = turn.action or "", turn.observation.strip() == NOTHING_HAPPENS
     if deed := _deed(action, known, refused):
         house.deeds.append(deed)
@@ -120,7 +120,7 @@ def _follow(house: House, known: Knowledge, turn: PlayedTurn) -> None:
             house.seen_in.append(place)
 
 
-def _deed(action: str, known: Knowledge, refused: bool) -> Deed | None:
+def _deed(action: str, known: BeliefState, refused: bool) -> Deed | None:
     match = _COMMAND.fullmatch(action)
     if match is None:
         return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from rollout.environments.household.belief_state import VERBS, Wish, read_task
+from rollout.environments.household.belief_state import VERBS, ParsedTask, read_task
 from rollout.environments.household.expert_policy import HouseholdExpert
 from rollout.environments.household.game import TaskType
 
@@ -20,7 +20,7 @@ _HINT = re.compile(r"^Hint: (.+)$", re.MULTILINE)
 class HouseholdNovice(HouseholdExpert):
     """Plays one household episode (`rollout.environments.policies.TextPolicy`)."""
 
-    def _understand(self, first_message: str) -> Wish:
+    def _understand(self, first_message: str) -> ParsedTask:
         wish = read_task(first_message)
         verb = VERBS.get(wish.task_type)
         if verb is None or any(verb in hint for hint in _HINT.findall(first_message)):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from random import Random
 
-from rollout.environments.household.belief_state import Knowledge, kind_of, purpose, read_task
+from rollout.environments.household.belief_state import BeliefState, kind_of, purpose, read_task
 from rollout.environments.household.catalogue import NOUNS, OPENABLE
 
 _TOOLS = {"sinkbasin": "clean", "microwave": "heat", "fridge": "cool"}
@@ -17,7 +17,7 @@ Move = tuple[float, str, str]
 """Weight, thought, action."""
 
 
-class RandomPlayer:
+class RandomPolicy:
     """Plays one household episode at random (`rollout.environments.policies.TextPolicy`).
 
     Its first thought names what the task asks for, though nothing follows from it.
@@ -25,7 +25,7 @@ class RandomPlayer:
 
     def __init__(self, seed: int = 0) -> None:
         self._rng = Random(seed)
-        self._knowledge = Knowledge()
+        self._knowledge = BeliefState()
 
     def respond(self, observation: str) -> str:
         known, rng = self._knowledge, self._rng
@@ -40,7 +40,7 @@ class RandomPlayer:
         return f"Thought: {thought}\nAction: {action}"
 
 
-def random_step(known: Knowledge, rng: Random) -> tuple[str, str]:
+def random_step(known: BeliefState, rng: Random) -> tuple[str, str]:
     """A random thought and action that make sense where the agent stands."""
     opening = f"For {kind_of(rng.choice(known.places))}"
     moves = [*_go(known, rng, opening), *_at_place(known, rng, opening), *_with_objects(known, rng, opening)]
@@ -49,7 +49,7 @@ def random_step(known: Knowledge, rng: Random) -> tuple[str, str]:
     return thought, action
 
 
-def _state(known: Knowledge, rng: Random, opening: str) -> str:
+def _state(known: BeliefState, rng: Random, opening: str) -> str:
     """What the agent holds, or a thing that is not here and that it says it needs."""
     if known.holding and rng.random() < 0.5:
         return f"{opening} I have {known.holding}."
@@ -61,7 +61,7 @@ def _state(known: Knowledge, rng: Random, opening: str) -> str:
     return need if at is None or at in known.closed else f"{need} Not at {at}."
 
 
-def _go(known: Knowledge, rng: Random, opening: str) -> list[Move]:
+def _go(known: BeliefState, rng: Random, opening: str) -> list[Move]:
     places = [p for p in known.places if p != known.location] or known.places
     place = rng.choice(places)
     moves = [(2.0, f"{_state(known, rng, opening)} Next place: {place}.", f"go to {place}")]
@@ -83,7 +83,7 @@ def _go(known: Knowledge, rng: Random, opening: str) -> list[Move]:
     return moves
 
 
-def _at_place(known: Knowledge, rng: Random, opening: str) -> list[Move]:
+def _at_place(known: BeliefState, rng: Random, opening: str) -> list[Move]:
     at = known.location
     if at is None:
         return []
@@ -95,7 +95,7 @@ def _at_place(known: Knowledge, rng: Random, opening: str) -> list[Move]:
     return moves
 
 
-def _with_objects(known: Knowledge, rng: Random, opening: str) -> list[Move]:
+def _with_objects(known: BeliefState, rng: Random, opening: str) -> list[Move]:
     at, held = known.location, known.holding
     moves: list[Move] = []
     for lamp in (o for o in known.here() if kind_of(o) == "desklamp"):

@@ -59,7 +59,7 @@ def maths_demonstrations() -> tuple[Demonstration, ...]:
 
 def _play(task: Task) -> Demonstration:
     environment = MathsEnvironment(MathsConfig(), _Prints(generate_problem(task.payload).answer))
-    return demonstrate(environment, task, MathsExpert(mistakes=NO_MISTAKES), state=StateKeeper(), code=as_code)
+    return demonstrate(environment, task, MathsExpert(error_rates=NO_MISTAKES), state=StateKeeper(), code=as_code)
 
 
 @dataclass(frozen=True, slots=True)

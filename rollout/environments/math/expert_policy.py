@@ -25,7 +25,7 @@ _Move = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Mistakes:
+class ErrorRates:
     """How often the expert errs in word problems: chances from 0 to 1.
 
     Attributes:
@@ -37,7 +37,7 @@ class Mistakes:
     wrong_number: float = 0.05
 
 
-NO_MISTAKES = Mistakes(0.0, 0.0)
+NO_MISTAKES = ErrorRates(0.0, 0.0)
 
 
 class MathsExpert:
@@ -48,9 +48,9 @@ class MathsExpert:
         mistakes: without any it is deterministic.
     """
 
-    def __init__(self, seed: int = 0, mistakes: Mistakes = Mistakes()) -> None:
+    def __init__(self, seed: int = 0, error_rates: ErrorRates = ErrorRates()) -> None:
         self._rng = Random(seed)
-        self._mistakes = mistakes
+        self._mistakes = error_rates
         self._moves: Iterator[_Move] | None = None
         self._observation = ""
         self._numbers: list[str] = []

@@ -22,7 +22,7 @@ _GIVEN_SHARE = 0.5
 _OPERATORS = {"+": "I add {b} to {a}.", "-": "I subtract {b} from {a}.", "*": "I multiply {a} by {b}."}
 
 
-class RandomPlayer:
+class RandomPolicy:
     """Plays one maths episode at random (`rollout.environments.policies.TextPolicy`)."""
 
     def __init__(self, seed: int = 0) -> None:

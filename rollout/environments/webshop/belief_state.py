@@ -22,7 +22,7 @@ _TITLE = re.compile(r"\w+ (?P<sort>[a-z ]+), (?P<attributes>[a-z ,-]+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ParsedTask:
     """A wish as a shopper reads it.
 
     Attributes:
@@ -38,7 +38,7 @@ class Wish:
     limit: float
 
 
-def read_wish(text: str) -> Wish:
+def read_wish(text: str) -> ParsedTask:
     """The wish on the first page.
 
     Raises:
@@ -55,8 +55,10 @@ def read_wish(text: str) -> Wish:
     pairs = tuple((option[1], option[2]) for option in options if option)
     sort = _SORT.fullmatch(head)
     if sort is None:
-        return Wish(head, (), pairs, float(limit.group(1)) if limit else 1e6)
-    return Wish(sort["sort"], tuple(sort["attributes"].split(" and ")), pairs, float(limit.group(1)) if limit else 1e6)
+        return ParsedTask(head, (), pairs, float(limit.group(1)) if limit else 1e6)
+    return ParsedTask(
+        sort["sort"], tuple(sort["attributes"].split(" and ")), pairs, float(limit.group(1)) if limit else 1e6
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from rollout.environments.webshop import bm25
 from rollout.environments.webshop.analysis import Vocabulary
-from rollout.environments.webshop.catalogue import Listing, Wish
+from rollout.environments.webshop.catalogue import Listing, ParsedTask
 from rollout.environments.webshop.product import Product
 
 FORMAT_VERSION = 2
@@ -130,7 +130,7 @@ class _Builder:
         if position + 1 - self._block_start == self._block:
             self._flush()
 
-    def _add_wish(self, kind: str, position: int, product: Product, wish: Wish) -> None:
+    def _add_wish(self, kind: str, position: int, product: Product, wish: ParsedTask) -> None:
         self._wishes[kind].add(json.dumps([wish.instruction, wish.attributes, wish.options]).encode())
         products, counts = self._of_wish[kind]
         products.append(position)

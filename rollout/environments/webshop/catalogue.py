@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ParsedTask:
     """An instruction written for a product. ``options`` are plain values; None: every combination of options."""
 
     instruction: str
@@ -55,8 +55,8 @@ class Listing:
     """A product with what people and templates have asked for."""
 
     product: Product
-    synthetic: Wish | None
-    human: tuple[Wish, ...]
+    synthetic: ParsedTask | None
+    human: tuple[ParsedTask, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +225,7 @@ def _options(listed: Any) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _synthetic(attributes: Mapping[str, Any], product: Product, path: Path) -> Wish | None:
+def _synthetic(attributes: Mapping[str, Any], product: Product, path: Path) -> ParsedTask | None:
     known = attributes.get(product.asin, {})
     if not isinstance(known, dict):
         raise UserError(f"{product.asin} of {path} should be an object; is it WebShop's items_human_ins.json?")
@@ -236,14 +236,15 @@ def _synthetic(attributes: Mapping[str, Any], product: Product, path: Path) -> W
             f"{product.asin} of {path} has an instruction without instruction_attributes: the file is of another "
             "version; download items_ins_v2.json or items_ins_v2_1000.json"
         )
-    return Wish(known["instruction"], tuple(known["instruction_attributes"]))
+    return ParsedTask(known["instruction"], tuple(known["instruction_attributes"]))
 
 
-def _human(human: Mapping[str, Any], product: Product, path: Path) -> tuple[Wish, ...]:
+def _human(human: Mapping[str, Any], product: Product, path: Path) -> tuple[ParsedTask, ...]:
     known = human.get(product.asin, ())
     try:
         wishes = [
-            Wish(w["instruction"], tuple(w["instruction_attributes"]), tuple(w["instruction_options"])) for w in known
+            ParsedTask(w["instruction"], tuple(w["instruction_attributes"]), tuple(w["instruction_options"]))
+            for w in known
         ]
     except (KeyError, TypeError) as error:
         raise UserError(f"{product.asin} of {path} is not as in WebShop's items_human_ins.json: {error}") from error

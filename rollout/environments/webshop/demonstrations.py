@@ -80,6 +80,6 @@ def shop_demonstrations() -> tuple[Demonstration, ...]:
     tasks = shop_tasks(EXAMPLE_SHOP).tasks("train", max(EXAMPLE_TASKS) + 1)
     environment = ShopEnvironment(EXAMPLE_SHOP)
     return tuple(
-        demonstrate(environment, tasks[index], ShopExpert(mistakes=NO_MISTAKES), state=StateKeeper(), code=as_code)
+        demonstrate(environment, tasks[index], ShopExpert(error_rates=NO_MISTAKES), state=StateKeeper(), code=as_code)
         for index in EXAMPLE_TASKS
     )

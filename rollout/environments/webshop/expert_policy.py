@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
-from rollout.environments.webshop.belief_state import Offer, View, Wish, read_page, read_wish
+from rollout.environments.webshop.belief_state import Offer, ParsedTask, View, read_page, read_wish
 
 _MAX_OPENED = 6
 """After so many products it settles for the first that it opened."""
@@ -23,7 +23,7 @@ Move = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Mistakes:
+class ErrorRates:
     """How often the expert errs: chances from 0 to 1.
 
     Attributes:
@@ -37,7 +37,7 @@ class Mistakes:
     idle_reading: float = 0.03
 
 
-NO_MISTAKES = Mistakes(0.0, 0.0, 0.0)
+NO_MISTAKES = ErrorRates(0.0, 0.0, 0.0)
 
 
 class ShopExpert:
@@ -48,10 +48,10 @@ class ShopExpert:
         mistakes: without any it is deterministic.
     """
 
-    def __init__(self, seed: int = 0, mistakes: Mistakes = Mistakes()) -> None:
+    def __init__(self, seed: int = 0, error_rates: ErrorRates = ErrorRates()) -> None:
         self._rng = Random(seed)
-        self._mistakes = mistakes
-        self._wish: Wish | None = None
+        self._mistakes = error_rates
+        self._wish: ParsedTask | None = None
         self._opened: list[Offer] = []
         self._refused = False
         """The product in view does not fit."""
@@ -69,7 +69,7 @@ class ShopExpert:
         thought, action = self._decide(view, self._wish)
         return f"Thought: {thought}\nAction: {action}"
 
-    def _decide(self, view: View, wish: Wish) -> Move:
+    def _decide(self, view: View, wish: ParsedTask) -> Move:
         if view.kind == "results":
             return self._open(view, wish)
         if view.kind == "item":
@@ -81,11 +81,11 @@ class ShopExpert:
     def _errs(self, chance: float) -> bool:
         return self._rng.random() < chance
 
-    def _search(self, wish: Wish) -> Move:
+    def _search(self, wish: ParsedTask) -> Move:
         wanted = ", ".join([wish.sort, *wish.attributes, *(value for _, value in wish.options)])
         return f"I need {in_words(wish)}. I search for it.", f"search[{wanted}]"
 
-    def _open(self, view: View, wish: Wish) -> Move:
+    def _open(self, view: View, wish: ParsedTask) -> Move:
         """The first offer that can fit and was not opened yet."""
         self._refused, self._chosen, self._confirmed = False, [], set()
         known = [offer.asin for offer in self._opened]
@@ -105,7 +105,7 @@ class ShopExpert:
         self._settled = True
         return self._settle(view, wish)
 
-    def _settle(self, view: View, wish: Wish) -> Move:
+    def _settle(self, view: View, wish: ParsedTask) -> Move:
         here = [offer.asin for offer in view.offers]
         nearest = next((offer.asin for offer in self._opened if offer.asin in here), here[0] if here else "")
         if nearest:
@@ -114,7 +114,7 @@ class ShopExpert:
             return f"I need {in_words(wish)}. Nothing is here. I go back.", "click[< prev]"
         return f"I need {in_words(wish)}. Nothing is here. I search for less.", f"search[{wish.sort.split()[-1]}]"
 
-    def _at_item(self, view: View, wish: Wish) -> Move:
+    def _at_item(self, view: View, wish: ParsedTask) -> Move:
         if self._refused:
             return f"I need {in_words(wish)}. It does not fit. I go back.", "click[< prev]"
         if self._errs(self._mistakes.idle_reading):
@@ -144,10 +144,10 @@ class ShopExpert:
             self._chosen.append(value)
         return f"I need {name}: {value}. I choose {value}.", f"click[{value}]"
 
-    def _unsure(self, view: View, wish: Wish) -> Iterator[str]:
+    def _unsure(self, view: View, wish: ParsedTask) -> Iterator[str]:
         return (said for said in wish.attributes if said not in self._confirmed and not view.says(said))
 
-    def _at_features(self, view: View, wish: Wish) -> Move:
+    def _at_features(self, view: View, wish: ParsedTask) -> Move:
         if self._idle:
             self._idle = False
             return f"I need {in_words(wish)}. I go back.", "click[< prev]"
@@ -161,7 +161,7 @@ class ShopExpert:
         return f"The features say {' and '.join(asked or wish.attributes)}. I go back.", "click[< prev]"
 
 
-def in_words(wish: Wish) -> str:
+def in_words(wish: ParsedTask) -> str:
     """The wish, in the same words every time."""
     return f"{wish.sort} that is {' and '.join(wish.attributes)}" if wish.attributes else wish.sort
 

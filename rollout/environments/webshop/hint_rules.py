@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from rollout.environments.webshop.belief_state import View, Wish, read_page, read_wish
+from rollout.environments.webshop.belief_state import ParsedTask, View, read_page, read_wish
 from rollout.environments.webshop.pages import BUY
 from rollout.environments.webshop.session import parse_action
 from rollout.hints.rules import RuleBook, no_action, repeated_in_vain
@@ -28,7 +28,7 @@ class Visit:
         scores: how the purchase was judged, by part; empty if nothing was bought.
     """
 
-    wish: Wish
+    wish: ParsedTask
     turns: list[PlayedTurn]
     deeds: tuple[tuple[str, str, View], ...]
     scores: Mapping[str, float]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from random import Random
 
-from rollout.environments.webshop.belief_state import View, Wish, read_page, read_wish
+from rollout.environments.webshop.belief_state import ParsedTask, View, read_page, read_wish
 from rollout.environments.webshop.expert_policy import in_words
 from rollout.environments.webshop.vocabulary import OPTIONS, SORTS
 
@@ -27,7 +27,7 @@ class RandomShopper:
 
     def __init__(self, seed: int = 0, buys: float = 0.1) -> None:
         self._rng = Random(seed)
-        self._wish: Wish | None = None
+        self._wish: ParsedTask | None = None
         self._buys = buys
         self._last_action = ""
 
@@ -39,7 +39,7 @@ class RandomShopper:
         self._last_action = action
         return f"Thought: {thought}\nAction: {action}"
 
-    def _move(self, page: View, wish: Wish) -> tuple[str, str]:
+    def _move(self, page: View, wish: ParsedTask) -> tuple[str, str]:
         if page.kind == "results":
             return self._at_results(page, wish)
         if page.kind == "item":
@@ -48,13 +48,13 @@ class RandomShopper:
             return self._at_features(page)
         return self._search(wish)
 
-    def _search(self, wish: Wish) -> tuple[str, str]:
+    def _search(self, wish: ParsedTask) -> tuple[str, str]:
         """For some words of the wish, in any order."""
         parts = [wish.sort, *wish.attributes, *(value for _, value in wish.options)]
         words = ", ".join(self._rng.sample(parts, self._rng.randint(1, len(parts) - 1) if len(parts) > 1 else 1))
         return f"I need {in_words(wish)}. I search for {words}.", f"search[{words}]"
 
-    def _at_results(self, page: View, wish: Wish) -> tuple[str, str]:
+    def _at_results(self, page: View, wish: ParsedTask) -> tuple[str, str]:
         rng = self._rng
         if not page.offers or rng.random() < 0.1:
             return rng.choice((("I go back.", "click[back to search]"), ("I look further.", "click[next >]")))

@@ -11,7 +11,7 @@ from rollout.tools.sandbox.sandbox import Sandbox
 from rollout.tools.sandbox.session import CallResult, Session
 
 
-class CodeWorld:
+class CodeActEnvironment:
     """Another environment, acted in by code (`rollout.environment.Environment`), for the style ``codeact``.
 
     One step runs one block of code in the episode's own interpreter; it may act any number of times. ``final_answer``
@@ -58,7 +58,7 @@ class CodeWorld:
             self._answer(result.final_answer)
         return self._summary(result)
 
-    def fork(self) -> CodeWorld:
+    def fork(self) -> CodeActEnvironment:
         """A copy with an interpreter and a world of its own: what code does there changes nothing here.
 
         Copies can run code at the same time in several threads.
@@ -67,7 +67,7 @@ class CodeWorld:
             UserError: the world cannot be copied.
             SandboxError: the interpreter cannot be copied.
         """
-        twin = CodeWorld(fork_of(self._world), self._sandbox, self._tools, self._finish)
+        twin = CodeActEnvironment(fork_of(self._world), self._sandbox, self._tools, self._finish)
         twin._over = self._over
         if self._session is not None:
             twin._session = self._session.fork(twin._functions)

@@ -24,7 +24,7 @@ class HasPassages(Protocol):
         ...
 
 
-class PassagesFirst:
+class ContextEnvironment:
     """Another environment, whose tasks begin with passages (`rollout.environment.Environment`).
 
     Args:
@@ -55,9 +55,9 @@ class PassagesFirst:
         forms: Sequence[str] = getattr(self._world, "action_forms", ())
         return forms
 
-    def fork(self) -> PassagesFirst:
+    def fork(self) -> ContextEnvironment:
         """A copy with a copy of the world. Raises `UserError` if that has none."""
-        return PassagesFirst(fork_of(self._world), self._find)
+        return ContextEnvironment(fork_of(self._world), self._find)
 
     def close(self) -> None:
         self._world.close()

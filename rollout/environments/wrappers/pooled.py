@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from rollout.environment import Environment, Reset, Step, Task, fork_of
 
 
-class Shelf:
+class EnvironmentPool:
     """Hands out environments; one that is closed while it works well comes back and is handed out again."""
 
     def __init__(self, make: Callable[[], Environment]) -> None:
@@ -16,7 +16,7 @@ class Shelf:
 
     def take(self) -> Environment:
         """An environment that is nobody else's."""
-        return ShelvedEnvironment(self, self.free.pop() if self.free else self.make())
+        return PooledEnvironment(self, self.free.pop() if self.free else self.make())
 
     def clear(self) -> None:
         """Close all that are on the shelf."""
@@ -24,11 +24,11 @@ class Shelf:
             self.free.pop().close()
 
 
-class ShelvedEnvironment:
+class PooledEnvironment:
     """An environment on loan. One whose last call raised, or has not come back yet, is closed for good."""
 
-    def __init__(self, shelf: Shelf, inner: Environment) -> None:
-        self.shelf = shelf
+    def __init__(self, pool: EnvironmentPool, inner: Environment) -> None:
+        self.pool = pool
         self.inner = inner
         self.blocking = bool(getattr(inner, "blocking", False))
         self.action_forms: Sequence[str] = getattr(inner, "action_forms", ())
@@ -61,6 +61,6 @@ class ShelvedEnvironment:
 
     def close(self) -> None:
         if self.sound:
-            self.shelf.free.append(self.inner)
+            self.pool.free.append(self.inner)
         else:
             self.inner.close()

@@ -21,7 +21,7 @@ NO_QUERY = "Write search[query] with the words to search for."
 _ACTION = re.compile(r"\s*search\s*\[(?P<query>.*)\]\s*", re.DOTALL | re.IGNORECASE)
 
 
-class SearchWorld:
+class SearchEnvironment:
     """Another environment, where an agent may also search (`rollout.environment.Environment`).
 
     What a search finds is the observation of its step. A service that fails ends the episode with an error of the
@@ -68,9 +68,9 @@ class SearchWorld:
         forms = getattr(self._world, "action_forms", ())
         return (*forms, SEARCH.action) if forms else ()
 
-    def fork(self) -> SearchWorld:
+    def fork(self) -> SearchEnvironment:
         """A copy with a copy of the world. Raises `UserError` if that has none."""
-        twin = SearchWorld(fork_of(self._world), self._search)
+        twin = SearchEnvironment(fork_of(self._world), self._search)
         twin._over = self._over
         return twin
 

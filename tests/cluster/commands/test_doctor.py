@@ -46,7 +46,7 @@ def test_every_part_of_the_main_path_is_looked_at(checks: list[Check]) -> None:
 
 
 def test_whatever_is_not_well_says_how_to_mend_it(checks: list[Check]) -> None:
-    assert [check.name for check in checks if check.state is not State.OK and not check.mend] == []
+    assert [check.name for check in checks if check.state is not State.OK and not check.fix] == []
 
 
 def test_it_works_unless_something_is_broken() -> None:

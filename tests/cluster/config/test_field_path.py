@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cluster.config.errors import sentences
-from cluster.config.field_path import close_to, follow
+from cluster.config.field_path import resolve, suggest
 
 
 class Strict(BaseModel):
@@ -50,26 +50,26 @@ def wrong(**settings: object) -> list[str]:
 
 
 def test_a_path_is_followed_through_a_union_without_its_tag() -> None:
-    assert follow(House, ["pet", "cat", "lives"]).dotted == "pet.lives"
-    assert follow(House, ["pet", "lives"]).dotted == "pet.lives"
+    assert resolve(House, ["pet", "cat", "lives"]).dotted == "pet.lives"
+    assert resolve(House, ["pet", "lives"]).dotted == "pet.lives"
 
 
 def test_a_path_is_followed_into_a_list_by_number() -> None:
-    place = follow(House, ["pets", 1, "dog", "name"])
+    place = resolve(House, ["pets", 1, "dog", "name"])
     assert place.dotted == "pets.1.name"
     assert place.field is not None
 
 
 def test_an_unknown_key_has_no_field_and_names_its_siblings() -> None:
-    place = follow(House, ["pet", "cat", "lifes"])
+    place = resolve(House, ["pet", "cat", "lifes"])
     assert place.field is None
     assert place.path == ("pet", "lifes")
     assert set(place.siblings) == {"type", "lives"}
 
 
 def test_keys_of_a_free_mapping_are_known() -> None:
-    assert follow(House, ["labels", "anything"]).dotted == "labels.anything"
-    assert follow(House, ["labels", "anything"]).field is not None
+    assert resolve(House, ["labels", "anything"]).dotted == "labels.anything"
+    assert resolve(House, ["labels", "anything"]).field is not None
 
 
 def test_a_value_out_of_range_is_told_with_what_was_given_and_the_default() -> None:
@@ -112,6 +112,6 @@ def test_what_may_be_secret_is_not_repeated() -> None:
 
 
 def test_close_words_are_found_by_spelling_or_as_a_part() -> None:
-    assert close_to("housold", ["household", "teacher"]) == ["household"]
-    assert close_to("rate", ["learning_rate", "epochs"]) == ["learning_rate"]
-    assert close_to("xyz", ["learning_rate", "epochs"]) == []
+    assert suggest("housold", ["household", "teacher"]) == ["household"]
+    assert suggest("rate", ["learning_rate", "epochs"]) == ["learning_rate"]
+    assert suggest("xyz", ["learning_rate", "epochs"]) == []

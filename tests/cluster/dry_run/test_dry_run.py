@@ -140,11 +140,11 @@ def test_moments_count_gpus_of_all_who_live_at_the_same_time() -> None:
     ],
 )
 def test_what_would_not_fit_is_told_with_settings_that_mend_it(
-    name: str, overrides: list[str], gpu_gib: float, mend: str
+    name: str, overrides: list[str], gpu_gib: float, fix: str
 ) -> None:
     before = fatal(planned(name, *overrides, gpu_gib=gpu_gib))
-    assert mend in [finding.mend for finding in before]
-    after = fatal(planned(name, *overrides, *mend.split(), gpu_gib=gpu_gib))
+    assert fix in [finding.fix for finding in before]
+    after = fatal(planned(name, *overrides, *fix.split(), gpu_gib=gpu_gib))
     assert len(after) == len(before) - 1
 
 
@@ -159,7 +159,7 @@ def test_gpt2_may_be_cut_up_by_fsdp2_as_any_other_model() -> None:
         for finding in planned("paper-sad-gpt2", "learner.strategy=fsdp2", "learner.workers=2").findings
     )
     small = planned("paper-sad-gpt2", "student.engine.model=openai-community/gpt2-xl", gpu_gib=24)
-    assert any("fsdp2" in finding.mend for finding in small.findings)
+    assert any("fsdp2" in finding.fix for finding in small.findings)
 
 
 def test_missing_data_is_named_and_does_not_fail_but_a_wrong_split_does(tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ import pytest
 
 from cluster.config.recipe import Recipe, Resources
 from cluster.run.directory import RunDirectory
+from cluster.run.episodes import EpisodeRequest
 from cluster.run.plan import make_plan
 from cluster.runtime.resources import Demand
 from cluster.runtime.rollout_pool import Pool
-from cluster.runtime.rollout_worker import EpisodeRequest, WorkerConfig
+from cluster.runtime.rollout_worker import WorkerConfig
 from cluster.runtime.train_learner import TrainRequest
 from rollout.errors import UserError
 from rollout.trajectory.store import TrajectoryStore

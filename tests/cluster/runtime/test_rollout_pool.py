@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cluster.run.episodes import EpisodeRequest, Stage
 from cluster.runtime.rollout_pool import MAX_RESTARTS, Pool, PoolError, WorkerDied
-from cluster.runtime.rollout_worker import EpisodeRequest, Stage
 from rollout.environment import Task
-from rollout.episode.episode import AgentConfig
+from rollout.episode.config import AgentConfig
 from rollout.errors import UserError
 from rollout.trajectory import Identity, Outcome, Policy, StopReason, Trajectory
 

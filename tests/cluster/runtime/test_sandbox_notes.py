@@ -13,9 +13,9 @@ from cluster.config.recipe import Recipe
 from cluster.driver import run
 from cluster.run.directory import open_run
 from cluster.run.progress import Screen
-from rollout.episode.episode import AgentConfig
+from rollout.environments.plugins import code_sandbox, environments
+from rollout.episode.config import AgentConfig
 from rollout.errors import UserError
-from rollout.factory import code_sandbox, environments
 from rollout.tools.sandbox.config import SandboxConfig
 from rollout.tools.sandbox.tiers import available_tiers, tier_sentence
 from tests.cluster.conftest import scripted

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 
-from learner.batching import Batch, assemble
+from learner.batching import Batch, collate
 from learner.config import CrossEntropyTerm, ForwardKLTerm, JSDTerm, ReverseKLTerm, Term, ULDTerm
-from learner.head import RowLogits
+from learner.head import SelectedLogits
 from learner.losses.divergences import cross_entropy, forward_kl
 from learner.losses.objective import objective, term_coefficients
 from learner.streams import to_sequence
@@ -26,7 +26,7 @@ from tests.learner.toys import VOCABULARY, toy_model, toy_trajectory
 
 def batch_of(terms: tuple[Term, ...], seeds: range = range(4)) -> Batch:
     weightings = [term.weighting for term in terms]
-    return assemble([to_sequence(toy_trajectory(s, k=4), weightings) for s in seeds], weightings)
+    return collate([to_sequence(toy_trajectory(s, k=4), weightings) for s in seeds], weightings)
 
 
 def logits_for(batch: Batch) -> torch.Tensor:
@@ -146,7 +146,7 @@ def test_a_step_cut_into_passes_has_the_same_loss_and_gradient() -> None:
         JSDTerm(stream="generated", beta=0.9, reduction="span_mean"),
         ULDTerm(stream="reason", reduction="sum"),
     )
-    model = RowLogits(toy_model())
+    model = SelectedLogits(toy_model())
     whole = batch_of(terms)
     coefficients = term_coefficients(terms, whole.weights.sum(axis=1))
 
@@ -163,7 +163,7 @@ def test_a_step_cut_into_passes_has_the_same_loss_and_gradient() -> None:
 
 def test_a_pass_without_weight_adds_nothing_but_reaches_every_parameter() -> None:
     terms = (CrossEntropyTerm(stream="act"),)
-    model = RowLogits(toy_model())
+    model = SelectedLogits(toy_model())
     batch = batch_of(terms)
     loss, values = objective(
         model(torch.from_numpy(batch.input_ids), torch.from_numpy(batch.positions)), batch, terms, [0.0]
@@ -191,7 +191,7 @@ def test_projecting_chosen_positions_equals_projecting_all_of_them() -> None:
         logits = (
             model(input_ids=inputs, use_cache=False).logits.flatten(0, 1)[positions]
             if dense
-            else RowLogits(model)(inputs, positions)
+            else SelectedLogits(model)(inputs, positions)
         )
         loss = objective(logits, batch, terms, coefficients)[0]
         loss.backward()
@@ -202,12 +202,12 @@ def test_projecting_chosen_positions_equals_projecting_all_of_them() -> None:
 
 def test_rows_of_a_batch_do_not_see_each_other_and_padding_is_never_read() -> None:
     terms = (CrossEntropyTerm(stream="generated"),)
-    model = RowLogits(toy_model())
-    together, alone = batch_of(terms, range(2)), batch_of(terms, range(1))
-    both = model(torch.from_numpy(together.input_ids), torch.from_numpy(together.positions))
-    changed = together.input_ids.copy()
+    model = SelectedLogits(toy_model())
+    run_all, alone = batch_of(terms, range(2)), batch_of(terms, range(1))
+    both = model(torch.from_numpy(run_all.input_ids), torch.from_numpy(run_all.positions))
+    changed = run_all.input_ids.copy()
     changed[0, len(to_sequence(toy_trajectory(0), ["act"])) :] = 7
-    other_padding = model(torch.from_numpy(changed), torch.from_numpy(together.positions))
+    other_padding = model(torch.from_numpy(changed), torch.from_numpy(run_all.positions))
     one = model(torch.from_numpy(alone.input_ids), torch.from_numpy(alone.positions))
     assert torch.allclose(both[: len(one)], one, atol=1e-5)
     assert torch.allclose(both, other_padding, atol=1e-5)

@@ -10,10 +10,10 @@ import torch
 import torch.distributed as dist
 from torch.distributed.tensor import DTensor
 
-from learner.batching import Batch, assemble
+from learner.batching import Batch, collate
 from learner.config import LearnerConfig
 from learner.data import load_data
-from learner.distributed import World
+from learner.distributed import Distributed
 from learner.model import decoder_layers
 from learner.strategies.torch_trainer import TorchTrainer
 from tests.learner.toys import small_model, toy_trajectory
@@ -36,12 +36,12 @@ def config(**changes: Any) -> LearnerConfig:
 
 def cut(model: Any, **changes: Any) -> TorchTrainer:
     """A trainer that is told of two ranks, so that it shards."""
-    return TorchTrainer(config(strategy="fsdp2", **changes), model, World(0, 2, World.current().device))
+    return TorchTrainer(config(strategy="fsdp2", **changes), model, Distributed(0, 2, Distributed.current().device))
 
 
 def one_pass() -> Batch:
     data = load_data(config(), [toy_trajectory(0)], 512)
-    return assemble(data.sequences[:1], [term.weighting for term in config().terms])
+    return collate(data.sequences[:1], [term.weighting for term in config().terms])
 
 
 def adapted(model: Any) -> Any:

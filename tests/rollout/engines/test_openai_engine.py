@@ -14,7 +14,7 @@ import pytest
 from rollout.engine import Sampling
 from rollout.engines.openai_engine import EndpointError, OpenAIConfig, OpenAIEngine, start
 from rollout.errors import Boundary, EpisodeError, UserError, boundary
-from rollout.grammar import Form, OneOf
+from rollout.grammar import Choice, Grammar
 from rollout.prompts.template import ChatTemplate
 from rollout.prompts.tokenizer import load_tokenizer
 
@@ -98,7 +98,7 @@ def likely(*rows: dict[str, float]) -> dict[str, Any]:
 async def test_a_form_goes_out_as_a_regular_expression_to_servers_that_know_it(
     server: Server, tokenizer_only: str
 ) -> None:
-    sampling = Sampling(top_logprobs=1, form=Form(("Action: ", OneOf(("go (1)", "look")))))
+    sampling = Sampling(top_logprobs=1, grammar=Grammar(("Action: ", Choice(("go (1)", "look")))))
     server.answers = [completion("!", token_ids=[9], logprobs=likely({"token_id:9": -0.5}))]
     async with engine(server, tokenizer_only) as client:
         made = await client.generate([7, 8], sampling, "s")

@@ -15,7 +15,7 @@ import pytest_asyncio
 from rollout.engine import Sampling
 from rollout.engines.vllm_engine import VllmConfig, VllmEngine, start
 from rollout.errors import UserError
-from rollout.grammar import Form, Free, OneOf
+from rollout.grammar import Choice, FreeText, Grammar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -118,15 +118,15 @@ async def test_a_stop_text_ends_a_completion_and_stays_in_it(engine: VllmEngine)
 async def test_a_completion_keeps_to_its_form_and_its_log_probabilities_are_the_models_own(
     engine: VllmEngine, first_model: str
 ) -> None:
-    form = Form(("Thought: ", Free(), "\nAction: ", OneOf(("look", "go to 1", "go to 12"), ("say [{}]",))))
+    grammar = Grammar(("Thought: ", FreeText(), "\nAction: ", Choice(("look", "go to 1", "go to 12"), ("say [{}]",))))
     free = Sampling(max_tokens=60, temperature=1.5)
     settings = [
-        free.model_copy(update={"seed": seed, "form": form, "top_logprobs": 3 * (seed == 0)}) for seed in range(6)
+        free.model_copy(update={"seed": seed, "form": grammar, "top_logprobs": 3 * (seed == 0)}) for seed in range(6)
     ]
     made = await asyncio.gather(*(engine.generate(PROMPTS[2], one, "s") for one in [*settings, free]))
     for completion in made[:-1]:
         assert completion.finish == "stop"
-        assert re.fullmatch(rf"(?s){form.regex()}<\|end\|>", completion.text)
+        assert re.fullmatch(rf"(?s){grammar.regex()}<\|end\|>", completion.text)
     assert not made[-1].text.startswith("Thought")
     assert [completion.logprobs is None for completion in made] == [False, True, True, True, True, True, False]
     first = made[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rollout.environment import Reset, Step, Task
-from rollout.environments.demonstrate import InStyle, Played, TurnMaker, demonstrate
+from rollout.environments.demonstrate import Played, StyledPolicy, TurnMaker, demonstrate
 from rollout.prompts.example import Demonstration, State, WorkedTurn
 from rollout.prompts.styles import StyleName, new_style
 
@@ -88,7 +88,7 @@ def test_play_that_shows_nothing_is_refused() -> None:
 def test_a_policy_can_write_and_read_in_any_style(name: StyleName, text: str, answered: str) -> None:
     policy = Says("Thought: one more\nAction: add")
     maker = TurnMaker(policy, lambda read: (("read", read),), lambda action: f"{action}()")
-    styled = InStyle(maker, new_style(name, ""))
+    styled = StyledPolicy(maker, new_style(name, ""))
     assert styled.respond("First.") == text
     styled.respond(answered)
     assert policy.read == ["First.", "The count is 1."]

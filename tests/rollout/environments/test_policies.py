@@ -12,12 +12,14 @@ import pytest
 from rollout.engine import Sampling
 from rollout.engines.scripted import ScriptedConfig
 from rollout.environment import Environment, Task
-from rollout.environments.policies import TextPolicy, text_policies, text_policy
-from rollout.episode.episode import AgentConfig
+from rollout.environments.plugins import environments, make_task_source
+from rollout.environments.policies import text_policies, text_policy
+from rollout.episode.config import AgentConfig
 from rollout.episode.runner import job, run_episodes
-from rollout.factory import environments, make_builder, make_engine, make_environment, make_task_source
+from rollout.factory import make_builder, make_engine, make_environment
 from rollout.prompts.react import ReActStyle
 from rollout.prompts.styles import StyleName, new_style
+from rollout.scripted_policy import TextPolicy
 from rollout.trajectory import Author, Kind, Trajectory
 
 STYLES = [name for name in get_args(StyleName) if name != "cot"]

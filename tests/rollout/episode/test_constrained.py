@@ -14,11 +14,13 @@ from pydantic import BaseModel, ValidationError
 from rollout.engine import Sampling
 from rollout.engines.transformers_engine import TransformersConfig, TransformersEngine, start
 from rollout.environment import Environment, Reset, Step
+from rollout.environments.plugins import environments, make_task_source
 from rollout.episode.acting import ConstrainedActing
-from rollout.episode.episode import AgentConfig, run_episode
+from rollout.episode.config import AgentConfig
+from rollout.episode.episode import run_episode
 from rollout.episode.guidance import always
 from rollout.errors import UserError
-from rollout.factory import environments, make_environment, make_style, make_task_source
+from rollout.factory import make_environment, make_style
 from rollout.prompts.builder import PromptBuilder
 from rollout.prompts.tokenizer import load_tokenizer
 from rollout.trajectory import Identity, Kind, Trajectory

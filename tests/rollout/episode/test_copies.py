@@ -7,9 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from rollout.environment import Environment, Step, Task, fork_of
+from rollout.environments.plugins import environments, make_task_source
 from rollout.environments.policies import text_policies
-from rollout.episode.episode import AgentConfig
-from rollout.factory import environments, make_environment, make_task_source
+from rollout.episode.config import AgentConfig
+from rollout.factory import make_environment
 from rollout.prompts.react import ReActStyle
 
 STYLE = ReActStyle("")

@@ -15,7 +15,8 @@ import pytest
 from rollout.engine import Completion, Sampling
 from rollout.engines.scripted import ScriptedConfig, ScriptedEngine
 from rollout.environment import Reset, Step, Task
-from rollout.episode.episode import AgentConfig, run_episode, turn_seed
+from rollout.episode.config import AgentConfig
+from rollout.episode.episode import run_episode, turn_seed
 from rollout.episode.guidance import Guidance, always
 from rollout.errors import UserError
 from rollout.prompts.act import ActStyle

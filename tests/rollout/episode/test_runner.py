@@ -12,7 +12,7 @@ import pytest
 from rollout.engine import Sampling
 from rollout.engines.scripted import ScriptedConfig, ScriptedEngine
 from rollout.environment import Environment, Reset, Step, Task
-from rollout.episode.episode import AgentConfig
+from rollout.episode.config import AgentConfig
 from rollout.episode.runner import Job, job, run_episodes
 from rollout.prompts.builder import PromptBuilder
 from rollout.prompts.react import ReActStyle

@@ -16,9 +16,10 @@ from rollout.engines.scripted import ScriptedConfig, ScriptedEngine
 from rollout.environment import Environment, Reset, Step, Task
 from rollout.environments.household.environment import HouseholdConfig, HouseholdEnvironment
 from rollout.environments.household.generator import HouseholdTasks
-from rollout.environments.wrappers.code import CodeWorld
+from rollout.environments.wrappers.code import CodeActEnvironment
 from rollout.episode.acting import SelfConsistentActing
-from rollout.episode.episode import AgentConfig, run_episode
+from rollout.episode.config import AgentConfig
+from rollout.episode.episode import run_episode
 from rollout.errors import UserError
 from rollout.prompts.builder import PromptBuilder
 from rollout.prompts.codeact import CodeActStyle, Tool
@@ -113,7 +114,7 @@ async def play(
     tokenizer: Tokenizer, replies: Replies, world: Environment | None = None, **settings: Any
 ) -> tuple[Trajectory, Choir]:
     """Actions in ReAct's form, or code if the world runs code."""
-    style = CodeActStyle("") if isinstance(world, CodeWorld) else ReActStyle("")
+    style = CodeActStyle("") if isinstance(world, CodeActEnvironment) else ReActStyle("")
     builder = PromptBuilder(tokenizer, style)
     engine = Choir(tokenizer, builder, replies)
     config = agent(len(replies[0]), **settings)
@@ -197,7 +198,7 @@ async def test_an_environment_that_cannot_be_copied_is_refused_before_the_first_
     class Single(Quiz):
         fork = None  # type: ignore[assignment]
 
-    for world in (Single(), CodeWorld(Single(), sandbox)):
+    for world in (Single(), CodeActEnvironment(Single(), sandbox)):
         with pytest.raises(UserError, match=r"Single cannot be copied .* set agent\.acting to plain"):
             await play(tokenizer, [actions("ask[a]", "ask[a]")], world)
 
@@ -221,20 +222,20 @@ async def test_a_world_that_fails_ends_the_episode_and_leaves_no_copy(
 
 
 @pytest.fixture
-def code_world(sandbox: Sandbox) -> Iterator[CodeWorld]:
-    world = CodeWorld(Quiz(), sandbox, (Tool("ask", "asks", "text", "text", "ask[{}]"),), finish="finish[{}]")
+def code_world(sandbox: Sandbox) -> Iterator[CodeActEnvironment]:
+    world = CodeActEnvironment(Quiz(), sandbox, (Tool("ask", "asks", "text", "text", "ask[{}]"),), finish="finish[{}]")
     yield world
     world.close()
 
 
 async def test_answers_of_code_that_prints_nothing_are_not_all_alike(
-    tokenizer: Tokenizer, code_world: CodeWorld
+    tokenizer: Tokenizer, code_world: CodeActEnvironment
 ) -> None:
     made, _ = await play(tokenizer, [codes("final_answer(41)", "final_answer(42)", "final_answer('42')")], code_world)
     assert (acts(made), made.outcome.success) == (["final_answer(42)"], True)
 
 
-async def test_code_calls_the_world_of_its_own_copy(tokenizer: Tokenizer, code_world: CodeWorld) -> None:
+async def test_code_calls_the_world_of_its_own_copy(tokenizer: Tokenizer, code_world: CodeActEnvironment) -> None:
     first = codes("x = ask('a')\nprint('ok')", "x = ask('b')\nprint('ok')", "x = ask('c')\nask('d')")
     made, _ = await play(tokenizer, [first, codes("print(x, ask('e'))", "print(x, ask('e'))", "1 +")], code_world)
     assert "You said ask[a]. You said ask[a], ask[e].\n" in observed(made)[1]
@@ -243,7 +244,7 @@ async def test_code_calls_the_world_of_its_own_copy(tokenizer: Tokenizer, code_w
 
 
 async def test_a_hostile_candidate_reaches_neither_another_one_nor_the_episode(
-    tokenizer: Tokenizer, code_world: CodeWorld
+    tokenizer: Tokenizer, code_world: CodeActEnvironment
 ) -> None:
     """Also when its copy was made of an interpreter that lives already: the second and the third turn."""
     look = "import os\nprint(len('ab'), sorted(set(globals()) & {'evil'}), sorted(os.listdir('.')))"

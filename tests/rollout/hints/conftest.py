@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from rollout.engines.scripted import ScriptedConfig, ScriptedEngine
-from rollout.hints.asking import Asker
+from rollout.hints.asking import ChatSession
 from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
 
-MakeAsker = Callable[..., Asker]
+MakeChatSession = Callable[..., ChatSession]
 
 
 @pytest.fixture(scope="session")
@@ -19,11 +19,11 @@ def tokenizer(model: str) -> Tokenizer:
 
 
 @pytest.fixture(scope="session")
-def answering(tokenizer: Tokenizer) -> MakeAsker:
+def answering(tokenizer: Tokenizer) -> MakeChatSession:
     """``answering("one", "two")``: the first answer of each conversation, the second, the last one repeated."""
 
-    def make(*replies: str, max_model_len: int = 32768) -> Asker:
+    def make(*replies: str, max_model_len: int = 32768) -> ChatSession:
         config = ScriptedConfig(tokenizer="-", replies=replies, max_model_len=max_model_len)
-        return Asker(ScriptedEngine(config, tokenizer), tokenizer, "You advise.")
+        return ChatSession(ScriptedEngine(config, tokenizer), tokenizer, "You advise.")
 
     return make

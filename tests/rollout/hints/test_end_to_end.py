@@ -7,12 +7,13 @@ from pathlib import Path
 from rollout.engine import Sampling
 from rollout.engines.scripted import ScriptedConfig, ScriptedEngine
 from rollout.environments.household.environment import HouseholdConfig, HouseholdEnvironment, household_tasks
-from rollout.episode.episode import AgentConfig, run_episode
+from rollout.episode.config import AgentConfig
+from rollout.episode.episode import run_episode
 from rollout.episode.guidance import always
 from rollout.episode.runner import job, run_episodes
 from rollout.hints.bank import read_bank, write_bank
 from rollout.hints.config import HintConfig
-from rollout.hints.retrieve import Advisor
+from rollout.hints.retrieve import HintRetriever
 from rollout.hints.writer import bank_of, count_writings, write_hints
 from rollout.prompts.builder import PromptBuilder
 from rollout.prompts.react import ReActStyle
@@ -43,7 +44,7 @@ async def test_failures_become_hints_that_a_later_episode_is_shown_and_a_student
     assert set(bank.by_category) == {task.task_type for task in tasks}
 
     task, environment = tasks[30], HouseholdEnvironment(HOUSE)
-    hints = await Advisor(bank, CONFIG).choose(task.task_type, environment.reset(task), task.id)
+    hints = await HintRetriever(bank, CONFIG).choose(task.task_type, environment.reset(task), task.id)
     assert len(hints) == 3
     assert set(hints) <= {hint.text for hint in bank.of_category(task.task_type)}
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from rollout.environment import Reset
 from rollout.errors import EpisodeError, UserError
-from rollout.hints.asking import Asker
+from rollout.hints.asking import ChatSession
 from rollout.hints.bank import Hint, HintBank
 from rollout.hints.config import HintConfig
-from rollout.hints.retrieve import Advisor, numbers_in
+from rollout.hints.retrieve import HintRetriever, numbers_in
 
-MakeAsker = Callable[..., Asker]
+MakeChatSession = Callable[..., ChatSession]
 RESET = Reset("You see a fridge 1, and a microwave 1.", "put a hot mug in fridge")
 TEXTS = ["Take the {object}.", "Search the drawers.", "Use the microwave.", "Open the fridge.", "Do not wait."]
 BANK = HintBank(
@@ -27,9 +27,9 @@ BANK = HintBank(
 )
 
 
-async def chosen(k: int, asker: Asker | None = None, category: str = "heat", bank: HintBank = BANK) -> list[str]:
-    config = HintConfig(k=k, retriever="lexical" if asker is None else "llm")
-    return list(await Advisor(bank, config, asker).choose(category, RESET, "session"))
+async def chosen(k: int, chat: ChatSession | None = None, category: str = "heat", bank: HintBank = BANK) -> list[str]:
+    config = HintConfig(k=k, retriever="lexical" if chat is None else "llm")
+    return list(await HintRetriever(bank, config, chat).choose(category, RESET, "session"))
 
 
 async def test_hints_that_share_words_come_first_then_the_most_frequent_of_the_type() -> None:
@@ -44,18 +44,20 @@ async def test_no_hint_of_another_type_fills_up() -> None:
     assert await chosen(0) == []
 
 
-async def test_a_model_chooses_by_number_and_the_most_frequent_fill_up(answering: MakeAsker) -> None:
+async def test_a_model_chooses_by_number_and_the_most_frequent_fill_up(answering: MakeChatSession) -> None:
     assert await chosen(3, answering('{"answer": [0, 5, 2, 5, 77]}')) == [TEXTS[4], TEXTS[1], TEXTS[0]]
     assert await chosen(2, answering('{"answer": [0, 2, 1]}')) == [TEXTS[1], TEXTS[0]]
     assert await chosen(2, answering("I choose 4, then -2.")) == [TEXTS[3], TEXTS[1]]
 
 
 @pytest.mark.parametrize("answer", ["", "none of them", '{"answer": []}', '{"answer": ["a"]}', "99"])
-async def test_an_answer_without_a_number_of_a_hint_leaves_it_to_the_words(answering: MakeAsker, answer: str) -> None:
+async def test_an_answer_without_a_number_of_a_hint_leaves_it_to_the_words(
+    answering: MakeChatSession, answer: str
+) -> None:
     assert await chosen(3, answering(answer)) == await chosen(3)
 
 
-async def test_hints_that_the_model_has_no_room_for_are_not_shown_to_it(answering: MakeAsker) -> None:
+async def test_hints_that_the_model_has_no_room_for_are_not_shown_to_it(answering: MakeChatSession) -> None:
     many = HintBank(
         tuple(Hint(category="heat", text=f"Advice number {n} is long.", frequency=99 - n) for n in range(90))
     )
@@ -68,10 +70,10 @@ async def test_hints_that_the_model_has_no_room_for_are_not_shown_to_it(answerin
 
 def test_more_hints_than_the_bank_has_or_a_model_that_is_not_there_is_refused_at_once() -> None:
     with pytest.raises(UserError, match="hints.k is 9, but the hint bank has 6 hints; set hints.k to at most 6"):
-        Advisor(BANK, HintConfig(k=9))
+        HintRetriever(BANK, HintConfig(k=9))
     with pytest.raises(UserError, match="hints.retriever is llm, but no model"):
-        Advisor(BANK, HintConfig(k=1, retriever="llm"))
-    Advisor(HintBank(), HintConfig(k=0, retriever="llm"))
+        HintRetriever(BANK, HintConfig(k=1, retriever="llm"))
+    HintRetriever(HintBank(), HintConfig(k=0, retriever="llm"))
 
 
 def test_numbers_are_read_from_json_and_else_from_any_text() -> None:
@@ -97,7 +99,7 @@ def test_an_episode_gets_k_different_hints_of_its_type_or_all_there_are(
     bank, k = HintBank(tuple(hints)), min(k, len(hints))
 
     def choose() -> tuple[str, ...]:
-        return asyncio.run(Advisor(bank, HintConfig(k=k)).choose("heat", Reset(observation, instruction), "s"))
+        return asyncio.run(HintRetriever(bank, HintConfig(k=k)).choose("heat", Reset(observation, instruction), "s"))
 
     texts = {hint.text for hint in bank.of_category("heat")}
     shown = choose()

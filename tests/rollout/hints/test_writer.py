@@ -11,7 +11,7 @@ import pytest
 from rollout.engine import Completion, Engine, Sampling
 from rollout.engines.scripted import ScriptedConfig, ScriptedEngine
 from rollout.errors import UserError
-from rollout.hints.asking import Asker
+from rollout.hints.asking import ChatSession
 from rollout.hints.config import HintConfig, ModelWriter
 from rollout.hints.writer import Writing, bank_of, count_writings, transcript, write_hints
 from rollout.prompts.tokenizer import Tokenizer
@@ -19,7 +19,7 @@ from rollout.trajectory import StopReason, Trajectory
 from rollout.trajectory.turns import played_turns
 from tests.rollout.hints.plays import ROOM, episode, visit
 
-MakeAsker = Callable[..., Asker]
+MakeChatSession = Callable[..., ChatSession]
 BY_MODEL = HintConfig(writer=ModelWriter(retries=2))
 GOOD = json.dumps({"hints": [{"env_type": "whatever", "text": "open the cabinet 1 first"}]})
 TO_SHELF = ("go to shelf 1", "You arrive at shelf 1. On the shelf 1, you see a mug 2.")
@@ -48,12 +48,14 @@ class Broken(Recorder):
         raise OSError("the engine fell down")
 
 
-async def written(asker: Asker, config: HintConfig = BY_MODEL, played: Trajectory = FAILED) -> Writing:
-    (writing,) = await write_hints([played], config, asker)
+async def written(chat: ChatSession, config: HintConfig = BY_MODEL, played: Trajectory = FAILED) -> Writing:
+    (writing,) = await write_hints([played], config, chat)
     return writing
 
 
-async def test_a_good_answer_becomes_hints_of_the_episodes_own_type_without_its_names(answering: MakeAsker) -> None:
+async def test_a_good_answer_becomes_hints_of_the_episodes_own_type_without_its_names(
+    answering: MakeChatSession,
+) -> None:
     writing = await written(answering(f"Sure:\n```json\n{GOOD}\n```"))
     (hint,) = writing.hints
     assert (hint.text, hint.category) == ("Open the {container} first.", "pick_and_place_simple")
@@ -75,7 +77,7 @@ async def test_a_good_answer_becomes_hints_of_the_episodes_own_type_without_its_
     ],
 )
 async def test_an_answer_that_cannot_be_used_is_asked_for_again_and_then_given_up_as_data(
-    answering: MakeAsker, bad: str
+    answering: MakeChatSession, bad: str
 ) -> None:
     mended = await written(answering(bad, GOOD))
     assert (len(mended.hints), mended.answers, mended.failure) == (1, 2, None)
@@ -92,7 +94,7 @@ async def test_an_answer_that_cannot_be_used_is_asked_for_again_and_then_given_u
     }
 
 
-async def test_of_an_answer_that_is_bad_in_part_the_good_hints_stay(answering: MakeAsker) -> None:
+async def test_of_an_answer_that_is_bad_in_part_the_good_hints_stay(answering: MakeChatSession) -> None:
     texts = ["Look first.", "x" * 200, "Look first.", "Search.", "Beyond the limit."]
     half = json.dumps({"hints": [{"env_type": "", "text": text} for text in texts]})
     writing = await written(answering(half))
@@ -102,7 +104,7 @@ async def test_of_an_answer_that_is_bad_in_part_the_good_hints_stay(answering: M
 
 async def test_the_model_is_shown_what_the_student_saw_and_did_and_the_complaint(tokenizer: Tokenizer) -> None:
     engine: Engine = (recorder := Recorder(tokenizer, "no", GOOD))
-    await written(Asker(engine, tokenizer, "You advise."))
+    await written(ChatSession(engine, tokenizer, "You advise."))
     first, second = recorder.prompts
     for shown in ("put a mug in countertop", "go to shelf 1", "a mug 2", "pick_and_place_simple", "{object}", "1 to 4"):
         assert shown in first
@@ -116,7 +118,7 @@ async def test_a_long_episode_is_cut_in_the_middle_until_it_fits(tokenizer: Toke
     recorder = Recorder(tokenizer, GOOD, max_model_len=2500)
     config = HintConfig(writer=ModelWriter(retries=1, sampling=Sampling(max_tokens=100)))
     writing = await written(
-        Asker(recorder, tokenizer, "You advise."), config, episode(ROOM, "put a mug in shelf", *turns)
+        ChatSession(recorder, tokenizer, "You advise."), config, episode(ROOM, "put a mug in shelf", *turns)
     )
     assert len(writing.hints) == 1
     assert recorder.lengths[0] + 100 <= 2500
@@ -139,7 +141,7 @@ async def test_an_engine_that_fails_or_has_no_room_is_data(tokenizer: Tokenizer)
         (Broken(tokenizer, "-"), "OSError"),
         (Recorder(tokenizer, GOOD, max_model_len=50), "PromptTooLong"),
     ]:
-        writing = await written(Asker(engine, tokenizer, "You advise."))
+        writing = await written(ChatSession(engine, tokenizer, "You advise."))
         assert writing.failure is not None
         assert (writing.failure.boundary, writing.failure.type) == ("engine", kind)
 
@@ -151,7 +153,7 @@ async def test_an_engine_that_hangs_is_data(tokenizer: Tokenizer) -> None:
             raise AssertionError
 
     config = HintConfig(writer=ModelWriter(timeout_s=0.01))
-    writing = await written(Asker(Hanging(tokenizer, "-"), tokenizer, "You advise."), config)
+    writing = await written(ChatSession(Hanging(tokenizer, "-"), tokenizer, "You advise."), config)
     assert writing.failure is not None
     assert writing.failure.type == "TimeoutError"
 

@@ -9,18 +9,12 @@ import pytest
 
 from rollout.engine import Sampling
 from rollout.engines.scripted import ScriptedConfig
+from rollout.environments.plugins import environments, make_task_source
 from rollout.environments.policies import text_policy
-from rollout.episode.episode import AgentConfig
+from rollout.episode.config import AgentConfig
 from rollout.episode.runner import job, run_episodes
 from rollout.errors import UserError
-from rollout.factory import (
-    environments,
-    make_builder,
-    make_engine,
-    make_environment,
-    make_style,
-    make_task_source,
-)
+from rollout.factory import make_builder, make_engine, make_environment, make_style
 from rollout.prompts.cot import ChainOfThoughtStyle, first_thought
 from rollout.trajectory import Author, Kind, Trajectory
 

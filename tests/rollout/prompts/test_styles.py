@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from rollout.engine import Completion, Sampling
 from rollout.engines.scripted import ScriptedConfig, ScriptedEngine
 from rollout.environment import Reset, Step, Task
-from rollout.episode.episode import AgentConfig, run_episode
+from rollout.environments.plugins import environments, tools_of
+from rollout.episode.config import AgentConfig
+from rollout.episode.episode import run_episode
 from rollout.errors import UserError
-from rollout.factory import environments, tools_of
 from rollout.prompts.builder import PromptBuilder
 from rollout.prompts.codeact import ACT, Tool
 from rollout.prompts.example import Demonstration, WorkedTurn

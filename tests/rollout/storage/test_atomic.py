@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from rollout.errors import UserError
-from rollout.storage.atomic import written_whole
+from rollout.storage.atomic import atomic_write
 
 
 def fail_half_way(target: Path, error: Exception) -> None:
-    with written_whole(target) as temporary:
+    with atomic_write(target) as temporary:
         temporary.mkdir()
         (temporary / "half").write_text("half")
         raise error
@@ -22,7 +22,7 @@ def fail_half_way(target: Path, error: Exception) -> None:
 @pytest.mark.parametrize("kind", ["file", "folder"])
 def test_what_is_written_appears_at_the_end_of_the_block(tmp_path: Path, kind: str) -> None:
     target = tmp_path / "new" / "place"
-    with written_whole(target) as temporary:
+    with atomic_write(target) as temporary:
         if kind == "folder":
             temporary.mkdir()
         (temporary / "part" if kind == "folder" else temporary).write_text("all")
@@ -34,7 +34,7 @@ def test_what_is_written_appears_at_the_end_of_the_block(tmp_path: Path, kind: s
 def test_an_older_file_is_replaced_and_outlives_a_failure(tmp_path: Path) -> None:
     target = tmp_path / "state"
     for text in ("old", "new"):
-        with written_whole(target) as temporary:
+        with atomic_write(target) as temporary:
             temporary.write_text(text)
     with pytest.raises(KeyError):
         fail_half_way(target, KeyError("a bug"))

@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict
 
 from rollout.environment import Reset, Step, Task
 from rollout.environments.conformance.check import check_environment, check_settings
-from rollout.environments.conformance.contract import Promise
+from rollout.environments.conformance.contract import Requirement
+from rollout.environments.plugins import EnvironmentKind, environments
 from rollout.errors import UserError
-from rollout.factory import EnvironmentKind, environments
 from rollout.prompts.example import Demonstration, WorkedTurn
 
 SWITCHES = ("a", "b", "c")
@@ -154,61 +154,67 @@ def by_source(self: Any, split: str, seed: int, index: int) -> Task:
     return replace(LampTasks.task(self, split, seed, index), task_type=f"lamp {self.number}")
 
 
-BROKEN: list[tuple[Promise, type]] = [
-    (Promise.KIND, kind(environment=staticmethod(no_such_call))),
-    (Promise.KIND, kind(tasks=staticmethod(no_such_call))),
-    (Promise.CONFIG_FROZEN, kind(Config=ThawedConfig)),
-    (Promise.CONFIG_FROZEN, kind(Config=dict)),
-    (Promise.CONFIG_TYPE, kind(Config=UntypedConfig)),
-    (Promise.CONFIG_KEYS, kind(Config=LaxConfig)),
-    (Promise.INSTRUCTIONS, kind(instructions={"short": "Light it."})),
-    (Promise.INSTRUCTIONS, kind(instructions={"short": "Light it.", "full": ""})),
-    (Promise.EXAMPLES, kind(examples="press a")),
-    (Promise.EXAMPLES, kind(examples=("press a, then all is well",))),
-    (Promise.EXAMPLES, kind(examples=(Demonstration("light the lamp", "Dark.", ()),))),
-    (Promise.EXAMPLES, kind(examples=({"action": "press a"},))),
-    (Promise.SPLITS, source(splits=lambda self: ())),
-    (Promise.SPLITS, source(splits=lambda self: ("train", "train"))),
-    (Promise.SPLITS, source(tasks=lambda self, split, count, seed=0: [])),
-    (Promise.TASKS, source(tasks=lambda self, split, count, seed=0: [][count])),
-    (Promise.TASKS, source(tasks=lambda self, split, count, seed=0: [{"right": "a"}][:count])),
+BROKEN: list[tuple[Requirement, type]] = [
+    (Requirement.KIND, kind(environment=staticmethod(no_such_call))),
+    (Requirement.KIND, kind(tasks=staticmethod(no_such_call))),
+    (Requirement.CONFIG_FROZEN, kind(Config=ThawedConfig)),
+    (Requirement.CONFIG_FROZEN, kind(Config=dict)),
+    (Requirement.CONFIG_TYPE, kind(Config=UntypedConfig)),
+    (Requirement.CONFIG_KEYS, kind(Config=LaxConfig)),
+    (Requirement.INSTRUCTIONS, kind(instructions={"short": "Light it."})),
+    (Requirement.INSTRUCTIONS, kind(instructions={"short": "Light it.", "full": ""})),
+    (Requirement.EXAMPLES, kind(examples="press a")),
+    (Requirement.EXAMPLES, kind(examples=("press a, then all is well",))),
+    (Requirement.EXAMPLES, kind(examples=(Demonstration("light the lamp", "Dark.", ()),))),
+    (Requirement.EXAMPLES, kind(examples=({"action": "press a"},))),
+    (Requirement.SPLITS, source(splits=lambda self: ())),
+    (Requirement.SPLITS, source(splits=lambda self: ("train", "train"))),
+    (Requirement.SPLITS, source(tasks=lambda self, split, count, seed=0: [])),
+    (Requirement.TASKS, source(tasks=lambda self, split, count, seed=0: [][count])),
+    (Requirement.TASKS, source(tasks=lambda self, split, count, seed=0: [{"right": "a"}][:count])),
     (
-        Promise.TASKS,
+        Requirement.TASKS,
         source(tasks=lambda self, split, count, seed=0: LampTasks.tasks(self, split, 1 if count == 1 else 9, seed)),
     ),
-    (Promise.TASKS_SAME, source(__init__=second_source_differs, task=by_source)),
+    (Requirement.TASKS_SAME, source(__init__=second_source_differs, task=by_source)),
     (
-        Promise.TASKS_SAME,
+        Requirement.TASKS_SAME,
         source(task=lambda self, *place: replace(LampTasks.task(self, *place), task_type=str(next(COUNT)))),
     ),
     (
-        Promise.TASKS_SAME,
+        Requirement.TASKS_SAME,
         source(tasks=lambda self, split, count, seed=0: LampTasks.tasks(self, split, count, seed)[::-1]),
     ),
-    (Promise.TASK_FIELDS, changed(environment="lantern")),
-    (Promise.TASK_FIELDS, changed(split="valid")),
-    (Promise.TASK_FIELDS, changed(task_type="")),
-    (Promise.IDS, changed(id="lamp")),
-    (Promise.PAYLOADS, changed(payload={"right": "a", "wrong": ["b", "c"]})),
-    (Promise.PAYLOADS, changed(payload={"right": "a", "weight": float("inf")})),
-    (Promise.RESET, world(reset=lambda self, task: {}["world"])),
-    (Promise.RESET, world(reset=lambda self, task: "There are switches.")),
-    (Promise.RESET, world(reset=lambda self, task: Reset("There are switches.", ""))),
-    (Promise.RESET_SAME, world(reset=lambda self, task: replace(LampWorld.reset(self, task), observation=new_text()))),
-    (Promise.STEP, world(step=long_texts_fail)),
-    (Promise.STEP, world(step=lines_are_not_answered)),
-    (Promise.STEP, stepping(observation=b"It is dark.")),
-    (Promise.STEP, stepping(valid=1)),
-    (Promise.REWARDS, stepping(reward=float("nan"))),
-    (Promise.REWARDS, stepping(reward="1")),
-    (Promise.SUCCESS, stepping(success=True)),
-    (Promise.ADMISSIBLE, world(admissible_actions=lambda self: ["press b", "press a"])),
-    (Promise.ADMISSIBLE, world(admissible_actions=lambda self: ["look", "look"])),
-    (Promise.ADMISSIBLE, world(admissible_actions=lambda self: "look")),
-    (Promise.ADMISSIBLE, world(admissible_actions=lambda self: [1, 2])),
-    (Promise.ADMISSIBLE_VALID, stepping(valid=False)),
-    (Promise.DETERMINISM, world(step=lambda self, action: replace(LampWorld.step(self, action), dialect=new_text()))),
-    (Promise.CLOSE, world(close=closes_once)),
+    (Requirement.TASK_FIELDS, changed(environment="lantern")),
+    (Requirement.TASK_FIELDS, changed(split="valid")),
+    (Requirement.TASK_FIELDS, changed(task_type="")),
+    (Requirement.IDS, changed(id="lamp")),
+    (Requirement.PAYLOADS, changed(payload={"right": "a", "wrong": ["b", "c"]})),
+    (Requirement.PAYLOADS, changed(payload={"right": "a", "weight": float("inf")})),
+    (Requirement.RESET, world(reset=lambda self, task: {}["world"])),
+    (Requirement.RESET, world(reset=lambda self, task: "There are switches.")),
+    (Requirement.RESET, world(reset=lambda self, task: Reset("There are switches.", ""))),
+    (
+        Requirement.RESET_SAME,
+        world(reset=lambda self, task: replace(LampWorld.reset(self, task), observation=new_text())),
+    ),
+    (Requirement.STEP, world(step=long_texts_fail)),
+    (Requirement.STEP, world(step=lines_are_not_answered)),
+    (Requirement.STEP, stepping(observation=b"It is dark.")),
+    (Requirement.STEP, stepping(valid=1)),
+    (Requirement.REWARDS, stepping(reward=float("nan"))),
+    (Requirement.REWARDS, stepping(reward="1")),
+    (Requirement.SUCCESS, stepping(success=True)),
+    (Requirement.ADMISSIBLE, world(admissible_actions=lambda self: ["press b", "press a"])),
+    (Requirement.ADMISSIBLE, world(admissible_actions=lambda self: ["look", "look"])),
+    (Requirement.ADMISSIBLE, world(admissible_actions=lambda self: "look")),
+    (Requirement.ADMISSIBLE, world(admissible_actions=lambda self: [1, 2])),
+    (Requirement.ADMISSIBLE_VALID, stepping(valid=False)),
+    (
+        Requirement.DETERMINISM,
+        world(step=lambda self, action: replace(LampWorld.step(self, action), dialect=new_text())),
+    ),
+    (Requirement.CLOSE, world(close=closes_once)),
 ]
 
 
@@ -217,7 +223,7 @@ def new_text() -> str:
     return f"This is number {next(COUNT)}."
 
 
-def check(made: type, **limits: Any) -> list[Promise]:
+def check(made: type, **limits: Any) -> list[Requirement]:
     broken: Any = made
     settings = broken.Config() if issubclass(broken.Config, BaseModel) else LampConfig()
     return [breach.promise for breach in check_environment(broken, settings, **{"episodes": 6, **limits})]
@@ -232,22 +238,22 @@ def test_a_world_that_keeps_all_promises_has_no_breach() -> None:
 
 
 def test_every_promise_has_a_world_that_breaks_it() -> None:
-    assert {promise for promise, _ in BROKEN} == set(Promise)
+    assert {promise for promise, _ in BROKEN} == set(Requirement)
 
 
 @pytest.mark.parametrize(("promise", "made"), BROKEN, ids=[promise.name for promise, _ in BROKEN])
-def test_a_broken_promise_is_named(promise: Promise, made: type) -> None:
+def test_a_broken_promise_is_named(promise: Requirement, made: type) -> None:
     assert promise in check(made)
 
 
 @pytest.mark.parametrize(
     ("promise", "made"),
-    [(p, made) for p, made in BROKEN if p not in (Promise.ADMISSIBLE, Promise.TASKS, Promise.TASKS_SAME)],
-    ids=lambda value: value.name if isinstance(value, Promise) else "",
+    [(p, made) for p, made in BROKEN if p not in (Requirement.ADMISSIBLE, Requirement.TASKS, Requirement.TASKS_SAME)],
+    ids=lambda value: value.name if isinstance(value, Requirement) else "",
 )
-def test_a_kept_promise_is_not_named(promise: Promise, made: type) -> None:
+def test_a_kept_promise_is_not_named(promise: Requirement, made: type) -> None:
     """One mistake is one breach; but a split that is named twice gives its tasks twice."""
-    follows = {Promise.SPLITS: {Promise.IDS}}
+    follows = {Requirement.SPLITS: {Requirement.IDS}}
     assert set(check(made)) - {promise} <= follows.get(promise, set())
 
 
@@ -271,7 +277,7 @@ def test_a_breach_is_one_line_whatever_the_world_says() -> None:
 def test_the_settings_must_have_the_name_of_the_entry_point() -> None:
     lamp: Any = Lamp
     assert check_settings(lamp, "lamp") == []
-    assert [breach.promise for breach in check_settings(lamp, "lantern")] == [Promise.CONFIG_TYPE]
+    assert [breach.promise for breach in check_settings(lamp, "lantern")] == [Requirement.CONFIG_TYPE]
 
 
 def test_data_that_is_not_there_is_no_breach() -> None:

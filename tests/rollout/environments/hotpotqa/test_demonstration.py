@@ -8,7 +8,7 @@ from rollout.environments.hotpotqa.demonstrations import EXAMPLE_TASKS, TOOLS, e
 from rollout.environments.hotpotqa.environment import EncyclopaediaConfig, EncyclopaediaEnvironment
 from rollout.environments.hotpotqa.generator import EncyclopaediaTasks
 from rollout.environments.hotpotqa.plugin import Encyclopaedia
-from rollout.episode.episode import AgentConfig
+from rollout.episode.config import AgentConfig
 from rollout.factory import make_environment
 from rollout.prompts.styles import StyleName, new_style
 

@@ -11,13 +11,13 @@ from rollout.environment import Task
 from rollout.environments.generated import SPLITS
 from rollout.environments.hotpotqa.asking import is_held_back_combination
 from rollout.environments.hotpotqa.environment import EncyclopaediaConfig, EncyclopaediaEnvironment
-from rollout.environments.hotpotqa.expert_policy import NO_MISTAKES, EncyclopaediaExpert, Mistakes
+from rollout.environments.hotpotqa.expert_policy import NO_MISTAKES, EncyclopaediaExpert, ErrorRates
 from rollout.environments.hotpotqa.facts import FACTS
 from rollout.environments.hotpotqa.generator import EncyclopaediaTasks, generated_task
 from rollout.environments.hotpotqa.names import FIRST_NAMES, LAST_NAMES, PLACES
-from rollout.environments.hotpotqa.random_policy import RandomPlayer
+from rollout.environments.hotpotqa.random_policy import RandomPolicy
 from rollout.environments.hotpotqa.reading import Chain, Pair, read_question
-from rollout.environments.policies import TextPolicy
+from rollout.scripted_policy import TextPolicy
 
 TURN = re.compile(r"Thought: (.+)\nAction: (.+)")
 INVENTED = {*FIRST_NAMES, *LAST_NAMES, *PLACES}
@@ -75,7 +75,7 @@ def test_what_players_say_is_so_is_so() -> None:
         truth = {
             f"The {noun} of {thing.name} is {value}." for thing in world.things for noun, value in thing.facts.items()
         }
-        for policy in (EncyclopaediaExpert(seed), RandomPlayer(seed)):
+        for policy in (EncyclopaediaExpert(seed), RandomPolicy(seed)):
             for thought, _, _ in play(task, policy)[2]:
                 claims = re.findall(r"The [a-z ]+ of [A-Z][\w ]+ is [\w ]+\.", thought)
                 assert set(claims) <= truth
@@ -84,7 +84,7 @@ def test_what_players_say_is_so_is_so() -> None:
 
 
 def test_an_expert_that_erred_finds_its_way_back() -> None:
-    clumsy = Mistakes(random_step=0.0, wrong_name=0.4, wrong_words=0.5)
+    clumsy = ErrorRates(random_step=0.0, wrong_name=0.4, wrong_words=0.5)
     in_vain, right = 0, 0
     tasks = EncyclopaediaTasks().tasks("train", 60, seed=6)
     for seed, task in enumerate(tasks):
@@ -104,7 +104,7 @@ def test_without_mistakes_the_expert_is_the_same_for_every_seed() -> None:
 
 def test_the_random_player_follows_no_combination_that_is_held_back() -> None:
     for seed, task in enumerate(EncyclopaediaTasks().tasks("train", 60, seed=8)):
-        for thought, _, _ in play(task, RandomPlayer(seed))[2][1:]:
+        for thought, _, _ in play(task, RandomPolicy(seed))[2][1:]:
             if not thought.startswith("I want "):
                 continue
             nouns = thought.removeprefix("I want the ").partition(".")[0].split(" of the ")
@@ -124,7 +124,7 @@ def test_the_random_player_follows_no_combination_that_is_held_back() -> None:
 
 def test_the_random_player_rarely_answers_rightly() -> None:
     tasks = EncyclopaediaTasks().tasks("train", 150, seed=3)
-    assert sum(play(task, RandomPlayer(seed))[0] for seed, task in enumerate(tasks)) / len(tasks) <= 0.10
+    assert sum(play(task, RandomPolicy(seed))[0] for seed, task in enumerate(tasks)) / len(tasks) <= 0.10
 
 
 @pytest.mark.parametrize("hops", [2, 3, 4])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rollout.environments.household.demonstrations import StateKeeper, household_demonstrations
 from rollout.environments.household.environment import HouseholdConfig
-from rollout.episode.episode import AgentConfig
+from rollout.episode.config import AgentConfig
 from rollout.factory import make_style
 from rollout.prompts.styles import StyleName
 

@@ -8,7 +8,8 @@ from rollout.environments.household.belief_state import VERBS
 from rollout.environments.household.environment import HouseholdConfig
 from rollout.environments.household.game import TaskType
 from rollout.environments.household.novice_policy import HouseholdNovice
-from rollout.factory import make_environment, make_task_source
+from rollout.environments.plugins import make_task_source
+from rollout.factory import make_environment
 from rollout.prompts.react import ReActStyle
 
 STYLE = ReActStyle("")

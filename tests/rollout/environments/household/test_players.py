@@ -5,13 +5,14 @@ from itertools import pairwise
 
 import pytest
 
-from rollout.environments.household.belief_state import NOTHING_HAPPENS, Knowledge, Wish, purpose, read_task
-from rollout.environments.household.expert_policy import NO_MISTAKES, HouseholdExpert, Mistakes
+from rollout.environments.household.belief_state import NOTHING_HAPPENS, BeliefState, ParsedTask, purpose, read_task
+from rollout.environments.household.expert_policy import NO_MISTAKES, ErrorRates, HouseholdExpert
 from rollout.environments.household.game import Game, TaskType
 from rollout.environments.household.generator import HouseholdTasks, generate_game
-from rollout.environments.household.random_policy import RandomPlayer
+from rollout.environments.household.random_policy import RandomPolicy
 from rollout.environments.household.world import World
-from rollout.environments.policies import TextPolicy, text_policies
+from rollout.environments.policies import text_policies
+from rollout.scripted_policy import TextPolicy
 
 TURN = re.compile(r"Thought: (.+)\nAction: (.+)")
 LIMIT = {"small": 30, "full": 50}
@@ -44,14 +45,14 @@ def test_the_expert_searches_and_does_not_walk_straight_to_what_it_has_not_seen(
     thoughts = [
         thought
         for task in tasks
-        for thought, _, _ in play(generate_game(task.payload), HouseholdExpert(0, mistakes=NO_MISTAKES), 50)[1]
+        for thought, _, _ in play(generate_game(task.payload), HouseholdExpert(0, error_rates=NO_MISTAKES), 50)[1]
     ]
     in_vain = [thought for thought in thoughts if "Not at" in thought]
     assert len(in_vain) > 3 * len(tasks)
 
 
 def test_the_expert_names_only_objects_it_has_read_of() -> None:
-    careful = Mistakes(wrong_number=0.0)
+    careful = ErrorRates(wrong_number=0.0)
     for task in HouseholdTasks("small").tasks("train", 60, seed=4):
         game = generate_game(task.payload)
         read = World(game).intro()
@@ -62,7 +63,7 @@ def test_the_expert_names_only_objects_it_has_read_of() -> None:
 
 
 def test_after_a_wrong_number_the_expert_takes_the_thing_that_is_there() -> None:
-    clumsy, slips = Mistakes(0.0, wrong_number=0.5, forget=0.0), 0
+    clumsy, slips = ErrorRates(0.0, wrong_number=0.5, forget=0.0), 0
     for task in HouseholdTasks("small", (TaskType.PLACE,)).tasks("train", 20, seed=3):
         won, turns = play(generate_game(task.payload), HouseholdExpert(0, clumsy), 30)
         assert won
@@ -75,7 +76,7 @@ def test_after_a_wrong_number_the_expert_takes_the_thing_that_is_there() -> None
 
 
 def test_an_expert_that_forgot_where_the_thing_was_searches_everything_and_begins_again() -> None:
-    forgetful = Mistakes(0.0, 0.0, forget=1.0)
+    forgetful = ErrorRates(0.0, 0.0, forget=1.0)
     tasks = HouseholdTasks("small", (TaskType.LOOK,)).tasks("train", 60, seed=3)
     again = 0
     for task in tasks:
@@ -88,13 +89,13 @@ def test_an_expert_that_forgot_where_the_thing_was_searches_everything_and_begin
 
 def test_without_mistakes_the_expert_is_the_same_for_every_seed() -> None:
     game = generate_game(HouseholdTasks("full").tasks("train", 1)[0].payload)
-    one, other = (play(game, HouseholdExpert(seed, mistakes=NO_MISTAKES), 50) for seed in (1, 2))
+    one, other = (play(game, HouseholdExpert(seed, error_rates=NO_MISTAKES), 50) for seed in (1, 2))
     assert one == other
 
 
 def test_the_random_player_rarely_wins() -> None:
     tasks = HouseholdTasks("small").tasks("train", 150, seed=3)
-    won = [play(generate_game(task.payload), RandomPlayer(seed), 30)[0] for seed, task in enumerate(tasks)]
+    won = [play(generate_game(task.payload), RandomPolicy(seed), 30)[0] for seed, task in enumerate(tasks)]
     assert sum(won) / len(won) <= 0.10
 
 
@@ -102,9 +103,9 @@ def test_the_random_player_says_nothing_false_of_what_is_in_view() -> None:
     """``Not at`` a place names a kind that is absent there, one with a number is present."""
     for seed, task in enumerate(HouseholdTasks("small").tasks("train", 60, seed=5)):
         game = generate_game(task.payload)
-        known = Knowledge()
+        known = BeliefState()
         known.read_first(World(game).intro())
-        for thought, _, observation in play(game, RandomPlayer(seed), 20)[1]:
+        for thought, _, observation in play(game, RandomPolicy(seed), 20)[1]:
             here = known.here()
             if match := re.search(r"I need (\w+)\. Not at", thought):
                 assert all(match.group(1) != thing.split()[0] for thing in here)
@@ -118,42 +119,42 @@ def test_the_random_player_says_nothing_false_of_what_is_in_view() -> None:
     [
         (
             "put a pen in desk.",
-            Wish(TaskType.PLACE, "pen", "desk"),
+            ParsedTask(TaskType.PLACE, "pen", "desk"),
             "For desk",
         ),
         (
             "put some pen on desk.",
-            Wish(TaskType.PLACE, "pen", "desk"),
+            ParsedTask(TaskType.PLACE, "pen", "desk"),
             "For desk",
         ),
         (
             "clean some cup and put it in shelf.",
-            Wish(TaskType.CLEAN, "cup", "shelf"),
+            ParsedTask(TaskType.CLEAN, "cup", "shelf"),
             "For shelf to clean",
         ),
         (
             "put a hot egg in sidetable.",
-            Wish(TaskType.HEAT, "egg", "sidetable"),
+            ParsedTask(TaskType.HEAT, "egg", "sidetable"),
             "For sidetable to heat",
         ),
         (
             "cool some pot and put it in cabinet.",
-            Wish(TaskType.COOL, "pot", "cabinet"),
+            ParsedTask(TaskType.COOL, "pot", "cabinet"),
             "For cabinet to cool",
         ),
         (
             "find two pen and put them in desk.",
-            Wish(TaskType.TWO, "pen", "desk"),
+            ParsedTask(TaskType.TWO, "pen", "desk"),
             "For desk",
         ),
         (
             "examine the pen with the desklamp.",
-            Wish(TaskType.LOOK, "pen", "desklamp"),
+            ParsedTask(TaskType.LOOK, "pen", "desklamp"),
             "For desklamp",
         ),
     ],
 )
-def test_both_wordings_of_each_family_are_understood(text: str, wish: Wish, words: str) -> None:
+def test_both_wordings_of_each_family_are_understood(text: str, wish: ParsedTask, words: str) -> None:
     assert read_task(f"You see a desk 1.\nYour task is to: {text}") == wish
     assert purpose(wish) == words
 

@@ -7,7 +7,7 @@ from contextlib import redirect_stdout
 from io import StringIO
 
 from rollout.environment import Environment, Task
-from rollout.environments.policies import TextPolicy
+from rollout.scripted_policy import TextPolicy
 
 TURN = re.compile(r"Thought: (.+)\nAction: (.+)")
 

@@ -12,7 +12,7 @@ from rollout.environments.math.config import MathsConfig
 from rollout.environments.math.demonstrations import StateKeeper, as_code, maths_demonstrations
 from rollout.environments.math.environment import MathsEnvironment
 from rollout.environments.math.plugin import Maths
-from rollout.episode.episode import AgentConfig
+from rollout.episode.config import AgentConfig
 from rollout.factory import make_environment
 from rollout.prompts.example import Demonstration
 from rollout.prompts.styles import StyleName, new_style

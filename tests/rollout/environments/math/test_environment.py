@@ -14,7 +14,7 @@ from rollout.environments.math.environment import MAX_OBSERVATION, CodeRunner, M
 from rollout.environments.math.generator import CODE_FAMILIES, WORD_FAMILIES, MathsTasks
 from rollout.environments.math.plugin import Maths
 from rollout.environments.math.verify import shared_checker
-from rollout.factory import EnvironmentKind
+from rollout.environments.plugins import EnvironmentKind
 
 HALF = Task("t", "math", "train", "", {"problem": "What is a half?", "answer": r"\frac{1}{2}"})
 

@@ -10,9 +10,9 @@ from rollout.environment import Task
 from rollout.environments.generated import SPLITS
 from rollout.environments.math.config import MathsConfig
 from rollout.environments.math.environment import MathsEnvironment
-from rollout.environments.math.expert_policy import NO_MISTAKES, MathsExpert, Mistakes
+from rollout.environments.math.expert_policy import NO_MISTAKES, ErrorRates, MathsExpert
 from rollout.environments.math.generator import CODE_FAMILIES, WORD_FAMILIES, MathsTasks
-from rollout.environments.math.random_policy import RandomPlayer
+from rollout.environments.math.random_policy import RandomPolicy
 from rollout.environments.math.stories import read_story
 from tests.rollout.environments.math.plays import TrustingRunner, play
 
@@ -60,7 +60,7 @@ PADDED = "Ann has 12 pens. Ben is 40 years old. Ann finds 5 more pens. How many 
 
 
 def test_an_expert_that_erred_says_so_and_still_wins() -> None:
-    environment, clumsy = MathsEnvironment(MathsConfig()), Mistakes(random_step=0.3, wrong_number=0.4)
+    environment, clumsy = MathsEnvironment(MathsConfig()), ErrorRates(random_step=0.3, wrong_number=0.4)
     mended, idle = 0, 0
     for seed, task in enumerate(MathsTasks().tasks("train", 60, seed=6)):
         won, turns, _ = play(environment, task, MathsExpert(seed, clumsy), limit=30)
@@ -79,17 +79,17 @@ def test_a_problem_that_the_expert_cannot_read_is_refused_in_words() -> None:
 
 def test_the_random_player_rarely_wins_and_always_ends(environment: MathsEnvironment) -> None:
     tasks = MathsTasks(ALL).tasks("train", 300, seed=5)
-    games = [play(environment, task, RandomPlayer(seed), limit=60) for seed, task in enumerate(tasks)]
+    games = [play(environment, task, RandomPolicy(seed), limit=60) for seed, task in enumerate(tasks)]
     assert sum(won for won, _, _ in games) / len(games) <= 0.10
     assert all(turns[-1][1].startswith("finish[") for _, turns, _ in games)
-    assert play(environment, tasks[0], RandomPlayer(1)) == play(environment, tasks[0], RandomPlayer(1))
+    assert play(environment, tasks[0], RandomPolicy(1)) == play(environment, tasks[0], RandomPolicy(1))
 
 
 def test_the_random_player_calculates_what_it_quotes() -> None:
     """A sentence of the problem, values that it gives or that were seen, and the sentence's own calculation."""
     environment, quoted = MathsEnvironment(MathsConfig()), 0
     for seed, task in enumerate(MathsTasks().tasks("train", 60, seed=7)):
-        _, turns, problem = play(environment, task, RandomPlayer(seed))
+        _, turns, problem = play(environment, task, RandomPolicy(seed))
         for thought, action, _ in turns:
             told = [one for one in read_story(problem.partition("\n")[0]) if thought.startswith(one[0])]
             if not told or action.startswith("finish["):

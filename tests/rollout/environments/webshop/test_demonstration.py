@@ -16,7 +16,7 @@ from rollout.environments.webshop.demonstrations import (
 )
 from rollout.environments.webshop.environment import ShopConfig, ShopEnvironment, shop_tasks
 from rollout.environments.webshop.plugin import Shop
-from rollout.episode.episode import AgentConfig
+from rollout.episode.config import AgentConfig
 from rollout.factory import make_environment
 from rollout.prompts.example import Demonstration
 from rollout.prompts.styles import StyleName, new_style

@@ -17,7 +17,6 @@ from pydantic import ValidationError
 
 from rollout.environment import Environment, Task, TaskSource
 from rollout.environments.generated import SPLITS
-from rollout.environments.policies import TextPolicy
 from rollout.environments.webshop.environment import (
     OfficialGoals,
     ShopConfig,
@@ -25,7 +24,7 @@ from rollout.environments.webshop.environment import (
     shop_of,
     shop_tasks,
 )
-from rollout.environments.webshop.expert_policy import NO_MISTAKES, Mistakes, ShopExpert
+from rollout.environments.webshop.expert_policy import NO_MISTAKES, ErrorRates, ShopExpert
 from rollout.environments.webshop.generator import (
     Catalogue,
     generate_goal,
@@ -36,6 +35,7 @@ from rollout.environments.webshop.instructions import INSTRUCTIONS
 from rollout.environments.webshop.plugin import Shop
 from rollout.environments.webshop.random_policy import RandomShopper
 from rollout.errors import UserError
+from rollout.scripted_policy import TextPolicy
 
 ROOT = Path(__file__).parents[4]
 
@@ -120,7 +120,7 @@ def test_the_expert_wins_nearly_always_with_valid_actions_alone(split: str, mode
 
 
 def test_an_expert_that_erred_finds_its_way_back() -> None:
-    clumsy = Mistakes(wrong_offer=0.3, wrong_value=0.4, idle_reading=0.2)
+    clumsy = ErrorRates(wrong_offer=0.3, wrong_value=0.4, idle_reading=0.2)
     config = ShopConfig(products=200, observation="text")
     environment, tasks = ShopEnvironment(config), shop_tasks(config).tasks("train", 60, seed=2)
     rewards, longer = [], 0

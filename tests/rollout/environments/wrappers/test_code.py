@@ -10,7 +10,7 @@ from rollout.environment import Reset, Step, Task
 from rollout.environments.household.demonstrations import household_demonstrations
 from rollout.environments.household.environment import HouseholdConfig, HouseholdEnvironment
 from rollout.environments.household.generator import HouseholdTasks
-from rollout.environments.wrappers.code import CodeWorld
+from rollout.environments.wrappers.code import CodeActEnvironment
 from rollout.prompts.codeact import CodeActStyle, Tool, error, observation
 from rollout.tools.sandbox.config import SandboxConfig, Tier
 from rollout.tools.sandbox.sandbox import Sandbox
@@ -61,22 +61,22 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def quiz(sandbox: Sandbox) -> Iterator[CodeWorld]:
+def quiz(sandbox: Sandbox) -> Iterator[CodeActEnvironment]:
     ask = Tool("ask", "asks", "question (string)", "string", action="ask[{}]")
     act = Tool("act", "acts", "action (string)", "string")
-    world = CodeWorld(Quiz(), sandbox, (ask, act), finish="finish[{}]")
+    world = CodeActEnvironment(Quiz(), sandbox, (ask, act), finish="finish[{}]")
     world.reset(TASK)
     yield world
     world.close()
 
 
-def test_code_that_acts_twice_is_one_step(quiz: CodeWorld) -> None:
+def test_code_that_acts_twice_is_one_step(quiz: CodeActEnvironment) -> None:
     step = quiz.step("seen = ask('a')\nprint(seen)\nact('hm')")
     said = observation("You said ask[a].\n", "'You said hm.'")
     assert step == Step(said, 1.0, False, False, False, "plain", {"said": 2.0})
 
 
-def test_variables_live_until_the_next_task(quiz: CodeWorld) -> None:
+def test_variables_live_until_the_next_task(quiz: CodeActEnvironment) -> None:
     assert quiz.step("x = ask('a')").valid
     assert quiz.step("x").observation == observation("", "'You said ask[a].'")
     quiz.reset(TASK)
@@ -87,32 +87,32 @@ def test_variables_live_until_the_next_task(quiz: CodeWorld) -> None:
 
 
 @pytest.mark.parametrize(("answer", "won"), [(42, True), (41, False)])
-def test_the_answer_ends_the_task_and_is_judged_by_the_world(quiz: CodeWorld, answer: int, won: bool) -> None:
+def test_the_answer_ends_the_task_and_is_judged_by_the_world(quiz: CodeActEnvironment, answer: int, won: bool) -> None:
     step = quiz.step(f"final_answer({answer})")
     assert (step.done, step.success, step.reward) == (True, won, 0.5 + won)
 
 
-def test_nothing_is_done_after_the_end(quiz: CodeWorld) -> None:
+def test_nothing_is_done_after_the_end(quiz: CodeActEnvironment) -> None:
     step = quiz.step("act('finish[42]')\nact('finish[41]')")
     assert (step.done, step.success, step.reward, step.valid) == (True, True, 1.5, False)
     assert "the task is over" in step.observation
 
 
 def test_where_the_world_takes_no_answer_one_ends_the_task_unsolved(sandbox: Sandbox) -> None:
-    world = CodeWorld(Quiz(), sandbox)
+    world = CodeActEnvironment(Quiz(), sandbox)
     world.reset(TASK)
     step = world.step("final_answer(42)")
     world.close()
     assert (step.done, step.success, step.reward) == (True, False, 0)
 
 
-def test_a_wrong_argument_is_the_codes_error_a_broken_world_is_not(quiz: CodeWorld) -> None:
+def test_a_wrong_argument_is_the_codes_error_a_broken_world_is_not(quiz: CodeActEnvironment) -> None:
     assert "ask takes a text" in quiz.step("ask(1)").observation
     with pytest.raises(OSError, match="the quiz fell down"):
         quiz.step("act('crash')")
 
 
-def test_code_that_cannot_run_is_told_so(quiz: CodeWorld) -> None:
+def test_code_that_cannot_run_is_told_so(quiz: CodeActEnvironment) -> None:
     step = quiz.step("1 +")
     assert step.observation.startswith(error("")[:7])
     assert not step.valid
@@ -121,7 +121,7 @@ def test_code_that_cannot_run_is_told_so(quiz: CodeWorld) -> None:
 def test_a_worked_episode_of_the_household_can_be_acted_out_in_code(sandbox: Sandbox) -> None:
     worked = household_demonstrations()[0]
     tasks = HouseholdTasks("small").tasks("train", 3, 7919)
-    world, style = CodeWorld(HouseholdEnvironment(HouseholdConfig()), sandbox), CodeActStyle("")
+    world, style = CodeActEnvironment(HouseholdEnvironment(HouseholdConfig()), sandbox), CodeActStyle("")
     reset = world.reset(tasks[2])
     assert (reset.observation, reset.instruction) == (worked.observation, worked.instruction)
     for turn in worked.turns:

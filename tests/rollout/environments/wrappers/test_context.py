@@ -6,9 +6,10 @@ import pytest
 
 from rollout.environments.hotpotqa.environment import EncyclopaediaConfig
 from rollout.environments.math.config import MathsConfig
-from rollout.episode.episode import AgentConfig
+from rollout.environments.plugins import make_task_source
+from rollout.episode.config import AgentConfig
 from rollout.errors import UserError
-from rollout.factory import make_environment, make_task_source
+from rollout.factory import make_environment
 from rollout.tools.retrieval.documents import Hit
 
 COT = AgentConfig(style="cot", max_steps=1, passages=3)

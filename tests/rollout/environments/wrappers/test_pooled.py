@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rollout.environment import Reset, Step, Task, fork_of
-from rollout.environments.wrappers.pooled import Shelf
+from rollout.environments.wrappers.pooled import EnvironmentPool
 from rollout.episode.constrained import allowed_actions
 from rollout.errors import UserError
 from rollout.grammar import OneOf
@@ -38,9 +38,9 @@ class Toy:
 
 def test_an_environment_that_is_given_back_is_handed_out_again_and_is_still_open() -> None:
     made: list[Toy] = []
-    shelf = Shelf(lambda: made.append(Toy()) or made[-1])
+    pool = EnvironmentPool(lambda: made.append(Toy()) or made[-1])
     for _ in range(3):
-        environment = shelf.take()
+        environment = pool.take()
         environment.reset(TASK)
         assert environment.step("look") == Step("fine")
         environment.close()
@@ -49,30 +49,30 @@ def test_an_environment_that_is_given_back_is_handed_out_again_and_is_still_open
 
 
 def test_two_borrowers_get_two_environments_that_block_as_the_real_ones_do() -> None:
-    shelf = Shelf(Toy)
-    first, second = shelf.take(), shelf.take()
+    pool = EnvironmentPool(Toy)
+    first, second = pool.take(), pool.take()
     first.close()
-    assert shelf.take() is not second
+    assert pool.take() is not second
     assert first.blocking is True  # type: ignore[attr-defined]
 
 
 def test_an_environment_whose_step_failed_is_closed_and_not_handed_out_again() -> None:
     made: list[Toy] = []
-    shelf = Shelf(lambda: made.append(Toy()) or made[-1])
-    environment = shelf.take()
+    pool = EnvironmentPool(lambda: made.append(Toy()) or made[-1])
+    environment = pool.take()
     environment.reset(TASK)
     with pytest.raises(OSError, match="broken"):
         environment.step("break")
     environment.close()
-    shelf.take()
+    pool.take()
     assert [toy.closed for toy in made] == [True, False]
 
 
 def test_clearing_closes_what_is_on_the_shelf() -> None:
     toy = Toy()
-    shelf = Shelf(lambda: toy)
-    shelf.take().close()
-    shelf.clear()
+    pool = EnvironmentPool(lambda: toy)
+    pool.take().close()
+    pool.clear()
     assert toy.closed
 
 
@@ -86,15 +86,15 @@ def test_a_copy_of_a_borrowed_environment_is_closed_for_good_and_the_environment
         def open_actions(self) -> tuple[str, ...]:
             return ("shout {}",)
 
-    shelf = Shelf(Copied)
-    environment = shelf.take()
+    pool = EnvironmentPool(Copied)
+    environment = pool.take()
     environment.reset(TASK)
     copy = fork_of(environment)
     copy.close()
     assert copy.closed  # type: ignore[attr-defined]
     environment.close()
-    assert [one.closed for one in shelf.free] == [False]
+    assert [one.closed for one in pool.free] == [False]
     assert allowed_actions(environment, "grammar") == OneOf(forms=("say {}",))
     assert allowed_actions(environment, "admissible") == OneOf(forms=("shout {}",))
     with pytest.raises(UserError, match="Toy cannot be copied"):
-        fork_of(Shelf(Toy).take())
+        fork_of(EnvironmentPool(Toy).take())

@@ -15,18 +15,13 @@ from rollout.environment import Reset, Step, Task
 from rollout.environments.hotpotqa.environment import EncyclopaediaConfig, EncyclopaediaEnvironment
 from rollout.environments.household.environment import HouseholdConfig
 from rollout.environments.math.config import MathsConfig
+from rollout.environments.plugins import has_own_search, make_task_source
 from rollout.environments.webshop.environment import ShopConfig
-from rollout.environments.wrappers.search import ACTION, NO_QUERY, SearchWorld
-from rollout.episode.episode import AgentConfig, run_episode
+from rollout.environments.wrappers.search import ACTION, NO_QUERY, SearchEnvironment
+from rollout.episode.config import AgentConfig
+from rollout.episode.episode import run_episode
 from rollout.episode.runner import job
-from rollout.factory import (
-    has_own_search,
-    make_builder,
-    make_engine,
-    make_environment,
-    make_style,
-    make_task_source,
-)
+from rollout.factory import make_builder, make_engine, make_environment, make_style
 from rollout.prompts.styles import StyleName
 from rollout.tools.retrieval.client import Backend, ClientConfig, in_process
 from rollout.tools.retrieval.documents import Hit
@@ -126,7 +121,7 @@ async def test_a_service_that_is_down_ends_the_episode_with_an_error_of_the_tool
 
 def test_all_but_searches_goes_to_the_world() -> None:
     door = Door()
-    world = SearchWorld(door, lambda query: f"found {query}")
+    world = SearchEnvironment(door, lambda query: f"found {query}")
     assert world.reset(Task("door/1", "door", "train", "door")) == Reset("A door.", "open it")
     assert world.step(" Search [ a key [old] ] ") == Step("found a key [old]")
     assert world.step("search[two\nlines]") == Step("found two\nlines")
@@ -139,7 +134,7 @@ def test_all_but_searches_goes_to_the_world() -> None:
 
 
 def test_a_new_episode_can_be_searched_in_again() -> None:
-    world = SearchWorld(Door(), lambda query: "found")
+    world = SearchEnvironment(Door(), lambda query: "found")
     for _ in range(2):
         world.reset(Task("door/1", "door", "train", "door"))
         assert world.step("search[x]") == Step("found")
@@ -167,4 +162,4 @@ def test_a_world_that_has_a_search_keeps_it_and_gets_no_other(environment: BaseM
 
 def test_the_encyclopaedia_is_not_wrapped() -> None:
     assert isinstance(make_environment(EncyclopaediaConfig(), None, lambda query: ""), EncyclopaediaEnvironment)
-    assert isinstance(make_environment(MATHS, None, lambda query: ""), SearchWorld)
+    assert isinstance(make_environment(MATHS, None, lambda query: ""), SearchEnvironment)

@@ -1,0 +1,56 @@
+"""Settings of an agent: how it is prompted, and how far one episode may go."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from rollout.engine import Sampling
+from rollout.episode.acting import Acting, ConstrainedActing, PlainActing, SelfConsistentActing
+from rollout.prompts.styles import StyleName
+from rollout.tools.sandbox.config import SandboxConfig
+
+
+class AgentConfig(BaseModel):
+    """How an agent is prompted, and how far one episode may go."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    style: StyleName = "react"
+    """How a turn is written: thought and action, action alone, state and thought and action, thought and code, or an
+    answer after a chain of thought."""
+    instructions: str = "short"
+    """Which of the environment's system messages: ``short``, or ``full`` with the grammar of its actions."""
+    examples: int = Field(0, ge=0)
+    """Worked episodes shown before the task."""
+    passages: int = Field(0, ge=0, le=50)
+    """Passages that are looked up with the task's own words and shown with it, of the environment's corpus or of the
+    recipe's ``retrieval`` (which has a number of hits of its own)."""
+    max_steps: int = Field(30, ge=1)
+    """Turns, those without a valid action included."""
+    max_tokens: int = Field(4000, ge=1)
+    """Tokens of the whole episode: prompt, answers and observations. No turn starts that could go beyond."""
+    time_limit_s: float = Field(600.0, gt=0)
+    """Seconds for the whole episode."""
+    step_timeout_s: float = Field(120.0, gt=0)
+    """Seconds for one answer of the engine, and for one step of the environment."""
+    sampling: Sampling = Sampling()
+    acting: Acting = PlainActing()
+    """How it chooses an action: one completion, the best of several that are tried, or held to allowed actions."""
+    sandbox: SandboxConfig = SandboxConfig()
+    """Where code runs that the agent writes (style ``codeact``)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> AgentConfig:
+        acting = self.acting
+        if isinstance(acting, ConstrainedActing) and acting.to == "admissible" and self.style in ("codeact", "cot"):
+            raise ValueError(
+                f"acting is constrained to admissible actions, but style {self.style} does not choose from a list; set "
+                "acting.to to grammar, or style to react, act or stateact"
+            )
+        most = self.sandbox.max_processes - 1
+        if isinstance(acting, SelfConsistentActing) and self.style == "codeact" and acting.candidates > most:
+            raise ValueError(
+                f"acting.candidates is {acting.candidates}, but the sandbox has room for {most} copies of an "
+                "interpreter; set sandbox.max_processes higher, or ask for fewer candidates"
+            )
+        return self
