@@ -110,7 +110,7 @@ def test_moments_count_gpus_of_all_who_live_at_the_same_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "overrides", "gpu_gib", "mend"),
+    ("name", "overrides", "gpu_gib", "fix"),
     [
         ("paper-agent-distillation", [], 24, "teacher.engine.tensor_parallel_size=4 teacher.resources.gpus=4"),
         ("paper-agent-distillation", ["student.engine.max_lora_rank=0"], 80, "student.engine.max_lora_rank=64"),

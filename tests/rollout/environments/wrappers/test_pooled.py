@@ -8,7 +8,7 @@ from rollout.environment import Reset, Step, Task, fork_of
 from rollout.environments.wrappers.pooled import EnvironmentPool
 from rollout.episode.constrained import allowed_actions
 from rollout.errors import UserError
-from rollout.grammar import OneOf
+from rollout.grammar import Choice
 
 TASK = Task("task", "toy", "train", "")
 
@@ -94,7 +94,7 @@ def test_a_copy_of_a_borrowed_environment_is_closed_for_good_and_the_environment
     assert copy.closed  # type: ignore[attr-defined]
     environment.close()
     assert [one.closed for one in pool.free] == [False]
-    assert allowed_actions(environment, "grammar") == OneOf(forms=("say {}",))
-    assert allowed_actions(environment, "admissible") == OneOf(forms=("shout {}",))
+    assert allowed_actions(environment, "grammar") == Choice(forms=("say {}",))
+    assert allowed_actions(environment, "admissible") == Choice(forms=("shout {}",))
     with pytest.raises(UserError, match="Toy cannot be copied"):
         fork_of(EnvironmentPool(Toy).take())
