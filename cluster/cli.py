@@ -125,10 +125,10 @@ def status(run_dir: RunPath, as_json: Json = False) -> None:
 def report(run_dir: RunPath) -> None:
     """Write report.json, report.md and report.html anew from a run's stored records."""
     from cluster.run.directory import look
-    from cluster.run.write_report import rebuild_report
+    from cluster.run.write_report import write_run_report
 
     run = look(run_dir)
-    rebuild_report(run)
+    write_run_report(run)
     typer.echo((run.path / "report.md").read_text(encoding="utf-8"))
     typer.echo(run.path / "report.html")
 

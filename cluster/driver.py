@@ -1,90 +1,55 @@
-"""The driver: the page on which a whole run is written down.
+"""The driver: executes the plan of a run.
 
-                    ┌────────────── act(r) ──────────────┐      ┌──── train(r) ────┐
+                    ┌───────────── collect ─────────────┐       ┌───── train ──────┐
     tasks ──────────▶ teacher pool ─▶ trajectories/teacher/round=r ─▶ learner ─▶ checkpoints/round=r
-      │             │                                    │                              │
-      └─────────────▶ student pool ─▶ trajectories/student/round=r                      │
-                    │      ▲                             │                              │
-                    │      └──────────────────── renew(r + 1) ◀─────────────────────────┘
-                    │      │ weights of version r + 1, in place
-                    └──────┼─────────────────────────────┘
+      │             │                                   │                              │
+      └─────────────▶ student pool ─▶ trajectories/student/round=r                     │
+                    │      ▲                            │                              │
+                    │      └───────────── sync_weights to version r + 1 ◀──────────────┘
+                    └──────┼────────────────────────────┘
                            ▼
     held-out tasks ─▶ both pools ─▶ evaluation/<agent> ─▶ report.json, report.md, report.html
 
-Both pools act at the same time. ``teacher`` and ``student_before`` are evaluated in the first ``act``, queued behind
-the collection; the trained ``student`` in the last one. Episodes are written by the workers when they end; the driver
-sees summaries. What is done is read from the disk, never remembered: a driver that was killed anywhere is started again
-with the same folder and goes on; what is complete there is skipped and starts no engine.
+`cluster.run.plan.make_plan` says which steps there are. Here every step starts as soon as the steps that it depends on
+have ended; steps of one role share a pool of workers, which starts at the first step that needs it and stops after the
+last. Workers write episodes when they end; the driver sees summaries. What is done is read from the disk and never
+remembered: a driver that was killed anywhere is started again on the same folder and goes on; a step that is complete
+there is skipped and starts no engine.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from cluster.config.collect import Role
 from cluster.config.environments import parts_of
-from cluster.config.recipe import Recipe, distributions_of, model_of
+from cluster.config.recipe import LearnerRole, Recipe, distributions_of
 from cluster.run.directory import RunDirectory
-from cluster.run.episodes import EpisodeRequest
-from cluster.run.plan import FAILING, Plan, Work, make_plan, record_splits
+from cluster.run.episodes import WorkerJob
+from cluster.run.guidance import load_hint_bank
+from cluster.run.plan import Plan, make_plan, record_splits
+from cluster.run.plan_file import write_plan
 from cluster.run.progress import Screen
-from cluster.run.training_data import require_complete, require_trainable, to_train_on
-from cluster.run.write_report import make_report
+from cluster.run.steps.step import EpisodeStep, Phase, Step
+from cluster.run.training_data import TrainRequest
+from cluster.run.write_report import write_run_report
 from cluster.runtime.backend import Backend, open_backend
-from cluster.runtime.guidance import BankRequest, take_bank
-from cluster.runtime.resources import Demand, moments, threads
+from cluster.runtime.resources import ResourceRequest, resource_groups, threads
 from cluster.runtime.retrieval import start_retrieval
 from cluster.runtime.rollout_pool import Pool
 from cluster.runtime.rollout_worker import WorkerConfig
-from cluster.runtime.train_learner import TrainRequest, show_training
+from cluster.runtime.train_learner import show_training
 from evaluation.report import Report
 from rollout.concurrency import run_all
-from rollout.models import model_folder
 from rollout.tools.retrieval.service import Service
 from rollout.trajectory.store import TrajectoryStore
 
-PHASES = frozenset({"rollout", "train", "evaluate"})
-
-
-@dataclass
-class Run:
-    """What the phases of one run share."""
-
-    recipe: Recipe
-    directory: RunDirectory
-    backend: Backend
-    plan: Plan
-    phases: Collection[str]
-    screen: Screen
-    pools: dict[Role, Pool] = field(default_factory=dict)
-    said: set[str] = field(default_factory=set)
-    retrieval: asyncio.Future[Service] | None = None
-    """What the agents search: started by the first pool that does."""
-
-    def say(self, notes: Collection[str]) -> None:
-        """Show sentences that were not shown before."""
-        for note in sorted(set(notes) - self.said):
-            self.screen.note(note)
-        self.said.update(notes)
-
-    def missing(self, works: Sequence[Work]) -> list[tuple[Work, list[EpisodeRequest]]]:
-        """What this start of the run still has to play of ``works``."""
-        wanted = [work for work in works if ("evaluate" if work.is_evaluation else "rollout") in self.phases]
-        return [(work, missing) for work in wanted if (missing := work.missing())]
-
-    def is_trained(self, round: int) -> bool:
-        return self.directory.checkpoint(round).is_dir()
-
-    @contextmanager
-    def timed(self, phase: str) -> Iterator[None]:
-        """Write down the wall clock of a phase that ends well."""
-        started_s = time.monotonic()
-        yield
-        self.directory.log_metrics({"kind": "phase", "phase": phase, "seconds": time.monotonic() - started_s})
+PHASES: frozenset[Phase] = frozenset({"rollout", "train", "evaluate"})
 
 
 def run(
@@ -102,187 +67,198 @@ def run(
         phases: of ``rollout``, ``train`` and ``evaluate``.
 
     Raises:
-        UserError: the recipe asks for what cannot be had, a pool cannot work, or there is nothing to train on.
+        UserError: the recipe asks for what is not available, a pool cannot work, or there is nothing to train on.
     """
     screen = screen or Screen()
     plan = make_plan(recipe, directory)
     if recipe.hints is not None:
-        take_bank(recipe.hints, directory.hint_bank)
-    record_splits(plan, directory)
-    backend = open_backend(address, directory.logs, moments(recipe))
+        load_hint_bank(recipe.hints, directory.hint_bank)
+    write_plan(plan, directory)
+    record_splits(plan.episode_steps(), directory)
+    groups = resource_groups(plan, recipe)
+    backend = open_backend(address, directory.logs, groups)
     try:
-        for moment in moments(recipe):
-            backend.check(moment)
-        asyncio.run(drive(Run(recipe, directory, backend, plan, phases, screen)))
+        for group in groups:
+            backend.check(group.requests)
+        asyncio.run(Driver(recipe, directory, backend, plan, phases, screen).drive())
     finally:
         backend.close()
-    report = make_report(recipe.name, plan, directory)
+    report = write_run_report(directory)
     screen.report(report)
     return report
 
 
-async def drive(run: Run) -> None:
-    """The rounds of a run, then its last evaluation. Stops the pools however it ends."""
-    try:
-        await start(run)
-        for round in range(run.recipe.rounds):
-            await act(run, run.plan.rounds[round].preparations)
-            await advise(run)
-            await act(run, [*run.plan.rounds[round].collections, *(run.plan.baselines if round == 0 else ())])
-            await act(run, run.plan.rounds[round].scorings)
-            if not await train(run, round):
-                if run.missing(run.plan.final):
-                    run.screen.note(f"round {round} is not trained yet, so the trained student is not evaluated")
-                return
-            await renew(run, round + 1)
-        await act(run, run.plan.final)
-    finally:
-        await asyncio.gather(*(pool.stop() for pool in run.pools.values()))
+@dataclass
+class Driver:
+    """One start of a run: executes steps and offers them what they need (`cluster.run.steps.step.StepContext`)."""
 
+    recipe: Recipe
+    directory: RunDirectory
+    backend: Backend
+    plan: Plan
+    phases: Collection[str]
+    screen: Screen
+    has_output: dict[str, bool] = field(default_factory=dict)
+    """By name, the steps that have ended, and whether their output is there."""
+    pools: dict[Role, Pool] = field(default_factory=dict)
+    starting: dict[Role, asyncio.Task[Pool]] = field(default_factory=dict)
+    retrieval: asyncio.Task[Service] | None = None
+    timers: dict[str, PhaseTimer] = field(default_factory=dict)
+    shown_notes: set[str] = field(default_factory=set)
 
-async def start(run: Run) -> None:
-    """Produces the pools that have something to play. Waits for their engines, which start at the same time."""
-    first = [work for work in run.plan.works if work.weight_version == 0 or not run.recipe.student_grows]
-    roles = {work.role for work, _ in run.missing(first)}
-    if not run.recipe.student_has_start:
-        roles.discard("student")
-    if roles:
-        with run.timed("start"):
-            await run_all(*(start_pool(run, role) for role in sorted(roles)))
+    async def drive(self) -> None:
+        """Execute all steps. Stops the pools however it ends."""
+        self.ended = {step.name: asyncio.Event() for step in self.plan.steps}
+        try:
+            await run_all(*(self.execute(step) for step in self.plan.steps))
+        finally:
+            await self.stop_all()
 
+    async def execute(self, step: Step) -> None:
+        """Produce the output of a step once the steps that it depends on have ended."""
+        for name in self.plan.dependencies(step):
+            await self.ended[name].wait()
+        self.has_output[step.name] = await self.produce(step)
+        self.ended[step.name].set()
+        await self.release_pools()
 
-async def start_pool(run: Run, role: Role, model: str | None = None) -> None:
-    """Produces one pool. ``model`` goes before the recipe's."""
-    config = run.recipe.teacher if role == "teacher" else run.recipe.student
-    assert config is not None
-    engine = config.engine if model is None else config.engine.model_copy(update={"model": model})
-    demand = Demand(role, config.workers, config.resources)
-    environments = tuple(part.environment for part in parts_of(run.recipe.environment))
-    distributions = distributions_of(run.recipe) if role == "teacher" else (0, 0)
-    worker = WorkerConfig(engine, environments, run.recipe.agent, await service(run), distributions)
-    pool = Pool(role, lambda: run.backend.worker(demand, worker), config.workers, config.concurrency)
-    run.pools[role] = pool
-    run.screen.begin(f"start/{role}", f"{role} engine starts", 0, unit="")
-    await pool.start()
-    run.say(pool.notes)
-    run.screen.end(f"start/{role}")
-
-
-async def service(run: Run) -> Service | None:
-    """Produces the retrieval service once for all pools; None if the recipe has none."""
-    config = run.recipe.retrieval
-    if config is None:
-        return None
-    if run.retrieval is None:
-        run.retrieval = asyncio.ensure_future(start_retrieval(config, run.backend, run.screen))
-    return await run.retrieval
-
-
-async def advise(run: Run) -> None:
-    """Consumes the failures, produces the bank of hints, once. Waits for the first ``act`` on preparations."""
-    config, bank = run.recipe.hints, run.directory.hint_bank
-    if config is None or "rollout" not in run.phases or take_bank(config, bank) is not None:
-        return
-    (failures,) = [work for work in run.plan.rounds[0].preparations if work.stage.role == FAILING]
-    request = BankRequest(failures.stage.store, str(bank), config)
-    if "teacher" not in run.pools:
-        await start_pool(run, "teacher")
-    with run.timed("hints"):
-        made = await run.pools["teacher"].make_bank(request)
-    run.directory.log_metrics({"kind": "hints", **made})
-    run.screen.note(f"{made['bank']} hints were made of {made['episodes']} failed episodes: {bank}")
-
-
-async def act(run: Run, works: Sequence[Work]) -> None:
-    """Consumes tasks, produces episodes in the works' stores. Waits for all of them; both pools play at once."""
-    todo = run.missing(works)
-    for work, missing in todo:
-        run.screen.begin(work.name, work.title, len(work.requests), resumed=len(work.requests) - len(missing))
-    await run_all(*(play(run, role, todo) for role in sorted({work.role for work, _ in todo})))
-    for work, _ in todo:
-        await asyncio.to_thread(TrajectoryStore(work.stage.store).compact)
-
-
-async def play(run: Run, role: Role, todo: Sequence[tuple[Work, Sequence[EpisodeRequest]]]) -> None:
-    """Consumes what ``role`` has to play as one queue, so that its pool does not idle at the end of a work."""
-    left = {work.stage.store: len(missing) for work, missing in todo}
-    names = {work.stage.store: work.name for work, _ in todo}
-    requests = [request for work, missing in todo if work.role == role for request in missing]
-    async for request, summary in run.pools[role].rollout(requests):
-        store = request.stage.store
-        run.screen.episode(names[store], summary)
-        left[store] -= 1
-        if not left[store]:
-            run.screen.end(names[store])
-
-
-async def train(run: Run, round: int) -> bool:
-    """Consumes the episodes up to ``round`` that are to be learned from, produces its checkpoint. Waits for their
-    ``act``.
-
-    A round that has a checkpoint is not trained again. Returns whether the next round can follow.
-    """
-    learner = run.recipe.learner
-    if learner is None or run.is_trained(round):
+    async def produce(self, step: Step) -> bool:
+        """Execute a step unless it is complete. Returns whether its output is there."""
+        if await asyncio.to_thread(step.is_complete, self):
+            return True
+        if step.phase not in self.phases:
+            return False
+        producers = [self.plan.producers[name] for name in step.inputs]
+        absent = [producer.pending for producer in producers if not self.has_output[producer.name]]
+        if absent:
+            step.refuse(self, absent[0])
+            return False
+        await step.execute(self)
         return True
-    if "train" not in run.phases:
-        return False
-    works = to_train_on(run.recipe, run.plan, round)
-    require_complete(works)
-    require_trainable(works, run.recipe)
-    await release_idle_pools(run, round)
-    request = TrainRequest(
-        # What a later round starts from has been widened already.
-        learner=learner.model_copy(update={"widen": 1}) if round else learner,
-        run_dir=str(run.directory.path),
-        round=round,
-        stores=(*(work.stage.store for work in works), *run.recipe.collect.also),
-        keep=run.recipe.collect.keep,
-        base_model=base_model(run, round),
-        num_threads=threads(learner.resources, learner.workers, run.backend.cores),
-    )
-    with run.timed("train"):
-        async with show_training(run.directory, run.screen, round):
-            await run.backend.train(request)
-    return True
+
+    async def roll_out(self, step: EpisodeStep) -> None:
+        """Consumes the missing requests of a step, produces episodes in its store."""
+        missing = await asyncio.to_thread(step.missing)
+        pool = await self.pool(step.acts_as)
+        self.screen.begin(step.name, step.title, len(step.requests), resumed=len(step.requests) - len(missing))
+        async with aclosing(pool.rollout(missing, self.plan.order[step.name])) as summaries:
+            async for summary in summaries:
+                self.screen.episode(step.name, summary)
+        self.screen.end(step.name)
+        await asyncio.to_thread(TrajectoryStore(step.store).compact)
+
+    async def call_worker(self, role: Role, job: WorkerJob) -> Mapping[str, int]:
+        """Run a job on one worker of a role."""
+        return await (await self.pool(role)).call(job)
+
+    async def train(self, request: TrainRequest) -> None:
+        """Consumes episodes, produces a checkpoint."""
+        await self.backend.train(request)
+
+    async def sync_weights(self, role: Role, folder: str, version: int) -> None:
+        """Consumes a checkpoint, produces a pool that acts with it: in place, unless the student has grown."""
+        if role in self.pools and self.recipe.student_grows and self.pools[role].weight_version == 0:
+            await self.stop_pool(role)
+        pool = await self.pool(role, model=folder)
+        await pool.load_weights(folder, version)
+
+    async def pool(self, role: Role, model: str | None = None) -> Pool:
+        """The pool of a role; it is started at the first call. ``model`` replaces the recipe's."""
+        if role not in self.starting:
+            self.starting[role] = asyncio.ensure_future(self.start_pool(role, model))
+        return await asyncio.shield(self.starting[role])
+
+    async def start_pool(self, role: Role, model: str | None) -> Pool:
+        """Produces a pool whose engines have started."""
+        config = self.recipe.teacher if role == "teacher" else self.recipe.student
+        assert config is not None, "a step of the student is planned only where there is one"
+        engine = config.engine if model is None else config.engine.model_copy(update={"model": model})
+        environments = tuple(part.environment for part in parts_of(self.recipe.environment))
+        distributions = distributions_of(self.recipe) if role == "teacher" else (0, 0)
+        worker = WorkerConfig(engine, environments, self.recipe.agent, await self.service(), distributions)
+        request = ResourceRequest(role, config.workers, config.resources)
+        pool = Pool(role, lambda: self.backend.worker(request, worker), config.workers, config.concurrency)
+        self.pools[role] = pool
+        row = f"start/{role}"
+        self.screen.begin(row, f"{role} engine starts", 0, unit="")
+        with self.timed("start"):
+            await pool.start()
+        self.notify(*pool.notes)
+        self.screen.end(row)
+        return pool
+
+    async def service(self) -> Service | None:
+        """The retrieval service of all pools, started at the first call; None if the recipe has none."""
+        if self.recipe.retrieval is None:
+            return None
+        if self.retrieval is None:
+            starting = start_retrieval(self.recipe.retrieval, self.backend, self.screen)
+            self.retrieval = asyncio.ensure_future(starting)
+        return await asyncio.shield(self.retrieval)
+
+    async def release_pools(self) -> None:
+        """Stop the pools that no later step needs, so that their cores and memory are free."""
+        later = [step for step in self.plan.steps if step.name not in self.has_output and step.phase in self.phases]
+        for role in set(self.pools) - {step.role for step in later}:
+            await self.stop_pool(role)
+
+    async def stop_pool(self, role: Role) -> None:
+        """Stop a pool; the next step that needs the role starts another."""
+        del self.starting[role]
+        await self.pools.pop(role).stop()
+
+    async def stop_all(self) -> None:
+        """Stop all pools, also those that are still starting."""
+        starting: list[asyncio.Task[Any]] = [*self.starting.values(), *([self.retrieval] if self.retrieval else [])]
+        for task in starting:
+            task.cancel()
+        await asyncio.gather(*starting, return_exceptions=True)
+        await asyncio.gather(*(pool.stop() for pool in self.pools.values()))
+
+    def is_needed(self, output: str) -> bool:
+        """Whether a step that this start executes consumes an output."""
+        consumers = self.plan.consumers(output)
+        return any(step.phase in self.phases and not step.is_complete(self) for step in consumers)
+
+    def num_threads(self, learner: LearnerRole) -> int:
+        """Torch threads of each training process."""
+        return threads(learner.resources, learner.workers, self.backend.cores)
+
+    def show_training(self, round: int) -> AbstractAsyncContextManager[None]:
+        """Show the learner's progress until the block ends."""
+        return show_training(self.directory, self.screen, round)
+
+    def notify(self, *notes: str) -> None:
+        """Show sentences that were not shown before."""
+        for note in sorted(set(notes) - self.shown_notes):
+            self.screen.note(note)
+        self.shown_notes.update(notes)
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        """Record the wall-clock time of a phase that ends well; parts of it that overlap count once."""
+        timer = self.timers.setdefault(phase, PhaseTimer())
+        timer.enter()
+        yield
+        seconds = timer.leave()
+        if seconds is not None:
+            self.directory.log_metrics({"kind": "phase", "phase": phase, "seconds": seconds})
 
 
-def base_model(run: Run, round: int) -> str | None:
-    """What ``round`` starts from: the last checkpoint, else what the learner names, else the student's own model."""
-    learner, student = run.recipe.learner, run.recipe.student
-    assert learner is not None
-    if round:
-        return str(run.directory.checkpoint(round - 1))
-    if learner.scratch is not None:
-        return None
-    model = learner.model or (model_of(student) if student else None)
-    return model_folder(model) if model else None
+class PhaseTimer:
+    """Measures the time in which at least one part of a phase is active."""
 
+    def __init__(self) -> None:
+        self.active = 0
+        self.started_s = 0.0
 
-async def release_idle_pools(run: Run, round: int) -> None:
-    """Produces free cores and memory: stops the pools that have nothing to play after ``round`` is trained."""
-    later = [*(work for later in run.plan.rounds[round + 1 :] for work in later.works), *run.plan.final]
-    needed = {work.role for work, _ in run.missing(later)}
-    for role in [role for role in run.pools if role not in needed]:
-        await run.pools.pop(role).stop()
+    def enter(self) -> None:
+        """A part begins."""
+        if not self.active:
+            self.started_s = time.monotonic()
+        self.active += 1
 
-
-async def renew(run: Run, version: int) -> None:
-    """Consumes the checkpoint of round ``version - 1``, produces a student pool that plays with it, in place unless the
-    student has grown.
-
-    A student that has nothing to play at this version is left as it is.
-    """
-    if run.recipe.learner is None:
-        return
-    works = [work for work in run.plan.works if work.role == "student" and work.weight_version == version]
-    if not run.missing(works):
-        return
-    folder = str(run.directory.checkpoint(version - 1))
-    with run.timed("load weights"):
-        before = run.pools.get("student")
-        if before is not None and run.recipe.student_grows and before.weight_version == 0:
-            await run.pools.pop("student").stop()
-        if "student" not in run.pools:
-            await start_pool(run, "student", model=folder)
-        await run.pools["student"].load_weights(folder, version)
+    def leave(self) -> float | None:
+        """A part ends. Returns the seconds of the phase if it was the last one that was active."""
+        self.active -= 1
+        return None if self.active else time.monotonic() - self.started_s

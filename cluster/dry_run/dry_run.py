@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,25 +12,25 @@ from cluster.dry_run.engine import assess_engine
 from cluster.dry_run.findings import Assessed, Finding, MemoryUse
 from cluster.dry_run.learner import assess_learner
 from cluster.dry_run.model_shapes import KNOWN
-from cluster.dry_run.phases import Phase, phases
-from cluster.dry_run.tasks import Data, data_of
+from cluster.dry_run.tasks import Data, TaskCounter, files_of
+from cluster.run.directory import RunDirectory
+from cluster.run.plan import Plan, make_plan
+from cluster.run.tasks import TaskLists
 from cluster.run.weights import check_models, models
-from cluster.runtime.resources import Demand, moments, ray_options
+from cluster.runtime.resources import ResourceGroup, ray_options, resource_groups
 from rollout.errors import UserError
 
 DEFAULT_GPU_GIB = 80.0
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """Who lives at the same time."""
+class Row:
+    """Something that a run does. ``episodes`` and ``tokens`` are upper bounds; 0 where nothing is counted."""
 
     title: str
-    demands: tuple[Demand, ...]
-
-    @property
-    def gpus(self) -> float:
-        return sum(demand.workers * demand.resources.gpus for demand in self.demands)
+    episodes: int = 0
+    tokens: int = 0
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class DryRun:
     recipe: Recipe
     gpu_gib: float
     data: tuple[Data, ...]
-    phases: tuple[Phase, ...]
-    moments: tuple[Moment, ...]
+    rows: tuple[Row, ...]
+    groups: tuple[ResourceGroup, ...]
     memory: tuple[MemoryUse, ...]
     all_estimated: bool
     """Whether ``memory`` has every engine and learner that holds a model."""
@@ -54,12 +54,15 @@ class DryRun:
 
 
 def dry_run(recipe: Recipe, gpu_gib: float = DEFAULT_GPU_GIB) -> DryRun:
-    """Work a recipe's plan out, for GPUs of ``gpu_gib`` each."""
-    data = tuple(data_of(recipe))
+    """Work out what a recipe does and needs, for GPUs of ``gpu_gib`` each. Nothing is read of any run directory."""
+    tasks = TaskCounter()
+    plan = make_plan(recipe, RunDirectory(Path("RUN_DIR")), TaskLists(recipe, tasks.draw))
+    groups = resource_groups(plan, recipe)
+    data = (*tasks.data, *files_of(recipe))
     assessed = list(_assess(recipe, gpu_gib))
     findings = [
         *(entry.finding for entry in data if entry.finding),
-        *_resource_findings(recipe),
+        *_resource_findings(groups),
         *_model_findings(recipe),
         *(finding for part in assessed for finding in part.findings),
     ]
@@ -67,20 +70,22 @@ def dry_run(recipe: Recipe, gpu_gib: float = DEFAULT_GPU_GIB) -> DryRun:
         recipe,
         gpu_gib,
         data,
-        tuple(phases(recipe)),
-        tuple(named_moments(recipe)),
+        tuple(rows(plan, recipe)),
+        tuple(groups),
         tuple(part.use for part in assessed if part.use),
         all(part.use for part in assessed),
         tuple(dict.fromkeys(findings)),
     )
 
 
-def named_moments(recipe: Recipe) -> Iterator[Moment]:
-    """`cluster.runtime.resources.moments`, each told by what happens in it."""
-    for number, demands in enumerate(moments(recipe)):
-        trains = any(demand.who == "learner" for demand in demands)
-        title = "collect and evaluate" if number == 0 else "train" if trains else "evaluate the student"
-        yield Moment(title, tuple(demands))
+def rows(plan: Plan, recipe: Recipe) -> Iterator[Row]:
+    """What a run does, in the order of its plan."""
+    if recipe.retrieval is not None:
+        yield Row("retrieval starts", note=f"index of {recipe.retrieval.corpus}, built if it is missing")
+    yield Row("engines start", note="teacher and student" if recipe.student_has_start else "teacher")
+    for step in plan.steps:
+        yield Row(step.title, step.cost.episodes, step.cost.tokens, step.cost.note)
+    yield Row("report")
 
 
 def _assess(recipe: Recipe, gpu_gib: float) -> Iterator[Assessed]:
@@ -97,13 +102,12 @@ def _roles(recipe: Recipe) -> Iterator[tuple[str, RoleConfig]]:
         yield "student", recipe.student
 
 
-def _resource_findings(recipe: Recipe) -> Iterator[Finding]:
-    for moment in moments(recipe):
-        for demand in moment:
-            try:
-                ray_options(demand.who, demand.resources)
-            except UserError as error:
-                yield Finding(str(error), fatal=True)
+def _resource_findings(groups: Sequence[ResourceGroup]) -> Iterator[Finding]:
+    for request in (request for group in groups for request in group.requests):
+        try:
+            ray_options(request.who, request.resources)
+        except UserError as error:
+            yield Finding(str(error), fatal=True)
 
 
 def _model_findings(recipe: Recipe) -> Iterator[Finding]:

@@ -23,7 +23,7 @@ def show(plan: DryRun, console: Console) -> None:
     )
     for title, table in (
         ("Data", _data(plan)),
-        ("Phases", _phases(plan)),
+        ("Steps", _steps(plan)),
         ("Workers", _workers(plan)),
         ("Memory of each device, GiB", _memory(plan.memory)),
     ):
@@ -45,7 +45,7 @@ def verdict(plan: DryRun) -> str:
     if fatal:
         return f"This recipe would not run: {fatal} {'thing' if fatal == 1 else 'things'} to mend, see above."
     missing = sum(entry.found is None for entry in plan.data)
-    most = max((moment.gpus for moment in plan.moments), default=0.0)
+    most = max((group.gpus for group in plan.groups), default=0.0)
     gpus = f"{most:g} {'GPU' if most == 1 else 'GPUs'} at the same time" if most else "no GPU"
     later = ", once its data is there" if missing else ""
     if not plan.all_estimated:
@@ -70,18 +70,18 @@ def _there(entry: Data) -> str:
     return "there" if entry.found >= entry.wanted else f"{entry.found:,} there"
 
 
-def _phases(plan: DryRun) -> Table:
+def _steps(plan: DryRun) -> Table:
     table = _table(
         Column("", justify="right"),
-        Column("phase", no_wrap=True),
+        Column("step", no_wrap=True),
         Column("episodes ≤", justify="right"),
         Column("tokens ≤", justify="right"),
         "",
     )
-    for number, phase in enumerate(plan.phases, start=1):
-        episodes = f"{phase.episodes:,}" if phase.episodes else ""
-        tokens = _short(phase.tokens) if phase.tokens else ""
-        table.add_row(str(number), phase.title, episodes, tokens, phase.note)
+    for number, row in enumerate(plan.rows, start=1):
+        episodes = f"{row.episodes:,}" if row.episodes else ""
+        tokens = _short(row.tokens) if row.tokens else ""
+        table.add_row(str(number), row.title, episodes, tokens, row.note)
     return table
 
 
@@ -89,13 +89,13 @@ def _workers(plan: DryRun) -> Table:
     table = _table(
         Column("when", no_wrap=True), "who", Column("workers", justify="right"), "each", Column("GPUs", justify="right")
     )
-    for moment in plan.moments:
-        for number, demand in enumerate(moment.demands):
-            each = describe(quantities(demand.resources))
-            gpus = f"{demand.workers * demand.resources.gpus:g}"
-            table.add_row("" if number else moment.title, demand.who, str(demand.workers), each, gpus)
-        if len(moment.demands) > 1:
-            table.add_row("", "together", "", "", f"{moment.gpus:g}")
+    for group in plan.groups:
+        for number, request in enumerate(group.requests):
+            each = describe(quantities(request.resources))
+            gpus = f"{request.workers * request.resources.gpus:g}"
+            table.add_row("" if number else group.title, request.who, str(request.workers), each, gpus)
+        if len(group.requests) > 1:
+            table.add_row("", "together", "", "", f"{group.gpus:g}")
     return table
 
 

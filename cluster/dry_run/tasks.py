@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from cluster.config.environments import apportion, parts_of
 from cluster.config.recipe import Recipe
 from cluster.dry_run.findings import Finding
-from cluster.run.plan import tasks_per_round
+from cluster.run.tasks import TasksError, draw_tasks
+from rollout.environment import Task
 from rollout.errors import UserError
 
 
@@ -34,12 +34,38 @@ class Data:
     finding: Finding | None = None
 
 
-def data_of(recipe: Recipe) -> Iterator[Data]:
-    """All of it, in the recipe's order."""
-    collect, evaluate = recipe.collect, recipe.evaluate
-    yield from _tasks(recipe, "collect", collect.split, tasks_per_round(recipe), recipe.rounds)
-    if evaluate is not None:
-        yield from _tasks(recipe, "evaluate", evaluate.split, evaluate.episodes)
+class TaskCounter:
+    """Draws the tasks of a plan and counts them. Placeholders stand for tasks that are not on this machine."""
+
+    def __init__(self) -> None:
+        self.data: list[Data] = []
+
+    def draw(self, environment: BaseModel, section: str, split: str, count: int, seed: int) -> Sequence[Task]:
+        """Tasks of an environment (`cluster.run.tasks.DrawTasks`)."""
+        if not count:
+            return []
+        name = str(getattr(environment, "type", ""))
+        try:
+            tasks = draw_tasks(environment, section, split, count, seed)
+        except TasksError as error:
+            self.data.append(Data(section, f"{name} {split}", count, finding=Finding(str(error), fatal=True)))
+        except UserError as error:
+            self.data.append(Data(section, f"{name} {split}", count, None, str(error)))
+        else:
+            self.data.append(_counted(section, f"{name} {split}", count, len(tasks)))
+            return tasks
+        return [Task(f"{name}/{split}/{number}", name, split, "") for number in range(count)]
+
+
+def _counted(section: str, source: str, wanted: int, found: int) -> Data:
+    if found >= wanted:
+        return Data(section, source, wanted, found)
+    fewer = f"{section} asks for {wanted:,} tasks of {source}; there are {found:,}, and all of them are used"
+    return Data(section, source, wanted, found, finding=Finding(fewer))
+
+
+def files_of(recipe: Recipe) -> Iterator[Data]:
+    """The files and folders that a recipe reads."""
     if recipe.retrieval is not None:
         how = "set retrieval.corpus to a title/text dump (.jsonl, .parquet) or to the folder of its index"
         yield _file("retrieval", recipe.retrieval.corpus, how)
@@ -47,37 +73,10 @@ def data_of(recipe: Recipe) -> Iterator[Data]:
         yield _file(
             "hints", recipe.hints.bank, "set hints.bank to the file of a bank, or leave it out to have one made"
         )
-    for store in collect.also:
+    for store in recipe.collect.also:
         yield _file(
             "collect.also", store, "set collect.also to RUN_DIR/trajectories/teacher/round=000 of finished runs"
         )
-
-
-def _tasks(recipe: Recipe, section: str, split: str, per_round: int, rounds: int = 1) -> Iterator[Data]:
-    parts = parts_of(recipe.environment)
-    for part, share in zip(parts, apportion(per_round, [part.weight for part in parts]), strict=True):
-        if share:
-            yield _of_part(part.environment, section, split, share * rounds, recipe.seed)
-
-
-def _of_part(environment: BaseModel, section: str, split: str, count: int, seed: int) -> Data:
-    from rollout.environments.plugins import make_task_source
-
-    name = str(getattr(environment, "type", ""))
-    source = f"{name} {split}"
-    try:
-        tasks = make_task_source(environment)
-        splits = tasks.splits()
-        if split not in splits:
-            wrong = f"{section}.split is {split}, which is not there of {name}; choose one of {', '.join(splits)}"
-            return Data(section, source, count, finding=Finding(wrong, fatal=True))
-        found = len(tasks.tasks(split, count, seed))
-    except UserError as error:
-        return Data(section, source, count, None, str(error))
-    if found >= count:
-        return Data(section, source, count, found)
-    fewer = f"{section} asks for {count:,} tasks of {source}; there are {found:,}, and all are played"
-    return Data(section, source, count, found, finding=Finding(fewer, fatal=not found))
 
 
 def _file(section: str, path: str, how: str) -> Data:

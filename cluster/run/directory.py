@@ -2,6 +2,7 @@
 
     RUN_DIR/
       recipe.yaml  manifest.json      the resolved recipe; versions, seeds, split digests, git revision, commands
+      plan.json                       the steps of the run, with the keys of their episodes
       trajectories/<role>/round=NNN/  Parquet shards
       checkpoints/round=NNN/          model folders
       evaluation/<agent>/             Parquet shards
@@ -64,6 +65,11 @@ class RunDirectory:
     @property
     def manifest_file(self) -> Path:
         return self.path / "manifest.json"
+
+    @property
+    def plan_file(self) -> Path:
+        """The steps of the run."""
+        return self.path / "plan.json"
 
     @property
     def metrics_file(self) -> Path:

@@ -1,61 +1,113 @@
-"""Episodes to roll out: what they share, and the request of one. What crosses process boundaries is a frozen record."""
+"""Episodes to roll out: what the episodes of a step share, and the request of one. Frozen records go to workers."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
-from rollout.environment import Task
+from pydantic import BaseModel
+
+from rollout.engine import Engine
+from rollout.environment import Environment, Task
 from rollout.episode.config import AgentConfig
-from rollout.episode.runner import Job, job
+from rollout.episode.guidance import Guide
 from rollout.hints.config import HintConfig
-from rollout.trajectory import Key
+from rollout.prompts.builder import PromptBuilder
+from rollout.trajectory import Identity, Key, Trajectory
 
 
 @dataclass(frozen=True, slots=True)
 class HintContext:
-    """Hints that a stage's episodes are shown: the file that they are in, and which share of the tasks gets any."""
+    """Hints that episodes are shown.
+
+    Attributes:
+        bank: file of the hint bank.
+        share: fraction of the tasks that get hints.
+    """
 
     bank: str
     config: HintConfig
     share: float = 1.0
 
 
+class WorkerContext(Protocol):
+    """What a worker gives to the episodes that it runs."""
+
+    engine: Engine
+    engine_config: BaseModel
+
+    def environment(self, name: str) -> Environment:
+        """A ready environment; closing it returns it to the worker's pool."""
+        ...
+
+    def builder(self, environment: str, agent: AgentConfig) -> PromptBuilder:
+        """The prompt builder of an agent in an environment."""
+        ...
+
+    async def guide(self, spec: EpisodeSpec) -> Guide | None:
+        """Chooses hints and first thoughts for the episodes of ``spec``; None if they get none."""
+        ...
+
+    async def read(self, store: str, key: Key) -> Trajectory:
+        """A finished episode. Raises `KeyError` if the store does not have it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """What all episodes of one role in one round share.
+class EpisodeSpec(ABC):
+    """What all episodes of one step share. A subclass says how an episode is produced.
 
     Attributes:
-        store: where they are kept.
-        scored: a store whose episodes are scored and kept in ``store``, in place of new ones; None plays.
-        top_k: entries of each distribution of a score.
-        thoughts: a store of episodes whose first thoughts begin these.
-        advice: hints to be shown, or to be read before scoring.
+        run_name: the recipe's name.
+        role: part of the key: a role, or the name under which the episodes are kept (``teacher``, ``failures``).
+        store: URI of the store that keeps the episodes.
+        hints: hints that are shown, or read before scoring.
+        first_thoughts: store of episodes whose first thoughts begin these.
     """
 
-    run: str
+    run_name: str
     role: str
     round: int
     store: str
     agent: AgentConfig
-    scored: str | None = None
-    top_k: int = 0
-    thoughts: str | None = None
-    advice: HintContext | None = None
+    hints: HintContext | None = None
+    first_thoughts: str | None = None
+
+    @abstractmethod
+    async def run(self, request: EpisodeRequest, context: WorkerContext) -> Trajectory:
+        """Produce the episode of ``request``."""
+
+    @property
+    @abstractmethod
+    def max_tokens(self) -> int:
+        """Upper bound on the tokens of one episode."""
 
 
 @dataclass(frozen=True, slots=True)
 class EpisodeRequest:
-    """One episode to play; small enough to be sent anywhere."""
+    """One episode to produce; small enough to be sent anywhere."""
 
-    stage: Stage
+    spec: EpisodeSpec
     task: Task
     attempt: int
 
     @property
     def key(self) -> Key:
-        return Key(self.stage.role, self.stage.round, self.task.id, self.attempt)
+        return Key(self.spec.role, self.spec.round, self.task.id, self.attempt)
 
     @property
-    def job(self) -> Job:
-        stage = self.stage
-        return job(self.task, run=stage.run, role=stage.role, round_number=stage.round, attempt=self.attempt)
+    def identity(self) -> Identity:
+        spec, task = self.spec, self.task
+        return Identity(
+            spec.run_name, spec.role, spec.round, task.id, self.attempt, task.environment, task.split, task.task_type
+        )
+
+
+class WorkerJob(Protocol):
+    """Work of a worker that is not an episode; a frozen record."""
+
+    async def run(self, context: WorkerContext) -> Mapping[str, int]:
+        """Do the work; returns what to report of it."""
+        ...

@@ -1,93 +1,94 @@
-"""How far a run is, derived from what lies in its folder; safe to ask while it runs."""
+"""How far a run is, read from its plan and from what its folder holds. Safe to ask while it runs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from cluster.config.load import load_recipe
-from cluster.config.recipe import Recipe
 from cluster.run.directory import RunDirectory
-from rollout.trajectory.store import TrajectoryStore
+from cluster.run.plan_file import StepRecord, read_plan
 
-Row = dict[str, Any]
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Progress of one step.
+
+    Attributes:
+        done, total: episodes; for a step without episodes 1 stands for its whole output.
+        success: fraction of the finished episodes that succeeded; None without any.
+        errors: finished episodes that ended in an error.
+    """
+
+    name: str
+    title: str
+    phase: str
+    kind: str
+    done: int
+    total: int
+    success: float | None = None
+    errors: int = 0
+
+    @property
+    def state(self) -> str:
+        """``done``, ``started`` or ``waiting``."""
+        return "done" if self.done >= self.total else "started" if self.done else "waiting"
 
 
 def run_status(run: RunDirectory) -> dict[str, Any]:
-    """Counts of each store against what the recipe asks for, finished checkpoints, and the last metrics.
+    """Progress of every step of a run.
 
     Returns:
-        ``run_dir``, ``recipe``, ``phases`` (name -> ``waiting``, ``begun`` or ``done``), ``collected`` and
-        ``evaluated`` (a row a store: role or agent, round, episodes, of, success, errors), ``checkpoints``,
-        ``last_metrics``.
+        ``run_dir``, ``recipe``, ``phases`` (name -> ``waiting``, ``started`` or ``done``), ``steps`` (a row for each
+        step with its name, title, phase, kind, done, total, state, success, errors), ``last_metrics``.
     """
-    recipe = load_recipe(str(run.recipe_file))
-    collected: list[Row] = []
-    evaluated: list[Row] = []
-    for (who, round), uri in run.stores().items():
-        row = {"who": who, "round": round, "of": wanted(recipe, who, round), **counts(uri)}
-        (evaluated if round is None else collected).append(row)
-    checkpoints = [round for round in range(recipe.rounds) if run.checkpoint(round).is_dir()]
-    metrics = run.read_metrics()
+    plan, metrics = read_plan(run), run.read_metrics()
+    steps = progress(run, plan.steps)
     return {
         "run_dir": str(run.path),
-        "recipe": recipe.name,
-        "phases": phases(recipe, collected, evaluated, checkpoints),
-        "collected": collected,
-        "evaluated": evaluated,
-        "checkpoints": checkpoints,
+        "recipe": plan.recipe,
+        "phases": {phase: state_of(step for step in steps if step.phase == phase) for phase in phases_of(steps)},
+        "steps": [{**asdict(step), "state": step.state} for step in steps],
         "last_metrics": metrics[-1] if metrics else None,
     }
 
 
-def wanted(recipe: Recipe, who: str, round: int | None) -> int:
-    """Episodes that the recipe asks of a store."""
-    if round is None:
-        return recipe.evaluate.episodes * recipe.evaluate.attempts if recipe.evaluate else 0
-    tasks = {"teacher": recipe.collect.teacher_episodes, "student": recipe.collect.student_episodes}.get(who, 0)
-    return tasks * recipe.collect.attempts
+def progress(run: RunDirectory, steps: Sequence[StepRecord]) -> list[Progress]:
+    """Progress of every step whose output is kept in the run directory; weights in engines are not."""
+    return [step_progress(run, step) for step in steps if step.kind != "sync_weights"]
 
 
-def counts(uri: str) -> dict[str, Any]:
-    """Episodes of a store; ``success`` is their share, None without any."""
-    outcomes = [summary.outcome for summary in TrajectoryStore(uri, read_only=True).summaries()]
-    successes = sum(outcome.success for outcome in outcomes)
-    return {
-        "episodes": len(outcomes),
-        "success": round(successes / len(outcomes), 4) if outcomes else None,
-        "errors": sum(outcome.failure is not None for outcome in outcomes),
-    }
+def step_progress(run: RunDirectory, step: StepRecord) -> Progress:
+    """Progress of one step."""
+    about = (step.name, step.title, step.phase, step.kind)
+    if not step.keys:
+        return Progress(*about, int((run.path / step.output).exists()), 1)
+    outcomes = [summary.outcome for summary in step.stored(run)]
+    success = round(sum(o.success for o in outcomes) / len(outcomes), 4) if outcomes else None
+    errors = sum(outcome.failure is not None for outcome in outcomes)
+    return Progress(*about, len(outcomes), len(step.keys), success, errors)
 
 
-def phases(recipe: Recipe, collected: list[Row], evaluated: list[Row], checkpoints: list[int]) -> dict[str, str]:
-    """State of each phase that the recipe has."""
-    collect = recipe.collect
-    to_collect = (collect.teacher_episodes + collect.student_episodes) * collect.attempts * recipe.rounds
-    states = {"rollout": _state(sum(row["episodes"] for row in collected), to_collect)}
-    if recipe.learner is not None:
-        states["train"] = _state(len(checkpoints), recipe.rounds)
-    if recipe.evaluate is not None:
-        to_evaluate = recipe.evaluate.episodes * recipe.evaluate.attempts * len(recipe.evaluate.agents)
-        states["evaluate"] = _state(sum(row["episodes"] for row in evaluated), to_evaluate)
-    return states
+def phases_of(steps: Iterable[Progress]) -> list[str]:
+    """The phases that a run has, in the order of its steps."""
+    return list(dict.fromkeys(step.phase for step in steps))
 
 
-def _state(have: int, want: int) -> str:
-    return "done" if have >= want else "begun" if have else "waiting"
+def state_of(steps: Iterable[Progress]) -> str:
+    """State of a phase: ``done`` when all of its steps are."""
+    states = {step.state for step in steps}
+    return states.pop() if len(states) == 1 else "started"
 
 
 def describe(found: dict[str, Any]) -> str:
     """The status in lines for a terminal."""
     lines = [f"{found['recipe']} in {found['run_dir']}"]
     lines += [f"{phase:<9} {state}" for phase, state in found["phases"].items()]
-    for title in ("collected", "evaluated"):
-        lines += [f"  {title:<9} {_describe_row(row)}" for row in found[title]]
-    lines += [f"  checkpoint of round {round}" for round in found["checkpoints"]]
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"  {_describe_step(step)}" for step in found["steps"])])
 
 
-def _describe_row(row: Row) -> str:
-    where = row["who"] if row["round"] is None else f"{row['who']} round {row['round']}"
-    text = f"{where:<22} {row['episodes']:>6} of {row['of']:<6}"
-    if row["success"] is not None:
-        text += f" success {row['success']:.1%}"
-    return text + (f"  errors {row['errors']}" if row["errors"] else "")
+def _describe_step(step: dict[str, Any]) -> str:
+    text = f"{step['title']:<32} {step['done']:>6} of {step['total']:<6}"
+    if step["success"] is not None:
+        text += f" success {step['success']:.1%}"
+    return text + (f"  errors {step['errors']}" if step["errors"] else "")

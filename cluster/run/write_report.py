@@ -6,26 +6,22 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from cluster.config.load import load_recipe
 from cluster.run.directory import RunDirectory
-from cluster.run.plan import Plan, make_plan
+from cluster.run.plan_file import read_plan
 from evaluation.report import LearnerFigures, Report, build_report, rollout_figures, write_report
 from rollout.trajectory import Trajectory
 
 Metrics = Sequence[Mapping[str, Any]]
 
 
-def rebuild_report(run: RunDirectory) -> Report:
-    """Write report.json, report.md and report.html of a run folder anew; also while the run goes on."""
-    recipe = load_recipe(str(run.recipe_file))
-    return make_report(recipe.name, make_plan(recipe, run), run)
+def write_run_report(run: RunDirectory) -> Report:
+    """Write report.json, report.md and report.html of what a run folder holds now; also while the run goes on.
 
-
-def make_report(name: str, plan: Plan, run: RunDirectory) -> Report:
-    """Build the report of what is there now and write it. An agent without episodes is left out."""
-    metrics = run.read_metrics()
-    collected = [summary for round in plan.rounds for work in round.collections for summary in work.summaries()]
-    agents = {work.stage.role: summaries for work in plan.evaluations if (summaries := work.summaries())}
+    An agent without episodes is left out.
+    """
+    plan, metrics = read_plan(run), run.read_metrics()
+    collected = [summary for step in plan.of_kind("collect") for summary in step.stored(run)]
+    agents = {step.role: summaries for step in plan.of_kind("evaluate") if (summaries := step.stored(run))}
     evaluated = [summary for summaries in agents.values() for summary in summaries]
     seconds = {"collect": busy_seconds(collected), "evaluate": busy_seconds(evaluated), **phase_seconds(metrics)}
     report = build_report(
@@ -33,7 +29,7 @@ def make_report(name: str, plan: Plan, run: RunDirectory) -> Report:
         rollouts=rollout_figures(collected, seconds["collect"]),
         learner=learner_figures(metrics),
         wall_seconds={phase: round(value, 3) for phase, value in seconds.items()},
-        run=name,
+        run=plan.recipe,
     )
     write_report(run.path, report)
     return report

@@ -8,10 +8,11 @@ from typing import Protocol
 
 from cluster.config.recipe import RetrievalRole
 from cluster.run.provenance import cpu_cores
-from cluster.runtime.resources import Demand
+from cluster.run.training_data import TrainRequest
+from cluster.runtime.resources import ResourceGroup, ResourceRequest
 from cluster.runtime.rollout_pool import Worker
 from cluster.runtime.rollout_worker import RolloutWorker, WorkerConfig
-from cluster.runtime.train_learner import TrainRequest, train_rank
+from cluster.runtime.train_learner import train_rank
 from rollout.concurrency import in_thread
 from rollout.errors import UserError
 from rollout.tools.retrieval.client import Backend as Replica
@@ -28,11 +29,11 @@ class Backend(Protocol):
     cores: int | None
     """CPU cores that a run has to itself; None on a cluster that is shared."""
 
-    def check(self, wanted: Sequence[Demand]) -> None:
+    def check(self, wanted: Sequence[ResourceRequest]) -> None:
         """Raise `UserError` if these workers cannot live here at the same time."""
         ...
 
-    def worker(self, demand: Demand, config: WorkerConfig) -> Worker:
+    def worker(self, request: ResourceRequest, config: WorkerConfig) -> Worker:
         """A rollout worker that is not started yet."""
         ...
 
@@ -55,12 +56,12 @@ class LocalBackend:
     def __init__(self) -> None:
         self.cores: int | None = cpu_cores()
 
-    def check(self, wanted: Sequence[Demand]) -> None:
-        for demand in wanted:
-            if demand.who == "learner" and demand.workers > 1:
+    def check(self, wanted: Sequence[ResourceRequest]) -> None:
+        for request in wanted:
+            if request.who == "learner" and request.workers > 1:
                 raise UserError("learner.workers is more than 1, which needs Ray: leave out --address local.")
 
-    def worker(self, demand: Demand, config: WorkerConfig) -> Worker:
+    def worker(self, request: ResourceRequest, config: WorkerConfig) -> Worker:
         return RolloutWorker(config)
 
     async def replicas(self, config: RetrievalRole) -> tuple[Replica, ...]:
@@ -75,13 +76,13 @@ class LocalBackend:
         """Nothing outlives the process."""
 
 
-def open_backend(address: str | None, logs: Path, wanted: Sequence[Sequence[Demand]]) -> Backend:
+def open_backend(address: str | None, logs: Path, groups: Sequence[ResourceGroup]) -> Backend:
     """The place at ``address``: ``local`` is this process, None a new Ray cluster here, else an existing one.
 
-    ``wanted`` is who lives at the same time, moment by moment; a new cluster counts its CPUs by it.
+    ``groups`` are the workers that live at the same time; a new cluster counts its CPUs by them.
     """
     if address == IN_PROCESS:
         return LocalBackend()
     from cluster.runtime.ray_backend import RayBackend
 
-    return RayBackend(address, logs, wanted)
+    return RayBackend(address, logs, groups)

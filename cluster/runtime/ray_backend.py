@@ -20,13 +20,13 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from cluster.config.recipe import RetrievalRole
-from cluster.run.episodes import EpisodeRequest
+from cluster.run.episodes import EpisodeRequest, WorkerJob
 from cluster.run.provenance import cpu_cores
-from cluster.runtime.guidance import BankRequest
-from cluster.runtime.resources import Demand, check_fits, local_cpus, ray_options
+from cluster.run.training_data import TrainRequest
+from cluster.runtime.resources import ResourceGroup, ResourceRequest, check_fits, local_cpus, ray_options
 from cluster.runtime.rollout_pool import PoolError, Worker, WorkerDied
 from cluster.runtime.rollout_worker import RolloutWorker, WorkerConfig
-from cluster.runtime.train_learner import TrainRequest, train_with_ray
+from cluster.runtime.train_learner import train_with_ray
 from rollout.concurrency import in_thread, run_all
 from rollout.errors import UserError
 from rollout.tools.retrieval.documents import Hit
@@ -43,11 +43,11 @@ LOG_TAIL_LINES = 15
 class RayBackend:
     """A Ray cluster: one that exists, or a new one on this machine that ends with this process."""
 
-    def __init__(self, address: str | None, logs: Path, wanted: Sequence[Sequence[Demand]]) -> None:
+    def __init__(self, address: str | None, logs: Path, groups: Sequence[ResourceGroup]) -> None:
         """Connect. Raises `UserError` if there is no cluster at ``address``, or a new one does not come up in time."""
         self.cores: int | None = cpu_cores() if address is None else None
         self.storage = logs / "ray_train"
-        num_cpus = None if address else local_cpus(wanted, cpu_cores())
+        num_cpus = None if address else local_cpus(groups, cpu_cores())
         for name in SETTINGS:
             os.environ.setdefault(name, "0")
         with own_sigterm(), plain_start_errors(address):
@@ -63,11 +63,11 @@ class RayBackend:
         point_to(logs / "ray", self.logs)
         logging.getLogger("ray").setLevel(logging.ERROR)
 
-    def check(self, wanted: Sequence[Demand]) -> None:
+    def check(self, wanted: Sequence[ResourceRequest]) -> None:
         check_fits(wanted, [node["Resources"] for node in ray.nodes() if node["Alive"]])
 
-    def worker(self, demand: Demand, config: WorkerConfig) -> Worker:
-        return RayWorker(config, ray_options(demand.who, demand.resources), self.logs)
+    def worker(self, request: ResourceRequest, config: WorkerConfig) -> Worker:
+        return RayWorker(config, ray_options(request.who, request.resources), self.logs)
 
     async def replicas(self, config: RetrievalRole) -> tuple[RayReplica, ...]:
         options = ray_options("retrieval", config.resources)
@@ -98,9 +98,9 @@ class RayWorker:
             async for reference in self.actor.rollout.options(num_returns="streaming").remote(requests):
                 yield await reference
 
-    async def make_bank(self, request: BankRequest) -> Mapping[str, int]:
+    async def call(self, job: WorkerJob) -> Mapping[str, int]:
         with self._plain_errors():
-            return await self.actor.make_bank.remote(request)
+            return await self.actor.call.remote(job)
 
     async def load_weights(self, folder: str, version: int) -> None:
         with self._plain_errors():

@@ -7,22 +7,40 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cluster.config.collect import Role
 from cluster.config.recipe import Recipe, Resources
+from cluster.run.plan import Plan
+from cluster.run.steps.step import Step
+from cluster.run.steps.train import TrainStep
 from rollout.errors import UserError
 
 GIB = 1024**3
 SMALLEST_SHARE = 0.0001
 """Ray counts resources in ten-thousandths."""
+ROLES: tuple[Role, ...] = ("teacher", "student")
 RESERVED_NAMES = ("CPU", "GPU", "memory", "object_store_memory")
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
-    """Workers that live at the same time and look alike. ``who`` is the recipe's name for them."""
+class ResourceRequest:
+    """Workers of one kind. ``who`` is the recipe's name for them."""
 
     who: str
     workers: int
     resources: Resources
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceGroup:
+    """Workers that live at the same time."""
+
+    title: str
+    requests: tuple[ResourceRequest, ...]
+
+    @property
+    def gpus(self) -> float:
+        """GPUs of all of them together."""
+        return sum(request.workers * request.resources.gpus for request in self.requests)
 
 
 def ray_options(who: str, resources: Resources) -> dict[str, Any]:
@@ -66,27 +84,39 @@ def quantities(resources: Resources) -> dict[str, float]:
     return {name: amount for name, amount in {**amounts, **resources.custom}.items() if amount > 0}
 
 
-def moments(recipe: Recipe) -> list[list[Demand]]:
-    """Who lives at the same time: both roles while they act, then the learner and the roles that act again later."""
-    teacher = Demand("teacher", recipe.teacher.workers, recipe.teacher.resources)
-    moments = [[teacher]]
-    if recipe.student is not None:
-        student = Demand("student", recipe.student.workers, recipe.student.resources)
-        if recipe.student_has_start:
-            moments[0].append(student)
-    if recipe.learner is not None:
-        learner = Demand("learner", recipe.learner.workers, recipe.learner.resources)
-        again = moments[0] if recipe.rounds > 1 else moments[0][1:]
-        moments.append([*again, learner])
-    if recipe.student is not None and not recipe.student_has_start:
-        moments.append([student])
-    if recipe.retrieval is not None:
-        service = Demand("retrieval", recipe.retrieval.replicas, recipe.retrieval.resources)
-        moments = [[*moment, service] for moment in moments]
-    return moments
+def resource_groups(plan: Plan, recipe: Recipe) -> list[ResourceGroup]:
+    """Which workers live at the same time: in each stage of the plan, those that it needs and those needed again."""
+    stages = plan.stages
+    groups: list[ResourceGroup] = []
+    for number, stage in enumerate(stages):
+        begun = {step.role for past in stages[:number] for step in past}
+        needed_later = {step.role for later in stages[number + 1 :] for step in later}
+        roles = {step.role for step in stage} | (begun & needed_later)
+        requests = [_request(recipe, role) for role in ROLES if role in roles]
+        if any(isinstance(step, TrainStep) for step in stage) and recipe.learner is not None:
+            requests.append(ResourceRequest("learner", recipe.learner.workers, recipe.learner.resources))
+        if recipe.retrieval is not None:
+            retrieval = recipe.retrieval
+            requests.append(ResourceRequest("retrieval", retrieval.replicas, retrieval.resources))
+        group = ResourceGroup(_title(stage), tuple(requests))
+        if requests and all(group.requests != other.requests for other in groups):
+            groups.append(group)
+    return groups
 
 
-def check_fits(wanted: Sequence[Demand], nodes: Sequence[Mapping[str, float]]) -> None:
+def _request(recipe: Recipe, role: Role) -> ResourceRequest:
+    config = recipe.teacher if role == "teacher" else recipe.student
+    assert config is not None, "a step of the student is planned only where there is one"
+    return ResourceRequest(role, config.workers, config.resources)
+
+
+def _title(stage: Sequence[Step]) -> str:
+    phases = {step.phase for step in stage}
+    names = {"rollout": "collect", "train": "train", "evaluate": "evaluate"}
+    return " and ".join(name for phase, name in names.items() if phase in phases)
+
+
+def check_fits(wanted: Sequence[ResourceRequest], nodes: Sequence[Mapping[str, float]]) -> None:
     """Refuse at once what would otherwise wait for ever.
 
     Args:
@@ -96,14 +126,14 @@ def check_fits(wanted: Sequence[Demand], nodes: Sequence[Mapping[str, float]]) -
     Raises:
         UserError: if one worker fits no node, or all together need more than the cluster has.
     """
-    for demand in wanted:
-        need = quantities(demand.resources)
+    for request in wanted:
+        need = quantities(request.resources)
         if not any(all(node.get(name, 0.0) >= amount for name, amount in need.items()) for node in nodes):
             raise UserError(
-                f"A {demand.who} worker needs {describe(need)}, and no node of the cluster has that much: "
-                f"lower {demand.who}.resources or use a larger node (the largest has {describe(largest(nodes))})."
+                f"A {request.who} worker needs {describe(need)}, and no node of the cluster has that much: "
+                f"lower {request.who}.resources or use a larger node (the largest has {describe(largest(nodes))})."
             )
-    total = sum_up([quantities(demand.resources) for demand in wanted for _ in range(demand.workers)])
+    total = sum_up([quantities(request.resources) for request in wanted for _ in range(request.workers)])
     has = sum_up(nodes)
     for name, amount in total.items():
         if amount > has.get(name, 0.0) + SMALLEST_SHARE:
@@ -118,13 +148,13 @@ def check_fits(wanted: Sequence[Demand], nodes: Sequence[Mapping[str, float]]) -
             )
 
 
-def local_cpus(wanted: Sequence[Sequence[Demand]], cores: int) -> int:
+def local_cpus(groups: Sequence[ResourceGroup], cores: int) -> int:
     """CPUs that a new cluster on this machine should count: its cores, or up to twice as many if the recipe asks so.
 
     To Ray a CPU is a number, not a limit, and idle engines leave theirs to the learner; what asks for still more is
     left to `check_fits` to refuse.
     """
-    asked = max(math.ceil(sum(demand.workers * demand.resources.cpus for demand in moment)) for moment in wanted)
+    asked = max((math.ceil(sum(r.workers * r.resources.cpus for r in group.requests)) for group in groups), default=0)
     return max(cores, min(asked, 2 * cores))
 
 

@@ -1,11 +1,12 @@
 """A pool of rollout workers: episodes go in, summaries come out in the order in which episodes finish.
 
-    requests ──▶ queue ──▶ chunk ──▶ worker 0 ──▶ batch of summaries ──┐
-                  ▲  └───▶ chunk ──▶ worker 1 ──▶ batch of summaries ──┴──▶ summaries
-                  └── what a dead worker still owed ──┘
+    requests ──▶ batches, by priority ──▶ chunk ──▶ worker 0 ──▶ summaries ──┐
+                  ▲                  └──▶ chunk ──▶ worker 1 ──▶ summaries ──┴──▶ each to its batch
+                  └── what a dead worker still owed
 
-A worker gets its next chunk as soon as it holds fewer episodes than it can play at once, so none waits for another. The
-same pool drives workers in this process and Ray actors: both are a `Worker`.
+A worker gets its next chunk as soon as it holds fewer episodes than its concurrency, so none waits for another. Several
+steps may use a pool at the same time; requests of the step with the lowest priority number go first. The same pool
+drives workers in this process and Ray actors: both are a `Worker`.
 """
 
 from __future__ import annotations
@@ -13,11 +14,10 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Protocol, TypeAlias
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from typing import Protocol
 
-from cluster.run.episodes import EpisodeRequest
-from cluster.runtime.guidance import BankRequest
+from cluster.run.episodes import EpisodeRequest, WorkerJob
 from rollout.concurrency import run_all
 from rollout.errors import UserError
 from rollout.trajectory import Trajectory
@@ -27,11 +27,11 @@ MAX_RESTARTS = 3
 
 
 REFILL_PARTS = 8
-"""A worker is given new episodes when this part of its places is free: fewer, larger messages than one an episode."""
+"""A worker is given new episodes when this part of its concurrency is free: fewer, larger messages."""
 
 
 class WorkerDied(Exception):
-    """A worker's process is gone. What it had not delivered is played again."""
+    """A worker's process is gone. What it had not delivered is requested again."""
 
 
 class PoolError(UserError):
@@ -42,15 +42,15 @@ class Worker(Protocol):
     """What a pool needs of a worker; `RolloutWorker` is one as it stands."""
 
     async def start(self) -> tuple[str, ...]:
-        """Bring the engine up; returns sentences that the user should read."""
+        """Start the engine; returns sentences that the user should read."""
         ...
 
     def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
-        """Play and store episodes of one stage; yields summaries of what is stored. May run several times at once."""
+        """Produce and store episodes of one spec; yields summaries of what is stored. May run several times at once."""
         ...
 
-    async def make_bank(self, request: BankRequest) -> Mapping[str, int]:
-        """Make a bank of hints of failed episodes."""
+    async def call(self, job: WorkerJob) -> Mapping[str, int]:
+        """Run a job that is not an episode."""
         ...
 
     async def load_weights(self, folder: str, version: int) -> None:
@@ -60,10 +60,6 @@ class Worker(Protocol):
     async def stop(self) -> None:
         """Free everything."""
         ...
-
-
-Played: TypeAlias = tuple[EpisodeRequest, Trajectory]
-Results: TypeAlias = "asyncio.Queue[Played | None]"
 
 
 class Slot:
@@ -77,25 +73,42 @@ class Slot:
 
     @property
     def is_alive(self) -> bool:
-        """Whether no death of the worker is being made good."""
+        """Whether no worker is being replaced here."""
         return not self.reviving.locked()
 
 
+class Batch:
+    """The requests of one `Pool.rollout` and their results."""
+
+    def __init__(self, requests: Sequence[EpisodeRequest], priority: int) -> None:
+        self.queue = deque(requests)
+        self.priority = priority
+        self.results: asyncio.Queue[Trajectory | Exception] = asyncio.Queue()
+        self.chunks: set[asyncio.Task[None]] = set()
+
+    def take(self, size: int) -> list[EpisodeRequest]:
+        """Up to ``size`` requests of one spec from the head of the queue."""
+        chunk = [self.queue.popleft()]
+        while self.queue and len(chunk) < size and self.queue[0].spec is chunk[0].spec:
+            chunk.append(self.queue.popleft())
+        return chunk
+
+
 class Pool:
-    """Workers with one engine configuration. One ``rollout`` at a time."""
+    """Workers with one engine configuration."""
 
     def __init__(self, name: str, spawn: Callable[[], Worker], num_workers: int, concurrency: int) -> None:
-        """``spawn`` makes a worker that is not started; ``concurrency`` is what each can play at once."""
+        """``spawn`` makes a worker that is not started; ``concurrency`` is what each can run at once."""
         self.name = name
         self.spawn = spawn
         self.num_workers = num_workers
         self.concurrency = concurrency
         self.refill = max(1, concurrency // REFILL_PARTS)
         self.slots: list[Slot] = []
-        self.changed = asyncio.Event()
+        self.batches: list[Batch] = []
         self.weights: tuple[str, int] | None = None
         self.notes: set[str] = set()
-        """What the workers said when they started."""
+        """Sentences of the workers that have started."""
 
     @property
     def weight_version(self) -> int:
@@ -113,26 +126,33 @@ class Pool:
     async def _start(self, slot: Slot) -> None:
         self.notes.update(await slot.worker.start())
 
-    async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[Played]:
-        """Play all; yields each request once, with its summary (a Trajectory without segments), when it is stored."""
-        queue = deque(requests)
-        results: Results = asyncio.Queue()
-        playing = asyncio.ensure_future(run_all(self._dispatch(queue, results)))
-        playing.add_done_callback(lambda _: results.put_nowait(None))
-        try:
-            while (played := await results.get()) is not None:
-                yield played
-            await playing
-        finally:
-            playing.cancel()
+    async def rollout(self, requests: Sequence[EpisodeRequest], priority: int = 0) -> AsyncGenerator[Trajectory, None]:
+        """Produce all requests; yields the summary of each one once, when its episode is stored.
 
-    async def make_bank(self, request: BankRequest) -> Mapping[str, int]:
-        """Have one of the workers make a bank of hints; what to report of it."""
+        Stop iterating (``aclose``) to give up the rest.
+        """
+        batch = Batch(requests, priority)
+        self.batches.append(batch)
+        self.batches.sort(key=lambda batch: batch.priority)
+        self._dispatch()
+        try:
+            for _ in requests:
+                result = await batch.results.get()
+                if isinstance(result, Exception):
+                    raise result
+                yield result
+        finally:
+            self.batches.remove(batch)
+            for chunk in batch.chunks:
+                chunk.cancel()
+
+    async def call(self, job: WorkerJob) -> Mapping[str, int]:
+        """Run a job on one of the workers; returns what to report of it."""
         while True:
             slot = self.slots[0]
             worker = slot.worker
             try:
-                return await worker.make_bank(request)
+                return await worker.call(job)
             except WorkerDied as death:
                 await self._revive(slot, worker, death)
 
@@ -146,49 +166,43 @@ class Pool:
         slots, self.slots = self.slots, []
         await asyncio.gather(*(slot.worker.stop() for slot in slots))
 
-    async def _dispatch(self, queue: deque[EpisodeRequest], results: Results) -> None:
-        """Consumes the queue. Waits for a worker with free places. Ends when nothing is left or owed."""
-        async with asyncio.TaskGroup() as chunks:
-            while queue or any(slot.owed for slot in self.slots):
-                ready = [slot for slot in self.slots if slot.is_alive and self.concurrency - slot.owed >= self.refill]
-                if queue and ready:
-                    slot = min(ready, key=lambda slot: slot.owed)
-                    chunk = self._take(queue, self.concurrency - slot.owed)
-                    slot.owed += len(chunk)
-                    chunks.create_task(self._play(slot, chunk, queue, results))
-                else:
-                    await self.changed.wait()
-                    self.changed.clear()
+    def _dispatch(self) -> None:
+        """Give chunks to workers until no request is queued or no worker has room."""
+        while True:
+            batch = next((batch for batch in self.batches if batch.queue), None)
+            ready = [slot for slot in self.slots if slot.is_alive and self.concurrency - slot.owed >= self.refill]
+            if batch is None or not ready:
+                return
+            slot = min(ready, key=lambda slot: slot.owed)
+            # Chunks get smaller towards the end, so that all workers finish at the same time.
+            share = math.ceil(sum(len(each.queue) for each in self.batches) / self.num_workers)
+            chunk = batch.take(min(self.concurrency - slot.owed, share))
+            slot.owed += len(chunk)
+            task = asyncio.create_task(self._produce(slot, chunk, batch))
+            batch.chunks.add(task)
+            task.add_done_callback(batch.chunks.discard)
 
-    def _take(self, queue: deque[EpisodeRequest], free: int) -> list[EpisodeRequest]:
-        """A chunk of one stage for ``free`` places, smaller towards the end, so that all workers end together."""
-        size = min(free, math.ceil(len(queue) / self.num_workers))
-        chunk = [queue.popleft()]
-        while len(chunk) < size and queue[0].stage is chunk[0].stage:
-            chunk.append(queue.popleft())
-        return chunk
-
-    async def _play(
-        self, slot: Slot, chunk: Sequence[EpisodeRequest], queue: deque[EpisodeRequest], results: Results
-    ) -> None:
+    async def _produce(self, slot: Slot, chunk: Sequence[EpisodeRequest], batch: Batch) -> None:
         """Produces the chunk's summaries; what a dying worker still owed goes back to the head of the queue."""
         worker = slot.worker
         missing = {request.key: request for request in chunk}
         try:
-            async for batch in worker.rollout(chunk):
-                for summary in batch:
-                    results.put_nowait((missing.pop(summary.key), summary))
-                self._settle(slot, len(batch))
-            assert not missing, f"a worker of the {self.name} pool left out {sorted(missing)}"
-        except WorkerDied as death:
-            await self._revive(slot, worker, death)
-            queue.extendleft(missing.values())
-            self._settle(slot, len(missing))
-
-    def _settle(self, slot: Slot, num_episodes: int) -> None:
-        """Note that a worker owes fewer episodes, and wake the dispatcher."""
-        slot.owed -= num_episodes
-        self.changed.set()
+            try:
+                async for summaries in worker.rollout(chunk):
+                    for summary in summaries:
+                        del missing[summary.key]
+                        batch.results.put_nowait(summary)
+                    slot.owed -= len(summaries)
+                    self._dispatch()
+                assert not missing, f"a worker of the {self.name} pool left out {sorted(missing)}"
+            except WorkerDied as death:
+                await self._revive(slot, worker, death)
+                batch.queue.extendleft(reversed(missing.values()))
+        except Exception as error:
+            batch.results.put_nowait(error)  # raised where the batch is consumed
+        finally:
+            slot.owed -= len(missing)
+            self._dispatch()
 
     async def _revive(self, slot: Slot, dead: Worker, death: WorkerDied) -> None:
         """Put a new worker in the place of a dead one; chunks that died with the same worker wait for the same one."""

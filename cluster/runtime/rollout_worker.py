@@ -1,6 +1,6 @@
 """The rollout worker: one engine, many episodes at once as coroutines. A plain class; Ray wraps it where it is called.
 
-requests ──▶ run_episodes ──▶ trajectories ──▶ written to the store ──▶ summaries out
+requests ──▶ spec.run(request) ──▶ trajectories ──▶ written to the store ──▶ summaries out
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ from functools import cache
 from pydantic import BaseModel
 
 from cluster.config.environments import EnvironmentConfig
-from cluster.run.episodes import EpisodeRequest, Stage
-from cluster.runtime.guidance import BankRequest, make_bank, make_guide
+from cluster.run.episodes import EpisodeRequest, EpisodeSpec, WorkerJob
+from cluster.run.guidance import make_guide
 from rollout.concurrency import in_thread, run_all
 from rollout.engine import Engine
+from rollout.environment import Environment
 from rollout.environments.plugins import code_sandbox
 from rollout.environments.wrappers.pooled import EnvironmentPool
 from rollout.episode.config import AgentConfig
-from rollout.episode.runner import run_episodes
-from rollout.episode.scoring import require_distributions, scored
+from rollout.episode.guidance import Guide
+from rollout.episode.scoring import require_distributions
 from rollout.factory import make_builder, make_engine, make_environment, tokenizer_of
+from rollout.prompts.builder import PromptBuilder
 from rollout.tools.retrieval.service import Search, Service
 from rollout.tools.sandbox.tiers import choose_tier, tier_sentence
-from rollout.trajectory import Trajectory
+from rollout.trajectory import Key, Trajectory
 from rollout.trajectory.store import TrajectoryStore
 
 
@@ -36,7 +38,7 @@ class WorkerConfig:
     Attributes:
         environments: those that its tasks name.
         retrieval: what its agents can search, if anything.
-        distributions: entries of the distributions that are to be learned from: beside what its model writes, and over
+        distributions: entries of the distributions that are trained on: beside what its model generates, and over
             finished episodes. 0 needs none.
     """
 
@@ -47,8 +49,8 @@ class WorkerConfig:
     distributions: tuple[int, int] = (0, 0)
 
 
-class World:
-    """What a worker keeps for each environment: ready ones, and the prompt builders of its agents."""
+class WorkerEnvironment:
+    """What a worker keeps for each environment: a pool of ready ones, and the prompt builders of its agents."""
 
     def __init__(self, environment: BaseModel, config: WorkerConfig, search: Search | None) -> None:
         self.pool = EnvironmentPool(lambda: make_environment(environment, config.agent, search))
@@ -58,20 +60,20 @@ class World:
 
 
 class RolloutWorker:
-    """Plays or scores episodes with its own engine and stores them before it tells of them."""
+    """Produces episodes with its own engine and stores each one before it reports it."""
 
     def __init__(self, config: WorkerConfig) -> None:
         self.config = config
         self.engine: Engine | None = None
-        self.worlds: dict[str, World] = {}
-        self.guide = cache(lambda stage: make_guide(stage, self._started(), config.engine))
+        self.environments: dict[str, WorkerEnvironment] = {}
+        self.guides: dict[EpisodeSpec, asyncio.Future[Guide | None]] = {}
 
     async def start(self) -> tuple[str, ...]:
-        """Bring the engine up; returns what a user should know of this worker, in sentences.
+        """Start the engine; returns sentences that the user should read.
 
         Raises:
-            UserError: a model or setting cannot work, no sandbox can be had for the code that agents write, or there
-                are no distributions where they are to be learned from.
+            UserError: a model or setting cannot work, no sandbox is available for the code that agents write, or the
+                engine gives no distributions although they are trained on.
         """
         config = self.config
         sandboxes = {code_sandbox(environment, config.agent) for environment in config.environments} - {None}
@@ -82,82 +84,85 @@ class RolloutWorker:
             token_ids = tokenizer_of(config.engine).encode("Hello")
             await require_distributions(self.engine, token_ids, written=written, scored=scores)
         search = config.retrieval.connect() if config.retrieval else None
-        self.worlds = {world.type: World(world, config, search) for world in config.environments}
+        self.environments = {each.type: WorkerEnvironment(each, config, search) for each in config.environments}
         return tuple(notes)
 
     async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
-        """Play requests of one stage, all at once; yields summaries (``segments=()``) of episodes that are stored.
+        """Produce the episodes of one spec, all at once; yields summaries (``segments=()``) of stored episodes.
 
-        What ends while a shard is being written shares the next one, so busy workers write few files. May be called
-        several times at once.
+        Episodes that finish while a shard is written share the next shard, so busy workers write few files. May be
+        called several times at once.
         """
         finished: asyncio.Queue[Trajectory | None] = asyncio.Queue()
-        playing = asyncio.ensure_future(self._play(requests, finished))
-        playing.add_done_callback(lambda _: finished.put_nowait(None))
-        store = TrajectoryStore(requests[0].stage.store)
+        context = WorkContext(self, requests)
+
+        async def produce(request: EpisodeRequest) -> None:
+            finished.put_nowait(await request.spec.run(request, context))
+
+        producing = asyncio.ensure_future(run_all(*map(produce, requests)))
+        producing.add_done_callback(lambda _: finished.put_nowait(None))
+        store = TrajectoryStore(requests[0].spec.store)
         try:
             while batch := await next_batch(finished):
                 await asyncio.to_thread(store.write, batch)
                 yield [replace(trajectory, segments=()) for trajectory in batch]
-            await playing
+            await producing
         finally:
-            playing.cancel()
+            producing.cancel()
 
-    async def make_bank(self, request: BankRequest) -> Mapping[str, int]:
-        """Make a bank of hints of failed episodes; returns what to report of it."""
-        return await make_bank(request, self._started(), self.config.engine)
+    async def call(self, job: WorkerJob) -> Mapping[str, int]:
+        """Run a job that is not an episode; returns what to report of it."""
+        return await job.run(WorkContext(self))
 
     async def load_weights(self, folder: str, version: int) -> None:
         """Take a checkpoint's weights between two episodes."""
-        await self._started().load_weights(folder, version)
+        await self.started_engine().load_weights(folder, version)
 
     async def stop(self) -> None:
-        """End the engine and the environments; a worker that never started has nothing to end."""
-        for world in self.worlds.values():
-            world.pool.clear()
+        """Stop the engine and the environments; a worker that never started has nothing to stop."""
+        for environment in self.environments.values():
+            environment.pool.clear()
         if self.engine is not None:
             await self.engine.close()
 
-    def _started(self) -> Engine:
+    def started_engine(self) -> Engine:
+        """The engine; `start` must have returned."""
         assert self.engine is not None, "start comes before the first request"
         return self.engine
 
-    async def _play(self, requests: Sequence[EpisodeRequest], finished: asyncio.Queue[Trajectory | None]) -> None:
-        """Consumes requests, produces whole trajectories."""
-        stage = requests[0].stage
-        if stage.scored is not None:
-            await self._score(stage, requests, finished)
-            return
-        by_world: dict[str, list[EpisodeRequest]] = {}
-        for request in requests:
-            by_world.setdefault(request.task.environment, []).append(request)
-        await run_all(*(self._play_in(self.worlds[name], played, finished) for name, played in by_world.items()))
 
-    async def _play_in(
-        self, world: World, requests: Sequence[EpisodeRequest], finished: asyncio.Queue[Trajectory | None]
-    ) -> None:
-        stage = requests[0].stage
-        agent, guide = stage.agent, await in_thread(self.guide, stage)
-        jobs = [request.job for request in requests]
-        episodes = run_episodes(
-            jobs, world.pool.take, self._started(), world.builder(agent), agent, concurrency=len(jobs), guide=guide
-        )
-        async for trajectory in episodes:
-            finished.put_nowait(trajectory)
+class WorkContext:
+    """What the requests of one call use of their worker (`cluster.run.episodes.WorkerContext`)."""
 
-    async def _score(
-        self, stage: Stage, requests: Sequence[EpisodeRequest], finished: asyncio.Queue[Trajectory | None]
-    ) -> None:
-        """Consumes finished episodes, produces them with the distributions of this worker's engine."""
-        assert stage.scored is not None
-        store, wanted = TrajectoryStore(stage.scored), {request.key for request in requests}
-        guide, played = await in_thread(self.guide, stage), await in_thread(lambda: list(store.read(wanted)))
+    def __init__(self, worker: RolloutWorker, requests: Sequence[EpisodeRequest] = ()) -> None:
+        self.worker = worker
+        self.engine: Engine = worker.started_engine()
+        self.engine_config = worker.config.engine
+        self.requests = requests
+        self.stored: dict[str, asyncio.Future[dict[Key, Trajectory]]] = {}
 
-        async def one(trajectory: Trajectory) -> None:
-            builder = self.worlds[trajectory.identity.environment].builder(stage.agent)
-            finished.put_nowait(await scored(trajectory, self._started(), builder, stage.top_k, guide))
+    def environment(self, name: str) -> Environment:
+        return self.worker.environments[name].pool.take()
 
-        await run_all(*map(one, played))
+    def builder(self, environment: str, agent: AgentConfig) -> PromptBuilder:
+        return self.worker.environments[environment].builder(agent)
+
+    async def guide(self, spec: EpisodeSpec) -> Guide | None:
+        """Made once for a spec, in a thread, since it reads files."""
+        guides = self.worker.guides
+        if spec not in guides:
+            guides[spec] = asyncio.ensure_future(in_thread(make_guide, spec, self.engine, self.engine_config))
+        return await asyncio.shield(guides[spec])
+
+    async def read(self, store: str, key: Key) -> Trajectory:
+        """Reads the episodes of all requests of this call at once, at the first one."""
+        if store not in self.stored:
+            self.stored[store] = asyncio.ensure_future(in_thread(self._read_all, store))
+        return (await asyncio.shield(self.stored[store]))[key]
+
+    def _read_all(self, store: str) -> dict[Key, Trajectory]:
+        wanted = {request.key for request in self.requests}
+        return {trajectory.key: trajectory for trajectory in TrajectoryStore(store).read(wanted)}
 
 
 async def next_batch(finished: asyncio.Queue[Trajectory | None]) -> list[Trajectory]:

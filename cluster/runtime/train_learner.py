@@ -11,16 +11,14 @@ import json
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cluster.config.recipe import LearnerRole
 from cluster.run.directory import RunDirectory
 from cluster.run.progress import Screen
-from cluster.run.training_data import Selection, translated
+from cluster.run.training_data import Selection, TrainRequest, translated
 from cluster.runtime.resources import train_options
-from rollout.episode.filters import KeepConfig
 from rollout.errors import UserError
 from rollout.prompts.retokenize import Retokenizer
 from rollout.trajectory import Trajectory
@@ -30,26 +28,6 @@ if TYPE_CHECKING:
 
 METRICS_INTERVAL_S = 1.0
 """Seconds between two lines of metrics, so that a fast learner does not write more than it trains."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainRequest:
-    """One round of training, small enough to be sent to every rank.
-
-    Attributes:
-        stores: where the episodes are, oldest round first.
-        base_model: folder or hub name to start from; None trains from nothing, as ``learner.scratch`` says.
-        num_threads: torch threads of each rank.
-        keep: which of the teacher's are fit to train on; None leaves it to the learner.
-    """
-
-    learner: LearnerRole
-    run_dir: str
-    round: int
-    stores: tuple[str, ...]
-    base_model: str | None
-    num_threads: int
-    keep: KeepConfig | None = None
 
 
 def train_rank(request: TrainRequest) -> None:

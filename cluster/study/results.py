@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Any
 
 from cluster.run.directory import RunDirectory
-from cluster.run.plan import make_plan
+from cluster.run.plan_file import read_plan
 from cluster.run.provenance import hardware, versions
 from cluster.study.config import Comparison, Study
 from cluster.study.runs import Job
@@ -73,9 +73,8 @@ class Results:
 def read_run(job: Job) -> ArmRun:
     """What a finished run of an arm has left in its folder."""
     run = RunDirectory(job.folder)
-    plan = make_plan(job.recipe, run)
-    evaluated = [work for work in plan.evaluations if work.stage.role == job.agent]
-    records = [episode_record(summary) for work in evaluated for summary in work.summaries()]
+    evaluated = [step for step in read_plan(run).of_kind("evaluate") if step.role == job.agent]
+    records = [episode_record(summary) for step in evaluated for summary in step.stored(run)]
     trained = {row["round"]: row for row in run.read_metrics() if row.get("kind") == "trained"}.values()
     return ArmRun(
         records,

@@ -173,6 +173,5 @@ def is_finished(job: Job) -> bool:
     refuse_other_recipe(run, job.recipe)
     if not (job.folder / "report.json").is_file():
         return False
-    plan = make_plan(job.recipe, run)
-    works = [work for work in plan.works if ("evaluate" if work.is_evaluation else "rollout") in job.phases]
-    return not any(work.missing() for work in works)
+    steps = make_plan(job.recipe, run).episode_steps()
+    return not any(step.missing() for step in steps if step.phase in job.phases)

@@ -21,7 +21,7 @@ HEADER = frozenset({Kind.SYSTEM, Kind.EXAMPLE})
 """What stands before the hints, besides the template's own glue."""
 
 
-async def scored(
+async def score_trajectory(
     trajectory: Trajectory, engine: Engine, builder: PromptBuilder, top_k: int, guide: Guide | None = None
 ) -> Trajectory:
     """The trajectory with the teacher's distribution at every token that the teacher's context holds.

@@ -7,28 +7,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.run.episodes import EpisodeRequest, Stage
+from cluster.run.episodes import EpisodeRequest, EpisodeSpec
+from cluster.run.steps.rollout import RolloutSpec
 from cluster.runtime.rollout_pool import MAX_RESTARTS, Pool, PoolError, WorkerDied
 from rollout.environment import Task
 from rollout.episode.config import AgentConfig
 from rollout.errors import UserError
 from rollout.trajectory import Identity, Outcome, Policy, StopReason, Trajectory
 
-COLLECT = Stage("run", "teacher", 0, "trajectories/teacher", AgentConfig())
-EVALUATE = Stage("run", "teacher", 0, "evaluation/teacher", AgentConfig())
+COLLECT = RolloutSpec("run", "teacher", 0, "trajectories/teacher", AgentConfig())
+EVALUATE = RolloutSpec("run", "teacher", 0, "evaluation/teacher", AgentConfig())
 
 
-def requests(count: int, stage: Stage = COLLECT) -> list[EpisodeRequest]:
-    return [EpisodeRequest(stage, Task(f"task/{i}", "household", "train", ""), 0) for i in range(count)]
+def requests(count: int, spec: EpisodeSpec = COLLECT) -> list[EpisodeRequest]:
+    return [EpisodeRequest(spec, Task(f"task/{i}", "household", "train", ""), 0) for i in range(count)]
 
 
 def summary(request: EpisodeRequest, version: int) -> Trajectory:
-    identity = Identity("run", request.stage.role, 0, request.task.id, request.attempt, "household", "train")
+    identity = Identity("run", request.spec.role, 0, request.task.id, request.attempt, "household", "train")
     return Trajectory(identity, Policy("m", version, "react"), Outcome(1.0, True, StopReason.SUCCESS), ())
 
 
@@ -42,7 +44,7 @@ class ToyWorker:
         self.version = 0
         self.holds = 0
         self.most = 0
-        self.stages: list[set[str]] = []
+        self.stores: list[set[str]] = []
         self.played = 0
         self.stopped = False
 
@@ -53,7 +55,7 @@ class ToyWorker:
     async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
         self.holds += len(requests)
         self.most = max(self.most, self.holds)
-        self.stages.append({request.stage.store for request in requests})
+        self.stores.append({request.spec.store for request in requests})
         for request in requests:
             for _ in range(self.turns):
                 await asyncio.sleep(0)
@@ -78,14 +80,17 @@ def pool_of(*workers: ToyWorker, concurrency: int = 4, then: Callable[[], ToyWor
     return Pool("teacher", lambda: waiting.pop(0) if waiting else then(), len(workers), concurrency)
 
 
-async def play(pool: Pool, wanted: Sequence[EpisodeRequest]) -> list[tuple[EpisodeRequest, Trajectory]]:
+async def play(pool: Pool, wanted: Sequence[EpisodeRequest]) -> list[Trajectory]:
     await pool.start()
-    return [played async for played in pool.rollout(wanted)]
+    return await rolled_out(pool, wanted)
 
 
-def keys(played: Sequence[tuple[EpisodeRequest, Trajectory]]) -> list[str]:
-    assert all(request.key == result.key for request, result in played)
-    return sorted(request.task.id for request, _ in played)
+async def rolled_out(pool: Pool, wanted: Sequence[EpisodeRequest], priority: int = 0) -> list[Trajectory]:
+    return [summary async for summary in pool.rollout(wanted, priority)]
+
+
+def tasks(summaries: Sequence[Trajectory]) -> list[str]:
+    return sorted(summary.identity.task for summary in summaries)
 
 
 @settings(max_examples=60, deadline=None)
@@ -101,7 +106,7 @@ def test_every_request_comes_out_once_whatever_the_workers_speed_and_deaths(
     workers = [ToyWorker(t, lifetime) for t, lifetime in zip(turns, lifetimes, strict=False)]
     wanted = requests(count)
     played = asyncio.run(play(pool_of(*workers, concurrency=concurrency), wanted))
-    assert keys(played) == sorted(request.task.id for request in wanted)
+    assert tasks(played) == sorted(request.task.id for request in wanted)
 
 
 async def test_a_worker_never_holds_more_than_it_can_play_at_once() -> None:
@@ -122,21 +127,61 @@ async def test_the_last_episodes_are_shared_among_the_workers() -> None:
     assert [worker.played for worker in workers] == [2, 2, 2]
 
 
-async def test_two_works_in_one_queue_are_told_apart_even_if_their_episodes_have_the_same_key() -> None:
+async def test_two_steps_share_a_pool_and_each_gets_its_own_episodes() -> None:
     worker = ToyWorker()
-    wanted = [*requests(5, COLLECT), *requests(5, EVALUATE)]
-    played = await play(pool_of(worker, concurrency=16), wanted)
-    assert sorted(request.stage.store for request, _ in played) == [EVALUATE.store] * 5 + [COLLECT.store] * 5
-    assert all(len(stores) == 1 for stores in worker.stages)
+    pool = pool_of(worker, concurrency=16)
+    await pool.start()
+    collected, evaluated = await asyncio.gather(
+        rolled_out(pool, requests(5, COLLECT)), rolled_out(pool, requests(7, EVALUATE), priority=1)
+    )
+    assert (len(collected), len(evaluated)) == (5, 7)
+    assert all(len(stores) == 1 for stores in worker.stores)
+
+
+async def test_requests_of_an_earlier_step_go_first() -> None:
+    worker = ToyWorker()
+    pool = pool_of(worker, concurrency=2)
+    await pool.start()
+    later = asyncio.ensure_future(rolled_out(pool, requests(20, EVALUATE), priority=1))
+    await asyncio.sleep(0)
+    await rolled_out(pool, requests(20, COLLECT), priority=0)
+    assert not later.done()
+    assert len(await later) == 20
+
+
+async def test_an_error_in_one_step_does_not_reach_another() -> None:
+    class Picky(ToyWorker):
+        async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
+            if requests[0].spec is COLLECT:
+                raise KeyError("not these")
+            async for summaries in super().rollout(requests):
+                yield summaries
+
+    pool = pool_of(Picky(), concurrency=4)
+    await pool.start()
+    failing = asyncio.ensure_future(rolled_out(pool, requests(6, COLLECT)))
+    assert len(await rolled_out(pool, requests(9, EVALUATE), priority=1)) == 9
+    with pytest.raises(KeyError):
+        await failing
+
+
+async def test_who_stops_listening_gives_up_the_rest() -> None:
+    worker = ToyWorker()
+    pool = pool_of(worker, concurrency=2)
+    await pool.start()
+    async with aclosing(pool.rollout(requests(50))) as summaries:
+        await anext(summaries)
+    assert len(await rolled_out(pool, requests(3, EVALUATE))) == 3
+    assert worker.played < 50
 
 
 async def test_a_worker_in_the_place_of_a_dead_one_gets_the_newest_weights() -> None:
     pool = pool_of(ToyWorker(lifetime=3), concurrency=2)
     await pool.start()
     await pool.load_weights("checkpoints/round=000", 1)
-    played = [played async for played in pool.rollout(requests(8))]
+    played = await rolled_out(pool, requests(8))
     assert len(played) == 8
-    assert {result.policy.weight_version for _, result in played} == {1}
+    assert {summary.policy.weight_version for summary in played} == {1}
 
 
 async def test_a_worker_that_keeps_dying_ends_in_a_sentence_after_a_few_tries() -> None:
@@ -168,4 +213,4 @@ async def test_stop_reaches_every_worker() -> None:
 async def test_a_pool_can_be_used_again() -> None:
     pool = pool_of(ToyWorker(), ToyWorker())
     await play(pool, requests(3))
-    assert len([played async for played in pool.rollout(requests(7, EVALUATE))]) == 7
+    assert len(await rolled_out(pool, requests(7, EVALUATE))) == 7

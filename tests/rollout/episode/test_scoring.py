@@ -10,7 +10,7 @@ import pytest
 from rollout.engines.scripted import ScriptedConfig, ScriptedEngine
 from rollout.environment import Reset, Task
 from rollout.episode.guidance import Guidance, always
-from rollout.episode.scoring import require_distributions, scored
+from rollout.episode.scoring import require_distributions, score_trajectory
 from rollout.errors import UserError
 from rollout.prompts.builder import PromptBuilder
 from rollout.prompts.react import ReActStyle
@@ -65,7 +65,7 @@ def places(segments: Sequence[Segment]) -> list[int | None]:
 async def test_every_token_has_the_distribution_that_predicts_it(
     played: Trajectory, builder: PromptBuilder, tokenizer: Tokenizer
 ) -> None:
-    made = await scored(played, Numbering(tokenizer), builder, 1)
+    made = await score_trajectory(played, Numbering(tokenizer), builder, 1)
     assert places(made.segments) == [None, *range(1, len(played.token_ids))], "and nothing predicts the first"
     assert all(segment.teacher is not None for segment in made.segments)
     assert made.token_ids == played.token_ids
@@ -75,7 +75,7 @@ async def test_with_hints_the_same_tokens_stand_further_back_and_the_hints_are_n
     played: Trajectory, builder: PromptBuilder, tokenizer: Tokenizer
 ) -> None:
     engine = Numbering(tokenizer)
-    made = await scored(played, engine, builder, 1, always("Add."))
+    made = await score_trajectory(played, engine, builder, 1, always("Add."))
     hints = sum(len(segment.token_ids) for segment in builder.hints(["Add."]))
     assert made.token_ids == played.token_ids
     (view,) = engine.seen
@@ -103,7 +103,7 @@ async def test_hints_that_the_author_saw_are_taken_away_before_the_teacher_score
     turns = [("Thought: I add.\nAction: add", "1"), ("Thought: Again.\nAction: add", "2")]
     advised = builder.transcript(Reset("0", "count to 2"), turns, hints=["Do not."])
     engine = Numbering(tokenizer)
-    made = await scored(replace(played, segments=tuple(advised)), engine, builder, 1)
+    made = await score_trajectory(replace(played, segments=tuple(advised)), engine, builder, 1)
     assert engine.seen == [played.token_ids]
     assert not [segment for segment in made.segments if segment.kind is Kind.HINT]
 
@@ -117,14 +117,14 @@ async def test_a_guide_is_told_the_task_and_what_was_seen_first(
         asked.append((task.id, task.task_type, reset.observation, "count to 2" in reset.instruction))
         return Guidance()
 
-    await scored(played, Numbering(tokenizer), builder, 1, guide)
+    await score_trajectory(played, Numbering(tokenizer), builder, 1, guide)
     assert asked == [("count/1", "count", "0", True)]
 
 
 async def test_what_is_beyond_the_context_is_never_scored(
     played: Trajectory, builder: PromptBuilder, tokenizer: Tokenizer
 ) -> None:
-    made = await scored(played, Numbering(tokenizer, max_model_len=len(played.token_ids) - 1), builder, 1)
+    made = await score_trajectory(played, Numbering(tokenizer, max_model_len=len(played.token_ids) - 1), builder, 1)
     assert made.segments[-1].teacher is None
     assert made.segments[-2].teacher is not None
 
@@ -132,7 +132,9 @@ async def test_what_is_beyond_the_context_is_never_scored(
 async def test_an_engine_that_cannot_score_leaves_the_play_as_it_was_and_says_so(
     played: Trajectory, builder: PromptBuilder, tokenizer: Tokenizer
 ) -> None:
-    made = await scored(played, ScriptedEngine(ScriptedConfig(tokenizer="-", replies=("",)), tokenizer), builder, 1)
+    made = await score_trajectory(
+        played, ScriptedEngine(ScriptedConfig(tokenizer="-", replies=("",)), tokenizer), builder, 1
+    )
     assert made.segments == played.segments
     assert (made.outcome.success, made.outcome.stop_reason) == (True, StopReason.SUCCESS)
     assert made.outcome.failure is not None

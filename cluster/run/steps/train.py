@@ -1,0 +1,152 @@
+"""Step: the learner trains the student on the episodes of a round and of the rounds before."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from cluster.config.recipe import LearnerRole, Recipe, model_of
+from cluster.run.steps.planner import Planner, checkpoint_output
+from cluster.run.steps.step import Cost, EpisodeStep, Step, StepContext
+from cluster.run.training_data import TrainRequest
+from rollout.errors import UserError
+from rollout.models import model_folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainStep(Step):
+    """One round of training.
+
+    Attributes:
+        sources: steps whose episodes are trained on, oldest round first.
+        base_model: what the training starts from, as a recipe names it; None trains from random weights.
+        other_stores: stores of other runs that are trained on as well.
+    """
+
+    round: int
+    learner: LearnerRole
+    sources: tuple[EpisodeStep, ...]
+    base_model: str | None
+    other_stores: tuple[str, ...] = ()
+
+    @property
+    def pending(self) -> str:
+        return f"round {self.round} is not trained yet"
+
+    def is_complete(self, context: StepContext) -> bool:
+        return context.directory.checkpoint(self.round).is_dir()
+
+    def refuse(self, context: StepContext, reason: str) -> None:
+        require_complete(self.sources)
+
+    async def execute(self, context: StepContext) -> None:
+        require_complete(self.sources)
+        require_trainable(self.sources, context.recipe)
+        request = TrainRequest(
+            learner=self.learner,
+            run_dir=str(context.directory.path),
+            round=self.round,
+            stores=(*(step.store for step in self.sources), *self.other_stores),
+            keep=context.recipe.collect.keep,
+            base_model=model_folder(self.base_model) if self.base_model else None,
+            num_threads=context.num_threads(self.learner),
+        )
+        with context.timed("train"):
+            async with context.show_training(self.round):
+                await context.train(request)
+
+    @property
+    def cost(self) -> Cost:
+        """Tokens of the budget, or of all episodes where that is less; how many are kept is not known before."""
+        learner, episodes = self.learner, sum(len(step.requests) for step in self.sources)
+        bounds = [learner.max_tokens] if learner.max_tokens else []
+        # Episodes of other runs are not counted, so they leave the epochs unbounded.
+        if learner.epochs and not self.other_stores:
+            longest = sum(len(step.requests) * step.spec.agent.max_tokens for step in self.sources)
+            bounds.append(longest * learner.epochs)
+        return Cost(episodes, min(bounds, default=0), describe_budget(learner))
+
+
+def plan_training(planner: Planner, round: int) -> Iterator[TrainStep]:
+    """One step a round, if the recipe has a learner. It waits for all rollouts of the round, which need its cores."""
+    learner = planner.recipe.learner
+    if learner is None:
+        return
+    sources = select_training_data(planner, round)
+    before = [step.name for step in planner.steps if not isinstance(step, TrainStep)]
+    yield TrainStep(
+        name=f"train/{round}",
+        title=planner.titled("learner trains", round),
+        phase="train",
+        inputs=tuple(step.output for step in sources) + ((checkpoint_output(round - 1),) if round else ()),
+        output=checkpoint_output(round),
+        after=tuple(before),
+        round=round,
+        # The checkpoint of an earlier round has been widened already.
+        learner=learner.model_copy(update={"widen": 1}) if round else learner,
+        sources=tuple(sources),
+        base_model=base_model(planner, round),
+        other_stores=planner.recipe.collect.also,
+    )
+
+
+def select_training_data(planner: Planner, round: int) -> list[EpisodeStep]:
+    """Steps whose episodes ``round`` is trained on, oldest round first; scored episodes in place of collected ones."""
+    collect = planner.recipe.collect
+    oldest = 0 if collect.max_age_rounds is None else max(0, round + 1 - collect.max_age_rounds)
+    found = []
+    for past in range(oldest, round + 1):
+        scored = {step.inputs[0]: step for step in planner.of_round(past, "score")}
+        collected = [step for step in planner.of_round(past, "collect") if step.role in collect.train_on]
+        found += [scored.get(step.output, step) for step in collected]
+    return found
+
+
+def base_model(planner: Planner, round: int) -> str | None:
+    """What ``round`` starts from: the last checkpoint, else ``learner.model``, else the student's own model."""
+    learner, student = planner.recipe.learner, planner.recipe.student
+    if round:
+        return str(planner.directory.checkpoint(round - 1))
+    if learner is None or learner.scratch is not None:
+        return None
+    return learner.model or (model_of(student) if student else None)
+
+
+def require_complete(steps: Sequence[EpisodeStep]) -> None:
+    """Raise `UserError` unless every episode that the recipe asks for is stored."""
+    for step in steps:
+        if missing := step.missing():
+            raise UserError(
+                f"{step.title}: {len(missing)} of {len(step.requests)} episodes are missing in {step.store}; "
+                "collect them first, with `stillhouse rollout` or `stillhouse run` on the same run directory."
+            )
+
+
+def require_trainable(steps: Sequence[EpisodeStep], recipe: Recipe) -> None:
+    """Raise `UserError` if the learner would keep no episode."""
+    learner = recipe.learner
+    if learner is None or recipe.collect.also:
+        return
+    summaries = [summary for step in steps for summary in step.summaries()]
+    if any(learner.keeps(summary.identity.role, summary.outcome.success) for summary in summaries):
+        return
+    outcomes = [summary.outcome for summary in summaries]
+    failures = Counter(f"{o.failure.boundary}: {o.failure.type}: {o.failure.message}" for o in outcomes if o.failure)
+    why = "".join(f" {count} ended by an error, mostly {text!r}." for text, count in failures.most_common(1))
+    folder = steps[0].store if steps else "the run directory"
+    raise UserError(
+        f"The teacher solved none of {len(outcomes)} tasks, so there is nothing to learn from.{why} All episodes are "
+        f"kept in {folder}. Take a better teacher or easier tasks, or set learner.keep to all."
+    )
+
+
+def describe_budget(learner: LearnerRole) -> str:
+    """The budget of a training in words."""
+    budget = (
+        f"{learner.epochs} epochs" if learner.epochs else "",
+        f"{learner.max_tokens:,} tokens" if learner.max_tokens else "",
+        f"{learner.max_seconds:g} s" if learner.max_seconds else "",
+    )
+    step = f"{learner.batch_episodes} episodes" if learner.batch_episodes else f"{learner.batch_tokens:,} tokens"
+    return f"{' or '.join(filter(None, budget))}, steps of {step}, keeps {learner.keep}"
