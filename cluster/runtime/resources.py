@@ -85,7 +85,10 @@ def quantities(resources: Resources) -> dict[str, float]:
 
 
 def resource_groups(plan: Plan, recipe: Recipe) -> list[ResourceGroup]:
-    """Which workers live at the same time: in each stage of the plan, those that it needs and those needed again."""
+    """Which workers live at the same time: in each stage of the plan, those that it needs and those needed again.
+
+    A group that is part of an earlier one is left out.
+    """
     stages = plan.stages
     groups: list[ResourceGroup] = []
     for number, stage in enumerate(stages):
@@ -99,7 +102,7 @@ def resource_groups(plan: Plan, recipe: Recipe) -> list[ResourceGroup]:
             retrieval = recipe.retrieval
             requests.append(ResourceRequest("retrieval", retrieval.replicas, retrieval.resources))
         group = ResourceGroup(_title(stage), tuple(requests))
-        if requests and all(group.requests != other.requests for other in groups):
+        if not any(set(requests) <= set(other.requests) for other in groups):
             groups.append(group)
     return groups
 

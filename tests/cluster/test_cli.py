@@ -125,8 +125,8 @@ def test_a_finished_run_leaves_every_file_of_the_layout(finished: Path) -> None:
 def test_status_tells_what_is_done(finished: Path) -> None:
     found = json.loads(stillhouse("status", str(finished), "--json").stdout)
     assert set(found["phases"].values()) == {"done"}
-    rows = {row["who"]: (row["episodes"], row["of"]) for row in found["collected"]}
-    assert rows == {"teacher": (4, 4), "student": (2, 2)}
+    rows = {step["name"]: (step["done"], step["total"]) for step in found["steps"] if step["kind"] == "collect"}
+    assert rows == {"collect/teacher/0": (4, 4), "collect/student/0": (2, 2)}
     assert "done" in stillhouse("status", str(finished)).stdout
 
 
@@ -178,8 +178,8 @@ def interrupt_after_first_new_shard(arguments: list[str], folder: Path, number: 
 
 def stored_episodes(folder: Path) -> int:
     found = json.loads(stillhouse("status", str(folder), "--json").stdout)
-    assert found["phases"]["rollout"] == "begun"
-    return sum(row["episodes"] for row in found["collected"])
+    assert found["phases"]["rollout"] == "started"
+    return sum(step["done"] for step in found["steps"] if step["kind"] == "collect")
 
 
 def test_ctrl_c_and_a_stopped_job_say_how_to_go_on_and_keep_what_is_finished(tmp_path: Path) -> None:

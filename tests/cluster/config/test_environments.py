@@ -53,14 +53,15 @@ def test_each_round_has_new_tasks_of_every_environment_by_weight(
     recipe = toy_recipe(environment=mix((HOUSEHOLD, 3.0), (MATHS, 1.0)), rounds=2)
     plan = make_plan(recipe, RunDirectory(tmp_path))
     seen = set()
-    for works in (round.collections for round in plan.rounds):
-        for work in works:
-            tasks = [request.task for request in work.requests]
+    for round in range(2):
+        steps = [step for step in plan.episode_steps("collect") if step.spec.round == round]
+        for step in steps:
+            tasks = [request.task for request in step.requests]
             counts = Counter(task.environment for task in tasks)
             assert counts == {12: {"household": 9, "math": 3}, 5: {"household": 4, "math": 1}}[len(tasks)]
-        teacher = {request.task.id for request in works[0].requests}
+        teacher = {request.task.id for request in steps[0].requests}
         assert not teacher & seen
-        assert {request.task.id for request in works[1].requests} <= teacher
+        assert {request.task.id for request in steps[1].requests} <= teacher
         seen |= teacher
 
 
@@ -96,5 +97,5 @@ def test_a_split_that_one_environment_lacks_is_refused_by_its_name(
     recipe = toy_recipe(
         environment=mix((HOUSEHOLD, 1.0), (MATHS, 1.0)), collect={"split": "dev", "teacher_episodes": 4}
     )
-    with pytest.raises(UserError, match="collect.split is dev, which is not there of household; choose one of train"):
+    with pytest.raises(UserError, match="collect.split: household has no split dev; choose one of train"):
         make_plan(recipe, RunDirectory(tmp_path))

@@ -33,7 +33,7 @@ def fatal(plan: DryRun) -> list[Finding]:
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_shipped_recipe_can_be_planned_and_lacks_at_most_a_model(name: str) -> None:
     plan = planned(name)
-    assert plan.phases[-1].title == "report"
+    assert plan.rows[-1].title == "report"
     assert all(any(words in finding.text for words in OUTSIDE) for finding in fatal(plan))
     assert plan.works == (not fatal(plan))
 
@@ -41,10 +41,10 @@ def test_every_shipped_recipe_can_be_planned_and_lacks_at_most_a_model(name: str
 @pytest.mark.parametrize("name", PAPERS)
 def test_a_papers_recipe_says_gpus_memory_and_tokens_and_fits_gpus_of_80_gib(name: str) -> None:
     plan = planned(name)
-    assert max(moment.gpus for moment in plan.moments) >= 2
+    assert max(group.gpus for group in plan.groups) >= 2
     assert [use.who for use in plan.memory] == ["teacher", "student", "learner rank"]
     assert all(use.fits and use.device == "GPU" for use in plan.memory)
-    assert all(phase.tokens for phase in plan.phases if phase.episodes)
+    assert all(row.tokens for row in plan.rows if row.episodes)
 
 
 def test_a_student_that_grows_needs_an_engine_of_its_later_size() -> None:
@@ -69,7 +69,7 @@ def test_the_other_students_of_gpt2_fit_as_well(student: str) -> None:
     assert all(use.fits for use in plan.memory)
 
 
-def test_phases_are_the_work_of_the_driver_in_its_order(tmp_path: Path) -> None:
+def test_rows_are_the_steps_of_the_plan_in_its_order(tmp_path: Path) -> None:
     recipe = load_recipe(
         "quickstart",
         [
@@ -81,32 +81,27 @@ def test_phases_are_the_work_of_the_driver_in_its_order(tmp_path: Path) -> None:
             "score={roles: [student, teacher]}",
         ],
     )
-    plan = make_plan(recipe, RunDirectory(tmp_path))
-    rounds = [
-        [*r.preparations, *r.collections, *(plan.baselines if r is plan.rounds[0] else ()), *r.scorings]
-        for r in plan.rounds
-    ]
-    works = [*rounds[0], *rounds[1], *plan.final]
-    shown = [phase for phase in dry_run(recipe).phases if phase.episodes and not phase.title.startswith("learner")]
-    assert [(phase.title, phase.episodes) for phase in shown] == [(work.title, len(work.requests)) for work in works]
+    steps = make_plan(recipe, RunDirectory(tmp_path)).episode_steps()
+    shown = [row for row in dry_run(recipe).rows if row.episodes and not row.title.startswith("learner")]
+    assert [(row.title, row.episodes) for row in shown] == [(step.title, len(step.requests)) for step in steps]
 
 
 def test_tokens_are_bounded_by_the_longest_episodes_and_by_the_learners_budget() -> None:
-    tokens = {phase.title: phase.tokens for phase in planned("quickstart", "learner.epochs=3").phases}
+    tokens = {row.title: row.tokens for row in planned("quickstart", "learner.epochs=3").rows}
     assert tokens["teacher collects"] == 800 * 2000
     assert tokens["evaluate student"] == 120 * 2000
     assert tokens["learner trains"] == 3 * 800 * 2000
     candidates = "evaluate.acting={type: self_consistent, candidates: 3}"
-    tried = {phase.title: phase.tokens for phase in planned("quickstart", candidates).phases}
+    tried = {row.title: row.tokens for row in planned("quickstart", candidates).rows}
     assert tried["evaluate student"] == 120 * (2000 + 2 * min(2000, 25 * 64))
     limited = planned("quickstart", "learner.epochs=3", "learner.max_tokens=1000")
-    assert {phase.title: phase.tokens for phase in limited.phases}["learner trains"] == 1000
+    assert {row.title: row.tokens for row in limited.rows}["learner trains"] == 1000
 
 
-def test_moments_count_gpus_of_all_who_live_at_the_same_time() -> None:
+def test_groups_count_gpus_of_all_workers_that_live_at_the_same_time() -> None:
     plan = planned("paper-agent-distillation")
-    assert [(moment.title, moment.gpus) for moment in plan.moments] == [("collect and evaluate", 4), ("train", 4)]
-    assert planned("teacher").moments[-1].title == "evaluate the student"
+    assert [(group.title, group.gpus) for group in plan.groups] == [("collect and evaluate", 4), ("train", 4)]
+    assert planned("teacher").groups[-1].title == "evaluate"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from cluster.config.recipe import Recipe, Resources
 from cluster.run.directory import RunDirectory
 from cluster.run.episodes import EpisodeRequest
 from cluster.run.plan import make_plan
-from cluster.runtime.resources import Demand
+from cluster.runtime.resources import ResourceGroup, ResourceRequest
 from cluster.runtime.rollout_pool import Pool
 from cluster.runtime.rollout_worker import WorkerConfig
 from cluster.runtime.train_learner import TrainRequest
@@ -28,22 +28,27 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 SMALL = Resources(cpus=0.5)
 
 
+FOUR_CPUS = ResourceGroup("train", (ResourceRequest("learner", 4, Resources(cpus=1)),))
+
+
 @pytest.fixture(scope="module")
 def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayBackend]:
     from cluster.runtime.ray_backend import RayBackend
 
-    backend = RayBackend(None, tmp_path_factory.mktemp("logs"), [[Demand("learner", 4, Resources(cpus=1))]])
+    backend = RayBackend(None, tmp_path_factory.mktemp("logs"), [FOUR_CPUS])
     yield backend
     backend.close()
 
 
-def work(recipe: Recipe, folder: Path) -> list[EpisodeRequest]:
-    return make_plan(recipe, RunDirectory(folder)).rounds[0].collections[0].missing()
+def requests_of(recipe: Recipe, folder: Path) -> list[EpisodeRequest]:
+    return make_plan(recipe, RunDirectory(folder)).episode_steps("collect")[0].missing()
 
 
 def pool_of(backend: RayBackend, recipe: Recipe, workers: int = 1) -> Pool:
     config = WorkerConfig(recipe.teacher.engine, (recipe.environment,), recipe.agent)
-    return Pool("teacher", lambda: backend.worker(Demand("teacher", workers, SMALL), config), workers, concurrency=4)
+    return Pool(
+        "teacher", lambda: backend.worker(ResourceRequest("teacher", workers, SMALL), config), workers, concurrency=4
+    )
 
 
 @asynccontextmanager
@@ -60,12 +65,12 @@ async def test_episodes_of_two_actors_arrive_once_and_are_stored_by_the_actors(
     backend: RayBackend, toy_recipe: Callable[..., Recipe], tmp_path: Path
 ) -> None:
     recipe = toy_recipe()
-    requests = work(recipe, tmp_path)
+    requests = requests_of(recipe, tmp_path)
     async with started(pool_of(backend, recipe, workers=2)) as pool:
-        played = [played async for played in pool.rollout(requests)]
-    assert sorted(request.key for request, _ in played) == sorted(request.key for request in requests)
-    assert all(not summary.segments for _, summary in played)
-    stored = list(TrajectoryStore(requests[0].stage.store).read())
+        summaries = [summary async for summary in pool.rollout(requests)]
+    assert sorted(summary.key for summary in summaries) == sorted(request.key for request in requests)
+    assert all(not summary.segments for summary in summaries)
+    stored = list(TrajectoryStore(requests[0].spec.store).read())
     assert {episode.key for episode in stored} == {request.key for request in requests}
     assert all(episode.segments for episode in stored)
 
@@ -76,7 +81,7 @@ async def test_an_actor_killed_in_the_middle_is_replaced_and_its_episodes_are_pl
     import ray
 
     recipe = toy_recipe()
-    requests = work(recipe, tmp_path)
+    requests = requests_of(recipe, tmp_path)
     async with started(pool_of(backend, recipe)) as pool:
         await pool.load_weights("anywhere", 3)
         played = []
@@ -101,13 +106,13 @@ async def test_two_processes_train_one_checkpoint(
     backend: RayBackend, toy_recipe: Callable[..., Recipe], toy_model: str, tmp_path: Path
 ) -> None:
     recipe = toy_recipe(learner={"model": toy_model, "epochs": 1, "batch_episodes": 4, "workers": 2})
-    requests = work(recipe, tmp_path)
+    requests = requests_of(recipe, tmp_path)
     async with started(pool_of(backend, recipe)) as pool:
         async for _ in pool.rollout(requests):
             pass
     assert recipe.learner is not None
     run = RunDirectory(tmp_path)
-    await backend.train(TrainRequest(recipe.learner, str(tmp_path), 0, (requests[0].stage.store,), toy_model, 1))
+    await backend.train(TrainRequest(recipe.learner, str(tmp_path), 0, (requests[0].spec.store,), toy_model, 1))
     assert (run.checkpoint(0) / "model.safetensors").is_file()
     assert [row["steps"] for row in run.read_metrics() if row["kind"] == "trained"] == [3]
 
@@ -123,9 +128,9 @@ async def test_a_learner_without_anything_to_learn_from_says_so(
 
 def test_a_recipe_that_asks_for_more_than_the_cluster_has_is_refused_at_once(backend: RayBackend) -> None:
     with pytest.raises(UserError, match="teacher worker needs 999 CPU"):
-        backend.check([Demand("teacher", 1, Resources(cpus=999))])
+        backend.check([ResourceRequest("teacher", 1, Resources(cpus=999))])
     with pytest.raises(UserError, match="1 GPU"):
-        backend.check([Demand("teacher", 1, Resources(gpus=1))])
+        backend.check([ResourceRequest("teacher", 1, Resources(gpus=1))])
 
 
 def test_logs_of_the_cluster_can_be_found_from_the_run(backend: RayBackend) -> None:

@@ -5,14 +5,26 @@ from __future__ import annotations
 import pytest
 
 from cluster.config.recipe import Resources
-from cluster.runtime.resources import Demand, check_fits, local_cpus, ray_options, threads, train_options
+from cluster.runtime.resources import (
+    ResourceGroup,
+    ResourceRequest,
+    check_fits,
+    local_cpus,
+    ray_options,
+    threads,
+    train_options,
+)
 from rollout.errors import UserError
 
 NODE = {"CPU": 2.0, "GPU": 1.0, "memory": 8 * 1024**3}
 
 
-def demand(who: str, workers: int = 1, **resources: object) -> Demand:
-    return Demand(who, workers, Resources.model_validate(resources))
+def asks(who: str, workers: int = 1, **resources: object) -> ResourceRequest:
+    return ResourceRequest(who, workers, Resources.model_validate(resources))
+
+
+def group(request: ResourceRequest) -> ResourceGroup:
+    return ResourceGroup("", (request,))
 
 
 def test_settings_become_options_of_one_actor() -> None:
@@ -46,29 +58,29 @@ def test_what_ray_would_refuse_or_round_is_refused_with_the_settings_name(
 
 
 def test_a_recipe_that_fits_passes_also_when_it_fills_the_cluster_to_the_brim() -> None:
-    check_fits([demand("teacher", cpus=0.7), demand("student", cpus=0.3), demand("learner", gpus=1)], [NODE])
+    check_fits([asks("teacher", cpus=0.7), asks("student", cpus=0.3), asks("learner", gpus=1)], [NODE])
 
 
 def test_workers_that_fit_no_node_are_refused_even_if_all_nodes_together_would_do() -> None:
     with pytest.raises(UserError, match="teacher worker needs 3 CPU.*largest has 2 CPU"):
-        check_fits([demand("teacher", cpus=3)], [NODE, NODE])
+        check_fits([asks("teacher", cpus=3)], [NODE, NODE])
 
 
 def test_more_than_the_cluster_has_is_refused_and_says_who_asks_for_how_much() -> None:
     with pytest.raises(
         UserError, match=r"needs 3 CPU at the same time \(teacher 2 × 1 CPU, student 1 × 1 CPU\).*has 2 CPU"
     ):
-        check_fits([demand("teacher", 2, cpus=1), demand("student", cpus=1)], [NODE])
+        check_fits([asks("teacher", 2, cpus=1), asks("student", cpus=1)], [NODE])
 
 
 def test_a_gpu_on_a_cluster_without_one_is_refused() -> None:
     with pytest.raises(UserError, match="learner worker needs 1 CPU, 1 GPU"):
-        check_fits([demand("learner", gpus=1)], [{"CPU": 2.0}])
+        check_fits([asks("learner", gpus=1)], [{"CPU": 2.0}])
 
 
 def test_a_new_cluster_counts_the_cores_and_up_to_twice_as_many_cpus_if_the_recipe_asks() -> None:
-    small, medium, large = demand("a", cpus=0.5), demand("a", 3, cpus=1), demand("a", 9, cpus=1)
-    assert [local_cpus([[small], [wanted]], 2) for wanted in (small, medium, large)] == [2, 3, 4]
+    small, medium, large = asks("a", cpus=0.5), asks("a", 3, cpus=1), asks("a", 9, cpus=1)
+    assert [local_cpus([group(small), group(wanted)], 2) for wanted in (small, medium, large)] == [2, 3, 4]
 
 
 def test_training_processes_share_a_machine_of_our_own_but_keep_to_their_request_elsewhere() -> None:

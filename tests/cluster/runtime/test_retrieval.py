@@ -18,7 +18,7 @@ from cluster.driver import run
 from cluster.run.directory import RunDirectory, open_run
 from cluster.run.plan import make_plan
 from cluster.run.progress import Screen
-from cluster.runtime.resources import Demand, moments
+from cluster.runtime.resources import ResourceGroup, ResourceRequest, resource_groups
 from cluster.runtime.retrieval import start_retrieval
 from cluster.runtime.rollout_pool import Pool
 from cluster.runtime.rollout_worker import WorkerConfig
@@ -110,11 +110,16 @@ def test_a_search_that_may_outlast_its_step_is_refused(asking: MakeRecipe, retri
         asking(retrieval={**retrieval, "client": client})
 
 
-def test_the_replicas_are_counted_beside_all_who_live_with_them(asking: MakeRecipe, toy_recipe: MakeRecipe) -> None:
+def test_the_replicas_are_counted_beside_all_workers_that_live_with_them(
+    asking: MakeRecipe, toy_recipe: MakeRecipe, tmp_path: Path
+) -> None:
     retrieval = asking().retrieval
     assert retrieval is not None
-    service = Demand("retrieval", 2, Resources(cpus=0.25))
-    assert all(service in moment for moment in moments(toy_recipe(retrieval=retrieval.model_dump())))
+    service = ResourceRequest("retrieval", 2, Resources(cpus=0.25))
+    recipe = toy_recipe(retrieval=retrieval.model_dump())
+    groups = resource_groups(make_plan(recipe, RunDirectory(tmp_path)), recipe)
+    assert groups
+    assert all(service in group.requests for group in groups)
 
 
 def test_a_run_may_go_on_with_more_replicas(asking: MakeRecipe, retrieval: dict[str, Any], tmp_path: Path) -> None:
@@ -133,7 +138,9 @@ def test_the_section_in_the_documentation_is_valid(asking: MakeRecipe) -> None:
 def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayBackend]:
     from cluster.runtime.ray_backend import RayBackend
 
-    backend = RayBackend(None, tmp_path_factory.mktemp("logs"), [[Demand("learner", 4, Resources(cpus=1))]])
+    backend = RayBackend(
+        None, tmp_path_factory.mktemp("logs"), [ResourceGroup("", (ResourceRequest("learner", 4, Resources(cpus=1)),))]
+    )
     yield backend
     backend.close()
 
@@ -180,9 +187,9 @@ async def play(
 ) -> str:
     """All episodes of the recipe by two workers, and something that happens when the first has ended; their store."""
     config = WorkerConfig(recipe.teacher.engine, (recipe.environment,), recipe.agent, service)
-    demand = Demand("teacher", 2, recipe.teacher.resources)
-    requests = make_plan(recipe, RunDirectory(folder / "run")).rounds[0].collections[0].missing()
-    pool = Pool("teacher", lambda: backend.worker(demand, config), 2, concurrency=2)
+    request = ResourceRequest("teacher", 2, recipe.teacher.resources)
+    requests = make_plan(recipe, RunDirectory(folder / "run")).episode_steps("collect")[0].missing()
+    pool = Pool("teacher", lambda: backend.worker(request, config), 2, concurrency=2)
     try:
         await pool.start()
         count = 0
@@ -192,4 +199,4 @@ async def play(
                 at_the_first()
     finally:
         await pool.stop()
-    return requests[0].stage.store
+    return requests[0].spec.store
