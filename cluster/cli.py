@@ -226,10 +226,12 @@ def start(command: str, name: str, overrides: Sequence[str], run_dir: str | None
     """Run all phases or one; prints the run directory last, and how to go on if it was stopped."""
     from cluster.config.load import load_recipe
     from cluster.run.directory import default_run_directory, open_run
+    from cluster.run.playable import check_agents
     from cluster.run.weights import check_models
 
     recipe = load_recipe(name, overrides)
     check_models(recipe)
+    check_agents(recipe)
     taken_up = name if (Path(name).expanduser() / "recipe.yaml").is_file() else None
     folder = run_dir or taken_up or default_run_directory(recipe)
     phases = frozenset(PHASES if command == "run" else (command,))

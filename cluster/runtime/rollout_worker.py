@@ -22,7 +22,7 @@ from rollout.environments.wrappers.pooled import EnvironmentPool
 from rollout.episode.config import AgentConfig
 from rollout.episode.runner import run_episodes
 from rollout.episode.scoring import require_distributions, scored
-from rollout.factory import make_builder, make_engine, make_environment, tokenizer_of
+from rollout.factory import make_builder, make_engine, make_environment, require_playable, tokenizer_of
 from rollout.tools.retrieval.service import Search, Service
 from rollout.tools.sandbox.tiers import choose_tier, tier_sentence
 from rollout.trajectory import Trajectory
@@ -70,12 +70,14 @@ class RolloutWorker:
         """Bring the engine up; returns what a user should know of this worker, in sentences.
 
         Raises:
-            UserError: a model or setting cannot work, no sandbox can be had for the code that agents write, or there
-                are no distributions where they are to be learned from.
+            UserError: a model or setting cannot work, agents cannot play in an environment, no sandbox can be had for
+                the code that they write, or there are no distributions where they are to be learned from.
         """
         config = self.config
         sandboxes = {code_sandbox(environment, config.agent) for environment in config.environments} - {None}
         notes = [tier_sentence(await in_thread(choose_tier, sandbox)) for sandbox in sandboxes]
+        for environment in config.environments:
+            await in_thread(_require_playable, environment, config)
         self.engine = await make_engine(config.engine, config.agent)
         if any(config.distributions):
             written, scores = config.distributions
@@ -158,6 +160,11 @@ class RolloutWorker:
             finished.put_nowait(await scored(trajectory, self._started(), builder, stage.top_k, guide))
 
         await run_all(*map(one, played))
+
+
+def _require_playable(environment: BaseModel, config: WorkerConfig) -> None:
+    with_search = config.retrieval is not None
+    require_playable(make_environment(environment), environment, config.agent, with_search=with_search)
 
 
 async def next_batch(finished: asyncio.Queue[Trajectory | None]) -> list[Trajectory]:
