@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from rollout.engine import Engine
 from rollout.environment import Environment, Task, has_passages
 from rollout.environments.plugins import (
+    EnvironmentKind,
     _has_search,
     _load,
     _refuse_twice,
@@ -71,7 +72,7 @@ def make_environment(config: BaseModel, agent: AgentConfig | None = None, search
         UserError: something that it needs is not installed, or no sandbox can be had for the agent's code.
     """
     kind = environment_kind(config)
-    environment, tools = _with_tools(kind.environment(config), config, agent, search)
+    environment, tools = _with_tools(kind, kind.environment(config), config, agent, search)
     if agent is None or agent.style != "codeact":
         return environment
     from rollout.environments.wrappers.code import CodeActEnvironment
@@ -98,7 +99,8 @@ def require_playable(environment: Environment, config: BaseModel, agent: AgentCo
     try:
         style = make_style(agent, config, with_search=with_search)
         # Code needs no wrapper here: it can be copied where its environment can, and chooses from no list.
-        environment, _ = _with_tools(environment, config, agent, _find_nothing if with_search else None)
+        search = _find_nothing if with_search else None
+        environment, _ = _with_tools(environment_kind(config), environment, config, agent, search)
         task = None if isinstance(agent.acting, PlainActing) else _first_task(config)
         if task is not None and _begins(environment, task):
             with raising_user_errors(), boundary(Boundary.ENVIRONMENT):
@@ -110,10 +112,13 @@ def require_playable(environment: Environment, config: BaseModel, agent: AgentCo
 
 
 def _with_tools(
-    environment: Environment, config: BaseModel, agent: AgentConfig | None, search: Search | None
+    kind: type[EnvironmentKind],
+    environment: Environment,
+    config: BaseModel,
+    agent: AgentConfig | None,
+    search: Search | None,
 ) -> tuple[Environment, tuple[Tool, ...]]:
     """The environment with passages and a search where the agent gets them, and the functions for code in it."""
-    kind = environment_kind(config)
     tools = tools_of(kind)
     if agent is not None and agent.passages:
         environment = _with_passages(environment, agent.passages, config, search)

@@ -181,7 +181,9 @@ class _Episode:
         key = self.identity.key
         seed = turn_seed(self.sampling.seed, key, turn, candidate)
         session = f"{key.session}/{candidate}" if candidate else key.session
-        return self.engine.generate(prompt, self.sampling.model_copy(update={"seed": seed, "grammar": grammar}), session)
+        return self.engine.generate(
+            prompt, self.sampling.model_copy(update={"seed": seed, "grammar": grammar}), session
+        )
 
     async def _form(self, acting: ConstrainedActing) -> Grammar:
         """What this turn must look like; without what it has been begun with."""

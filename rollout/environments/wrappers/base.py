@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from copy import copy
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from rollout.environment import ABILITIES, Environment, Reset, Step, Task
 
@@ -55,6 +55,6 @@ class EnvironmentWrapper:
 
     def _around(self, inner: Environment) -> Environment:
         """This wrapper in its present state around ``inner``, a copy of its own environment."""
-        twin: Self = copy(self)
+        twin = copy(self)
         twin.inner = inner
         return twin
