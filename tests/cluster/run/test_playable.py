@@ -74,8 +74,8 @@ def corpus(tmp_path: Path) -> Path:
 def test_a_dry_run_allows_what_an_episode_can_be_played_with_and_nothing_else(environment: str, corpus: Path) -> None:
     played, refused, differ = differences([{"type": environment}], corpus)
     assert differ == []
-    assert played >= 8
-    assert refused >= 4
+    assert played > 3
+    assert refused > 1
 
 
 def test_it_agrees_on_plain_environments_of_other_packages(corpus: Path, tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_it_agrees_on_plain_environments_of_other_packages(corpus: Path, tmp_pat
     assert done.returncode == 0, done.stderr
     for played, refused, differ in json.loads(done.stdout.splitlines()[-1]):
         assert differ == []
-        assert min(played, refused) >= 4
+        assert min(played, refused) > 3
 
 
 def test_a_household_with_a_search_can_be_acted_in_by_its_admissible_actions(corpus: Path) -> None:
