@@ -34,6 +34,7 @@ from cluster.run.episodes import WorkerJob
 from cluster.run.guidance import load_hint_bank
 from cluster.run.plan import Plan, make_plan, record_splits
 from cluster.run.plan_file import write_plan
+from cluster.run.playable import check_agents
 from cluster.run.progress import Screen
 from cluster.run.steps.step import EpisodeStep, Phase, Step
 from cluster.run.training_data import TrainRequest
@@ -70,6 +71,7 @@ def run(
         UserError: the recipe asks for what is not available, a pool cannot work, or there is nothing to train on.
     """
     screen = screen or Screen()
+    check_agents(recipe)
     plan = make_plan(recipe, directory)
     if recipe.hints is not None:
         load_hint_bank(recipe.hints, directory.hint_bank)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from rollout.errors import UserError
+from rollout.grammar import Choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +66,7 @@ class Step:
 class Environment(Protocol):
     """Plays one task at a time; not thread-safe. Whatever text the agent writes, ``step`` must answer.
 
-    What an environment may have besides:
-
-    - ``blocking = True``: its calls wait for something, so that callers with an event loop make them in a thread;
-    - ``fork() -> Environment``: a copy in its present state; either goes on without the other, also in another thread.
-      An agent that tries several actions needs it (`fork_of`);
-    - ``action_forms: Sequence[str]``: how actions are written, with one ``{}`` for words of the agent's own, at the end
-      or before a closing bracket (``search[{}]``);
-    - ``open_actions() -> Sequence[str]``: the forms of those actions that are allowed now and cannot be listed.
+    What an environment may have besides are `OptionalAbilities`.
     """
 
     def reset(self, task: Task) -> Reset:
@@ -92,16 +86,91 @@ class Environment(Protocol):
         ...
 
 
+class OptionalAbilities(Protocol):
+    """What an environment may have besides: each member by itself. One that is missing, or is None, is not there.
+
+    This is the only list of them. `rollout.environments.wrappers.base.EnvironmentWrapper` forwards what stands here, so
+    that a wrapped environment can do what the environment itself can. The functions below read them.
+    """
+
+    @property
+    def blocking(self) -> bool:
+        """Whether its calls wait for something, so that callers with an event loop make them in a thread."""
+        ...
+
+    @property
+    def action_forms(self) -> Sequence[str]:
+        """How actions are written, with one ``{}`` for words of the agent's own, at the end or before a closing bracket
+        (``search[{}]``).
+        """
+        ...
+
+    def open_actions(self) -> Sequence[str]:
+        """The forms of those actions that are allowed now and that ``admissible_actions`` cannot list."""
+        ...
+
+    def fork(self) -> Environment:
+        """A copy in its present state. Either goes on without the other, also in another thread."""
+        ...
+
+    def passages(self, k: int) -> Sequence[str]:
+        """The ``k`` passages of its own corpus that fit the words of the present task best, a line each."""
+        ...
+
+
+ABILITIES = tuple(name for name in vars(OptionalAbilities) if not name.startswith("_"))
+"""Names of the optional abilities."""
+
+
+def is_blocking(environment: Environment) -> bool:
+    """Whether its calls are to be made in a thread."""
+    return bool(getattr(environment, "blocking", False))
+
+
+def action_forms(environment: Environment) -> tuple[str, ...]:
+    """How its actions are written; empty if it does not say."""
+    return tuple(getattr(environment, "action_forms", None) or ())
+
+
+def open_actions(environment: Environment) -> tuple[str, ...]:
+    """The forms of actions that are allowed now and cannot be listed; empty if it does not say."""
+    function = getattr(environment, "open_actions", None)
+    return () if function is None else tuple(function())
+
+
+def legal_actions(environment: Environment) -> Choice | None:
+    """All actions that are allowed now; None if the environment does not list them."""
+    listed, forms = environment.admissible_actions(), open_actions(environment)
+    return None if listed is None and not forms else Choice(tuple(dict.fromkeys(listed or ())), forms)
+
+
+def has_passages(environment: Environment) -> bool:
+    """Whether it has a corpus of its own."""
+    return getattr(environment, "passages", None) is not None
+
+
+def passages_of(environment: Environment, k: int) -> Sequence[str]:
+    """The ``k`` passages of its own corpus that fit the present task best. The environment `has_passages`."""
+    passages: Sequence[str] = getattr(environment, "passages")(k)  # noqa: B009 (not in the protocol)
+    return passages
+
+
 def fork_of(environment: Environment) -> Environment:
     """A copy of an environment. Raises `UserError` if it cannot be copied."""
     fork = getattr(environment, "fork", None)
     if fork is None:
         raise UserError(
-            f"agent.acting is self_consistent, but {type(environment).__name__} cannot be copied to try an action in; "
+            f"agent.acting is self_consistent, but {class_name(environment)} cannot be copied to try an action in; "
             "set agent.acting to plain, or take another environment"
         )
     copy: Environment = fork()
     return copy
+
+
+def class_name(environment: Environment) -> str:
+    """The name of an environment's class, without the wrappers around it, for messages."""
+    inner = getattr(environment, "inner", None)  # where a wrapper keeps it
+    return class_name(inner) if isinstance(inner, Environment) else type(environment).__name__
 
 
 class TaskSource(Protocol):

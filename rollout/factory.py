@@ -13,20 +13,25 @@ from typing import Any, Protocol, get_args
 from pydantic import BaseModel
 
 from rollout.engine import Engine
-from rollout.environment import Environment
+from rollout.environment import Environment, Task, has_passages
 from rollout.environments.plugins import (
+    EnvironmentKind,
     _has_search,
     _load,
     _refuse_twice,
     environment_kind,
+    make_task_source,
     tools_of,
 )
-from rollout.environments.wrappers.context import ContextEnvironment, HasPassages, own_passages, passages_of
+from rollout.environments.wrappers.context import ContextEnvironment, found_passages, own_passages
 from rollout.environments.wrappers.search import ACTION, SEARCH, SearchEnvironment
+from rollout.episode.acting import PlainActing
 from rollout.episode.config import AgentConfig
-from rollout.errors import UserError
+from rollout.episode.support import raising_user_errors, require_acting
+from rollout.errors import Boundary, EpisodeError, UserError, boundary
 from rollout.models import model_folder
 from rollout.prompts.builder import PromptBuilder
+from rollout.prompts.codeact import Tool
 from rollout.prompts.style import Style
 from rollout.prompts.styles import new_style
 from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
@@ -67,11 +72,7 @@ def make_environment(config: BaseModel, agent: AgentConfig | None = None, search
         UserError: something that it needs is not installed, or no sandbox can be had for the agent's code.
     """
     kind = environment_kind(config)
-    environment, tools = kind.environment(config), tools_of(kind)
-    if agent is not None and agent.passages:
-        environment = _with_passages(environment, agent.passages, config, search)
-    if search is not None and not _has_search(kind):
-        environment, tools = SearchEnvironment(environment, search), (*tools, SEARCH)
+    environment, tools = _with_tools(kind, kind.environment(config), config, agent, search)
     if agent is None or agent.style != "codeact":
         return environment
     from rollout.environments.wrappers.code import CodeActEnvironment
@@ -81,15 +82,83 @@ def make_environment(config: BaseModel, agent: AgentConfig | None = None, search
     return CodeActEnvironment(environment, sandbox, tools, getattr(kind, "finish", None))
 
 
+def require_playable(environment: Environment, config: BaseModel, agent: AgentConfig, *, with_search: bool) -> None:
+    """Do what an episode does before its first completion, without an engine, a search service or a sandbox.
+
+    Where no task can be had or begun here, because data is missing, only what needs none is checked.
+
+    Args:
+        environment: as `make_environment` gives it for ``config`` alone; closed here.
+        config: of the environment.
+        agent: who is to play.
+        with_search: whether the agent gets a search.
+
+    Raises:
+        UserError: the agent cannot be prompted, or cannot act as its settings say.
+    """
+    try:
+        style = make_style(agent, config, with_search=with_search)
+        # Code needs no wrapper here: it can be copied where its environment can, and chooses from no list.
+        search = _find_nothing if with_search else None
+        environment, _ = _with_tools(environment_kind(config), environment, config, agent, search)
+        task = None if isinstance(agent.acting, PlainActing) else _first_task(config)
+        if task is not None and _begins(environment, task):
+            with raising_user_errors(), boundary(Boundary.ENVIRONMENT):
+                require_acting(environment, agent.acting, style)
+    except EpisodeError:
+        return  # a fault of the environment, which episodes put on their records
+    finally:
+        environment.close()
+
+
+def _with_tools(
+    kind: type[EnvironmentKind],
+    environment: Environment,
+    config: BaseModel,
+    agent: AgentConfig | None,
+    search: Search | None,
+) -> tuple[Environment, tuple[Tool, ...]]:
+    """The environment with passages and a search where the agent gets them, and the functions for code in it."""
+    tools = tools_of(kind)
+    if agent is not None and agent.passages:
+        environment = _with_passages(environment, agent.passages, config, search)
+    if search is not None and not _has_search(kind):
+        environment, tools = SearchEnvironment(environment, search), (*tools, SEARCH)
+    return environment, tools
+
+
 def _with_passages(environment: Environment, k: int, config: BaseModel, search: Search | None) -> Environment:
-    if isinstance(environment, HasPassages):
+    if has_passages(environment):
         return ContextEnvironment(environment, own_passages(k))
     if search is None:
         raise UserError(
             f"agent.passages is {k}, but {getattr(config, 'type', 'this environment')} has no corpus of its own; add a "
             "retrieval section, or set agent.passages to 0"
         )
-    return ContextEnvironment(environment, passages_of(search))
+    return ContextEnvironment(environment, found_passages(search))
+
+
+def _find_nothing(query: str) -> str:
+    return ""
+
+
+def _first_task(config: BaseModel) -> Task | None:
+    """Any task of these settings; None if their data is missing."""
+    try:
+        source = make_task_source(config)
+        return next((task for split in source.splits() for task in source.tasks(split, 1)), None)
+    except UserError:
+        return None
+
+
+def _begins(environment: Environment, task: Task) -> bool:
+    """Whether a task can be begun. What keeps it from that is on the records of the episodes that fail of it."""
+    try:
+        with boundary(Boundary.ENVIRONMENT):
+            environment.reset(task)
+    except EpisodeError:
+        return False
+    return True
 
 
 async def make_engine(config: BaseModel, agent: AgentConfig | None = None) -> Engine:

@@ -15,6 +15,7 @@ from cluster.dry_run.model_shapes import KNOWN
 from cluster.dry_run.tasks import Data, TaskCounter, files_of
 from cluster.run.directory import RunDirectory
 from cluster.run.plan import Plan, make_plan
+from cluster.run.playable import unplayable
 from cluster.run.tasks import TaskLists
 from cluster.run.weights import check_models, models
 from cluster.runtime.resources import ResourceGroup, ray_options, resource_groups
@@ -63,7 +64,7 @@ def dry_run(recipe: Recipe, gpu_gib: float = DEFAULT_GPU_GIB) -> DryRun:
     findings = [
         *(entry.finding for entry in data if entry.finding),
         *_resource_findings(groups),
-        *_model_findings(recipe),
+        *_agent_findings(recipe),
         *(finding for part in assessed for finding in part.findings),
     ]
     return DryRun(
@@ -110,7 +111,14 @@ def _resource_findings(groups: Sequence[ResourceGroup]) -> Iterator[Finding]:
             yield Finding(str(error), fatal=True)
 
 
-def _model_findings(recipe: Recipe) -> Iterator[Finding]:
+def _agent_findings(recipe: Recipe) -> Iterator[Finding]:
+    """Agents that cannot play, and what is wrong with the models; a prompt is built for agents that can play only."""
+    findings = [Finding(mistake, fatal=True) for mistake in unplayable(recipe)]
+    yield from findings
+    yield from _model_findings(recipe, prompts=not findings)
+
+
+def _model_findings(recipe: Recipe, *, prompts: bool) -> Iterator[Finding]:
     """Models that are not there, vocabularies that differ, prompts that cannot be built."""
     try:
         check_models(recipe)
@@ -118,7 +126,7 @@ def _model_findings(recipe: Recipe) -> Iterator[Finding]:
         yield Finding(str(error), fatal=True)
         return
     yield from _vocabulary_findings(recipe)
-    for who, role in _roles(recipe):
+    for who, role in _roles(recipe) if prompts else ():
         yield from _prompt_findings(recipe, who, role)
 
 

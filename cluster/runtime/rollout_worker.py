@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -23,7 +24,7 @@ from rollout.environments.wrappers.pooled import EnvironmentPool
 from rollout.episode.config import AgentConfig
 from rollout.episode.guidance import Guide
 from rollout.episode.scoring import require_distributions
-from rollout.factory import make_builder, make_engine, make_environment, tokenizer_of
+from rollout.factory import make_builder, make_engine, make_environment, require_playable, tokenizer_of
 from rollout.prompts.builder import PromptBuilder
 from rollout.tools.retrieval.service import Search, Service
 from rollout.tools.sandbox.tiers import choose_tier, tier_sentence
@@ -72,12 +73,14 @@ class RolloutWorker:
         """Start the engine; returns sentences that the user should read.
 
         Raises:
-            UserError: a model or setting cannot work, no sandbox is available for the code that agents write, or the
-                engine gives no distributions although they are trained on.
+            UserError: a model or setting cannot work, agents cannot act in an environment, no sandbox is available for
+                their code, or the engine gives no distributions although they are trained on.
         """
         config = self.config
         sandboxes = {code_sandbox(environment, config.agent) for environment in config.environments} - {None}
         notes = [tier_sentence(await in_thread(choose_tier, sandbox)) for sandbox in sandboxes]
+        for environment in config.environments:
+            await in_thread(_require_playable, environment, config)
         self.engine = await make_engine(config.engine, config.agent)
         if any(config.distributions):
             written, scores = config.distributions
@@ -163,6 +166,11 @@ class WorkContext:
     def _read_all(self, store: str) -> dict[Key, Trajectory]:
         wanted = {request.key for request in self.requests}
         return {trajectory.key: trajectory for trajectory in TrajectoryStore(store).read(wanted)}
+
+
+def _require_playable(environment: BaseModel, config: WorkerConfig) -> None:
+    with closing(make_environment(environment)) as made:
+        require_playable(made, environment, config.agent, with_search=config.retrieval is not None)
 
 
 async def next_batch(finished: asyncio.Queue[Trajectory | None]) -> list[Trajectory]:

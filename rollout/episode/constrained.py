@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
-from rollout.environment import Environment
+from rollout.environment import Environment, action_forms, class_name, legal_actions
 from rollout.errors import UserError
 from rollout.grammar import ANY_ACTION, Choice
 
@@ -17,19 +16,12 @@ def allowed_actions(environment: Environment, to: Literal["admissible", "grammar
         UserError: the environment lists no actions, and is to.
     """
     if to == "grammar":
-        forms = tuple(getattr(environment, "action_forms", ()))
+        forms = action_forms(environment)
         return Choice(forms=forms) if forms else ANY_ACTION
-    listed = environment.admissible_actions()
-    forms = _open_actions(environment)
-    if not listed and not forms:
+    legal = legal_actions(environment)
+    if legal is None or not (legal.choices or legal.forms):
         raise UserError(
-            f"agent.acting is constrained to admissible actions, but {type(environment).__name__} does not list its "
+            f"agent.acting is constrained to admissible actions, but {class_name(environment)} does not list its "
             "actions; set agent.acting.to to grammar"
         )
-    return Choice(tuple(dict.fromkeys(listed or ())), forms)
-
-
-def _open_actions(environment: Environment) -> tuple[str, ...]:
-    function = getattr(environment, "open_actions", None)
-    forms: Sequence[str] = function() if function is not None else ()
-    return tuple(forms)
+    return legal

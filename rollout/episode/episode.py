@@ -15,14 +15,15 @@ from pydantic import BaseModel
 
 from rollout.concurrency import in_thread, within
 from rollout.engine import Completion, Engine, Sampling
-from rollout.environment import Environment, Reset, Step, Task, fork_of
+from rollout.environment import Environment, Reset, Step, Task, is_blocking
 from rollout.episode.acting import ConstrainedActing, PlainActing, SelfConsistentActing
 from rollout.episode.config import AgentConfig
 from rollout.episode.constrained import allowed_actions
 from rollout.episode.guidance import NONE, Guidance, Guide
 from rollout.episode.self_consistency import close_all, try_actions
+from rollout.episode.support import raising_user_errors, require_acting
 from rollout.episode.vote import vote
-from rollout.errors import Boundary, EpisodeError, UserError, boundary
+from rollout.errors import Boundary, EpisodeError, boundary
 from rollout.grammar import Grammar
 from rollout.prompts.builder import PromptBuilder, Turn
 from rollout.trajectory import (
@@ -124,8 +125,10 @@ class _Episode:
     async def play(self, task: Task, guide: Guide | None) -> StopReason:
         """The loop. Raises `EpisodeError` for failures of the world."""
         reset = await self._in_environment(self.environment.reset, task)
-        if isinstance(self.config.acting, SelfConsistentActing):
-            await self._check_copies()
+        acting = self.config.acting
+        if not isinstance(acting, PlainActing):
+            with raising_user_errors():
+                await self._in_environment(require_acting, self.environment, acting, self.builder.style)
         guidance = NONE if guide is None else await self._guidance(guide, task, reset)
         self.state.append(self.builder.start(reset, hints=guidance.hints))
         for turn in range(1, self.config.max_steps + 1):
@@ -178,11 +181,13 @@ class _Episode:
         key = self.identity.key
         seed = turn_seed(self.sampling.seed, key, turn, candidate)
         session = f"{key.session}/{candidate}" if candidate else key.session
-        return self.engine.generate(prompt, self.sampling.model_copy(update={"seed": seed, "form": grammar}), session)
+        return self.engine.generate(
+            prompt, self.sampling.model_copy(update={"seed": seed, "grammar": grammar}), session
+        )
 
     async def _form(self, acting: ConstrainedActing) -> Grammar:
         """What this turn must look like; without what it has been begun with."""
-        with _settings_told():
+        with raising_user_errors():
             actions = await self._in_environment(allowed_actions, self.environment, acting.to)
         grammar = self.builder.style.turn_grammar(actions)
         return Grammar(grammar.parts[1:]) if self.first_thought else grammar
@@ -202,12 +207,6 @@ class _Episode:
             await close_all(left)
         self.state.append(answers[number].segments)
         return self._count(await self._act(None) if winner is None else winner.step)
-
-    async def _check_copies(self) -> None:
-        """Raises `UserError` if the environment cannot be copied."""
-        with _settings_told():
-            copy = await self._in_environment(fork_of, self.environment)
-        await close_all([copy])
 
     async def leave_copy(self) -> None:
         """Close the environment if it is a copy of ours."""
@@ -235,7 +234,7 @@ class _Episode:
     async def _in_environment(self, function: Callable[..., T], *arguments: object) -> T:
         """A call of the environment: in a thread if it says that it blocks, else at once."""
         with self._timed("environment_s"), boundary(Boundary.ENVIRONMENT):
-            if getattr(self.environment, "blocking", False):
+            if is_blocking(self.environment):
                 return await within(self.config.step_timeout_s, in_thread(function, *arguments))
             return function(*arguments)
 
@@ -301,17 +300,6 @@ async def _all(awaitables: Iterable[Awaitable[T]]) -> list[T]:
     finally:
         for one in waiting:
             one.cancel()
-
-
-@contextmanager
-def _settings_told() -> Iterator[None]:
-    """What is wrong with a setting goes to the user, not on the record of an episode."""
-    try:
-        yield
-    except EpisodeError as error:
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from None
-        raise
 
 
 def _canonical(settings: BaseModel, exclude: set[str] | None = None) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from rollout.concurrency import close_in_thread, in_thread, within
-from rollout.environment import Environment, Step, fork_of
+from rollout.environment import Environment, Step, fork_of, is_blocking
 
 T = TypeVar("T")
 _AT_ONCE = 8
@@ -38,7 +38,7 @@ async def try_actions(world: Environment, actions: Sequence[str | None], timeout
         TimeoutError: a step took too long.
         Exception: what a step raised. All copies are then closed.
     """
-    blocking, copies = _blocks(world), list[Environment]()
+    blocking, copies = is_blocking(world), list[Environment]()
     room = asyncio.Semaphore(_AT_ONCE)
 
     def copy_all() -> None:
@@ -69,13 +69,9 @@ async def close_all(worlds: Iterable[Environment]) -> None:
     """Close copies; one that blocks and cannot be closed is left behind and named in the log."""
     worlds = list(worlds)
     for world in worlds:
-        if not _blocks(world):
+        if not is_blocking(world):
             world.close()
-    await asyncio.gather(*(close_in_thread(world) for world in worlds if _blocks(world)))
-
-
-def _blocks(world: Environment) -> bool:
-    return bool(getattr(world, "blocking", False))
+    await asyncio.gather(*(close_in_thread(world) for world in worlds if is_blocking(world)))
 
 
 async def _call(blocking: bool, timeout_s: float, function: Callable[[], T]) -> T:

@@ -72,6 +72,11 @@ class EncyclopaediaConfig(BaseModel):
             raise ValueError("index_dir is for the index of a dump; set corpus to the dump or leave index_dir out")
         return self
 
+    @property
+    def builds_index(self) -> bool:
+        """Whether an environment builds an index where there is none (`cluster.run.playable`)."""
+        return self.source != "generated" and self.corpus not in (OWN, POOLED)
+
 
 @dataclass(slots=True)
 class _Play:
@@ -98,7 +103,7 @@ class EncyclopaediaEnvironment:
         self._question = ""
         self._pages: RetrievalIndex | None = None
         self._corpus = None
-        if config.source != "generated" and config.corpus not in (OWN, POOLED):
+        if config.builds_index:
             self._corpus = _open_corpus(config.corpus, config.index_dir)
 
     def reset(self, task: Task) -> Reset:

@@ -60,6 +60,11 @@ class ShopConfig(BaseModel):
             raise ValueError("data_dir is read with source: official only; set source: official or leave data_dir out")
         return self
 
+    @property
+    def builds_index(self) -> bool:
+        """Whether an environment builds an index where there is none (`cluster.run.playable`)."""
+        return self.source == "official" or self.products > _IN_MEMORY
+
 
 class ShopEnvironment:
     """Plays goals in one shop; it is opened, and built if it has to be, at the first reset."""

@@ -1,35 +1,39 @@
-"""An environment whose actions are Python: code calls the functions of a world in place of writing its actions."""
+"""An environment whose actions are Python: code calls functions in place of writing actions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rollout.environment import Environment, Reset, Step, Task, fork_of
+from rollout.environment import Environment, Reset, Step, Task
+from rollout.environments.wrappers.base import EnvironmentWrapper
 from rollout.prompts.codeact import ACT, Tool, error, observation
 from rollout.tools.sandbox.errors import ToolError
 from rollout.tools.sandbox.sandbox import Sandbox
 from rollout.tools.sandbox.session import CallResult, Session
 
 
-class CodeActEnvironment:
-    """Another environment, acted in by code (`rollout.environment.Environment`), for the style ``codeact``.
+class CodeActEnvironment(EnvironmentWrapper):
+    """Another environment, acted in by code, for the style ``codeact``.
 
     One step runs one block of code in the episode's own interpreter; it may act any number of times. ``final_answer``
     ends the episode.
 
     Args:
-        world: the environment that the code acts in.
+        inner: the environment that the code acts in.
         sandbox: where the code runs.
         tools: the functions it may call.
-        finish: the world's action that gives an answer, with ``{}`` for it (``finish[{}]``); None if it takes none.
+        finish: its action that gives an answer, with ``{}`` for it (``finish[{}]``); None if it takes none.
     """
 
     blocking = True
+    # Programs have neither a list nor the form of an action.
+    action_forms = ()
+    open_actions = None
 
     def __init__(
-        self, world: Environment, sandbox: Sandbox, tools: Sequence[Tool] = (ACT,), finish: str | None = None
+        self, inner: Environment, sandbox: Sandbox, tools: Sequence[Tool] = (ACT,), finish: str | None = None
     ) -> None:
-        self._world = world
+        super().__init__(inner)
         self._sandbox = sandbox
         self._tools = tools
         self._functions = {tool.name: self._function(tool) for tool in tools}
@@ -39,10 +43,10 @@ class CodeActEnvironment:
         self._over = False
 
     def reset(self, task: Task) -> Reset:
-        """Start ``task`` with a fresh interpreter. Raises what the world raises."""
+        """Start ``task`` with a fresh interpreter. Raises what the environment raises."""
         self._end_session()
         self._over = False
-        return self._world.reset(task)
+        return super().reset(task)
 
     def step(self, action: str) -> Step:
         """Run code.
@@ -58,28 +62,27 @@ class CodeActEnvironment:
             self._answer(result.final_answer)
         return self._summary(result)
 
-    def fork(self) -> CodeActEnvironment:
-        """A copy with an interpreter and a world of its own: what code does there changes nothing here.
-
-        Copies can run code at the same time in several threads.
-
-        Raises:
-            UserError: the world cannot be copied.
-            SandboxError: the interpreter cannot be copied.
-        """
-        twin = CodeActEnvironment(fork_of(self._world), self._sandbox, self._tools, self._finish)
-        twin._over = self._over
-        if self._session is not None:
-            twin._session = self._session.fork(twin._functions)
-        return twin
-
     def admissible_actions(self) -> None:
         """None: there is no end of programs."""
         return
 
     def close(self) -> None:
         self._end_session()
-        self._world.close()
+        super().close()
+
+    def _around(self, inner: Environment) -> CodeActEnvironment:
+        """A copy with an interpreter of its own: what code does there changes nothing here.
+
+        Copies can run code at the same time in several threads.
+
+        Raises:
+            SandboxError: the interpreter cannot be copied.
+        """
+        twin = CodeActEnvironment(inner, self._sandbox, self._tools, self._finish)
+        twin._over = self._over
+        if self._session is not None:
+            twin._session = self._session.fork(twin._functions)
+        return twin
 
     def _function(self, tool: Tool) -> Callable[[str], str]:
         def call(argument: str) -> str:
@@ -92,7 +95,7 @@ class CodeActEnvironment:
         return call
 
     def _act(self, action: str) -> str:
-        step = self._world.step(action)
+        step = super().step(action)
         self._steps.append(step)
         self._over = step.done
         return step.observation

@@ -1,10 +1,14 @@
-"""Environments that wait on a shelf between two batches of episodes, since some take seconds to start."""
+"""Environments that are used again for later episodes, since some take seconds to start."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import TypeVar
 
-from rollout.environment import Environment, Reset, Step, Task, fork_of
+from rollout.environment import Environment
+from rollout.environments.wrappers.base import EnvironmentWrapper
+
+T = TypeVar("T")
 
 
 class EnvironmentPool:
@@ -19,48 +23,39 @@ class EnvironmentPool:
         return PooledEnvironment(self, self.free.pop() if self.free else self.make())
 
     def clear(self) -> None:
-        """Close all that are on the shelf."""
+        """Close all that are free."""
         while self.free:
             self.free.pop().close()
 
 
-class PooledEnvironment:
-    """An environment on loan. One whose last call raised, or has not come back yet, is closed for good."""
+class PooledEnvironment(EnvironmentWrapper):
+    """An environment on loan. One with a call that raised, or that has not come back yet, is closed for good."""
 
     def __init__(self, pool: EnvironmentPool, inner: Environment) -> None:
+        super().__init__(inner)
         self.pool = pool
-        self.inner = inner
-        self.blocking = bool(getattr(inner, "blocking", False))
-        self.action_forms: Sequence[str] = getattr(inner, "action_forms", ())
-        self.sound = True
+        self._unfinished_calls = 0
+        self._returned = False
 
-    def reset(self, task: Task) -> Reset:
-        self.sound = False
-        answer = self.inner.reset(task)
-        self.sound = True
-        return answer
-
-    def step(self, action: str) -> Step:
-        self.sound = False
-        answer = self.inner.step(action)
-        self.sound = True
-        return answer
-
-    def admissible_actions(self) -> Sequence[str] | None:
-        return self.inner.admissible_actions()
-
-    def open_actions(self) -> Sequence[str]:
-        return self.inner.open_actions() if hasattr(self.inner, "open_actions") else ()
-
-    def fork(self) -> Environment:
-        """A copy that is not on loan: closed, it is gone."""
-        self.sound = False
-        copy = fork_of(self.inner)
-        self.sound = True
-        return copy
+    @property
+    def sound(self) -> bool:
+        """Whether every call has come back without an error."""
+        return not self._unfinished_calls
 
     def close(self) -> None:
-        if self.sound:
-            self.pool.free.append(self.inner)
-        else:
+        """Give the environment back if it is sound, once."""
+        if not self.sound:
             self.inner.close()
+        elif not self._returned:
+            self._returned = True
+            self.pool.free.append(self.inner)
+
+    def _call(self, function: Callable[..., T], *arguments: object) -> T:
+        self._unfinished_calls += 1
+        answer = function(*arguments)
+        self._unfinished_calls -= 1  # not in a finally clause: a call that raised stays unfinished
+        return answer
+
+    def _around(self, inner: Environment) -> Environment:
+        """The copy itself, which is not on loan: closed, it is gone."""
+        return inner

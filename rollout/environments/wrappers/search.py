@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from rollout.environment import Environment, Reset, Step, Task, fork_of
+from rollout.environment import Environment, Reset, Step, Task, action_forms, legal_actions, open_actions
+from rollout.environments.wrappers.base import EnvironmentWrapper
 from rollout.prompts.codeact import Tool
 from rollout.tools.retrieval.service import Search
 
@@ -21,28 +22,28 @@ NO_QUERY = "Write search[query] with the words to search for."
 _ACTION = re.compile(r"\s*search\s*\[(?P<query>.*)\]\s*", re.DOTALL | re.IGNORECASE)
 
 
-class SearchEnvironment:
-    """Another environment, where an agent may also search (`rollout.environment.Environment`).
+class SearchEnvironment(EnvironmentWrapper):
+    """Another environment, where an agent may also search.
 
     What a search finds is the observation of its step. A service that fails ends the episode with an error of the
     boundary ``tool``: no agent should learn from an outage.
 
     Args:
-        world: the environment that does all other actions; one with a ``search[...]`` of its own loses it.
+        inner: the environment that does all other actions; one with a ``search[...]`` of its own loses it.
         search: asks the service; must not be called in its event loop, so a step must run in a thread.
     """
 
     blocking = True
 
-    def __init__(self, world: Environment, search: Search) -> None:
-        self._world = world
+    def __init__(self, inner: Environment, search: Search) -> None:
+        super().__init__(inner)
         self._search = search
         self._over = False
 
     def reset(self, task: Task) -> Reset:
-        """Start ``task``. Raises what the world raises."""
+        """Start ``task``. Raises what the environment raises."""
         self._over = False
-        return self._world.reset(task)
+        return super().reset(task)
 
     def step(self, action: str) -> Step:
         """Do one action.
@@ -52,27 +53,20 @@ class SearchEnvironment:
         """
         match = _ACTION.fullmatch(action)
         if match is None or self._over:
-            step = self._world.step(action)
+            step = super().step(action)
             self._over = step.done
             return step
         query = match["query"].strip()
         return Step(self._search(query)) if query else Step(NO_QUERY, valid=False)
 
-    def admissible_actions(self) -> None:
-        """None: there is no end of queries."""
-        return
+    def open_actions(self) -> tuple[str, ...]:
+        """Those of the environment and the search; none if the environment does not list its own actions."""
+        # A list with the search alone would be one of which no agent could ever finish a task.
+        legal = legal_actions(self.inner)
+        return open_actions(self.inner) if legal is None or self._over else (*legal.forms, SEARCH.action)
 
     @property
     def action_forms(self) -> tuple[str, ...]:
-        """Those of the world, if it says them, and the search."""
-        forms = getattr(self._world, "action_forms", ())
+        """Those of the environment, if it says them, and the search."""
+        forms = action_forms(self.inner)
         return (*forms, SEARCH.action) if forms else ()
-
-    def fork(self) -> SearchEnvironment:
-        """A copy with a copy of the world. Raises `UserError` if that has none."""
-        twin = SearchEnvironment(fork_of(self._world), self._search)
-        twin._over = self._over
-        return twin
-
-    def close(self) -> None:
-        self._world.close()

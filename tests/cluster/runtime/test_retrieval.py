@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 
 from cluster.config.recipe import Recipe, Resources
 from cluster.driver import run
+from cluster.dry_run.dry_run import dry_run
 from cluster.run.directory import RunDirectory, open_run
 from cluster.run.plan import make_plan
 from cluster.run.progress import Screen
@@ -88,6 +90,31 @@ def test_the_agents_of_a_run_search_and_the_index_is_built_with_progress_once(
     assert first_observations(tmp_path / "run" / "trajectories" / "teacher" / "round=000") == [HIT] * 8
     assert "retrieval" not in go(asking(), tmp_path / "run")  # nothing is left to play
     assert "documents" not in go(asking(), tmp_path / "other run")
+
+
+def test_an_agent_held_to_admissible_actions_may_also_search(
+    asking: MakeRecipe, toy_model: str, tmp_path: Path
+) -> None:
+    """A model with random weights plays whole episodes: all that it does is admissible or a search."""
+    agent = {
+        "style": "act",
+        "max_steps": 6,
+        "max_tokens": 2048,
+        "sampling": {"max_tokens": 40, "temperature": 1.0, "seed": 0},
+        "acting": {"type": "constrained", "to": "admissible"},
+    }
+    engine = {"type": "transformers", "model": toy_model, "device": "cpu", "max_model_len": 2048}
+    recipe = asking(agent=agent, teacher={"engine": engine, "concurrency": 4}, collect={"teacher_episodes": 6})
+    assert dry_run(recipe).works
+    go(recipe, tmp_path / "run")
+    store = TrajectoryStore(tmp_path / "run" / "trajectories" / "teacher" / "round=000", read_only=True)
+    episodes = list(store.read())
+    assert [episode.outcome.failure for episode in episodes] == [None] * 6
+    assert sum(episode.counts.invalid_actions for episode in episodes) == 0
+    actions = [s.text.strip() for episode in episodes for s in episode.segments if s.kind is Kind.ACT]
+    searches = [action for action in actions if re.fullmatch(r"search\[.+\]", action)]
+    assert len(actions) == 36
+    assert 0 < len(searches) < 36
 
 
 def test_a_service_without_a_corpus_ends_the_run_in_one_sentence(asking: MakeRecipe, tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ async def test_a_completion_keeps_to_its_form_and_its_log_probabilities_are_the_
     grammar = Grammar(("Thought: ", FreeText(), "\nAction: ", Choice(("look", "go to 1", "go to 12"), ("say [{}]",))))
     free = Sampling(max_tokens=60, temperature=1.5)
     settings = [
-        free.model_copy(update={"seed": seed, "form": grammar, "top_logprobs": 3 * (seed == 0)}) for seed in range(6)
+        free.model_copy(update={"seed": seed, "grammar": grammar, "top_logprobs": 3 * (seed == 0)}) for seed in range(6)
     ]
     made = await asyncio.gather(*(engine.generate(PROMPTS[2], one, "s") for one in [*settings, free]))
     for completion in made[:-1]:

@@ -167,7 +167,7 @@ def test_a_style_that_chooses_from_no_list_is_refused_in_one_sentence(style: str
     assert agent("grammar", style=style).acting == ConstrainedActing(to="grammar")
 
 
-def test_a_form_is_no_setting() -> None:
-    with pytest.raises(ValidationError, match="instance of Form"):
-        Sampling.model_validate({"form": "Action: x"})
-    assert "form" not in Sampling().model_dump()
+def test_a_grammar_is_no_setting() -> None:
+    with pytest.raises(ValidationError, match="instance of Grammar"):
+        Sampling.model_validate({"grammar": "Action: x"})
+    assert "grammar" not in Sampling().model_dump()

@@ -1,0 +1,138 @@
+"""A dry run and a run agree on which agents can play in which environments, and both refuse before an engine starts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cluster.dry_run.dry_run import dry_run
+from cluster.run.playable import check_agents
+from cluster.runtime.rollout_worker import RolloutWorker, WorkerConfig
+from rollout.errors import UserError
+from tests.cluster.run.playing import ACTING, differences, recipe
+
+HOUSE = {"type": "household", "size": "small"}
+QUESTIONS = {"type": "hotpotqa"}
+ADMISSIBLE = ACTING[2]
+PLUGIN = '''
+from typing import Literal
+from pydantic import BaseModel, ConfigDict
+from rollout.environment import Reset, Step, Task
+class PondConfig(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    type: Literal["pond"] = "pond"
+class LakeConfig(PondConfig):
+    type: Literal["lake"] = "lake"
+class PondEnvironment:
+    """Nothing optional."""
+    def __init__(self, config): self.begun = False
+    def reset(self, task):
+        self.begun = True
+        return Reset("A pond.", "fish")
+    def step(self, action): return Step("A fish.")
+    def admissible_actions(self):
+        if not self.begun: raise RuntimeError("reset must come before the first step")
+        return ["fish"]
+    def close(self): pass
+class LakeEnvironment(PondEnvironment):
+    """Lists no actions."""
+    def admissible_actions(self): return None
+class Tasks:
+    def __init__(self, name): self.name = name
+    def splits(self): return ("train",)
+    def tasks(self, split, count, seed=0):
+        return [Task(f"{self.name}/{number}", self.name, split, self.name) for number in range(count)]
+class Pond:
+    """A pond with fish."""
+    Config = PondConfig
+    instructions = {"short": "Fish."}
+    examples = ()
+    environment = staticmethod(PondEnvironment)
+    @staticmethod
+    def tasks(config): return Tasks(config.type)
+class Lake(Pond):
+    """A lake."""
+    Config = LakeConfig
+    finish = "finish[{}]"
+    environment = staticmethod(LakeEnvironment)
+'''
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    path = tmp_path / "pages.jsonl"
+    path.write_text(json.dumps({"title": "Weir", "text": "It holds back water."}) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("environment", ["household", "hotpotqa", "math", "webshop"])
+def test_a_dry_run_allows_what_an_episode_can_be_played_with_and_nothing_else(environment: str, corpus: Path) -> None:
+    played, refused, differ = differences([{"type": environment}], corpus)
+    assert differ == []
+    assert played > 3
+    assert refused > 1
+
+
+def test_it_agrees_on_plain_environments_of_other_packages(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "ponds.py").write_text(PLUGIN)
+    info = tmp_path / "ponds-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ponds\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[stillhouse.environments]\npond = ponds:Pond\nlake = ponds:Lake\n")
+    code = (
+        "import json, pathlib; from tests.cluster.run.playing import differences\n"
+        f"corpus = pathlib.Path({str(corpus)!r})\n"
+        "print(json.dumps([differences([{'type': name}], corpus) for name in ('pond', 'lake')]))"
+    )
+    path = os.pathsep.join([str(Path(__file__).parents[3]), str(tmp_path)])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    for played, refused, differ in json.loads(done.stdout.splitlines()[-1]):
+        assert differ == []
+        assert min(played, refused) > 3
+
+
+def test_a_household_with_a_search_can_be_acted_in_by_its_admissible_actions(corpus: Path) -> None:
+    assert dry_run(recipe(HOUSE, ADMISSIBLE, "react", corpus, 0)).works
+    assert dry_run(recipe({"type": "math"}, ADMISSIBLE, "react", corpus, 0)).findings[-1].fatal
+
+
+def test_the_acting_of_the_evaluation_is_looked_at_too(corpus: Path) -> None:
+    evaluate = {"episodes": 1, "agents": ["teacher"], "acting": ADMISSIBLE}
+    mix = {"type": "mix", "parts": [{"environment": HOUSE}, {"environment": QUESTIONS}]}
+    one = recipe(mix, ACTING[0], "react", None, 0, evaluate=evaluate)
+    fault = (
+        "evaluate.acting is constrained to admissible actions, but EncyclopaediaEnvironment does not list its actions; "
+        "set evaluate.acting.to to grammar"
+    )
+    assert [finding.text for finding in dry_run(one).findings if finding.fatal] == [fault]
+    with pytest.raises(UserError, match=r"^evaluate\.acting is constrained"):
+        check_agents(one)
+    check_agents(recipe(HOUSE, ACTING[0], "react", None, 0, evaluate=evaluate))
+
+
+async def test_a_worker_refuses_an_agent_that_cannot_play_before_its_engine_starts() -> None:
+    one = recipe(QUESTIONS, ADMISSIBLE, "react", None, 0)
+    nowhere = one.teacher.engine.model_copy(update={"tokenizer": "builtin:no-such"})
+    worker = RolloutWorker(WorkerConfig(nowhere, (one.environment,), one.agent))
+    with pytest.raises(UserError, match="EncyclopaediaEnvironment does not list its actions"):
+        await worker.start()
+    assert worker.engine is None
+
+
+def test_a_dry_run_builds_no_index_of_a_corpus_that_questions_search(corpus: Path, tmp_path: Path) -> None:
+    questions = {"type": "hotpotqa", "source": "hotpotqa", "data": str(tmp_path), "corpus": str(corpus)}
+    one = recipe({**questions, "index_dir": str(tmp_path / "index")}, ACTING[1], "react", None, 0)
+    assert not [finding for finding in dry_run(one).findings if "acting" in finding.text]
+    assert not (tmp_path / "index").exists()
