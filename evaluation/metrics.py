@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.records import EpisodeRecord
+from evaluation.streaming import ExactMean
 
 METRICS = (
     "success",
@@ -111,11 +112,10 @@ def summarize(records: Sequence[EpisodeRecord]) -> Summary:
     """
     if not records:
         raise ValueError("a summary needs at least one episode")
-    # sorted, so that the order in which episodes arrived changes nothing, the last digit included
-    values = np.array(sorted(table(records).tolist()))
+    values = np.array(sorted(table(records).tolist()))  # sorted, so that the bootstrap ignores the order of arrival
     intervals = dict(zip(METRICS, bootstrap_ci95(values), strict=True))
     intervals["success"] = wilson_ci95(sum(record.success for record in records), len(records))
-    means = dict(zip(METRICS, values.mean(axis=0).tolist(), strict=True))
+    means = {metric: ExactMean(column).value for metric, column in zip(METRICS, values.T.tolist(), strict=True)}
     names = sorted({name for record in records for name in record.scores})
     scores = {name: fsum(record.scores.get(name, 0.0) for record in records) / len(records) for name in names}
     return Summary(len(records), means, intervals, sum(record.error for record in records), scores)

@@ -1,0 +1,233 @@
+"""Running figures of a run: an `Evaluator` consumes completed episodes as they stream in and returns snapshots.
+
+Episodes may arrive in any order and more than once. After the last one, the figures of a snapshot equal those that
+`evaluation.report.build_report` computes from the stored episodes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from evaluation.metrics import METRICS, Interval, wilson_ci95
+from evaluation.records import episode_record
+from evaluation.streaming import BusyTime, ExactMean
+from rollout.trajectory import Key, Trajectory
+
+
+@dataclass(frozen=True, slots=True)
+class CompletedEpisode:
+    """An episode that has ended and is stored.
+
+    Attributes:
+        step: name of the step of the run that it belongs to (``collect/teacher/0``, ``evaluate/student``).
+        summary: its record; the segments are not read and may be empty.
+    """
+
+    step: str
+    summary: Trajectory
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTypeFigures:
+    """Success rate over the ``n`` episodes of one task type, with its Wilson 95 % interval."""
+
+    n: int
+    success: float
+    success_ci95: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentFigures:
+    """Figures of one step in one environment so far.
+
+    Attributes:
+        n: completed episodes, those that ended with a failure included.
+        expected: number of episodes that the step will have; 0 if it is not known.
+        means: mean per episode of each metric in `evaluation.metrics.METRICS`; empty without episodes.
+        success_ci95: Wilson 95 % interval of the success rate; None without episodes.
+        invalid_actions: total number of actions that the environment rejected.
+        failures: number of episodes that an engine, tool or environment failure ended, by boundary. They count in
+            ``n`` and in the means as they ended, as in the report.
+        task_types: figures by task type; empty if the environment has no types.
+        episodes_per_second: over the wall clock in which at least one episode ran; None if that is zero.
+    """
+
+    n: int
+    expected: int
+    means: Mapping[str, float]
+    success_ci95: Interval | None
+    invalid_actions: int
+    failures: Mapping[str, int]
+    task_types: Mapping[str, TaskTypeFigures]
+    episodes_per_second: float | None
+
+    @property
+    def errors(self) -> int:
+        """Number of episodes that a failure ended."""
+        return sum(self.failures.values())
+
+
+@dataclass(frozen=True, slots=True)
+class StepFigures:
+    """Progress of one step over all its environments.
+
+    Attributes:
+        n, expected, errors: sums over the environments.
+        success: success rate; None without episodes.
+        output_tokens: total number of tokens that the model generated.
+        episodes_per_second, output_tokens_per_second: over the wall clock in which at least one episode ran, so pauses
+            between two starts of a run do not count; None if that is zero.
+        environments: figures by environment.
+    """
+
+    n: int = 0
+    expected: int = 0
+    success: float | None = None
+    errors: int = 0
+    output_tokens: int = 0
+    episodes_per_second: float | None = None
+    output_tokens_per_second: float | None = None
+    environments: Mapping[str, EnvironmentFigures] = field(default_factory=dict)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all expected episodes have ended; False if their number is not known."""
+        return 0 < self.expected <= self.n
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Figures of all steps at one moment, by name; steps in the order of ``expected``, then of their first episode."""
+
+    steps: Mapping[str, StepFigures]
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as nested dicts of JSON types (intervals are pairs)."""
+        return asdict(self)
+
+
+class Evaluator:
+    """Counts completed episodes. The cost of an update does not depend on how many came before."""
+
+    def __init__(self, expected: Mapping[str, Mapping[str, int]] | None = None) -> None:
+        """``expected`` is the number of episodes of each step in each environment; None if it is not known."""
+        self._seen: set[tuple[str, Key]] = set()
+        self._steps: dict[str, _Step] = {step: _Step(counts) for step, counts in (expected or {}).items()}
+        self._figures = {name: step.figures() for name, step in self._steps.items()}
+
+    @classmethod
+    def resume(
+        cls, expected: Mapping[str, Mapping[str, int]] | None, stored: Mapping[str, Iterable[Trajectory]]
+    ) -> Evaluator:
+        """Rebuild the state of an earlier start of the run.
+
+        Args:
+            expected: as for the constructor.
+            stored: the episodes in the store of each step, such as `TrajectoryStore.summaries`; each is read once.
+        """
+        evaluator = cls(expected)
+        for step, summaries in stored.items():
+            for summary in summaries:
+                evaluator._add(CompletedEpisode(step, summary))
+            if step in evaluator._steps:
+                evaluator._figures[step] = evaluator._steps[step].figures()
+        return evaluator
+
+    def update(self, episode: CompletedEpisode) -> Snapshot:
+        """Count one episode, unless its key was counted in its step already; returns the figures after it."""
+        if self._add(episode):
+            self._figures[episode.step] = self._steps[episode.step].figures()
+        return self.snapshot()
+
+    def snapshot(self) -> Snapshot:
+        """The figures now. Later updates do not change it."""
+        return Snapshot(dict(self._figures))
+
+    def _add(self, episode: CompletedEpisode) -> bool:
+        key = episode.step, episode.summary.key
+        if key in self._seen:
+            return False
+        self._seen.add(key)
+        self._steps.setdefault(episode.step, _Step({})).add(episode.summary)
+        return True
+
+
+class _Step:
+    """Accumulators of one step."""
+
+    def __init__(self, expected: Mapping[str, int]) -> None:
+        self._environments = {name: _Environment(count) for name, count in expected.items()}
+        self._successes = self._output_tokens = 0
+        self._busy = BusyTime()
+
+    def add(self, summary: Trajectory) -> None:
+        self._environments.setdefault(summary.identity.environment, _Environment(0)).add(summary)
+        self._successes += summary.outcome.success
+        self._output_tokens += summary.counts.output_tokens
+        self._busy.add(*_interval_s(summary))
+
+    def figures(self) -> StepFigures:
+        environments = {name: environment.figures() for name, environment in sorted(self._environments.items())}
+        n = sum(environment.n for environment in environments.values())
+        return StepFigures(
+            n=n,
+            expected=sum(environment.expected for environment in environments.values()),
+            success=self._successes / n if n else None,
+            errors=sum(environment.errors for environment in environments.values()),
+            output_tokens=self._output_tokens,
+            episodes_per_second=_rate(n, self._busy),
+            output_tokens_per_second=_rate(self._output_tokens, self._busy),
+            environments=environments,
+        )
+
+
+class _Environment:
+    """Accumulators of one step in one environment."""
+
+    def __init__(self, expected: int) -> None:
+        self._expected = expected
+        self._n = self._successes = self._invalid_actions = 0
+        self._means = {metric: ExactMean() for metric in METRICS}
+        self._failures: Counter[str] = Counter()
+        self._type_sizes: Counter[str] = Counter()
+        self._type_successes: Counter[str] = Counter()
+        self._busy = BusyTime()
+
+    def add(self, summary: Trajectory) -> None:
+        record, failure = episode_record(summary), summary.outcome.failure
+        self._n += 1
+        self._successes += record.success
+        self._invalid_actions += summary.counts.invalid_actions
+        for metric, mean in self._means.items():
+            mean.add(getattr(record, metric))
+        if failure is not None:
+            self._failures[failure.boundary] += 1
+        if record.task_type:
+            self._type_sizes[record.task_type] += 1
+            self._type_successes[record.task_type] += record.success
+        self._busy.add(*_interval_s(summary))
+
+    def figures(self) -> EnvironmentFigures:
+        types = {name: (self._type_successes[name], n) for name, n in sorted(self._type_sizes.items())}
+        return EnvironmentFigures(
+            n=self._n,
+            expected=self._expected,
+            means={metric: mean.value for metric, mean in self._means.items()} if self._n else {},
+            success_ci95=wilson_ci95(self._successes, self._n) if self._n else None,
+            invalid_actions=self._invalid_actions,
+            failures=dict(sorted(self._failures.items())),
+            task_types={name: TaskTypeFigures(n, won / n, wilson_ci95(won, n)) for name, (won, n) in types.items()},
+            episodes_per_second=_rate(self._n, self._busy),
+        )
+
+
+def _interval_s(summary: Trajectory) -> tuple[float, float]:
+    """Start and end of an episode in Unix seconds."""
+    return summary.times.started_unix_s, summary.times.started_unix_s + summary.times.total_s
+
+
+def _rate(count: int, busy: BusyTime) -> float | None:
+    return count / busy.seconds if busy.seconds > 0.0 else None

@@ -1,0 +1,65 @@
+"""Accumulators with constant-size updates whose result does not depend on the order of additions."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+from fractions import Fraction
+from math import isfinite
+
+
+class ExactMean:
+    """Mean of floats, summed without rounding error and rounded once at the end."""
+
+    def __init__(self, values: Iterable[float] = ()) -> None:
+        self._sum = Fraction(0)
+        self._not_finite = 0.0
+        self._count = 0
+        for value in values:
+            self.add(value)
+
+    def add(self, value: float) -> None:
+        """Add one value. Infinities and NaN make the mean what IEEE 754 addition makes of them."""
+        self._count += 1
+        if isfinite(value):
+            self._sum += Fraction(value)
+        else:
+            self._not_finite += value
+
+    @property
+    def value(self) -> float:
+        """The mean of the values so far.
+
+        Raises:
+            ZeroDivisionError: no value was added.
+        """
+        return float(self._sum / self._count) + self._not_finite
+
+
+class BusyTime:
+    """Seconds covered by at least one of many time intervals, as for episodes that run concurrently.
+
+    An addition costs O(log k) for k disjoint intervals; k is small when intervals overlap.
+    """
+
+    def __init__(self) -> None:
+        self._starts: list[float] = []
+        self._stops: list[float] = []
+        self._seconds = Fraction(0)
+
+    def add(self, start_s: float, stop_s: float) -> None:
+        """Add an interval; both ends are on one clock. One that is not finite or ends before it starts is ignored."""
+        if not (isfinite(start_s) and isfinite(stop_s) and start_s <= stop_s):
+            return
+        first, last = bisect_left(self._stops, start_s), bisect_right(self._starts, stop_s)
+        for i in range(first, last):
+            self._seconds -= Fraction(self._stops[i]) - Fraction(self._starts[i])
+        if first < last:
+            start_s, stop_s = min(start_s, self._starts[first]), max(stop_s, self._stops[last - 1])
+        self._seconds += Fraction(stop_s) - Fraction(start_s)
+        self._starts[first:last], self._stops[first:last] = [start_s], [stop_s]
+
+    @property
+    def seconds(self) -> float:
+        """Length of the union of all intervals."""
+        return float(self._seconds)
