@@ -45,9 +45,11 @@ from cluster.runtime.retrieval import start_retrieval
 from cluster.runtime.rollout_pool import Pool
 from cluster.runtime.rollout_worker import WorkerConfig
 from cluster.runtime.train_learner import show_training
+from evaluation.evaluator import CompletedEpisode, Evaluator
 from evaluation.report import Report
 from rollout.concurrency import run_all
 from rollout.tools.retrieval.service import Service
+from rollout.trajectory import Trajectory
 from rollout.trajectory.store import TrajectoryStore
 
 PHASES: frozenset[Phase] = frozenset({"rollout", "train", "evaluate"})
@@ -100,6 +102,7 @@ class Driver:
     plan: Plan
     phases: Collection[str]
     screen: Screen
+    evaluator: Evaluator = field(default_factory=Evaluator)
     has_output: dict[str, bool] = field(default_factory=dict)
     """By name, the steps that have ended, and whether their output is there."""
     pools: dict[Role, Pool] = field(default_factory=dict)
@@ -140,14 +143,21 @@ class Driver:
 
     async def roll_out(self, step: EpisodeStep) -> None:
         """Consumes the missing requests of a step, produces episodes in its store."""
+        self.screen.begin(step.name, step.title, len(step.requests))
+        for summary in await asyncio.to_thread(step.summaries):
+            self.evaluate(step, summary)
         missing = await asyncio.to_thread(step.missing)
         pool = await self.pool(step.acts_as)
-        self.screen.begin(step.name, step.title, len(step.requests), resumed=len(step.requests) - len(missing))
         async with aclosing(pool.rollout(missing, self.plan.order[step.name])) as summaries:
             async for summary in summaries:
-                self.screen.episode(step.name, summary)
+                self.evaluate(step, summary)
         self.screen.end(step.name)
         await asyncio.to_thread(TrajectoryStore(step.store).compact)
+
+    def evaluate(self, step: EpisodeStep, summary: Trajectory) -> None:
+        """Consumes a completed episode, produces the figures on the screen."""
+        snapshot = self.evaluator.update(CompletedEpisode(step.name, summary))
+        self.screen.episodes(step.name, snapshot.steps[step.name])
 
     async def call_worker(self, role: Role, job: WorkerJob) -> Mapping[str, int]:
         """Run a job on one worker of a role."""

@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from rollout.trajectory import Trajectory
+from evaluation.evaluator import StepFigures
 
 PLAIN_INTERVAL_S = 5.0
 """Seconds between two plain lines of one row."""
@@ -27,45 +27,38 @@ TOKENS_DECIMALS_BELOW = 10.0
 
 @dataclass
 class Row:
-    """One thing that makes progress: a role that plays, or the learner.
+    """One thing that makes progress: a step, or an engine that starts.
 
     Attributes:
         title: what it is, as shown.
         total: episodes in all, those of earlier starts included; 100 of a percentage; 0 if not known.
         done: how many of them are there.
+        unit: ``episodes``, ``%``, or empty where nothing is counted.
+        episodes: figures of its episodes, those of earlier starts included.
+        facts: further figures by name, as shown (the learner's loss).
     """
 
     title: str
     total: int
     done: int = 0
-    resumed: int = 0
-    """Of ``done``, how many an earlier start of the same run had made."""
     unit: str = "episodes"
-    """``episodes``, ``%``, or empty where there is nothing to count."""
-    successes: int = 0
-    errors: int = 0
-    output_tokens: int = 0
+    episodes: StepFigures | None = None
     facts: dict[str, str] = field(default_factory=dict)
-    """Further figures by name, as shown (the learner's loss)."""
     started_s: float = 0.0
-    """Of a row of episodes: when the first one that ended had begun."""
     ended_s: float | None = None
     shown_s: float = 0.0
 
-    def figures(self, now_s: float) -> str:
+    def figures(self) -> str:
         """Rates and results in words."""
-        seconds = max((self.ended_s or now_s) - self.started_s, 1e-9)
-        fresh = self.done - self.resumed
-        parts = []
-        if self.unit == "episodes" and fresh:
-            parts += [
-                f"{fresh / seconds:.1f} episodes/s",
-                f"{self.output_tokens / seconds:,.0f} tokens/s",
-                f"success {self.successes / fresh:.0%}",
-            ]
-        if self.errors:
-            parts.append(f"{self.errors} ended by an error")
-        return " · ".join([*parts, *(f"{name} {value}" for name, value in self.facts.items())])
+        parts = [f"{name} {value}" for name, value in self.facts.items()]
+        found = self.episodes
+        if found is None or found.success is None:
+            return " · ".join(parts)
+        parts.append(f"{found.episodes_per_second or 0.0:.1f} episodes/s")
+        parts.append(f"{found.output_tokens_per_second or 0.0:,.0f} tokens/s")
+        parts.append(f"success {found.success:.0%}")
+        parts += [f"{found.errors} ended by an error"] if found.errors else []
+        return " · ".join(parts)
 
 
 class Screen:
@@ -92,20 +85,15 @@ class Screen:
             finally:
                 self.live = None
 
-    def begin(self, name: str, title: str, total: int, *, resumed: int = 0, unit: str = "episodes") -> None:
-        """A new row. ``resumed`` says how much of it an earlier start had done."""
-        self.rows[name] = Row(title, total, resumed, resumed, unit, started_s=self.clock(), shown_s=self.clock())
+    def begin(self, name: str, title: str, total: int, *, unit: str = "episodes") -> None:
+        """Add a row."""
+        self.rows[name] = Row(title, total, unit=unit, started_s=self.clock(), shown_s=self.clock())
         self._line(name, always=True)
 
-    def episode(self, name: str, summary: Trajectory) -> None:
-        """One more episode of a row."""
+    def episodes(self, name: str, figures: StepFigures) -> None:
+        """Show the figures of a row of episodes."""
         row = self.rows[name]
-        if row.done == row.resumed:  # what waits behind other work of its pool does not lose speed by waiting
-            row.started_s = max(row.started_s, self.clock() - summary.times.total_s)
-        row.done += 1
-        row.successes += summary.outcome.success
-        row.errors += summary.outcome.failure is not None
-        row.output_tokens += summary.counts.output_tokens
+        row.done, row.episodes = figures.n, figures
         self._line(name)
 
     def progress(self, name: str, done: int, facts: Mapping[str, Any]) -> None:
@@ -145,7 +133,7 @@ class Screen:
             bar = ProgressBar(
                 total=row.total or None, completed=row.done, width=24, pulse=not row.total and not row.ended_s
             )
-            grid.add_row(Text(row.title, style="bold"), bar, count(row), Text(row.figures(self.clock())))
+            grid.add_row(Text(row.title, style="bold"), bar, count(row), Text(row.figures()))
         return Group(grid)
 
     def _line(self, name: str, *, always: bool = False) -> None:
@@ -154,7 +142,7 @@ class Screen:
         if self.console.is_terminal or not (always or now_s - row.shown_s >= PLAIN_INTERVAL_S):
             return
         row.shown_s = now_s
-        parts = [count(row), row.figures(now_s)]
+        parts = [count(row), row.figures()]
         parts += [f"{row.ended_s - row.started_s:.1f} s" if row.ended_s is not None else ""]
         figures = " · ".join(part for part in parts if part)
         self.console.print(Text(f"{row.title}: {figures}" if figures else row.title))

@@ -8,6 +8,7 @@ from typing import Any
 
 from cluster.run.directory import RunDirectory
 from cluster.run.plan_file import StepRecord, read_plan
+from evaluation.evaluator import Evaluator, StepFigures
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +64,8 @@ def step_progress(run: RunDirectory, step: StepRecord) -> Progress:
     about = (step.name, step.title, step.phase, step.kind)
     if not step.keys:
         return Progress(*about, int((run.path / step.output).exists()), 1)
-    outcomes = [summary.outcome for summary in step.stored(run)]
-    success = round(sum(o.success for o in outcomes) / len(outcomes), 4) if outcomes else None
-    errors = sum(outcome.failure is not None for outcome in outcomes)
-    return Progress(*about, len(outcomes), len(step.keys), success, errors)
+    figures = Evaluator.resume(None, {step.name: step.stored(run)}).snapshot().steps.get(step.name, StepFigures())
+    return Progress(*about, figures.n, len(step.keys), figures.success, figures.errors)
 
 
 def phases_of(steps: Iterable[Progress]) -> list[str]:

@@ -14,10 +14,10 @@ from rollout.engines.scripted import ScriptedConfig
 from rollout.environments.household.environment import HouseholdConfig
 from rollout.environments.plugins import environments, make_task_source
 from rollout.episode.config import AgentConfig
-from rollout.episode.runner import job, run_episodes
 from rollout.errors import UserError
 from rollout.factory import engines, make_builder, make_engine, make_environment, make_style
 from rollout.trajectory import Kind, StopReason
+from tests.rollout.rolling_out import roll_out_all
 
 HOUSE = HouseholdConfig(size="small")
 PLUGIN = '''
@@ -97,13 +97,7 @@ async def test_an_expert_solves_generated_houses_from_settings_alone(model: str)
     scripted = ScriptedConfig(tokenizer=model, policy="household-expert", max_model_len=10**6)
     tasks = make_task_source(HOUSE).tasks("train", 12, seed=3)
     engine, builder = await make_engine(scripted), make_builder(agent, HOUSE, scripted)
-    jobs = [job(task, run="r", role="teacher") for task in tasks]
-    made = [
-        trajectory
-        async for trajectory in run_episodes(
-            jobs, lambda: make_environment(HOUSE), engine, builder, agent, concurrency=4
-        )
-    ]
+    made = await roll_out_all(tasks, lambda: make_environment(HOUSE), engine, builder, agent, concurrency=4)
     assert not [t.outcome.failure for t in made if t.outcome.stop_reason is StopReason.ERROR]
     assert sum(t.outcome.success for t in made) >= 9
     solved = next(t for t in made if t.outcome.success)

@@ -15,11 +15,11 @@ from cluster.dry_run.dry_run import dry_run
 from rollout.environments.plugins import make_task_source
 from rollout.environments.wrappers.pooled import EnvironmentPool
 from rollout.episode.episode import run_episode
-from rollout.episode.runner import job
 from rollout.errors import UserError
 from rollout.factory import make_builder, make_engine, make_environment
 from rollout.tools.sandbox.tiers import available_tiers
 from tests.cluster.conftest import scripted
+from tests.rollout.rolling_out import identity_of
 
 ACTING: tuple[dict[str, Any], ...] = (
     {"type": "plain"},
@@ -69,7 +69,7 @@ async def refusal(recipe: Recipe) -> str:
     try:
         builder = make_builder(agent, config, recipe.teacher.engine, with_search=searches)
         environment = EnvironmentPool(lambda: make_environment(config, agent, search)).take()
-        identity = job(task, run="r", role="teacher").identity
+        identity = identity_of(task)
         made = await run_episode(task, environment, engine, builder, agent, identity)
     except UserError as error:
         return str(error)

@@ -1,14 +1,15 @@
-"""The screen: bars on a terminal, plain lines every few seconds elsewhere; rates are those of this start of the run."""
+"""The screen: bars on a terminal, plain lines every few seconds elsewhere."""
 
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from cluster.run.progress import PLAIN_INTERVAL_S, Screen
-from rollout.trajectory import Counts, Failure, Identity, Outcome, Policy, StopReason, Times, Trajectory
+from evaluation.evaluator import StepFigures
 
 
 class Clock:
@@ -21,16 +22,9 @@ class Clock:
         return self.now_s
 
 
-def summary(success: bool, failure: Failure | None = None, total_s: float = 60.0) -> Trajectory:
-    stop = StopReason.SUCCESS if success else StopReason.STEP_LIMIT
-    return Trajectory(
-        Identity("run", "teacher", 0, "task", 0, "household", "train"),
-        Policy("model", 0, "react"),
-        Outcome(float(success), success, stop, failure),
-        (),
-        Counts(steps=3, output_tokens=50),
-        Times(total_s=total_s),
-    )
+FIGURES = StepFigures(
+    n=11, expected=100, success=10 / 11, episodes_per_second=2.2, output_tokens=550, output_tokens_per_second=110.0
+)
 
 
 @pytest.fixture
@@ -50,10 +44,10 @@ def test_off_a_terminal_a_row_prints_its_start_its_end_and_a_line_every_few_seco
     screen, file = plain
     with screen.shown():
         screen.begin("collect", "teacher collects", 100)
-        for _ in range(10):
-            screen.episode("collect", summary(True))
+        for n in range(1, 11):
+            screen.episodes("collect", replace(FIGURES, n=n))
         clock.now_s += PLAIN_INTERVAL_S
-        screen.episode("collect", summary(False))
+        screen.episodes("collect", FIGURES)
         screen.end("collect")
     lines = file.getvalue().splitlines()
     assert lines[0] == "teacher collects: 0 of 100 episodes"
@@ -62,33 +56,12 @@ def test_off_a_terminal_a_row_prints_its_start_its_end_and_a_line_every_few_seco
     assert lines[2].endswith("· 5.0 s")
 
 
-def test_episodes_of_an_earlier_start_count_as_done_but_not_in_the_rates(
-    plain: tuple[Screen, io.StringIO], clock: Clock
-) -> None:
-    screen, file = plain
-    screen.begin("collect", "teacher collects", 100, resumed=90)
-    clock.now_s += 10
-    screen.episode("collect", summary(True))
-    assert "91 of 100 episodes · 0.1 episodes/s" in file.getvalue()
-    assert "success 100%" in file.getvalue()
-
-
 def test_episodes_that_ended_by_an_error_are_counted_in_sight(plain: tuple[Screen, io.StringIO], clock: Clock) -> None:
     screen, file = plain
     screen.begin("collect", "teacher collects", 2)
     clock.now_s += PLAIN_INTERVAL_S
-    screen.episode("collect", summary(False, Failure("engine", "TimeoutError", "no answer")))
+    screen.episodes("collect", replace(FIGURES, errors=1))
     assert "1 ended by an error" in file.getvalue()
-
-
-def test_what_waited_behind_other_work_is_timed_from_its_first_episode(
-    plain: tuple[Screen, io.StringIO], clock: Clock
-) -> None:
-    screen, file = plain
-    screen.begin("evaluate", "evaluate teacher", 9)
-    clock.now_s += 100
-    screen.episode("evaluate", summary(True, total_s=4))
-    assert "0.2 episodes/s" in file.getvalue()
 
 
 def test_training_shows_percent_and_its_figures(plain: tuple[Screen, io.StringIO], clock: Clock) -> None:
@@ -109,8 +82,7 @@ def test_a_terminal_shows_one_line_a_row_with_title_count_and_success(clock: Clo
     screen = Screen(io.StringIO(), clock)
     screen.begin("a", "teacher collects", 4)
     screen.begin("b", "student engine starts", 0, unit="")
-    clock.now_s += 2
-    screen.episode("a", summary(True))
+    screen.episodes("a", replace(FIGURES, n=1, success=1.0))
     console = Console(file=io.StringIO(), force_terminal=True, width=140, color_system=None)
     with console.capture() as shown:
         console.print(screen.render())

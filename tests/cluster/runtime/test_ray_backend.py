@@ -13,10 +13,10 @@ from cluster.config.recipe import Recipe, Resources
 from cluster.run.directory import RunDirectory
 from cluster.run.episodes import EpisodeRequest
 from cluster.run.plan import make_plan
+from cluster.run.training_data import TrainRequest
 from cluster.runtime.resources import ResourceGroup, ResourceRequest
 from cluster.runtime.rollout_pool import Pool
 from cluster.runtime.rollout_worker import WorkerConfig
-from cluster.runtime.train_learner import TrainRequest
 from rollout.errors import UserError
 from rollout.trajectory.store import TrajectoryStore
 

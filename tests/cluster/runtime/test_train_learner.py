@@ -12,8 +12,8 @@ import pytest
 
 from cluster.config.recipe import LearnerRole
 from cluster.run.directory import RunDirectory
-from cluster.run.training_data import translated
-from cluster.runtime.train_learner import TrainRequest, train_rank
+from cluster.run.training_data import TrainRequest, translated
+from cluster.runtime.train_learner import train_rank
 from rollout.environment import Reset
 from rollout.models import model_folder
 from rollout.prompts.builder import PromptBuilder

@@ -15,12 +15,12 @@ from rollout.environment import Environment, Task
 from rollout.environments.plugins import environments, make_task_source
 from rollout.environments.policies import text_policies, text_policy
 from rollout.episode.config import AgentConfig
-from rollout.episode.runner import job, run_episodes
 from rollout.factory import make_builder, make_engine, make_environment
 from rollout.prompts.react import ReActStyle
 from rollout.prompts.styles import StyleName, new_style
 from rollout.scripted_policy import TextPolicy
 from rollout.trajectory import Author, Kind, Trajectory
+from tests.rollout.rolling_out import roll_out_all
 
 STYLES = [name for name in get_args(StyleName) if name != "cot"]
 """Those of agents that act turn by turn."""
@@ -75,9 +75,8 @@ async def played(world: str, player: str, agent: AgentConfig) -> list[Trajectory
     config = environments()[world].Config()
     scripted = ScriptedConfig(tokenizer="builtin:household-tokenizer", policy=f"{world}-{player}", max_model_len=10**5)
     engine, builder = await make_engine(scripted, agent), make_builder(agent, config, scripted)
-    jobs = [job(task, run="r", role="teacher") for task in make_task_source(config).tasks("valid_unseen", 2)]
-    episodes = run_episodes(jobs, lambda: make_environment(config, agent), engine, builder, agent, concurrency=1)
-    return [trajectory async for trajectory in episodes]
+    tasks = make_task_source(config).tasks("valid_unseen", 2)
+    return await roll_out_all(tasks, lambda: make_environment(config, agent), engine, builder, agent)
 
 
 @pytest.mark.parametrize("name", STYLES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from rollout.engine import Sampling
@@ -10,7 +11,6 @@ from rollout.environments.household.environment import HouseholdConfig, Househol
 from rollout.episode.config import AgentConfig
 from rollout.episode.episode import run_episode
 from rollout.episode.guidance import always
-from rollout.episode.runner import job, run_episodes
 from rollout.hints.bank import read_bank, write_bank
 from rollout.hints.config import HintConfig
 from rollout.hints.retrieve import HintRetriever
@@ -20,6 +20,7 @@ from rollout.prompts.react import ReActStyle
 from rollout.prompts.tokenizer import Tokenizer
 from rollout.trajectory import Kind
 from rollout.trajectory.store import TrajectoryStore
+from tests.rollout.rolling_out import identity_of, roll_out_all
 
 HOUSE = HouseholdConfig(size="small")
 AGENT = AgentConfig(max_steps=10, max_tokens=8000, sampling=Sampling(max_tokens=200))
@@ -32,10 +33,9 @@ async def test_failures_become_hints_that_a_later_episode_is_shown_and_a_student
     builder = PromptBuilder(tokenizer, ReActStyle("Act in a house."))
     aimless = ScriptedEngine(ScriptedConfig(tokenizer="-", policy="household-random"), tokenizer)
     tasks = household_tasks(HOUSE).tasks("train", 31)
-    jobs = [job(task, run="run", role="student") for task in tasks[:30]]
     store = TrajectoryStore(tmp_path / "trajectories")
-    played = run_episodes(jobs, lambda: HouseholdEnvironment(HOUSE), aimless, builder, AGENT, concurrency=8)
-    store.write([trajectory async for trajectory in played])
+    environment = partial(HouseholdEnvironment, HOUSE)
+    store.write(await roll_out_all(tasks[:30], environment, aimless, builder, AGENT, role="student", concurrency=8))
 
     writings = await write_hints(store.read(), CONFIG)
     write_bank(bank_of(writings, CONFIG), tmp_path / "hints.parquet")
@@ -49,7 +49,7 @@ async def test_failures_become_hints_that_a_later_episode_is_shown_and_a_student
     assert set(hints) <= {hint.text for hint in bank.of_category(task.task_type)}
 
     expert = ScriptedEngine(ScriptedConfig(tokenizer="-", policy="household-expert"), tokenizer)
-    identity, agent = job(task, run="run", role="teacher").identity, AGENT.model_copy(update={"max_steps": 60})
+    identity, agent = identity_of(task), AGENT.model_copy(update={"max_steps": 60})
     shown = await run_episode(task, environment, expert, builder, agent, identity, guide=always(*hints))
     plain = await run_episode(task, environment, expert, builder, agent, identity)
     assert [s.text for s in shown.segments if s.kind is Kind.HINT] == [f"Hint: {hint}\n\n" for hint in hints]

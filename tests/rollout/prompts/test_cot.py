@@ -12,11 +12,11 @@ from rollout.engines.scripted import ScriptedConfig
 from rollout.environments.plugins import environments, make_task_source
 from rollout.environments.policies import text_policy
 from rollout.episode.config import AgentConfig
-from rollout.episode.runner import job, run_episodes
 from rollout.errors import UserError
 from rollout.factory import make_builder, make_engine, make_environment, make_style
 from rollout.prompts.cot import ChainOfThoughtStyle, first_thought
 from rollout.trajectory import Author, Kind, Trajectory
+from tests.rollout.rolling_out import roll_out_all
 
 STYLE = ChainOfThoughtStyle("Do it.")
 R, A, F = Kind.REASON, Kind.ACT, Kind.FORMAT
@@ -63,9 +63,8 @@ async def answered(world: str, split: str = "valid_unseen", count: int = 30) -> 
     config = environments()[world].Config()
     scripted = ScriptedConfig(tokenizer=f"builtin:{world}-tokenizer", policy=f"{world}-expert")
     engine, builder = await make_engine(scripted, COT), make_builder(COT, config, scripted)
-    jobs = [job(task, run="r", role="teacher") for task in make_task_source(config).tasks(split, count)]
-    episodes = run_episodes(jobs, lambda: make_environment(config, COT), engine, builder, COT, concurrency=1)
-    return [trajectory async for trajectory in episodes]
+    tasks = make_task_source(config).tasks(split, count)
+    return await roll_out_all(tasks, lambda: make_environment(config, COT), engine, builder, COT)
 
 
 async def test_the_expert_of_maths_solves_word_problems_in_its_head_and_says_every_step() -> None:

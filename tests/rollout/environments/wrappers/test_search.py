@@ -20,7 +20,6 @@ from rollout.environments.webshop.environment import ShopConfig
 from rollout.environments.wrappers.search import ACTION, NO_QUERY, SearchEnvironment
 from rollout.episode.config import AgentConfig
 from rollout.episode.episode import run_episode
-from rollout.episode.runner import job
 from rollout.factory import make_builder, make_engine, make_environment, make_style
 from rollout.prompts.styles import StyleName
 from rollout.tools.retrieval.client import Backend, ClientConfig, in_process
@@ -28,6 +27,7 @@ from rollout.tools.retrieval.documents import Hit
 from rollout.tools.retrieval.service import RetrievalConfig, RetrievalServer, Service
 from rollout.tools.sandbox.tiers import available_tiers
 from rollout.trajectory import Author, Failure, Kind, StopReason, Trajectory
+from tests.rollout.rolling_out import identity_of
 
 MATHS = MathsConfig()
 HIT = "[1] Heron's formula: The area of a triangle from its three sides."
@@ -85,7 +85,7 @@ async def play(model: str, style: StyleName, config: RetrievalConfig, replica: B
     scripted = ScriptedConfig(tokenizer=model, replies=(ASK[style],), max_model_len=10**6)
     environment = make_environment(MATHS, agent(style), search)
     builder = make_builder(agent(style), MATHS, scripted, with_search=True)
-    identity = job(task, run="r", role="teacher").identity
+    identity = identity_of(task)
     try:
         return await run_episode(task, environment, await make_engine(scripted), builder, agent(style), identity)
     finally:
