@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from rollout.environment import Payload, Task
+from rollout.environment import Task
 from rollout.environments.math.notation import boxed
 from rollout.errors import UserError
 from rollout.storage.records import Row, read_rows, stem_of
@@ -129,7 +129,7 @@ class DataSet:
     def _task(self, split: str, number: int, place: str, row: dict[str, Any]) -> Task:
         form = FORMS[self.source]
         name = next((str(row[key]) for key in _IDS if row.get(key) is not None), str(number))
-        payload: Payload = {
+        payload = {
             "problem": self._problem(form, place, row),
             "answer": _answer(form, place, row),
         }
