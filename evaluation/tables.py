@@ -66,7 +66,7 @@ def markdown_cell(text: str) -> str:
 def _agents(report: Mapping[str, Any]) -> Table:
     rows = tuple(
         (agent, environment, f"{figures['n']:,}", *_figure_cells(figures))
-        for agent, environment, figures in _by_agent(report)
+        for agent, environment, figures in figures_by_agent(report)
     )
     note = "Means per episode, 95 % intervals in brackets."
     return Table("Agents", ("agent", "environment", "episodes", *_TITLES.values()), rows, note)
@@ -75,7 +75,7 @@ def _agents(report: Mapping[str, Any]) -> Table:
 def _scores(report: Mapping[str, Any]) -> Table:
     rows = tuple(
         (agent, environment, name, _number(score, ".3f"))
-        for agent, environment, figures in _by_agent(report)
+        for agent, environment, figures in figures_by_agent(report)
         for name, score in figures.get("scores", {}).items()
     )
     note = "Further means per episode, as the environment names them; an episode without one counts 0."
@@ -85,7 +85,7 @@ def _scores(report: Mapping[str, Any]) -> Table:
 def _task_types(report: Mapping[str, Any]) -> Table:
     rows = tuple(
         (agent, environment, name, f"{kind['n']:,}", _with_interval(kind, "success"), _with_interval(kind, "steps"))
-        for agent, environment, figures in _by_agent(report)
+        for agent, environment, figures in figures_by_agent(report)
         for name, kind in figures["task_types"].items()
     )
     return Table("Task types", ("agent", "environment", "task type", "episodes", "success", "steps"), rows)
@@ -126,7 +126,8 @@ def _work(report: Mapping[str, Any]) -> Table:
     return Table("Rollouts and learner", ("figure", "value"), rows)
 
 
-def _by_agent(report: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+def figures_by_agent(report: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Agent, environment and figures of every group of episodes in a report."""
     for agent, environments in report["agents"].items():
         for environment, figures in environments.items():
             yield agent, environment, figures

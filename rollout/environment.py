@@ -9,6 +9,9 @@ from typing import Protocol, runtime_checkable
 from rollout.errors import UserError
 from rollout.grammar import Choice
 
+Payload = Mapping[str, str | int | float | bool | None]
+"""All that an environment needs to make the world of a task; JSON types only."""
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -26,7 +29,7 @@ class Task:
     environment: str
     split: str
     task_type: str
-    payload: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
+    payload: Payload = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

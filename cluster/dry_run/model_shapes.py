@@ -1,6 +1,9 @@
 """Shapes of models: of well-known ones from a table, of others from a folder's ``config.json``. Nothing is downloaded.
 
 The shapes are those of the models' own ``config.json`` on the Hugging Face hub, under the names of their model cards.
+``config.json`` is read without transformers: ``AutoConfig`` imports torch and takes several times as long as the whole
+dry run, and the sizes of single matrices, which memory depends on, have to be worked out from the shape all the same.
+The tests compare the numbers of parameters with those of transformers' own models on torch's meta device.
 """
 
 from __future__ import annotations
@@ -268,7 +271,8 @@ def _read_opt(model: str, config: Mapping[str, Any]) -> ModelShape:
     hidden, heads = config["hidden_size"], config["num_attention_heads"]
     return ModelShape(
         model, "opt", config["vocab_size"], hidden, config["num_hidden_layers"], heads, heads, hidden // heads,
-        config["ffn_dim"], config["max_position_embeddings"], dtype=_dtype(config),
+        config["ffn_dim"], config["max_position_embeddings"], config.get("tie_word_embeddings", True),
+        dtype=_dtype(config),
     )  # fmt: skip
 
 
@@ -276,7 +280,8 @@ def _read_gpt2(model: str, config: Mapping[str, Any]) -> ModelShape:
     hidden, heads = config["n_embd"], config["n_head"]
     return ModelShape(
         model, "gpt2", config["vocab_size"], hidden, config["n_layer"], heads, heads, hidden // heads,
-        config.get("n_inner") or 4 * hidden, config["n_positions"], dtype=_dtype(config),
+        config.get("n_inner") or 4 * hidden, config["n_positions"], config.get("tie_word_embeddings", True),
+        dtype=_dtype(config),
     )  # fmt: skip
 
 

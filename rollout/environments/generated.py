@@ -4,10 +4,25 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from hashlib import sha256
 
-from rollout.environment import Task
+from rollout.environment import Payload, Task
 
 SPLITS = ("train", "valid_seen", "valid_unseen")
+
+
+def stable_hash(text: str) -> int:
+    """A hash of 32 bits that is the same in every process; it decides what the splits hold back."""
+    return int.from_bytes(sha256(text.encode()).digest()[:4], "big")
+
+
+def check_generator(payload: Payload, generator: str, version: int) -> None:
+    """Raise `ValueError` if a task's payload was made by another version of its generator."""
+    if payload.get("generator") != version:
+        raise ValueError(
+            f"the task was made by {generator} generator {payload.get('generator')}, this is {version}; "
+            "make the tasks again"
+        )
 
 
 class GeneratedTasks(ABC):

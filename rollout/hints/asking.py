@@ -10,7 +10,7 @@ from rollout.environment import Reset
 from rollout.errors import Boundary, EpisodeError, boundary
 from rollout.grammar import Choice, Grammar
 from rollout.prompts.builder import PromptBuilder
-from rollout.prompts.example import Example, WorkedTurn
+from rollout.prompts.example import WorkedTurn
 from rollout.prompts.style import Parsed, SharedWords
 from rollout.prompts.tokenizer import Tokenizer
 from rollout.trajectory import Failure, Kind, Segment
@@ -20,9 +20,7 @@ from rollout.trajectory import Failure, Kind, Segment
 class AnswerStyle(SharedWords):
     """Whatever is written is the answer (`rollout.prompts.style.Style`)."""
 
-    instructions: str
-    examples: tuple[Example, ...] = ()
-    name: str = "answer"
+    name = "answer"
 
     def task(self, instruction: str) -> str:
         return f"\n\n{instruction}"

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from rollout.grammar import Choice, Grammar
-from rollout.prompts.example import Example, WorkedTurn
+from rollout.prompts.example import WorkedTurn
 from rollout.prompts.style import Parsed, SharedWords, cut
 from rollout.trajectory import Kind
 
@@ -21,17 +21,9 @@ Action: one of the actions below"""
 
 @dataclass(frozen=True, slots=True)
 class ActStyle(SharedWords):
-    """An action alone (`rollout.prompts.style.Style`).
+    """An action alone (`rollout.prompts.style.Style`)."""
 
-    Attributes:
-        instructions: the system message.
-        examples: worked episodes that are shown before the task.
-        name: recorded with every trajectory.
-    """
-
-    instructions: str
-    examples: tuple[Example, ...] = ()
-    name: str = "act"
+    name = "act"
 
     def turn(self, turn: WorkedTurn) -> tuple[str, str]:
         return f"Action: {turn.action}", turn.observation

@@ -13,7 +13,7 @@ from textwrap import dedent
 
 from rollout.errors import UserError
 from rollout.grammar import Choice, FreeText, Grammar
-from rollout.prompts.example import Example, WorkedTurn
+from rollout.prompts.example import WorkedTurn
 from rollout.prompts.style import Parsed, SharedWords, cut
 from rollout.trajectory import Kind
 
@@ -95,18 +95,9 @@ def error(message: str, printed: str = "") -> str:
 
 @dataclass(frozen=True, slots=True)
 class CodeActStyle(SharedWords):
-    """A thought and code (`rollout.prompts.style.Style`); the action is the code.
+    """A thought and code (`rollout.prompts.style.Style`); the action is the code. The instructions hold its `form`."""
 
-    Attributes:
-        instructions: the system message, with `form` in it.
-        examples: worked episodes that are shown before the task.
-        name: recorded with every trajectory.
-    """
-
-    instructions: str
-    examples: tuple[Example, ...] = ()
-    name: str = "codeact"
-
+    name = "codeact"
     stop = ("<end_code>", "Observation:", "Calling tools:")
     no_action = error(f"There is no block of code in your answer. Write it like this:\n{_FORM}")
 

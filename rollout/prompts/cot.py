@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from rollout.errors import UserError
 from rollout.grammar import Choice, FreeText, Grammar
-from rollout.prompts.example import Example, WorkedTurn
+from rollout.prompts.example import WorkedTurn
 from rollout.prompts.style import Parsed, SharedWords, cut
 from rollout.trajectory import Kind
 
@@ -30,17 +30,12 @@ class ChainOfThoughtStyle(SharedWords):
     """Steps of reasoning and an answer (`rollout.prompts.style.Style`).
 
     Attributes:
-        instructions: the system message.
         answer: the environment's action that gives an answer, with ``{}`` for it.
-        examples: worked episodes that are shown before the task.
-        name: recorded with every trajectory.
     """
 
-    instructions: str
     answer: str = "finish[{}]"
-    examples: tuple[Example, ...] = ()
-    name: str = "cot"
 
+    name = "cot"
     stop = (_CLOSE,)
     no_action = "There is no answer in what you wrote."
 

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from rollout.grammar import Choice, FreeText, Grammar
-from rollout.prompts.example import Example, WorkedTurn
+from rollout.prompts.example import WorkedTurn
 from rollout.prompts.style import Parsed, SharedWords, cut
 from rollout.trajectory import Kind
 
@@ -26,17 +26,9 @@ Action: one of the actions below"""
 
 @dataclass(frozen=True, slots=True)
 class ReActStyle(SharedWords):
-    """A thought and an action (`rollout.prompts.style.Style`).
+    """A thought and an action (`rollout.prompts.style.Style`)."""
 
-    Attributes:
-        instructions: the system message.
-        examples: worked episodes that are shown before the task.
-        name: recorded with every trajectory.
-    """
-
-    instructions: str
-    examples: tuple[Example, ...] = ()
-    name: str = "react"
+    name = "react"
 
     def turn(self, turn: WorkedTurn) -> tuple[str, str]:
         return f"Thought: {turn.thought}\nAction: {turn.action}", turn.observation

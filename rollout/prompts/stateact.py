@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from rollout.grammar import Choice, FreeText, Grammar, Part
-from rollout.prompts.example import Example, WorkedTurn
+from rollout.prompts.example import WorkedTurn
 from rollout.prompts.style import Parsed, SharedWords, cut
 from rollout.trajectory import Kind
 
@@ -39,18 +39,14 @@ class StateActStyle(SharedWords):
     """State, thought and action (`rollout.prompts.style.Style`).
 
     Attributes:
-        instructions: the system message.
-        examples: worked episodes that are shown before the task.
         keys: of the state, as the parser knows them: in any case, with spaces or underscores.
         told: the keys that the instructions ask for.
-        name: recorded with every trajectory.
     """
 
-    instructions: str
-    examples: tuple[Example, ...] = ()
     keys: tuple[str, ...] = KEYS
     told: tuple[str, ...] = HOUSEHOLD_KEYS
-    name: str = "stateact"
+
+    name = "stateact"
 
     def turn(self, turn: WorkedTurn) -> tuple[str, str]:
         lines = (*(turn.state or ()), ("thought", turn.thought), ("action", turn.action))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from rollout.errors import UserError
 from rollout.grammar import Choice, Grammar
@@ -90,14 +90,22 @@ class Style(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
 class SharedWords(ABC):
-    """The words that all our styles have in common."""
+    """The base of all our styles: the words that they have in common.
 
-    __slots__ = ()
+    Attributes:
+        instructions: the system message.
+        examples: worked episodes that are shown before the task.
+        name: recorded with every trajectory.
+    """
 
-    name: str
-    stop: tuple[str, ...] = ()
-    no_action = "Nothing happens."
+    instructions: str
+    examples: tuple[Example, ...] = ()
+
+    name: ClassVar[str]
+    stop: ClassVar[tuple[str, ...]] = ()
+    no_action: ClassVar[str] = "Nothing happens."
 
     def task(self, instruction: str) -> str:
         return f"\nYour task is to: {instruction}."

@@ -62,7 +62,7 @@ def new_style(
                     "task is done; set agent.style to react, act, stateact or codeact"
                 )
             told = f"{_before_form(instructions)}\n{cot.FORM}"
-            return cot.ChainOfThoughtStyle(told, answer, shown_examples)
+            return cot.ChainOfThoughtStyle(told, shown_examples, answer)
         case "codeact":
             # Without being told of the functions nobody can act at all.
             acts = any(tool.action == codeact.ACT.action for tool in tools)

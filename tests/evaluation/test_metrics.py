@@ -44,6 +44,21 @@ def test_wilson_matches_published_values() -> None:
     assert wilson_ci95(1, 1) == pytest.approx((0.20654, 1.0), abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("successes", "n", "expected"),
+    [
+        (0, 1, (0.0, 0.7934506856227626)),
+        (1, 7, (0.02567962434474358, 0.5131278292743189)),
+        (67, 134, (0.41653043215653485, 0.5834695678434652)),
+        (131, 134, (0.9362457955303272, 0.9923572611632616)),
+        (500, 500, (0.9923756595384479, 1.0)),
+    ],
+)
+def test_wilson_agrees_with_scipy(successes: int, n: int, expected: tuple[float, float]) -> None:
+    """SciPy 1.17.1: ``binomtest(successes, n).proportion_ci(method="wilson")``."""
+    assert wilson_ci95(successes, n) == pytest.approx(expected, abs=1e-12)
+
+
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_wilson_bounds_are_the_shares_that_the_score_test_just_accepts(case: tuple[int, int]) -> None:
     successes, n = case
@@ -60,6 +75,15 @@ def test_wilson_refuses_impossible_counts(successes: int, n: int) -> None:
 def test_bootstrap_of_two_values_reaches_both() -> None:
     """Resampled means of {0, 1} are 0, 1/2, 1 with chances 1/4, 1/2, 1/4: both tails lie beyond 2.5 %."""
     assert bootstrap_ci95(np.array([[0.0], [1.0]])) == [(0.0, 1.0)]
+
+
+def test_bootstrap_agrees_with_scipy() -> None:
+    """SciPy 1.17.1: ``bootstrap((values.T,), np.mean, axis=-1, n_resamples=2000, method="percentile",
+    rng=np.random.default_rng(0))`` draws the same resamples."""
+    values = np.array([[0, 3.5], [1, -2], [1, 8], [0, 0.25], [1, 41], [0, 7], [1, 1000], [1, -5]])
+    first, second = bootstrap_ci95(values)
+    assert first == pytest.approx((0.25, 0.875), abs=1e-12)
+    assert second == pytest.approx((0.75, 381.46953125), abs=1e-9)
 
 
 def test_bootstrap_agrees_with_the_normal_interval_on_many_values() -> None:

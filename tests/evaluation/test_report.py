@@ -156,16 +156,18 @@ def test_markdown_shows_every_agent_with_its_interval(tmp_path: Path) -> None:
 
 
 class Tags(HTMLParser):
-    """Collects the tags and addresses of a page."""
+    """Collects the tags, attributes and addresses of a page."""
 
     def __init__(self) -> None:
         super().__init__()
         self.tags: list[str] = []
+        self.attributes: set[str] = set()
         self.addresses: list[str | None] = []
         self.cells: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
+        self.attributes |= {name for name, _ in attrs}
         self.addresses += [value for name, value in attrs if name in ("src", "href")]
 
     def handle_data(self, data: str) -> None:
@@ -173,12 +175,13 @@ class Tags(HTMLParser):
 
 
 def test_the_page_escapes_names_and_loads_nothing(tmp_path: Path) -> None:
-    name = "<script>alert('x')</script>|&"
+    name = "<script>alert('x')</script>|&\" onload=\"alert(1)"
     write_report(tmp_path, build_report({name: [episode("t1", environment=name, task_type=name)]}, run=name))
     page = Tags()
     page.feed((tmp_path / "report.html").read_text())
     assert page.addresses == []
     assert "script" not in page.tags
+    assert page.attributes == {"lang", "charset", "name", "content", "class", "style"}
     assert page.tags.count("tr") >= 4
     assert name in page.cells
     assert "<script" not in (tmp_path / "report.md").read_text()

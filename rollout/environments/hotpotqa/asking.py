@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from itertools import pairwise
 from random import Random
 
+from rollout.environments.generated import stable_hash
 from rollout.environments.hotpotqa.facts import FACTS, Fact, Thing
 
 _HELD_BACK = 5
@@ -30,7 +30,7 @@ class Question:
 
 def is_held_back_combination(key: str) -> bool:
     """Whether a combination of facts is kept out of the questions of ``train`` and ``valid_seen``."""
-    return int.from_bytes(sha256(f"combination/{key}".encode()).digest()[:4], "big") % _HELD_BACK == 0
+    return stable_hash(f"combination/{key}") % _HELD_BACK == 0
 
 
 def ask(things: Sequence[Thing], rng: Random, question_type: str, hops: int, unseen: bool) -> Question:

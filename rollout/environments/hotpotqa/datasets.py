@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rollout.environment import Task
+from rollout.environment import Payload, Task
 from rollout.environments.hotpotqa.questions import LoadedQuestion, load_questions
 from rollout.errors import UserError
 from rollout.storage.rows import file_format
@@ -74,7 +74,7 @@ class QuestionFiles:
         return path if path.is_file() else path / name
 
     def _task(self, split: str, file: str, question: LoadedQuestion) -> Task:
-        payload: dict[str, str | int | float | bool | None] = {
+        payload: Payload = {
             "question": question.text,
             "answers": "\n".join(answer.replace("\n", " ") for answer in question.answers),
             "file": file,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from rollout.environment import Reset, Step, Task, TaskSource
+from rollout.environment import Payload, Reset, Step, Task, TaskSource
 from rollout.environments.hotpotqa.datasets import DataSet, QuestionFiles
 from rollout.environments.hotpotqa.generator import (
     FEWEST_PAGES,
@@ -28,8 +28,6 @@ from rollout.tools.retrieval.index import RetrievalIndex
 INSTRUCTION = "answer the question"
 OWN, POOLED = "own", "pooled"
 _KEPT_POOLS = 2
-
-Payload = Mapping[str, str | int | float | bool | None]
 
 
 class EncyclopaediaConfig(BaseModel):

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from random import Random
 
 from rollout.environments.hotpotqa.facts import FACTS
-from rollout.environments.hotpotqa.planning import Move, find, progress
+from rollout.environments.hotpotqa.planning import find, progress
 from rollout.environments.hotpotqa.random_policy import random_step
 from rollout.environments.hotpotqa.reading import BeliefState, Chain, Pair, read_question
+from rollout.environments.scripted import ExpertPolicy, Move
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,36 +36,28 @@ class ErrorRates:
 NO_MISTAKES = ErrorRates(0.0, 0.0, 0.0)
 
 
-class EncyclopaediaExpert:
-    """Plays one episode in a generated encyclopaedia (`rollout.environments.policies.TextPolicy`).
-
-    Args:
-        seed: of the mistakes.
-        mistakes: without any it is deterministic.
-    """
+class EncyclopaediaExpert(ExpertPolicy[ErrorRates]):
+    """Plays one episode in a generated encyclopaedia."""
 
     def __init__(self, seed: int = 0, error_rates: ErrorRates = ErrorRates()) -> None:
-        self._rng = Random(seed)
-        self._mistakes = error_rates
+        super().__init__(seed, error_rates)
         self._knowledge = BeliefState()
         self._question: Chain | Pair | None = None
-        self._last_action = ""
         self._tried: set[str] = set()
 
-    def respond(self, observation: str) -> str:
+    def _move(self, observation: str) -> Move:
         known = self._knowledge
         if self._question is None:
             self._question = read_question(observation)
             known.begin(self._question)
         else:
             known.read(self._last_action, observation)
-        if self._last_action and self._rng.random() < self._mistakes.random_step:
+        if self._last_action and self._errs(self._error_rates.random_step):
             thought, action = random_step(known, self._rng, self._last_action)
         else:
             thought, action = self._slip(*self._decide(known, self._question))
         self._tried.add(action.removeprefix("search[").removesuffix("]"))
-        self._last_action = action
-        return f"Thought: {thought}\nAction: {action}"
+        return thought, action
 
     def _decide(self, known: BeliefState, question: Chain | Pair) -> Move:
         found, need, answer = progress(known, question)
@@ -76,9 +69,9 @@ class EncyclopaediaExpert:
     def _slip(self, thought: str, action: str) -> Move:
         """The move, or now and then one with words that are not meant, in thought and action."""
         kind, _, argument = action.removesuffix("]").partition("[")
-        if kind == "search" and self._rng.random() < self._mistakes.wrong_name:
+        if kind == "search" and self._errs(self._error_rates.wrong_name):
             wrong = _wrong_name(argument, list(self._knowledge.names), self._rng)
-        elif kind == "lookup" and self._rng.random() < self._mistakes.wrong_words:
+        elif kind == "lookup" and self._errs(self._error_rates.wrong_words):
             wrong = self._rng.choice([fact.keyword for facts in FACTS.values() for fact in facts])
         else:
             return thought, action

@@ -14,8 +14,8 @@ from functools import lru_cache
 from random import Random
 from typing import Literal
 
-from rollout.environment import Task
-from rollout.environments.generated import GeneratedTasks
+from rollout.environment import Payload, Task
+from rollout.environments.generated import GeneratedTasks, check_generator
 from rollout.environments.hotpotqa.asking import Question, ask
 from rollout.environments.hotpotqa.facts import FACTS, REMARKS, Thing
 from rollout.environments.hotpotqa.names import draw_name
@@ -71,7 +71,7 @@ class EncyclopaediaTasks(GeneratedTasks):
 
     def task(self, split: str, seed: int, index: int) -> Task:
         question_type = self.question_types[index % len(self.question_types)]
-        payload: dict[str, str | int | float | bool | None] = {
+        payload: Payload = {
             "generator": GENERATOR_VERSION,
             "split": split,
             "pages": self.pages,
@@ -85,17 +85,13 @@ class EncyclopaediaTasks(GeneratedTasks):
         return Task(name, "hotpotqa", split, question_type, payload)
 
 
-def generated_task(payload: Mapping[str, str | int | float | bool | None]) -> tuple[Encyclopaedia, Question]:
+def generated_task(payload: Payload) -> tuple[Encyclopaedia, Question]:
     """The encyclopaedia and the question of a task's payload.
 
     Raises:
         ValueError: the payload was made by another version of the generator, or is damaged.
     """
-    if payload.get("generator") != GENERATOR_VERSION:
-        raise ValueError(
-            f"the task was made by encyclopaedia generator {payload.get('generator')}, this is {GENERATOR_VERSION}; "
-            "make the tasks again"
-        )
+    check_generator(payload, "encyclopaedia", GENERATOR_VERSION)
     try:
         split, pages, seed = str(payload["split"]), int(payload["pages"] or 0), int(payload["seed"] or 0)
         world, index, hops = int(payload["world"] or 0), int(payload["index"] or 0), int(payload["hops"] or 0)

@@ -7,8 +7,9 @@ agent can know every word of a name that it has never seen.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from random import Random
+
+from rollout.environments.generated import stable_hash
 
 FIRST_NAMES = (
     "Puzey Quunel Wuzel Drovel Dunna Skozel Branis Punis Stiza Tazor Nuror Krethor Barrin Mavun Greley Mokin Sellor "
@@ -45,7 +46,7 @@ _HELD_BACK = 4
 
 def is_held_back_name(name: str) -> bool:
     """Whether a name is kept out of ``train`` and ``valid_seen``."""
-    return int.from_bytes(sha256(f"name/{name}".encode()).digest()[:4], "big") % _HELD_BACK == 0
+    return stable_hash(f"name/{name}") % _HELD_BACK == 0
 
 
 def draw_name(kind: str, rng: Random, taken: set[str], held_back: bool) -> str:

@@ -9,11 +9,10 @@ from collections.abc import Container
 
 from rollout.environments.hotpotqa.facts import Fact
 from rollout.environments.hotpotqa.reading import BeliefState, Chain, Pair, told
+from rollout.environments.scripted import Move
 
 Need = tuple[str, Fact]
 """A thing's name, and the fact of it that is needed."""
-Move = tuple[str, str]
-"""Thought and action."""
 
 UNKNOWN = "finish[unknown]"
 

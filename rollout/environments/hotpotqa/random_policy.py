@@ -10,8 +10,9 @@ from random import Random
 
 from rollout.environments.hotpotqa.asking import is_held_back_combination
 from rollout.environments.hotpotqa.facts import FACTS, Fact
-from rollout.environments.hotpotqa.planning import UNKNOWN, Move, find, progress
+from rollout.environments.hotpotqa.planning import UNKNOWN, find, progress
 from rollout.environments.hotpotqa.reading import BeliefState, Chain, Pair, read_question, told
+from rollout.environments.scripted import Move, ScriptedPolicy
 
 _FINISHES = 0.1
 """Chance at each turn that it answers."""
@@ -23,32 +24,27 @@ _NEAR = 0.6
 """Chance that a question is about the open page."""
 
 
-class RandomPolicy:
-    """Plays one episode at random (`rollout.environments.policies.TextPolicy`).
+class RandomPolicy(ScriptedPolicy):
+    """Plays one episode at random.
 
     Its first thought names what the question asks for, though nothing follows from it.
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self._rng = Random(seed)
+        super().__init__(seed)
         self._knowledge = BeliefState()
-        self._last_action = ""
 
-    def respond(self, observation: str) -> str:
+    def _move(self, observation: str) -> Move:
         known, rng = self._knowledge, self._rng
         if not self._last_action:
             question = read_question(observation)
             known.begin(question)
             name = rng.choice(list(known.names))
-            thought, action = f"I want {question.goal()}. I search {name}.", f"search[{name}]"
-        else:
-            known.read(self._last_action, observation)
-            if rng.random() < _FINISHES:
-                thought, action = _finish(known, rng)
-            else:
-                thought, action = random_step(known, rng, self._last_action)
-        self._last_action = action
-        return f"Thought: {thought}\nAction: {action}"
+            return f"I want {question.goal()}. I search {name}.", f"search[{name}]"
+        known.read(self._last_action, observation)
+        if rng.random() < _FINISHES:
+            return _finish(known, rng)
+        return random_step(known, rng, self._last_action)
 
 
 def random_step(known: BeliefState, rng: Random, last_action: str) -> Move:

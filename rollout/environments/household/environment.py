@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from rollout.environment import Reset, Step, Task, TaskSource
+from rollout.environment import Payload, Reset, Step, Task, TaskSource
 from rollout.environments.household.game import Game, TaskType
 from rollout.environments.household.generator import HouseholdTasks, Size, generate_game
 from rollout.environments.household.pddl import read_game
@@ -108,7 +108,7 @@ class HouseholdEnvironment:
             raise RuntimeError("reset must come before the first step")
         return self._world
 
-    def _game(self, payload: Mapping[str, str | int | float | bool | None]) -> Game:
+    def _game(self, payload: Payload) -> Game:
         if "game" in payload:
             return read_game(official_folder(self._config.data_dir) / str(payload["game"]))
         return generate_game(payload)

@@ -8,7 +8,6 @@ that a model trained on its episodes also sees how to go on from where an expert
 from __future__ import annotations
 
 from dataclasses import dataclass
-from random import Random
 
 from rollout.environments.household.belief_state import (
     NOTHING_HAPPENS,
@@ -21,6 +20,7 @@ from rollout.environments.household.belief_state import (
 )
 from rollout.environments.household.game import TaskType
 from rollout.environments.household.random_policy import random_step
+from rollout.environments.scripted import ExpertPolicy, Move
 
 _TOOL = {TaskType.CLEAN: "sinkbasin", TaskType.HEAT: "microwave", TaskType.COOL: "fridge"}
 
@@ -43,24 +43,17 @@ class ErrorRates:
 NO_MISTAKES = ErrorRates(0.0, 0.0, 0.0)
 
 
-class HouseholdExpert:
-    """Plays one household episode (`rollout.environments.policies.TextPolicy`).
-
-    Args:
-        seed: of the mistakes.
-        mistakes: without any it is deterministic.
-    """
+class HouseholdExpert(ExpertPolicy[ErrorRates]):
+    """Plays one household episode."""
 
     def __init__(self, seed: int = 0, error_rates: ErrorRates = ErrorRates()) -> None:
-        self._rng = Random(seed)
-        self._mistakes = error_rates
+        super().__init__(seed, error_rates)
         self._forgotten: set[tuple[str, str]] = set()
         self._remembered: set[tuple[str, str]] = set()
         self._knowledge = BeliefState()
         self._wish: ParsedTask | None = None
-        self._last_action = ""
 
-    def respond(self, observation: str) -> str:
+    def _move(self, observation: str) -> Move:
         known = self._knowledge
         if self._wish is None:
             self._wish = self._understand(observation)
@@ -68,24 +61,21 @@ class HouseholdExpert:
         else:
             known.read(observation)
         if observation.strip() == NOTHING_HAPPENS and self._last_action.startswith("go to "):
-            thought, action = self._already_there()
-        elif self._last_action and self._rng.random() < self._mistakes.random_step:
-            thought, action = random_step(known, self._rng)
-        else:
-            thought, action = self._decide(known, self._wish)
-        self._last_action = action
-        return f"Thought: {thought}\nAction: {action}"
+            return self._already_there()
+        if self._last_action and self._errs(self._error_rates.random_step):
+            return random_step(known, self._rng)
+        return self._decide(known, self._wish)
 
     def _understand(self, first_message: str) -> ParsedTask:
         """What it takes the task to be. Raises `ValueError` if none is stated."""
         return read_task(first_message)
 
-    def _already_there(self) -> tuple[str, str]:
+    def _already_there(self) -> Move:
         """``go to`` is refused for a place within reach: some share one spot."""
         self._knowledge.location = self._last_action.removeprefix("go to ")
         return f"I am at {self._knowledge.location}. I examine it.", f"examine {self._knowledge.location}"
 
-    def _decide(self, known: BeliefState, wish: ParsedTask) -> tuple[str, str]:
+    def _decide(self, known: BeliefState, wish: ParsedTask) -> Move:
         held = known.holding
         if held is None:
             return self._get_object(known, wish)
@@ -99,7 +89,7 @@ class HouseholdExpert:
             return self._change(known, wish, held, verb, have)
         return self._put(known, wish, held, have)
 
-    def _get_object(self, known: BeliefState, wish: ParsedTask) -> tuple[str, str]:
+    def _get_object(self, known: BeliefState, wish: ParsedTask) -> Move:
         target = known.first_place(wish.target_type)
         leave = target if wish.task_type in (TaskType.TWO, TaskType.PLACE) else None
         wanted = [(o, p) for o, p in known.find(wish.object_type) if p != leave]
@@ -111,18 +101,18 @@ class HouseholdExpert:
 
     def _named(self, thing: str) -> str:
         """The thing's name, or now and then that of another one of its kind."""
-        if self._rng.random() >= self._mistakes.wrong_number:
+        if not self._errs(self._error_rates.wrong_number):
             return thing
         kind, number = thing.split()
         return f"{kind} {self._rng.choice([n for n in (1, 2, 3) if str(n) != number])}"
 
-    def _use_lamp(self, known: BeliefState, wish: ParsedTask, held: str) -> tuple[str, str]:
+    def _use_lamp(self, known: BeliefState, wish: ParsedTask, held: str) -> Move:
         here = [o for o in known.here() if kind_of(o) == wish.target_type]
         if here:
             return f"For {held} I need {here[0]}. I use it.", f"use {here[0]}"
         return self._seek(known, known.find(wish.target_type), f"For {held} I need {wish.target_type}.")
 
-    def _seek(self, known: BeliefState, wanted: list[tuple[str, str]], opening: str) -> tuple[str, str]:
+    def _seek(self, known: BeliefState, wanted: list[tuple[str, str]], opening: str) -> Move:
         """Go where one was seen, else search on."""
         at = known.location
         if at is not None and at in known.closed and (at not in known.contents or at in [p for _, p in wanted]):
@@ -144,17 +134,17 @@ class HouseholdExpert:
         """Whether it still knows that the thing is there; drawn once for each sighting."""
         seen = (thing, place)
         if seen not in self._remembered and seen not in self._forgotten:
-            forgets = self._rng.random() < self._mistakes.forget
+            forgets = self._errs(self._error_rates.forget)
             (self._forgotten if forgets else self._remembered).add(seen)
         return seen in self._remembered
 
-    def _change(self, known: BeliefState, wish: ParsedTask, held: str, verb: str, have: str) -> tuple[str, str]:
+    def _change(self, known: BeliefState, wish: ParsedTask, held: str, verb: str, have: str) -> Move:
         tool = known.first_place(_TOOL[wish.task_type]) or _TOOL[wish.task_type] + " 1"
         if known.location == tool:
             return f"{have} I am at {tool}. I {verb} it.", f"{verb} {held} with {tool}"
         return f"{have} I must {verb} it with {tool}.", f"go to {tool}"
 
-    def _put(self, known: BeliefState, wish: ParsedTask, held: str, have: str) -> tuple[str, str]:
+    def _put(self, known: BeliefState, wish: ParsedTask, held: str, have: str) -> Move:
         target = known.first_place(wish.target_type) or wish.target_type + " 1"
         if known.location != target:
             return f"{have} I must put it in {target}.", f"go to {target}"
@@ -162,7 +152,7 @@ class HouseholdExpert:
             return f"{have} It is closed. I open it.", f"open {target}"
         return f"{have} I am at {target}. I put it there.", f"move {held} to {target}"
 
-    def _put_away(self, known: BeliefState, wish: ParsedTask, held: str) -> tuple[str, str]:
+    def _put_away(self, known: BeliefState, wish: ParsedTask, held: str) -> Move:
         """Lay down a thing that is not needed: here, or where it was first refused, somewhere else."""
         at, have = known.location, f"{purpose(wish)} I have {held}."
         refused = self._last_action.startswith(f"move {held} to ")

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from random import Random
 from typing import Literal
 
-from rollout.environment import Task
-from rollout.environments.generated import GeneratedTasks
+from rollout.environment import Payload, Task
+from rollout.environments.generated import GeneratedTasks, check_generator, stable_hash
 from rollout.environments.household.catalogue import NOUNS, OPENABLE, ROOMS, Room
 from rollout.environments.household.game import Game, Goal, Receptacle, TaskType, Thing
 
@@ -44,18 +43,14 @@ _HIDDEN_SHARE = 0.3
 """Chance that an object lies in a closed place, where it may."""
 
 
-def _bucket(text: str, buckets: int) -> int:
-    return int.from_bytes(sha256(text.encode()).digest()[:4], "big") % buckets
-
-
 def is_held_back_pair(object_type: str, receptacle_type: str) -> bool:
     """Whether this pair is kept out of ``train`` and ``valid_seen``."""
-    return _bucket(f"pair/{object_type}/{receptacle_type}", 6) == 0
+    return stable_hash(f"pair/{object_type}/{receptacle_type}") % 6 == 0
 
 
 def is_held_back_layout(layout: Mapping[str, int]) -> bool:
     """Whether this number of places of each type is kept out of ``train`` and ``valid_seen``."""
-    return _bucket("layout/" + ",".join(f"{name}={layout[name]}" for name in sorted(layout)), 5) == 0
+    return stable_hash("layout/" + ",".join(f"{name}={layout[name]}" for name in sorted(layout))) % 5 == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +64,7 @@ class HouseholdTasks(GeneratedTasks):
         types = self.task_types or tuple(TaskType)
         task_type = types[index % len(types)]
         size = ("small", "full")[index // len(TaskType) % 2] if self.size == "mixed" else self.size
-        payload: dict[str, str | int | float | bool | None] = {
+        payload: Payload = {
             "generator": GENERATOR_VERSION,
             "split": split,
             "size": size,
@@ -80,17 +75,13 @@ class HouseholdTasks(GeneratedTasks):
         return Task(f"household/{self.size}/{split}/{seed}/{index}", "household", split, task_type.value, payload)
 
 
-def generate_game(payload: Mapping[str, str | int | float | bool | None]) -> Game:
+def generate_game(payload: Payload) -> Game:
     """The game of a task's payload.
 
     Raises:
         ValueError: the payload was made by another version of the generator.
     """
-    if payload.get("generator") != GENERATOR_VERSION:
-        raise ValueError(
-            f"the task was made by house generator {payload.get('generator')}, this is {GENERATOR_VERSION}; "
-            "make the tasks again"
-        )
+    check_generator(payload, "house", GENERATOR_VERSION)
     task_type = TaskType(str(payload["task_type"]))
     unseen = payload["split"] == "valid_unseen"
     rng = Random("/".join(str(payload[key]) for key in ("split", "size", "seed", "index", "task_type")))

@@ -18,7 +18,7 @@ _HINT = re.compile(r"^Hint: (.+)$", re.MULTILINE)
 
 
 class HouseholdNovice(HouseholdExpert):
-    """Plays one household episode (`rollout.environments.policies.TextPolicy`)."""
+    """Plays one household episode."""
 
     def _understand(self, first_message: str) -> ParsedTask:
         wish = read_task(first_message)

@@ -10,37 +10,36 @@ from random import Random
 
 from rollout.environments.household.belief_state import BeliefState, kind_of, purpose, read_task
 from rollout.environments.household.catalogue import NOUNS, OPENABLE
+from rollout.environments.scripted import Move, ScriptedPolicy
 
 _TOOLS = {"sinkbasin": "clean", "microwave": "heat", "fridge": "cool"}
 
-Move = tuple[float, str, str]
+_WeightedMove = tuple[float, str, str]
 """Weight, thought, action."""
 
 
-class RandomPolicy:
-    """Plays one household episode at random (`rollout.environments.policies.TextPolicy`).
+class RandomPolicy(ScriptedPolicy):
+    """Plays one household episode at random.
 
     Its first thought names what the task asks for, though nothing follows from it.
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self._rng = Random(seed)
+        super().__init__(seed)
         self._knowledge = BeliefState()
 
-    def respond(self, observation: str) -> str:
+    def _move(self, observation: str) -> Move:
         known, rng = self._knowledge, self._rng
         if not known.places:
             known.read_first(observation)
             wish = read_task(observation)
             place = rng.choice(known.places)
-            thought, action = f"{purpose(wish)} I need {wish.object_type}. Next place: {place}.", f"go to {place}"
-        else:
-            known.read(observation)
-            thought, action = random_step(known, rng)
-        return f"Thought: {thought}\nAction: {action}"
+            return f"{purpose(wish)} I need {wish.object_type}. Next place: {place}.", f"go to {place}"
+        known.read(observation)
+        return random_step(known, rng)
 
 
-def random_step(known: BeliefState, rng: Random) -> tuple[str, str]:
+def random_step(known: BeliefState, rng: Random) -> Move:
     """A random thought and action that make sense where the agent stands."""
     opening = f"For {kind_of(rng.choice(known.places))}"
     moves = [*_go(known, rng, opening), *_at_place(known, rng, opening), *_with_objects(known, rng, opening)]
@@ -61,7 +60,7 @@ def _state(known: BeliefState, rng: Random, opening: str) -> str:
     return need if at is None or at in known.closed else f"{need} Not at {at}."
 
 
-def _go(known: BeliefState, rng: Random, opening: str) -> list[Move]:
+def _go(known: BeliefState, rng: Random, opening: str) -> list[_WeightedMove]:
     places = [p for p in known.places if p != known.location] or known.places
     place = rng.choice(places)
     moves = [(2.0, f"{_state(known, rng, opening)} Next place: {place}.", f"go to {place}")]
@@ -83,7 +82,7 @@ def _go(known: BeliefState, rng: Random, opening: str) -> list[Move]:
     return moves
 
 
-def _at_place(known: BeliefState, rng: Random, opening: str) -> list[Move]:
+def _at_place(known: BeliefState, rng: Random, opening: str) -> list[_WeightedMove]:
     at = known.location
     if at is None:
         return []
@@ -95,9 +94,9 @@ def _at_place(known: BeliefState, rng: Random, opening: str) -> list[Move]:
     return moves
 
 
-def _with_objects(known: BeliefState, rng: Random, opening: str) -> list[Move]:
+def _with_objects(known: BeliefState, rng: Random, opening: str) -> list[_WeightedMove]:
     at, held = known.location, known.holding
-    moves: list[Move] = []
+    moves: list[_WeightedMove] = []
     for lamp in (o for o in known.here() if kind_of(o) == "desklamp"):
         moves.append((1.0, f"{opening} I need {lamp}. I use it.", f"use {lamp}"))
     if held is None:

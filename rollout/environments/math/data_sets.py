@@ -129,7 +129,7 @@ class DataSet:
     def _task(self, split: str, number: int, place: str, row: dict[str, Any]) -> Task:
         form = FORMS[self.source]
         name = next((str(row[key]) for key in _IDS if row.get(key) is not None), str(number))
-        payload: dict[str, str | int | float | bool | None] = {
+        payload = {
             "problem": self._problem(form, place, row),
             "answer": _answer(form, place, row),
         }

@@ -10,18 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from random import Random
 
 from rollout.environments.math.code_problems import PROBLEMS, CodeProblem
 from rollout.environments.math.random_policy import random_step
 from rollout.environments.math.sentences import Memory
 from rollout.environments.math.stories import Told, read_story
+from rollout.environments.scripted import ExpertPolicy, Move
 
 _TASK = "\nYour task is to:"
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
-
-_Move = tuple[str, str]
-"""Thought and action."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,37 +37,29 @@ class ErrorRates:
 NO_MISTAKES = ErrorRates(0.0, 0.0)
 
 
-class MathsExpert:
-    """Plays one maths episode (`rollout.environments.policies.TextPolicy`).
-
-    Args:
-        seed: of the mistakes.
-        mistakes: without any it is deterministic.
-    """
+class MathsExpert(ExpertPolicy[ErrorRates]):
+    """Plays one maths episode."""
 
     def __init__(self, seed: int = 0, error_rates: ErrorRates = ErrorRates()) -> None:
-        self._rng = Random(seed)
-        self._mistakes = error_rates
-        self._moves: Iterator[_Move] | None = None
+        super().__init__(seed, error_rates)
+        self._moves: Iterator[Move] | None = None
         self._observation = ""
         self._numbers: list[str] = []
 
-    def respond(self, observation: str) -> str:
-        """The next thought and action. Raises `ValueError` for a problem that it cannot read."""
+    def _move(self, observation: str) -> Move:
         self._observation = observation.strip()
         self._numbers += _NUMBER.findall(observation)
         if self._moves is None:
             text = observation.partition(_TASK)[0].strip()
             self._moves = self._with_code(*found) if (found := _code_problem(text)) else self._by_hand(read_story(text))
-        thought, action = next(self._moves, ("I have no more to say.", f"finish[{self._observation}]"))
-        return f"Thought: {thought}\nAction: {action}"
+        return next(self._moves, ("I have no more to say.", f"finish[{self._observation}]"))
 
-    def _by_hand(self, story: list[Told]) -> Iterator[_Move]:
+    def _by_hand(self, story: list[Told]) -> Iterator[Move]:
         memory: Memory = {}
         for words, sentence, slots in story:
             if not sentence.formula:
                 continue
-            if memory and self._rng.random() < self._mistakes.random_step:
+            if memory and self._errs(self._error_rates.random_step):
                 yield random_step(story, self._numbers, self._rng)
             recalled = " ".join((words, *sentence.recalled(slots, memory)))
             value = sentence.calculation(slots, memory)
@@ -87,12 +76,12 @@ class MathsExpert:
 
     def _slip(self, calculation: str) -> str:
         """The calculation, or now and then one with a number that is not meant."""
-        if self._rng.random() >= self._mistakes.wrong_number:
+        if not self._errs(self._error_rates.wrong_number):
             return calculation
         meant = self._rng.choice(list(_NUMBER.finditer(calculation)))
         return calculation[: meant.start()] + self._rng.choice(self._numbers) + calculation[meant.end() :]
 
-    def _with_code(self, problem: CodeProblem, slots: dict[str, str]) -> Iterator[_Move]:
+    def _with_code(self, problem: CodeProblem, slots: dict[str, str]) -> Iterator[Move]:
         question = problem.sentence.write(slots)
         for number, line in enumerate(problem.code):
             thought = f"{question} I use Python." if number == 0 else "I go on."

@@ -7,14 +7,13 @@ the others ever has. A problem is a pure function of its task's payload, in any 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 from random import Random
 from typing import Literal, get_args
 
-from rollout.environment import Task
-from rollout.environments.generated import SPLITS, GeneratedTasks
+from rollout.environment import Payload, Task
+from rollout.environments.generated import SPLITS, GeneratedTasks, check_generator, stable_hash
 from rollout.environments.math import code_problems, word_problems
 
 GENERATOR_VERSION = 1
@@ -46,7 +45,7 @@ class MathsTasks(GeneratedTasks):
 
     def task(self, split: str, seed: int, index: int) -> Task:
         family = self.families[index % len(self.families)]
-        payload: dict[str, str | int | float | bool | None] = {
+        payload: Payload = {
             "generator": GENERATOR_VERSION,
             "split": split,
             "seed": seed,
@@ -57,7 +56,7 @@ class MathsTasks(GeneratedTasks):
 
 
 def _order(plot: str) -> int:
-    return int.from_bytes(sha256(f"plot/{plot}".encode()).digest()[:4], "big")
+    return stable_hash(f"plot/{plot}")
 
 
 def _held_back_code() -> Iterator[str]:
@@ -77,17 +76,13 @@ def is_held_back(plot: str) -> bool:
     return _order(plot) % _HELD_BACK_ONE_IN == 0
 
 
-def generate_problem(payload: Mapping[str, str | int | float | bool | None]) -> Problem:
+def generate_problem(payload: Payload) -> Problem:
     """The problem of a task's payload.
 
     Raises:
         ValueError: the payload is damaged, or was made by another version of the generator.
     """
-    if payload.get("generator") != GENERATOR_VERSION:
-        raise ValueError(
-            f"the task was made by maths generator {payload.get('generator')}, this is {GENERATOR_VERSION}; "
-            "make the tasks again"
-        )
+    check_generator(payload, "maths", GENERATOR_VERSION)
     family, split = payload.get("family"), payload.get("split")
     if family not in (*WORD_FAMILIES, *CODE_FAMILIES) or split not in SPLITS:
         raise ValueError(f"there is no family {family!r} in a split {split!r}; make the tasks again")

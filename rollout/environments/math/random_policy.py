@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from random import Random
 
 from rollout.environments.math.stories import Told, read_story
+from rollout.environments.scripted import Move, ScriptedPolicy
 
 _NUMBER = re.compile(r"(?<![\d.])\d{1,4}(?!\d|\.\d)")
 """A whole number of common size."""
@@ -22,27 +23,26 @@ _GIVEN_SHARE = 0.5
 _OPERATORS = {"+": "I add {b} to {a}.", "-": "I subtract {b} from {a}.", "*": "I multiply {a} by {b}."}
 
 
-class RandomPolicy:
-    """Plays one maths episode at random (`rollout.environments.policies.TextPolicy`)."""
+class RandomPolicy(ScriptedPolicy):
+    """Plays one maths episode at random."""
 
     def __init__(self, seed: int = 0) -> None:
-        self._rng = Random(seed)
+        super().__init__(seed)
         self._told: Sequence[Told] | None = None
         self._numbers: list[str] = []
 
-    def respond(self, observation: str) -> str:
+    def _move(self, observation: str) -> Move:
         rng = self._rng
         self._numbers += _NUMBER.findall(observation) or ["1"]
         if self._told is None:
             self._told = _told(observation.partition("\nYour task is to:")[0].strip())
         elif rng.random() < _FINISH_SHARE:
             number, question = rng.choice(self._numbers), f"{self._told[-1][0]} " if self._told else ""
-            return f"Thought: {question}I have seen {number}.\nAction: finish[{number}]"
-        thought, action = random_step(self._told, self._numbers, rng)
-        return f"Thought: {thought}\nAction: {action}"
+            return f"{question}I have seen {number}.", f"finish[{number}]"
+        return random_step(self._told, self._numbers, rng)
 
 
-def random_step(told: Sequence[Told], numbers: Sequence[str], rng: Random) -> tuple[str, str]:
+def random_step(told: Sequence[Told], numbers: Sequence[str], rng: Random) -> Move:
     """A random calculation: what some sentence says with some number, or one of two numbers; never an answer."""
     steps = [one for one in told if one[1].keys(one[2])]
     if not steps or rng.random() < _BY_HEART_SHARE:
@@ -62,7 +62,7 @@ def random_step(told: Sequence[Told], numbers: Sequence[str], rng: Random) -> tu
     return (" ".join(thought), f"calculate[{value}]") if not value.isdigit() else _by_heart(numbers, rng)
 
 
-def _by_heart(numbers: Sequence[str], rng: Random) -> tuple[str, str]:
+def _by_heart(numbers: Sequence[str], rng: Random) -> Move:
     a, b = rng.choice(numbers), rng.choice(numbers)
     operator = rng.choice(sorted(_OPERATORS))
     return _OPERATORS[operator].format(a=a, b=b), f"calculate[{a} {operator} {b}]"

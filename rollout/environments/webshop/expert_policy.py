@@ -9,17 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from random import Random
 
+from rollout.environments.scripted import ExpertPolicy, Move
 from rollout.environments.webshop.belief_state import Offer, ParsedTask, View, read_page, read_wish
 
 _MAX_OPENED = 6
 """After so many products it settles for the first that it opened."""
 _MAX_PRICED = 3
 """So many products that cost too much are named before the one that does not."""
-
-Move = tuple[str, str]
-"""Thought, action."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +37,11 @@ class ErrorRates:
 NO_MISTAKES = ErrorRates(0.0, 0.0, 0.0)
 
 
-class ShopExpert:
-    """Plays one episode (`rollout.environments.policies.TextPolicy`).
-
-    Args:
-        seed: of the mistakes.
-        mistakes: without any it is deterministic.
-    """
+class ShopExpert(ExpertPolicy[ErrorRates]):
+    """Plays one shopping episode."""
 
     def __init__(self, seed: int = 0, error_rates: ErrorRates = ErrorRates()) -> None:
-        self._rng = Random(seed)
-        self._mistakes = error_rates
+        super().__init__(seed, error_rates)
         self._wish: ParsedTask | None = None
         self._opened: list[Offer] = []
         self._refused = False
@@ -62,12 +53,11 @@ class ShopExpert:
         self._idle = False
         """It reads what it need not."""
 
-    def respond(self, observation: str) -> str:
+    def _move(self, observation: str) -> Move:
         view = read_page(observation.rpartition("\nYour task is to: ")[0] or observation)
         if self._wish is None:
             self._wish = read_wish(observation)
-        thought, action = self._decide(view, self._wish)
-        return f"Thought: {thought}\nAction: {action}"
+        return self._decide(view, self._wish)
 
     def _decide(self, view: View, wish: ParsedTask) -> Move:
         if view.kind == "results":
@@ -77,9 +67,6 @@ class ShopExpert:
         if view.kind == "features":
             return self._at_features(view, wish)
         return self._search(wish)
-
-    def _errs(self, chance: float) -> bool:
-        return self._rng.random() < chance
 
     def _search(self, wish: ParsedTask) -> Move:
         wanted = ", ".join([wish.sort, *wish.attributes, *(value for _, value in wish.options)])
@@ -93,7 +80,7 @@ class ShopExpert:
         fitting = [offer for offer in new if offer.dollars <= wish.limit]
         if fitting and len(known) < _MAX_OPENED:
             first = fitting[0]  # the search has put what says most of the wish first
-            if self._errs(self._mistakes.wrong_offer):
+            if self._errs(self._error_rates.wrong_offer):
                 first = self._rng.choice([offer for offer in view.offers if offer.asin not in known])
             self._opened.append(first)
             thought = [f"I need {in_words(wish)}."]
@@ -117,7 +104,7 @@ class ShopExpert:
     def _at_item(self, view: View, wish: ParsedTask) -> Move:
         if self._refused:
             return f"I need {in_words(wish)}. It does not fit. I go back.", "click[< prev]"
-        if self._errs(self._mistakes.idle_reading):
+        if self._errs(self._error_rates.idle_reading):
             self._idle = True
             return "I read the description.", "click[description]"
         if not self._settled:
@@ -138,7 +125,7 @@ class ShopExpert:
 
     def _choose(self, name: str, value: str, view: View) -> Move:
         others = [other for other in view.options().get(name, ()) if other != value]
-        if others and self._errs(self._mistakes.wrong_value):
+        if others and self._errs(self._error_rates.wrong_value):
             value = self._rng.choice(others)
         else:
             self._chosen.append(value)

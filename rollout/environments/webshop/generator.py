@@ -7,14 +7,13 @@ an attribute that ``train`` never asks for with that kind of goods.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 from math import gcd
 from random import Random
 
-from rollout.environment import Task
-from rollout.environments.generated import SPLITS, GeneratedTasks
+from rollout.environment import Payload, Task
+from rollout.environments.generated import SPLITS, GeneratedTasks, check_generator, stable_hash
 from rollout.environments.webshop.catalogue import Listing
 from rollout.environments.webshop.product import Goal, Product
 from rollout.environments.webshop.vocabulary import OPTIONS, SORTS, SYLLABLES
@@ -26,18 +25,14 @@ _STEPS_ABOVE = (1, 2, 3)
 """The limit is one of the next tens of dollars above the price."""
 
 
-def _bucket(text: str, buckets: int) -> int:
-    return int.from_bytes(sha256(text.encode()).digest()[:4], "big") % buckets
-
-
 def is_held_back_pair(sort: str, attribute: str) -> bool:
     """Whether goals of ``train`` and ``valid_seen`` never ask for this kind of goods with this attribute."""
-    return _bucket(f"pair/{sort}/{attribute}", 5) == 0
+    return stable_hash(f"pair/{sort}/{attribute}") % 5 == 0
 
 
 def is_held_back_product(asin: str) -> bool:
     """Whether goals of ``train`` never ask for this product."""
-    return _bucket(f"product/{asin}", 8) == 0
+    return stable_hash(f"product/{asin}") % 8 == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +96,7 @@ class GeneratedGoals(GeneratedTasks):
     catalogue: Catalogue = Catalogue()
 
     def task(self, split: str, seed: int, index: int) -> Task:
-        payload: dict[str, str | int | float | bool | None] = {
+        payload: Payload = {
             "generator": GENERATOR_VERSION,
             "products": self.catalogue.products,
             "catalogue_seed": self.catalogue.seed,
@@ -113,17 +108,13 @@ class GeneratedGoals(GeneratedTasks):
         return Task(name, "webshop", split, generate_goal(payload).product.category, payload)
 
 
-def generate_goal(payload: Mapping[str, str | int | float | bool | None]) -> Goal:
+def generate_goal(payload: Payload) -> Goal:
     """The goal of a task's payload.
 
     Raises:
         ValueError: the payload was made by another version of the generator, or is damaged.
     """
-    if payload.get("generator") != GENERATOR_VERSION:
-        raise ValueError(
-            f"the task was made by shop generator {payload.get('generator')}, this is {GENERATOR_VERSION}; "
-            "make the tasks again"
-        )
+    check_generator(payload, "shop", GENERATOR_VERSION)
     missing = [name for name in ("products", "catalogue_seed", "split", "seed", "index") if name not in payload]
     if missing or payload["split"] not in SPLITS:
         raise ValueError(f"the task is damaged: {missing[0] if missing else 'split'} is missing or unknown")

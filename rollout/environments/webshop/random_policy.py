@@ -6,8 +6,7 @@ language of the shop, copies names and ids, sees what a page offers, and has no 
 
 from __future__ import annotations
 
-from random import Random
-
+from rollout.environments.scripted import Move, ScriptedPolicy
 from rollout.environments.webshop.belief_state import ParsedTask, View, read_page, read_wish
 from rollout.environments.webshop.expert_policy import in_words
 from rollout.environments.webshop.vocabulary import OPTIONS, SORTS
@@ -15,8 +14,8 @@ from rollout.environments.webshop.vocabulary import OPTIONS, SORTS
 _SAID = sorted({attribute for sort in SORTS for attribute in sort.attributes})
 
 
-class RandomShopper:
-    """Plays one episode at random (`rollout.environments.policies.TextPolicy`).
+class RandomShopper(ScriptedPolicy):
+    """Plays one episode at random.
 
     Its first thought names what the wish asks for, though nothing follows from it.
 
@@ -26,20 +25,17 @@ class RandomShopper:
     """
 
     def __init__(self, seed: int = 0, buys: float = 0.1) -> None:
-        self._rng = Random(seed)
+        super().__init__(seed)
         self._wish: ParsedTask | None = None
         self._buys = buys
-        self._last_action = ""
 
-    def respond(self, observation: str) -> str:
+    def _move(self, observation: str) -> Move:
         page = read_page(observation.rpartition("\nYour task is to: ")[0] or observation)
         if self._wish is None:
             self._wish = read_wish(observation)
-        thought, action = self._move(page, self._wish)
-        self._last_action = action
-        return f"Thought: {thought}\nAction: {action}"
+        return self._decide(page, self._wish)
 
-    def _move(self, page: View, wish: ParsedTask) -> tuple[str, str]:
+    def _decide(self, page: View, wish: ParsedTask) -> Move:
         if page.kind == "results":
             return self._at_results(page, wish)
         if page.kind == "item":
@@ -48,13 +44,13 @@ class RandomShopper:
             return self._at_features(page)
         return self._search(wish)
 
-    def _search(self, wish: ParsedTask) -> tuple[str, str]:
+    def _search(self, wish: ParsedTask) -> Move:
         """For some words of the wish, in any order."""
         parts = [wish.sort, *wish.attributes, *(value for _, value in wish.options)]
         words = ", ".join(self._rng.sample(parts, self._rng.randint(1, len(parts) - 1) if len(parts) > 1 else 1))
         return f"I need {in_words(wish)}. I search for {words}.", f"search[{words}]"
 
-    def _at_results(self, page: View, wish: ParsedTask) -> tuple[str, str]:
+    def _at_results(self, page: View, wish: ParsedTask) -> Move:
         rng = self._rng
         if not page.offers or rng.random() < 0.1:
             return rng.choice((("I go back.", "click[back to search]"), ("I look further.", "click[next >]")))
@@ -68,7 +64,7 @@ class RandomShopper:
         dear = " It is too much." if offer.dollars > wish.limit else ""
         return f"{need}{offer.asin} costs {offer.price}.{dear} I open it.", f"click[{offer.asin}]"
 
-    def _at_item(self, page: View) -> tuple[str, str]:
+    def _at_item(self, page: View) -> Move:
         rng, options = self._rng, page.options()
         if rng.random() < self._buys:
             return "I buy it.", "click[buy now]"
@@ -84,7 +80,7 @@ class RandomShopper:
         name = rng.choice(("description", "features", "reviews", ""))
         return (f"I read the {name}.", f"click[{name}]") if name else ("I go back.", "click[< prev]")
 
-    def _at_features(self, page: View) -> tuple[str, str]:
+    def _at_features(self, page: View) -> Move:
         """What the features say, or do not say."""
         rng = self._rng
         if self._last_action != "click[features]":

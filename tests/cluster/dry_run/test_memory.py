@@ -74,9 +74,19 @@ def test_known_models_have_their_published_number_of_parameters(name: str) -> No
     assert KNOWN[name].parameters == PUBLISHED[name]
 
 
-@pytest.mark.parametrize("kind", SMALL)
-def test_a_folders_configuration_gives_the_parameters_that_transformers_makes_of_it(kind: str, tmp_path: Path) -> None:
-    config = AutoConfig.for_model(kind, **SMALL[kind])
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        *((kind, {}) for kind in SMALL),
+        *((kind, {"tie_word_embeddings": tied}) for kind in SMALL for tied in (False, True)),
+        *((kind, {"head_dim": 24}) for kind in ("llama", "mistral", "qwen3")),
+        ("gpt2", {"n_inner": 80}),
+    ],
+)
+def test_a_folders_configuration_gives_the_parameters_that_transformers_makes_of_it(
+    kind: str, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    config = AutoConfig.for_model(kind, **SMALL[kind] | settings)
     config.save_pretrained(tmp_path)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)

@@ -6,6 +6,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Sequence
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 
@@ -52,6 +53,22 @@ from rollout.environments.webshop.store import Shop, shop_in_memory
 )
 def test_words_are_cut_to_porter_s_stems(word: str, expected: str) -> None:
     assert stem(word) == expected
+
+
+def test_stems_of_made_up_words_are_those_of_nltk() -> None:
+    """nltk 3.10.4: ``PorterStemmer(mode=PorterStemmer.MARTIN_EXTENSIONS)`` gives stems of the same digest."""
+    rng = random.Random(0)
+    endings = (
+        "sses ies s eed ed ing at bl iz ational tional enci anci izer bli alli entli eli ousli ization ation ator "
+        "alism iveness fulness ousness aliti iviti biliti logi icate ative alize iciti ical ful ness al ance ence er "
+        "ic able ible ant ement ment ent ion sion ou ism ate iti ous ive ize e ll y"
+    ).split()
+    made_up = (
+        "".join([*rng.choices("aeiouybcdlstnrz", k=rng.randint(1, 5)), *rng.choices(endings, k=rng.randint(0, 3))])
+        for _ in range(20_000)
+    )
+    digest = sha256("\n".join(map(stem, made_up)).encode()).hexdigest()
+    assert digest == "9d22d3b77290c70d0de113748f8c1266cad0304f01458c665cb9829571ba1d27"
 
 
 @pytest.mark.parametrize(
