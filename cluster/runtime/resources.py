@@ -102,7 +102,7 @@ def resource_groups(plan: Plan, recipe: Recipe) -> list[ResourceGroup]:
             retrieval = recipe.retrieval
             requests.append(ResourceRequest("retrieval", retrieval.replicas, retrieval.resources))
         group = ResourceGroup(_title(stage), tuple(requests))
-        if not any(set(requests) <= set(other.requests) for other in groups):
+        if not any(all(request in other.requests for request in requests) for other in groups):
             groups.append(group)
     return groups
 

@@ -20,9 +20,8 @@ from rollout.episode.acting import ConstrainedActing, PlainActing, SelfConsisten
 from rollout.episode.config import AgentConfig
 from rollout.episode.constrained import allowed_actions
 from rollout.episode.guidance import NONE, Guidance, Guide
-from rollout.episode.self_consistency import close_all, try_actions
+from rollout.episode.self_consistency import close_all, try_actions, vote
 from rollout.episode.support import raising_user_errors, require_acting
-from rollout.episode.vote import vote
 from rollout.errors import Boundary, EpisodeError, boundary
 from rollout.grammar import Grammar
 from rollout.prompts.builder import PromptBuilder, Turn

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout.environment import Step
-from rollout.episode.vote import outcome, vote
+from rollout.episode.self_consistency import outcome, vote
 
 STEPS = st.builds(Step, st.sampled_from("abc"), valid=st.booleans(), answer=st.sampled_from([None, None, "x", "y"]))
 TRIED = st.lists(st.none() | STEPS, min_size=1, max_size=9)
