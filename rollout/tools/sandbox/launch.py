@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rollout.errors import UserError
 from rollout.tools.sandbox.config import SandboxConfig, Tier
-from rollout.tools.sandbox.layout import CODE_PATH, Layout, layout, package_folders, readable
+from rollout.tools.sandbox.layout import CODE_PATH, PYTHON_PATH, Layout, layout, package_folders, readable
 
 _REPOSITORY = str(Path(__file__).resolve().parents[3])
 _ENVIRONMENT = {
@@ -20,6 +20,8 @@ _ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "LC_ALL": "C.UTF-8",
     "PATH": "/nowhere",
+    # A Python built with a shared library looks for it at its path outside, which does not exist inside.
+    "LD_LIBRARY_PATH": f"{PYTHON_PATH}/lib",
     # The fork server must have a single thread.
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",

@@ -16,7 +16,8 @@ from rollout.errors import UserError
 CODE_PATH = "/sandbox"
 """Where the sandbox's own modules lie inside."""
 _PACKAGES_PATH = "/packages"
-_PYTHON_PATH = "/python"
+PYTHON_PATH = "/python"
+"""Where the interpreter and its library lie inside, if outside they are not in /usr."""
 _INSIDE = Path(__file__).parent / "inside"
 _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
 _REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -53,9 +54,9 @@ def layout(packages: Sequence[str]) -> Layout:
     empty: list[str] = []
     if prefix != "/usr":
         # Elsewhere than in /usr it may lie in someone's home, whose name is nobody's business inside.
-        binds += [(f"{prefix}/lib", f"{_PYTHON_PATH}/lib"), (python, f"{_PYTHON_PATH}/bin/python")]
-        empty = [f"{_PYTHON_PATH}/{os.path.relpath(stdlib, prefix)}/site-packages"]
-        python = f"{_PYTHON_PATH}/bin/python"
+        binds += [(f"{prefix}/lib", f"{PYTHON_PATH}/lib"), (python, f"{PYTHON_PATH}/bin/python")]
+        empty = [f"{PYTHON_PATH}/{os.path.relpath(stdlib, prefix)}/site-packages"]
+        python = f"{PYTHON_PATH}/bin/python"
     else:
         binds.append((python, python))
     binds.append((str(_INSIDE), f"{CODE_PATH}/rollout/tools/sandbox/inside"))
