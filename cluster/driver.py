@@ -24,6 +24,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from cluster.config.collect import Role
@@ -80,7 +81,7 @@ def run(
     write_plan(plan, directory)
     record_splits(plan.episode_steps(), directory)
     groups = resource_groups(plan, recipe)
-    backend = open_backend(address, directory.logs, groups)
+    backend = open_backend(address, directory.logs, groups, recipe.failures)
     try:
         for group in groups:
             backend.check(group.requests)
@@ -187,9 +188,11 @@ class Driver:
         engine = config.engine if model is None else config.engine.model_copy(update={"model": model})
         environments = tuple(part.environment for part in parts_of(self.recipe.environment))
         distributions = distributions_of(self.recipe) if role == "teacher" else (0, 0)
-        worker = WorkerConfig(engine, environments, self.recipe.agent, await self.service(), distributions)
+        agent, failures = self.recipe.agent, self.recipe.failures
+        worker = WorkerConfig(engine, environments, agent, await self.service(), distributions, failures.episode)
         request = ResourceRequest(role, config.workers, config.resources)
-        pool = Pool(role, lambda: self.backend.worker(request, worker), config.workers, config.concurrency)
+        spawn = partial(self.backend.worker, request, worker)
+        pool = Pool(role, spawn, config.workers, config.concurrency, failures.worker(role))
         self.pools[role] = pool
         row = f"start/{role}"
         self.screen.begin(row, f"{role} engine starts", 0, unit="")

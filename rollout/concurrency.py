@@ -14,7 +14,6 @@ from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
-_CLOSE_TIMEOUT_S = 10.0
 
 
 class Closable(Protocol):
@@ -66,10 +65,10 @@ async def within(seconds: float, awaitable: Awaitable[T]) -> T:
         raise TimeoutError(f"no answer within {seconds:g} s") from error
 
 
-async def close_in_thread(environment: Closable) -> None:
-    """Close it if it can be closed; an environment that cannot is left behind and named in the log."""
+async def close_in_thread(environment: Closable, timeout_s: float) -> None:
+    """Close an environment; one that fails to, or not within ``timeout_s``, is left behind and named in the log."""
     try:
-        async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+        async with asyncio.timeout(timeout_s):
             await in_thread(environment.close)
     except Exception as error:
         _log.warning("an environment did not close: %s: %s", type(error).__name__, error)

@@ -21,6 +21,7 @@ from cluster.config.collect import (
     ScoreConfig,
 )
 from cluster.config.environments import WorldConfig, parts_of
+from cluster.config.failures import FailurePolicies
 from learner.config import LearnerConfig
 from rollout.engine import Sampling
 from rollout.environments.plugins import environment_kind, has_own_search
@@ -134,6 +135,8 @@ class Recipe(BaseModel):
     """Times around the loop of collect and train; each round starts from the last one's checkpoint."""
     learner: LearnerRole | None = None
     evaluate: EvaluateConfig | None = None
+    failures: FailurePolicies = FailurePolicies()
+    """What is restarted or retried when it fails, and how often."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

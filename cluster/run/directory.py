@@ -32,8 +32,17 @@ from cluster.run.provenance import git_revision, hardware, versions
 from rollout.environment import Task
 from rollout.errors import UserError
 
-MOVABLE_KEYS = frozenset({"description", "workers", "concurrency", "replicas", "resources"})
-"""Settings that say where a run runs, not what it computes: they may differ when a run is taken up again."""
+MOVABLE_KEYS = frozenset({"description", "workers", "concurrency", "replicas", "resources", "failures"})
+"""Settings that say where a run runs and how it survives failures, not what it computes: they may differ when a run is
+resumed."""
+MOVABLE_PATHS = frozenset(
+    {
+        *(f"{role}.engine.{key}" for role in ("teacher", "student") for key in ("timeout_s", "max_retries")),
+        *(f"retrieval.client.{key}" for key in ("timeout_s", "retries", "retry_wait_s")),
+    }
+)
+"""The same for timeouts and retries of requests. ``agent.time_limit_s`` and ``agent.step_timeout_s`` are not among them
+because they decide how an episode ends."""
 
 FULL = {
     errno.ENOSPC: "there is no space left on the disk of {where}; free some and start the same command again.",
@@ -224,8 +233,9 @@ def differing_keys(a: object, b: object, prefix: str = "") -> list[str]:
         return [] if a == b else [prefix]
     paths: list[str] = []
     for key in [*b, *(k for k in a if k not in b)]:
-        if key not in MOVABLE_KEYS:
-            paths += differing_keys(a.get(key), b.get(key), f"{prefix}.{key}" if prefix else str(key))
+        path = f"{prefix}.{key}" if prefix else str(key)
+        if key not in MOVABLE_KEYS and path not in MOVABLE_PATHS:
+            paths += differing_keys(a.get(key), b.get(key), path)
     return paths
 
 

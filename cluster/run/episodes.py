@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from rollout.engine import Engine
 from rollout.environment import Environment, Task
-from rollout.episode.config import AgentConfig
+from rollout.episode.config import AgentConfig, EpisodePolicy
 from rollout.episode.guidance import Guide
 from rollout.hints.config import HintConfig
 from rollout.prompts.builder import PromptBuilder
@@ -37,6 +37,7 @@ class WorkerContext(Protocol):
 
     engine: Engine
     engine_config: BaseModel
+    episode_policy: EpisodePolicy
 
     def environment(self, name: str) -> Environment:
         """A ready environment; closing it returns it to the worker's pool."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from cluster.config.failures import FailurePolicies
 from cluster.config.recipe import RetrievalRole
 from cluster.run.provenance import cpu_cores
 from cluster.run.training_data import TrainRequest
@@ -76,7 +77,9 @@ class LocalBackend:
         """Nothing outlives the process."""
 
 
-def open_backend(address: str | None, logs: Path, groups: Sequence[ResourceGroup]) -> Backend:
+def open_backend(
+    address: str | None, logs: Path, groups: Sequence[ResourceGroup], failures: FailurePolicies
+) -> Backend:
     """The place at ``address``: ``local`` is this process, None a new Ray cluster here, else an existing one.
 
     ``groups`` are the workers that live at the same time; a new cluster counts its CPUs by them.
@@ -85,4 +88,4 @@ def open_backend(address: str | None, logs: Path, groups: Sequence[ResourceGroup
         return LocalBackend()
     from cluster.runtime.ray_backend import RayBackend
 
-    return RayBackend(address, logs, groups)
+    return RayBackend(address, logs, groups, failures)

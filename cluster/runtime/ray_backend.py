@@ -19,6 +19,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
+from cluster.config.failures import FailurePolicies
 from cluster.config.recipe import RetrievalRole
 from cluster.run.episodes import EpisodeRequest, WorkerJob
 from cluster.run.provenance import cpu_cores
@@ -36,16 +37,22 @@ from rollout.trajectory import Trajectory
 SETTINGS = ("RAY_USAGE_STATS_ENABLED", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "RAY_worker_niceness")
 """Set to 0 unless the user has set them: no usage reports, no warnings on the terminal, and no niceness of 15, with
 which the workers of a cluster of our own starve beside anything else that runs."""
-STOP_TIMEOUT_S = 15.0
 LOG_TAIL_LINES = 15
 
 
 class RayBackend:
     """A Ray cluster: one that exists, or a new one on this machine that ends with this process."""
 
-    def __init__(self, address: str | None, logs: Path, groups: Sequence[ResourceGroup]) -> None:
+    def __init__(
+        self,
+        address: str | None,
+        logs: Path,
+        groups: Sequence[ResourceGroup],
+        failures: FailurePolicies | None = None,
+    ) -> None:
         """Connect. Raises `UserError` if there is no cluster at ``address``, or a new one does not come up in time."""
         self.cores: int | None = cpu_cores() if address is None else None
+        self.failures = failures or FailurePolicies()
         self.storage = logs / "ray_train"
         num_cpus = None if address else local_cpus(groups, cpu_cores())
         for name in SETTINGS:
@@ -67,16 +74,18 @@ class RayBackend:
         check_fits(wanted, [node["Resources"] for node in ray.nodes() if node["Alive"]])
 
     def worker(self, request: ResourceRequest, config: WorkerConfig) -> Worker:
-        return RayWorker(config, ray_options(request.who, request.resources), self.logs)
+        options = ray_options(request.who, request.resources)
+        return RayWorker(config, options, self.logs, self.failures.worker(request.who).stop_timeout_s)
 
     async def replicas(self, config: RetrievalRole) -> tuple[RayReplica, ...]:
         options = ray_options("retrieval", config.resources)
+        options["max_restarts"] = self.failures.retrieval.max_restarts
         replicas = tuple(RayReplica(config, options, number) for number in range(config.replicas))
         await run_all(*(replica.start() for replica in replicas))
         return replicas
 
     async def train(self, request: TrainRequest) -> None:
-        await in_thread(train_with_ray, request, self.storage)
+        await in_thread(train_with_ray, request, self.storage, self.failures.learner)
 
     def close(self) -> None:
         ray.shutdown()
@@ -85,8 +94,9 @@ class RayBackend:
 class RayWorker:
     """A `RolloutWorker` in an actor. A dead process is `WorkerDied`; a `UserError` inside comes out as one."""
 
-    def __init__(self, config: WorkerConfig, options: dict[str, Any], logs: Path) -> None:
+    def __init__(self, config: WorkerConfig, options: dict[str, Any], logs: Path, stop_timeout_s: float) -> None:
         self.logs = logs
+        self.stop_timeout_s = stop_timeout_s
         self.actor: Any = ray.remote(RolloutWorker).options(**options).remote(config)
 
     async def start(self) -> tuple[str, ...]:
@@ -109,7 +119,7 @@ class RayWorker:
     async def stop(self) -> None:
         """Let the engine end its processes, then end the actor; one that does not answer is ended all the same."""
         with suppress(RayActorError, RayTaskError, TimeoutError):
-            await asyncio.wait_for(self.actor.stop.remote(), STOP_TIMEOUT_S)
+            await asyncio.wait_for(self.actor.stop.remote(), self.stop_timeout_s)
         ray.kill(self.actor)
 
     @contextmanager
@@ -135,13 +145,14 @@ class RayWorker:
 class RayReplica:
     """A `RetrievalServer` in an actor: a replica that any process can ask (`rollout.tools.retrieval.client.Backend`).
 
-    One that dies is started again by Ray; who asks it meanwhile is refused at once, and asks another.
+    One that dies is started again by Ray, as often as ``options`` allow; who asks it meanwhile is refused at once, and
+    asks another.
     """
 
     def __init__(self, config: RetrievalRole, options: dict[str, Any], number: int) -> None:
         self.actor: Any = (
             ray.remote(RetrievalServer)
-            .options(name=f"retrieval-{number}", max_restarts=-1, scheduling_strategy="SPREAD", **options)
+            .options(name=f"retrieval-{number}", scheduling_strategy="SPREAD", **options)
             .remote(config)
         )
 

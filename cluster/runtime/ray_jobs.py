@@ -72,7 +72,11 @@ def submit(submission: Submission, address: str, write: Callable[[str], object])
     client = connect(address)
     with tempfile.TemporaryDirectory(prefix="stillhouse-job-") as folder:
         environment = runtime_env(submission, Path(folder))
-        job = accepted(lambda: client.submit_job(entrypoint=submission.entrypoint, runtime_env=environment), address)
+        job = accepted(
+            lambda: client.submit_job(entrypoint=submission.entrypoint, runtime_env=environment),
+            address,
+            wait_s=submission.recipe.failures.submit_timeout_s,
+        )
     write(f"job {job} runs on {address}, in {submission.run_dir}\n")
     try:
         asyncio.run(resolve(client, job, write))
@@ -82,7 +86,7 @@ def submit(submission: Submission, address: str, write: Callable[[str], object])
     return exit_code(client, job, write)
 
 
-def accepted(send: Callable[[], str], address: str, *, wait_s: float = 60.0, pause_s: float = 1.0) -> str:
+def accepted(send: Callable[[], str], address: str, *, wait_s: float, pause_s: float = 1.0) -> str:
     """What ``send`` returns, once the cluster takes jobs: a head that has just come up does not yet.
 
     Raises:

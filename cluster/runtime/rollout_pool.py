@@ -17,14 +17,11 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol
 
+from cluster.config.failures import RestartPolicy, WorkerPolicy
 from cluster.run.episodes import EpisodeRequest, WorkerJob
 from rollout.concurrency import run_all
 from rollout.errors import UserError
 from rollout.trajectory import Trajectory
-
-MAX_RESTARTS = 3
-"""Times that one worker may die while a pool lives."""
-
 
 REFILL_PARTS = 8
 """A worker is given new episodes when this part of its concurrency is free: fewer, larger messages."""
@@ -97,12 +94,20 @@ class Batch:
 class Pool:
     """Workers with one engine configuration."""
 
-    def __init__(self, name: str, spawn: Callable[[], Worker], num_workers: int, concurrency: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        spawn: Callable[[], Worker],
+        num_workers: int,
+        concurrency: int,
+        restarts: RestartPolicy | None = None,
+    ) -> None:
         """``spawn`` makes a worker that is not started; ``concurrency`` is what each can run at once."""
         self.name = name
         self.spawn = spawn
         self.num_workers = num_workers
         self.concurrency = concurrency
+        self.restarts = restarts or WorkerPolicy()
         self.refill = max(1, concurrency // REFILL_PARTS)
         self.slots: list[Slot] = []
         self.batches: list[Batch] = []
@@ -209,10 +214,12 @@ class Pool:
         async with slot.reviving:
             while slot.worker is dead:
                 slot.deaths += 1
-                if slot.deaths > MAX_RESTARTS:
+                if not self.restarts.allows(slot.deaths):
+                    times = "once" if slot.deaths == 1 else f"{slot.deaths} times"
                     raise PoolError(
-                        f"A worker of the {self.name} pool died {slot.deaths} times; finished episodes are kept and "
-                        f"the same command goes on from there. {death}"
+                        f"A worker of the {self.name} pool died {times}, and failures.{self.name}.max_restarts is "
+                        f"{self.restarts.max_restarts}; finished episodes are kept and the same command goes on from "
+                        f"there. {death}"
                     ) from death
                 try:
                     replacement = self.spawn()

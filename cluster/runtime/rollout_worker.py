@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from pydantic import BaseModel
@@ -21,7 +21,7 @@ from rollout.engine import Engine
 from rollout.environment import Environment
 from rollout.environments.plugins import code_sandbox
 from rollout.environments.wrappers.pooled import EnvironmentPool
-from rollout.episode.config import AgentConfig
+from rollout.episode.config import AgentConfig, EpisodePolicy
 from rollout.episode.guidance import Guide
 from rollout.episode.scoring import require_distributions
 from rollout.factory import make_builder, make_engine, make_environment, require_playable, tokenizer_of
@@ -41,6 +41,7 @@ class WorkerConfig:
         retrieval: what its agents can search, if anything.
         distributions: entries of the distributions that are trained on: beside what its model generates, and over
             finished episodes. 0 needs none.
+        episode_policy: what happens to an episode whose environment hangs.
     """
 
     engine: BaseModel
@@ -48,6 +49,7 @@ class WorkerConfig:
     agent: AgentConfig
     retrieval: Service | None = None
     distributions: tuple[int, int] = (0, 0)
+    episode_policy: EpisodePolicy = field(default_factory=EpisodePolicy)
 
 
 class WorkerEnvironment:
@@ -141,6 +143,7 @@ class WorkContext:
         self.worker = worker
         self.engine: Engine = worker.started_engine()
         self.engine_config = worker.config.engine
+        self.episode_policy = worker.config.episode_policy
         self.requests = requests
         self.stored: dict[str, asyncio.Future[dict[Key, Trajectory]]] = {}
 

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cluster.config.failures import LearnerPolicy
 from cluster.run.directory import RunDirectory
 from cluster.run.progress import Screen
 from cluster.run.training_data import Selection, TrainRequest, translated
@@ -24,6 +25,8 @@ from rollout.prompts.retokenize import Retokenizer
 from rollout.trajectory import Trajectory
 
 if TYPE_CHECKING:
+    from ray.train import RunConfig
+
     from learner.fit import StepReport
 
 METRICS_INTERVAL_S = 1.0
@@ -77,14 +80,14 @@ class StepReporter:
             self.directory.log_metrics({"kind": "train_step", "round": self.round, **asdict(step)})
 
 
-def train_with_ray(request: TrainRequest, storage: Path) -> None:
+def train_with_ray(request: TrainRequest, storage: Path, policy: LearnerPolicy) -> None:
     """Run `train_rank` in the recipe's number of processes under Ray Train. Blocks until the round is trained.
 
     Raises:
         UserError: a sentence from a rank that found its input wrong.
         ray.train.TrainingFailedError: any other failure of a rank.
     """
-    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+    from ray.train import ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchTrainer
 
     role = request.learner
@@ -96,16 +99,26 @@ def train_with_ray(request: TrainRequest, storage: Path) -> None:
             use_gpu=role.resources.gpus > 0,
             resources_per_worker=train_options("learner", role.resources),
         ),
-        run_config=RunConfig(
-            name=f"round={request.round:03d}",
-            storage_path=str(storage),
-            failure_config=FailureConfig(max_failures=1),
-        ),
+        run_config=run_config(request.round, storage, policy),
     )
     try:
         trainer.fit()
     except TrainingFailedError as error:
         raise plain_error(error) from error
+
+
+def run_config(round: int, storage: Path, policy: LearnerPolicy) -> RunConfig:
+    """Ray Train's settings of one round: its name, its folder and its restarts."""
+    from ray.train import FailureConfig, RunConfig
+
+    return RunConfig(
+        name=f"round={round:03d}",
+        storage_path=str(storage),
+        failure_config=FailureConfig(
+            max_failures=policy.max_failures,
+            max_preemption_failures=policy.max_preemption_failures,  # type: ignore[call-arg]  # typed as Train V1's
+        ),
+    )
 
 
 def plain_error(error: Exception) -> Exception:

@@ -22,8 +22,6 @@ from cluster.runtime.shutdown import stop_as_ctrl_c
 from cluster.study.runs import Job
 from rollout.errors import UserError
 
-_STOP_TIMEOUT_S = 30.0
-
 
 @dataclass(frozen=True, slots=True)
 class Running:
@@ -85,7 +83,7 @@ class Processes:
         for run in self.running:
             run.process.terminate()
         for run in self.running:
-            run.process.join(_STOP_TIMEOUT_S)
+            run.process.join(run.job.recipe.failures.run_stop_timeout_s)
             run.process.kill()
         self.running = []
 

@@ -1,4 +1,4 @@
-"""Settings of an agent: how it is prompted, and how far one episode may go."""
+"""Settings of an agent and of its episodes: how it is prompted, how far one episode may go, when it is played again."""
 
 from __future__ import annotations
 
@@ -8,6 +8,18 @@ from rollout.engine import Sampling
 from rollout.episode.acting import Acting, ConstrainedActing, PlainActing, SelfConsistentActing
 from rollout.prompts.styles import StyleName
 from rollout.tools.sandbox.config import SandboxConfig
+
+
+class EpisodePolicy(BaseModel):
+    """What happens to an episode whose environment hangs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_retries: int = Field(1, ge=0)
+    """Times that an episode is played again, each time in a new environment, after the environment did not answer
+    within ``agent.step_timeout_s``; the last record is kept."""
+    close_timeout_s: float = Field(10.0, gt=0.0)
+    """Seconds that an environment may take to close before it is left behind."""
 
 
 class AgentConfig(BaseModel):

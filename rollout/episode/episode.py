@@ -17,7 +17,7 @@ from rollout.concurrency import in_thread, within
 from rollout.engine import Completion, Engine, Sampling
 from rollout.environment import Environment, Reset, Step, Task, is_blocking
 from rollout.episode.acting import ConstrainedActing, PlainActing, SelfConsistentActing
-from rollout.episode.config import AgentConfig
+from rollout.episode.config import AgentConfig, EpisodePolicy
 from rollout.episode.constrained import allowed_actions
 from rollout.episode.guidance import NONE, Guidance, Guide
 from rollout.episode.self_consistency import close_all, try_actions, vote
@@ -71,6 +71,7 @@ async def run_episode(
     identity: Identity,
     *,
     guide: Guide | None = None,
+    policy: EpisodePolicy | None = None,
 ) -> Trajectory:
     """Play ``task`` once and give the record of it, whatever happens.
 
@@ -86,7 +87,7 @@ async def run_episode(
         UserError: the environment cannot be acted in as ``config.acting`` says; raised before the first completion.
         Exception: only for bugs of our own.
     """
-    episode = _Episode(environment, engine, builder, config, identity)
+    episode = _Episode(environment, engine, builder, config, identity, policy or EpisodePolicy())
     started_unix_s, started = time.time(), time.monotonic()
     version = engine.weight_version
     stop, failure = StopReason.TIME_LIMIT, None
@@ -107,7 +108,13 @@ async def run_episode(
 
 class _Episode:
     def __init__(
-        self, environment: Environment, engine: Engine, builder: PromptBuilder, config: AgentConfig, identity: Identity
+        self,
+        environment: Environment,
+        engine: Engine,
+        builder: PromptBuilder,
+        config: AgentConfig,
+        identity: Identity,
+        policy: EpisodePolicy,
     ) -> None:
         self.environment = environment
         self.copied = False
@@ -117,6 +124,7 @@ class _Episode:
         self.config = config
         self.sampling = _stopping(_decoding(config), builder.style.stop)
         self.identity = identity
+        self.policy = policy
         self.state = _State()
         self.first_thought = ""
         self._deadline = time.monotonic() + config.time_limit_s
@@ -196,21 +204,23 @@ class _Episode:
         answers = await self._ask(turn, candidates)
         actions = [answer.action for answer in answers]
         with self._timed("environment_s"), boundary(Boundary.ENVIRONMENT):
-            trials = await try_actions(self.environment, actions, self.config.step_timeout_s)
+            trials = await try_actions(
+                self.environment, actions, self.config.step_timeout_s, self.policy.close_timeout_s
+            )
             number = vote([None if trial is None else trial.step for trial in trials])
             left = [trial.world for trial in trials if trial is not None]
             if (winner := trials[number]) is not None:
                 left = [world for world in left if world is not winner.world]
                 left += [self.environment] if self.copied else []
                 self.environment, self.copied = winner.world, True
-            await close_all(left)
+            await close_all(left, self.policy.close_timeout_s)
         self.state.append(answers[number].segments)
         return self._count(await self._act(None) if winner is None else winner.step)
 
     async def leave_copy(self) -> None:
         """Close the environment if it is a copy of ours."""
         if self.copied:
-            await close_all([self.environment])
+            await close_all([self.environment], self.policy.close_timeout_s)
 
     async def _guidance(self, guide: Guide, task: Task, reset: Reset) -> Guidance:
         with self._timed("engine_s"), boundary(Boundary.ENGINE):

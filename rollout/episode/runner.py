@@ -7,7 +7,7 @@ from collections.abc import Callable
 from rollout.concurrency import close_in_thread
 from rollout.engine import Engine
 from rollout.environment import Environment, Task
-from rollout.episode.config import AgentConfig
+from rollout.episode.config import AgentConfig, EpisodePolicy
 from rollout.episode.episode import run_episode
 from rollout.episode.guidance import Guide
 from rollout.errors import Boundary
@@ -24,24 +24,29 @@ async def roll_out(
     config: AgentConfig,
     *,
     guide: Guide | None = None,
+    policy: EpisodePolicy | None = None,
 ) -> Trajectory:
     """Roll out one episode and close its environment.
 
-    An episode whose environment did not answer in time is rolled out once more in another environment, under the same
-    key; only the second record is returned.
+    An episode whose environment did not answer in time is rolled out again in another environment, under the same key,
+    as often as ``policy`` says; only the last record is returned.
 
     Raises:
         Exception: a bug of ours, or what ``make_environment`` raised.
     """
-    for may_repeat in (True, False):
+    policy = policy or EpisodePolicy()
+    num_retries = 0
+    while True:
         environment = make_environment()
         try:
-            trajectory = await run_episode(task, environment, engine, builder, config, identity, guide=guide)
+            trajectory = await run_episode(
+                task, environment, engine, builder, config, identity, guide=guide, policy=policy
+            )
         finally:
-            await close_in_thread(environment)
-        if not (may_repeat and _environment_hung(trajectory)):
-            break
-    return trajectory
+            await close_in_thread(environment, policy.close_timeout_s)
+        if num_retries == policy.max_retries or not _environment_hung(trajectory):
+            return trajectory
+        num_retries += 1
 
 
 def _environment_hung(trajectory: Trajectory) -> bool:

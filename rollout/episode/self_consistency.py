@@ -24,7 +24,9 @@ class Trial:
     step: Step
 
 
-async def try_actions(world: Environment, actions: Sequence[str | None], timeout_s: float) -> list[Trial | None]:
+async def try_actions(
+    world: Environment, actions: Sequence[str | None], timeout_s: float, close_timeout_s: float
+) -> list[Trial | None]:
     """Do each action in a copy of its own, as many at once as is good for the machine; the world stays as it is.
 
     A trial is None where there is no action.
@@ -33,6 +35,7 @@ async def try_actions(world: Environment, actions: Sequence[str | None], timeout
         world: must not be used meanwhile.
         actions: one a candidate.
         timeout_s: for making the copies, and for each step.
+        close_timeout_s: for closing each copy after an error.
 
     Raises:
         UserError: the world cannot be copied.
@@ -60,19 +63,19 @@ async def try_actions(world: Environment, actions: Sequence[str | None], timeout
             if isinstance(error, BaseException):
                 raise error
     except BaseException:
-        await close_all(copies)
+        await close_all(copies, close_timeout_s)
         raise
     made = iter(done)
     return [None if action is None else next(made) for action in actions]  # type: ignore[misc]  # errors are raised
 
 
-async def close_all(worlds: Iterable[Environment]) -> None:
-    """Close copies; one that blocks and cannot be closed is left behind and named in the log."""
+async def close_all(worlds: Iterable[Environment], timeout_s: float) -> None:
+    """Close copies; one that blocks and does not close within ``timeout_s`` is left behind and named in the log."""
     worlds = list(worlds)
     for world in worlds:
         if not is_blocking(world):
             world.close()
-    await asyncio.gather(*(close_in_thread(world) for world in worlds if is_blocking(world)))
+    await asyncio.gather(*(close_in_thread(world, timeout_s) for world in worlds if is_blocking(world)))
 
 
 async def _call(blocking: bool, timeout_s: float, function: Callable[[], T]) -> T:

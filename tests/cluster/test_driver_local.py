@@ -11,10 +11,14 @@ from typing import Any
 
 import pytest
 
+from cluster.config.collect import Role
 from cluster.config.recipe import Recipe
-from cluster.driver import PHASES, run
-from cluster.run.directory import open_run
+from cluster.driver import PHASES, Driver, run
+from cluster.run.directory import RunDirectory, open_run
+from cluster.run.plan import make_plan
 from cluster.run.progress import Screen
+from cluster.runtime.backend import LocalBackend
+from cluster.runtime.rollout_worker import RolloutWorker
 from rollout.errors import UserError
 from rollout.trajectory import Trajectory
 from rollout.trajectory.store import TrajectoryStore
@@ -233,3 +237,19 @@ def test_several_training_processes_need_ray(toy_recipe: MakeRecipe, toy_model: 
     learner = {"model": toy_model, "epochs": 1, "batch_episodes": 4, "workers": 2}
     with pytest.raises(UserError, match="learner.workers is more than 1"):
         go(toy_recipe(learner=learner), tmp_path)
+
+
+async def test_a_pool_and_its_workers_get_the_failure_policies_of_their_role(
+    toy_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    recipe = toy_recipe(failures={"student": {"max_restarts": 7}, "episode": {"max_retries": 4}})
+    directory = RunDirectory(tmp_path)
+    driver = Driver(recipe, directory, LocalBackend(), make_plan(recipe, directory), PHASES, Screen(io.StringIO()))
+    limits: dict[Role, int] = {"teacher": 3, "student": 7}
+    for role, max_restarts in limits.items():
+        pool = await driver.pool(role)
+        assert pool.restarts.max_restarts == max_restarts
+        worker = pool.slots[0].worker
+        assert isinstance(worker, RolloutWorker)
+        assert worker.config.episode_policy.max_retries == 4
+    await driver.stop_all()

@@ -26,6 +26,7 @@ class RolloutSpec(EpisodeSpec):
             context.builder(name, self.agent),
             self.agent,
             guide=await context.guide(self),
+            policy=context.episode_policy,
         )
 
     @property

@@ -18,6 +18,11 @@ from rollout.environment import Task
 from rollout.errors import UserError
 
 ROOT = Path(__file__).parents[3]
+ENDPOINT = [
+    "teacher.engine={type: openai, base_url: 'http://localhost:1/v1', model: m, tokenizer: x/y}",
+    "retrieval={corpus: passages.jsonl}",
+]
+"""A recipe with requests that have timeouts and retries of their own."""
 
 
 @pytest.fixture
@@ -60,6 +65,47 @@ def test_more_workers_do_not_make_it_another_recipe(tmp_path: Path, recipe: Reci
     with open_run(tmp_path, wider):
         pass
     assert load_recipe(str(tmp_path)).teacher.workers == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "failures.teacher.max_restarts=0",
+        "failures.learner.max_failures=5",
+        "failures.episode={max_retries: 3, close_timeout_s: 2}",
+        "teacher.engine.timeout_s=600",
+        "teacher.engine.max_retries=0",
+        "retrieval.client={timeout_s: 20, retries: 1, retry_wait_s: 0.5}",
+    ],
+)
+def test_a_run_may_be_resumed_with_other_failure_policies(tmp_path: Path, change: str) -> None:
+    with open_run(tmp_path, load_recipe("smoke", ENDPOINT)):
+        pass
+    with open_run(tmp_path, load_recipe("smoke", [*ENDPOINT, change])):
+        pass
+    assert load_recipe(str(tmp_path)) == load_recipe("smoke", [*ENDPOINT, change])
+
+
+@pytest.mark.parametrize("change", ["agent.step_timeout_s=60", "agent.time_limit_s=60", "retrieval.k=7"])
+def test_limits_that_decide_how_an_episode_ends_make_another_recipe(tmp_path: Path, change: str) -> None:
+    with open_run(tmp_path, load_recipe("smoke", ENDPOINT)):
+        pass
+    with (
+        pytest.raises(UserError, match=rf"differs in {change.partition('=')[0]}\)"),
+        open_run(tmp_path, load_recipe("smoke", [*ENDPOINT, change])),
+    ):
+        pass
+
+
+def test_a_run_made_before_there_were_failure_policies_is_read_and_resumed(tmp_path: Path, recipe: Recipe) -> None:
+    with open_run(tmp_path, recipe) as run:
+        saved = yaml.safe_load(run.recipe_file.read_text())
+        del saved["failures"]
+        run.recipe_file.write_text(yaml.safe_dump(saved))
+    assert load_recipe(str(tmp_path)) == recipe
+    with open_run(tmp_path, load_recipe("smoke", ["failures.student.max_restarts=9"])):
+        pass
+    assert load_recipe(str(tmp_path)).failures.student.max_restarts == 9
 
 
 def test_a_second_driver_is_refused_while_the_first_lives(tmp_path: Path, recipe: Recipe) -> None:

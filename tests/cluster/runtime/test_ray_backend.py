@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cluster.config.failures import FailurePolicies, WorkerPolicy
 from cluster.config.recipe import Recipe, Resources
 from cluster.run.directory import RunDirectory
 from cluster.run.episodes import EpisodeRequest
@@ -26,8 +28,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 SMALL = Resources(cpus=0.5)
-
-
+SHORT_STOP = WorkerPolicy(stop_timeout_s=2.5)
 FOUR_CPUS = ResourceGroup("train", (ResourceRequest("learner", 4, Resources(cpus=1)),))
 
 
@@ -35,7 +36,7 @@ FOUR_CPUS = ResourceGroup("train", (ResourceRequest("learner", 4, Resources(cpus
 def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayBackend]:
     from cluster.runtime.ray_backend import RayBackend
 
-    backend = RayBackend(None, tmp_path_factory.mktemp("logs"), [FOUR_CPUS])
+    backend = RayBackend(None, tmp_path_factory.mktemp("logs"), [FOUR_CPUS], FailurePolicies(student=SHORT_STOP))
     yield backend
     backend.close()
 
@@ -100,6 +101,14 @@ async def test_a_sentence_for_the_user_comes_out_of_an_actor_as_it_went_in(
     with pytest.raises(UserError, match="^there is no policy 'nobody'; choose one of"):
         async with started(pool_of(backend, toy_recipe(teacher={"engine": engine}))):
             pass
+
+
+async def test_each_role_has_its_own_stop_timeout(backend: RayBackend, toy_recipe: Callable[..., Recipe]) -> None:
+    recipe = toy_recipe()
+    config = WorkerConfig(recipe.teacher.engine, (recipe.environment,), recipe.agent)
+    workers = [backend.worker(ResourceRequest(role, 1, SMALL), config) for role in ("teacher", "student")]
+    await asyncio.gather(*(worker.stop() for worker in workers))
+    assert [worker.stop_timeout_s for worker in workers] == [15.0, 2.5]  # type: ignore[attr-defined]
 
 
 async def test_two_processes_train_one_checkpoint(

@@ -107,7 +107,7 @@ def test_a_cluster_that_has_just_come_up_is_asked_again_until_it_takes_the_job()
             raise answer
         return answer
 
-    assert accepted(send, "http://head:8265", pause_s=0.0) == "7"
+    assert accepted(send, "http://head:8265", wait_s=60.0, pause_s=0.0) == "7"
 
 
 def test_a_cluster_that_never_takes_the_job_is_one_sentence_and_another_error_is_not_repeated() -> None:
@@ -117,7 +117,7 @@ def test_a_cluster_that_never_takes_the_job_is_one_sentence_and_another_error_is
     with pytest.raises(UserError, match="the cluster at http://head:8265 takes no jobs .*; see its state"):
         accepted(lambda: refuse("No available agent to submit job"), "http://head:8265", wait_s=0.0, pause_s=0.0)
     with pytest.raises(RuntimeError, match="disk full"):
-        accepted(lambda: refuse("disk full"), "http://head:8265")
+        accepted(lambda: refuse("disk full"), "http://head:8265", wait_s=60.0)
 
 
 def test_an_address_where_nobody_answers_is_one_sentence() -> None:

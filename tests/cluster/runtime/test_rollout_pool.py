@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cluster.config.failures import RestartPolicy, WorkerPolicy
 from cluster.run.episodes import EpisodeRequest, EpisodeSpec
 from cluster.run.steps.rollout import RolloutSpec
-from cluster.runtime.rollout_pool import MAX_RESTARTS, Pool, PoolError, WorkerDied
+from cluster.runtime.rollout_pool import Pool, PoolError, WorkerDied
 from rollout.environment import Task
 from rollout.episode.config import AgentConfig
 from rollout.errors import UserError
@@ -74,10 +75,15 @@ class ToyWorker:
         self.stopped = True
 
 
-def pool_of(*workers: ToyWorker, concurrency: int = 4, then: Callable[[], ToyWorker] = ToyWorker) -> Pool:
+def pool_of(
+    *workers: ToyWorker,
+    concurrency: int = 4,
+    then: Callable[[], ToyWorker] = ToyWorker,
+    restarts: RestartPolicy | None = None,
+) -> Pool:
     """A pool whose first workers are these; replacements are made by ``then``."""
     waiting = list(workers)
-    return Pool("teacher", lambda: waiting.pop(0) if waiting else then(), len(workers), concurrency)
+    return Pool("teacher", lambda: waiting.pop(0) if waiting else then(), len(workers), concurrency, restarts)
 
 
 async def play(pool: Pool, wanted: Sequence[EpisodeRequest]) -> list[Trajectory]:
@@ -184,16 +190,31 @@ async def test_a_worker_in_the_place_of_a_dead_one_gets_the_newest_weights() -> 
     assert {summary.policy.weight_version for summary in played} == {1}
 
 
-async def test_a_worker_that_keeps_dying_ends_in_a_sentence_after_a_few_tries() -> None:
+@pytest.mark.parametrize(
+    ("restarts", "spent"),
+    [
+        (None, "died 4 times, and failures.teacher.max_restarts is 3;"),
+        (WorkerPolicy(max_restarts=2), "died 3 times, and failures.teacher.max_restarts is 2;"),
+        (WorkerPolicy(max_restarts=0), "died once, and failures.teacher.max_restarts is 0;"),
+    ],
+)
+async def test_a_worker_that_keeps_dying_is_restarted_as_often_as_the_policy_says(
+    restarts: WorkerPolicy | None, spent: str
+) -> None:
     made: list[ToyWorker] = []
 
     def mortal() -> ToyWorker:
         made.append(ToyWorker(lifetime=0))
         return made[-1]
 
-    with pytest.raises(PoolError, match="teacher pool died 4 times; finished episodes are kept"):
-        await play(pool_of(ToyWorker(lifetime=0), then=mortal), requests(3))
-    assert len(made) == MAX_RESTARTS
+    with pytest.raises(PoolError, match=f"teacher pool {spent} finished episodes are kept"):
+        await play(pool_of(ToyWorker(lifetime=0), then=mortal, restarts=restarts), requests(3))
+    assert len(made) == (restarts or WorkerPolicy()).max_restarts
+
+
+async def test_without_a_limit_a_worker_is_restarted_until_all_is_played() -> None:
+    pool = pool_of(ToyWorker(lifetime=1), then=lambda: ToyWorker(lifetime=1), restarts=WorkerPolicy(max_restarts=-1))
+    assert len(await play(pool, requests(9))) == 9
 
 
 @pytest.mark.parametrize("error", [KeyError, UserError])

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from cluster.config.failures import LearnerPolicy
 from cluster.config.recipe import LearnerRole
 from cluster.run.directory import RunDirectory
 from cluster.run.training_data import TrainRequest, translated
-from cluster.runtime.train_learner import train_rank
+from cluster.runtime.train_learner import run_config, train_rank
 from rollout.environment import Reset
 from rollout.models import model_folder
 from rollout.prompts.builder import PromptBuilder
@@ -77,3 +78,14 @@ def test_a_student_learns_from_a_teacher_of_another_vocabulary(tmp_path: Path, d
     assert result["tokens"] == 40 * sum(len(view.token_ids) for view in views)
     config = json.loads((RunDirectory(tmp_path).checkpoint(0) / "config.json").read_text())
     assert config["vocab_size"] == len(load_tokenizer(model_folder(STUDENT)).hugging_face)
+
+
+@pytest.mark.parametrize(
+    ("policy", "limits"),
+    [(LearnerPolicy(), (1, -1)), (LearnerPolicy(max_failures=4, max_preemption_failures=2), (4, 2))],
+)
+def test_ray_train_gets_the_policys_limits(tmp_path: Path, policy: LearnerPolicy, limits: tuple[int, int]) -> None:
+    config = run_config(3, tmp_path, policy)
+    assert config.failure_config is not None
+    assert (config.failure_config.max_failures, config.failure_config.max_preemption_failures) == limits
+    assert (config.name, config.storage_path) == ("round=003", str(tmp_path))

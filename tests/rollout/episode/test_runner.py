@@ -11,7 +11,7 @@ import pytest
 from rollout.engine import Sampling
 from rollout.engines.scripted import ScriptedConfig, ScriptedEngine
 from rollout.environment import Environment, Reset, Step, Task
-from rollout.episode.config import AgentConfig
+from rollout.episode.config import AgentConfig, EpisodePolicy
 from rollout.episode.runner import roll_out
 from rollout.prompts.builder import PromptBuilder
 from rollout.prompts.react import ReActStyle
@@ -70,10 +70,15 @@ def climb(tokenizer: Tokenizer) -> RollOut:
     engine = ScriptedEngine(ScriptedConfig(tokenizer="-", replies=("Action: up",), latency_s=0.001), tokenizer)
     builder = PromptBuilder(tokenizer, ReActStyle("Climb."))
 
-    def climb(make: Callable[[], Environment], height: int, config: AgentConfig = CONFIG) -> Awaitable[Trajectory]:
+    def climb(
+        make: Callable[[], Environment],
+        height: int,
+        config: AgentConfig = CONFIG,
+        policy: EpisodePolicy | None = None,
+    ) -> Awaitable[Trajectory]:
         task = Task("stairs/0", "stairs", "train", "climb", {"stairs": height})
         identity = Identity("r", "teacher", 0, task.id, 3, task.environment, task.split, task.task_type)
-        return roll_out(task, identity, make, engine, builder, config)
+        return roll_out(task, identity, make, engine, builder, config, policy=policy)
 
     return climb
 
@@ -137,6 +142,42 @@ async def test_an_episode_whose_environment_hung_is_rolled_out_once_more(
     assert trajectory.outcome.stop_reason is stop
     assert trajectory.key == Key("teacher", 0, "stairs/0", 3)
     assert (fresh.made, fresh.closed) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("max_retries", "bad", "stop", "made"),
+    [
+        (0, 1, StopReason.ERROR, 1),
+        (2, 2, StopReason.SUCCESS, 3),
+        (2, 9, StopReason.ERROR, 3),
+    ],
+)
+async def test_the_policy_says_how_often_an_episode_whose_environment_hung_is_rolled_out_again(
+    climb: RollOut, max_retries: int, bad: int, stop: StopReason, made: int
+) -> None:
+    fresh: type[Hanging] = type("Fresh", (Hanging,), {"made": 0, "closed": 0, "bad": bad, "release": threading.Event()})
+    config = CONFIG.model_copy(update={"step_timeout_s": 0.3})
+    trajectory = await climb(fresh, 2, config, EpisodePolicy(max_retries=max_retries))
+    fresh.release.set()
+    assert trajectory.outcome.stop_reason is stop
+    assert (fresh.made, fresh.closed) == (made, made)
+
+
+async def test_an_environment_that_does_not_close_in_time_is_left_behind(
+    climb: RollOut, stairs: type[Stairs], caplog: pytest.LogCaptureFixture
+) -> None:
+    release = threading.Event()
+
+    class Slow(stairs):  # type: ignore[misc, valid-type]
+        def close(self) -> None:
+            release.wait(8)
+            super().close()
+
+    trajectory = await climb(Slow, 1, policy=EpisodePolicy(close_timeout_s=0.05))
+    closed = Slow.closed
+    release.set()
+    assert (trajectory.outcome.stop_reason, closed) == (StopReason.SUCCESS, 0)
+    assert "did not close: TimeoutError" in caplog.text
 
 
 async def test_an_environment_that_cannot_close_does_not_lose_its_episode(climb: RollOut, stairs: type[Stairs]) -> None:

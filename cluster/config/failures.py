@@ -1,0 +1,88 @@
+"""Settings of fault tolerance: what is restarted or retried, how often, and how long a run waits for something to stop.
+
+None of them changes what a run computes, so they may differ when a run is resumed.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from cluster.config.collect import FROZEN
+from rollout.episode.config import EpisodePolicy
+
+UNLIMITED = -1
+"""As a number of restarts or failures: no limit, as in Ray."""
+
+
+class RestartPolicy(BaseModel):
+    """How often a process that died is started again."""
+
+    model_config = FROZEN
+
+    max_restarts: int = Field(ge=UNLIMITED)
+    """Restarts of each process while its pool lives; 0 for none, -1 for no limit."""
+
+    def allows(self, num_restarts: int) -> bool:
+        """Whether a process may be started for the ``num_restarts``-th time again."""
+        return self.max_restarts == UNLIMITED or num_restarts <= self.max_restarts
+
+
+class WorkerPolicy(RestartPolicy):
+    """Rollout workers of one role."""
+
+    max_restarts: int = Field(3, ge=UNLIMITED)
+    """Restarts of each worker while its pool lives; 0 for none, -1 for no limit. Its unfinished episodes are played
+    again."""
+    stop_timeout_s: float = Field(15.0, gt=0.0)
+    """Seconds that a worker on Ray may take to stop its engine before it is killed."""
+
+
+class ReplicaPolicy(RestartPolicy):
+    """Replicas of the retrieval service."""
+
+    max_restarts: int = Field(UNLIMITED, ge=UNLIMITED)
+    """Restarts of each replica by Ray; 0 for none, -1 for no limit."""
+
+
+class LearnerPolicy(BaseModel):
+    """The group of training processes of one round, as Ray Train's ``FailureConfig``."""
+
+    model_config = FROZEN
+
+    max_failures: int = Field(1, ge=UNLIMITED)
+    """Restarts of the group after a failed process, from its last intermediate checkpoint; 0 for none, -1 for no
+    limit."""
+    max_preemption_failures: int = Field(UNLIMITED, ge=UNLIMITED)
+    """Restarts of the group after a preempted node, counted apart; 0 for none, -1 for no limit."""
+
+
+class FailurePolicies(BaseModel):
+    """Restarts, retries and stop timeouts of a whole run."""
+
+    model_config = FROZEN
+
+    teacher: WorkerPolicy = WorkerPolicy()
+    student: WorkerPolicy = WorkerPolicy()
+    retrieval: ReplicaPolicy = ReplicaPolicy()
+    learner: LearnerPolicy = LearnerPolicy()
+    episode: EpisodePolicy = EpisodePolicy()
+    run_stop_timeout_s: float = Field(30.0, gt=0.0)
+    """Seconds that a study gives each of its runs to stop before it kills it."""
+    submit_timeout_s: float = Field(60.0, ge=0.0)
+    """Seconds that ``submit`` waits for a cluster that has just started and does not accept jobs yet."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        longest_s = max(self.teacher.stop_timeout_s, self.student.stop_timeout_s)
+        if self.run_stop_timeout_s <= longest_s:
+            raise ValueError(
+                f"run_stop_timeout_s is {self.run_stop_timeout_s:g}, but a worker may take {longest_s:g} s to stop; "
+                "set it higher than every stop_timeout_s"
+            )
+        return self
+
+    def worker(self, role: str) -> WorkerPolicy:
+        """The policy of the workers of ``role``, teacher or student."""
+        return self.teacher if role == "teacher" else self.student
