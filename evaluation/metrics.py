@@ -112,9 +112,8 @@ def summarize(records: Sequence[EpisodeRecord]) -> Summary:
     """
     if not records:
         raise ValueError("a summary needs at least one episode")
-    values = np.array(
-        sorted(metric_matrix(records).tolist())
-    )  # sorted, so that the bootstrap ignores the order of arrival
+    # Sorted, so that the bootstrap does not depend on the order of the episodes.
+    values = np.array(sorted(metric_matrix(records).tolist()))
     intervals = dict(zip(METRICS, bootstrap_ci95(values), strict=True))
     intervals["success"] = wilson_ci95(sum(record.success for record in records), len(records))
     means = {metric: ExactMean(column).value for metric, column in zip(METRICS, values.T.tolist(), strict=True)}

@@ -107,9 +107,8 @@ def _bucket_logprobs(
 ) -> tuple[Tensor, Tensor]:
     """Return log p and log q of the buckets, ``[N, k + 1]`` each, at the temperature; ``LOG_ZERO`` if empty."""
     log_q = student_buckets(logits_NV, teacher_ids_Nk, teacher_logprobs_Nk)
-    no_tail_N = (
-        log_q[:, -1] <= LOG_ZERO / 2
-    )  # the entries are the whole vocabulary, so a recorded tail is a rounding error
+    # If the entries are the whole vocabulary, a recorded tail is a rounding error.
+    no_tail_N = log_q[:, -1] <= LOG_ZERO / 2
     log_tail_N = teacher_tail_N.log().masked_fill(no_tail_N, LOG_ZERO)
     log_p = torch.cat([teacher_logprobs_Nk, log_tail_N.unsqueeze(1)], dim=1).clamp_min(LOG_ZERO)
     if temperature != 1.0:

@@ -31,21 +31,21 @@ class DeepSpeedTrainer:
         self._config = config
         self._distributed = distributed
         self._model = model.to(distributed.device).train()
-        self._initialized: Any = None
+        self._created: Any = None
 
     @property
     def _engine(self) -> Any:
-        """The DeepSpeed engine, created at first use, because weights cannot be replaced later. Broadcasts rank 0's."""
-        if self._initialized is None:
+        """The DeepSpeed engine, created at first use, because weights cannot be replaced after that."""
+        if self._created is None:
             import deepspeed
 
-            self._initialized, *_ = deepspeed.initialize(
+            self._created, *_ = deepspeed.initialize(
                 model=SelectedLogits(self._model),
                 model_parameters=[p for p in self._model.parameters() if p.requires_grad],
                 config=_settings(self._config),
                 dist_init_required=False,
             )
-        return self._initialized
+        return self._created
 
     def accumulate(self, batch: Batch, coefficients: Sequence[float], last: bool) -> list[float]:
         engine, device = self._engine, self._distributed.device
@@ -53,7 +53,8 @@ class DeepSpeedTrainer:
         with torch.autocast(device.type, torch.bfloat16, enabled=self._config.precision == "bfloat16"):
             logits = engine(torch.from_numpy(batch.input_ids).to(device), torch.from_numpy(batch.positions).to(device))
         loss, values = objective(logits, batch, self._config.terms, coefficients)
-        engine.backward(loss * self._distributed.world_size)  # DeepSpeed averages over ranks, and the loss is their sum
+        # DeepSpeed averages gradients over ranks, but the loss is the sum over ranks.
+        engine.backward(loss * self._distributed.world_size)
         return [float(value) for value in values.tolist()]
 
     def update(self, fraction: float) -> tuple[float, float]:

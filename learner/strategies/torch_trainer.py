@@ -88,18 +88,16 @@ class TorchTrainer:
         device = self._distributed.device
         sync = nullcontext()
         if self._distributed.world_size > 1 and not self._sharded and not last:
-            sync = (
-                self._logits.no_sync()
-            )  # not under FSDP2, where ranks would keep unsharded gradients until the last micro-batch
+            # FSDP2 reduces after every micro-batch, because ranks would keep unsharded gradients until the last one.
+            sync = self._logits.no_sync()
         with sync:
             with torch.autocast(device.type, torch.bfloat16, enabled=self._autocast):
                 logits = self._logits(
                     torch.from_numpy(batch.input_ids).to(device), torch.from_numpy(batch.positions).to(device)
                 )
             loss, values = objective(logits, batch, self._config.terms, coefficients)
-            (
-                loss * self._distributed.world_size
-            ).backward()  # gradients are averaged over ranks, but the loss is their sum
+            # Gradients are averaged over ranks, but the loss is the sum over ranks.
+            (loss * self._distributed.world_size).backward()
         return [float(value) for value in values.tolist()]
 
     def update(self, fraction: float) -> tuple[float, float]:
