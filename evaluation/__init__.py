@@ -1,1 +1,1 @@
-"""Finished episodes become records, records become figures with intervals, figures become a report."""
+"""Evaluation: turns completed episodes into metrics with confidence intervals, running snapshots and reports."""

@@ -1,4 +1,4 @@
-"""The report as one HTML page: no scripts, nothing loaded from elsewhere, every text escaped."""
+"""The report as one self-contained HTML page without scripts. All text is escaped."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TEMPLATES = Environment(
 
 
 def render_html(report: Mapping[str, Any]) -> str:
-    """A page that stands by itself: success bars first, then the tables of the report."""
+    """Render a self-contained page: success bars first, then the tables of the report."""
     template = _TEMPLATES.get_template("report.html.jinja")
     return template.render(
         title=report_title(report), agents=list(figures_by_agent(report)), tables=report_tables(report)

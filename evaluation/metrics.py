@@ -23,13 +23,13 @@ METRICS = (
     "invalid_action_rate",
     "seconds",
 )
-"""Names of the figures of an episode; each is a field of `EpisodeRecord`."""
+"""Names of the metrics; each is a field of `EpisodeRecord`."""
 
 Z95 = 1.959963984540054
-"""The normal distribution's 97.5 % quantile."""
+"""97.5 % quantile of the standard normal distribution."""
 RESAMPLES = 2000
 SEED = 0
-"""The same records give the same interval in every process."""
+"""Seed of the resampling, so that the same records give the same interval in every process."""
 
 Interval = tuple[float, float]
 Floats = NDArray[np.float64]
@@ -37,15 +37,15 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Figures of a group of at least one episode.
+    """Metrics of a group of at least one episode.
 
     Attributes:
-        n: episodes.
-        means: of every metric, per episode.
-        intervals: 95 % interval of every mean: Wilson's for ``success``, a bootstrap over episodes for the others;
-            None where one episode says nothing about the spread.
-        errors: episodes that something beyond a boundary ended.
-        scores: means of what else the environment said of its episodes; an episode that it did not say it of counts 0.
+        n: number of episodes.
+        means: mean per episode of each metric.
+        intervals: 95 % interval of each mean: Wilson's for ``success``, a bootstrap over episodes for the others; None
+            for a single episode.
+        errors: number of episodes that an environment, tool or engine failure ended.
+        scores: means of the environment's further scores; an episode without a score counts as 0.
     """
 
     n: int
@@ -57,7 +57,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class PairedDifference:
-    """Mean of ``a - b`` over the tasks that both agents played; ``ci95`` is None for a single pair."""
+    """Mean of ``a - b`` over the tasks that both agents attempted; ``ci95`` is None for a single pair."""
 
     metric: str
     difference: float
@@ -66,7 +66,7 @@ class PairedDifference:
 
 
 def wilson_ci95(successes: int, n: int) -> Interval:
-    """Wilson's score interval of a proportion (Wilson 1927), which stays honest near 0 and 1 and for few episodes.
+    """Return Wilson's 95 % score interval of a proportion (Wilson 1927), valid near 0 and 1 and for few episodes.
 
     Raises:
         ValueError: ``n`` is not positive or ``successes`` lies outside 0 to ``n``.
@@ -82,13 +82,13 @@ def wilson_ci95(successes: int, n: int) -> Interval:
 
 
 def bootstrap_ci95(values: Floats) -> list[Interval | None]:
-    """Percentile bootstrap of column means (Efron 1979), rows resampled together with a fixed seed.
+    """Return percentile bootstrap 95 % intervals of column means (Efron 1979). Rows are resampled with a fixed seed.
 
     Args:
         values: ``[n, num_columns]``, n at least 1.
 
     Returns:
-        One interval a column; None for every column when there is a single row.
+        One interval per column; None for every column if there is a single row.
     """
     n, num_columns = values.shape
     if n < 2:
@@ -99,20 +99,21 @@ def bootstrap_ci95(values: Floats) -> list[Interval | None]:
     return list(zip(low.tolist(), high.tolist(), strict=True))
 
 
-def table(records: Sequence[EpisodeRecord]) -> Floats:
-    """``[num_records, num_metrics]``, columns in the order of `METRICS`."""
+def metric_matrix(records: Sequence[EpisodeRecord]) -> Floats:
+    """Return ``[num_records, num_metrics]``, with columns in the order of `METRICS`."""
     return np.array([[float(getattr(record, metric)) for metric in METRICS] for record in records])
 
 
 def summarize(records: Sequence[EpisodeRecord]) -> Summary:
-    """Means and intervals of a group of episodes.
+    """Compute means and intervals over a group of episodes, independent of their order.
 
     Raises:
         ValueError: there are no episodes.
     """
     if not records:
         raise ValueError("a summary needs at least one episode")
-    values = np.array(sorted(table(records).tolist()))  # sorted, so that the bootstrap ignores the order of arrival
+    # Sorted, so that the bootstrap does not depend on the order of the episodes.
+    values = np.array(sorted(metric_matrix(records).tolist()))
     intervals = dict(zip(METRICS, bootstrap_ci95(values), strict=True))
     intervals["success"] = wilson_ci95(sum(record.success for record in records), len(records))
     means = {metric: ExactMean(column).value for metric, column in zip(METRICS, values.T.tolist(), strict=True)}
@@ -122,9 +123,9 @@ def summarize(records: Sequence[EpisodeRecord]) -> Summary:
 
 
 def paired_differences(a: Sequence[EpisodeRecord], b: Sequence[EpisodeRecord]) -> list[PairedDifference]:
-    """Mean of ``a - b`` for every metric over common tasks; several attempts at a task count as their mean.
+    """Return the mean of ``a - b`` for every metric over common tasks, with bootstrap intervals over tasks.
 
-    The interval is a bootstrap over tasks. Without a common task the list is empty.
+    Several attempts at a task are averaged first. Without a common task the list is empty.
     """
     of_a, of_b = task_means(a), task_means(b)
     common = sorted(of_a.keys() & of_b.keys())
@@ -136,8 +137,8 @@ def paired_differences(a: Sequence[EpisodeRecord], b: Sequence[EpisodeRecord]) -
 
 
 def task_means(records: Sequence[EpisodeRecord]) -> dict[tuple[str, str], Floats]:
-    """``[num_metrics]`` by split and task; several attempts at a task are one mean."""
+    """Return the means ``[num_metrics]`` over all attempts at each task, by split and task id."""
     groups: dict[tuple[str, str], list[EpisodeRecord]] = defaultdict(list)
     for record in records:
         groups[record.split, record.task].append(record)
-    return {task: table(group).mean(axis=0) for task, group in groups.items()}
+    return {task: metric_matrix(group).mean(axis=0) for task, group in groups.items()}

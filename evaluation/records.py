@@ -1,4 +1,4 @@
-"""What an evaluation keeps of an episode: one small record, without its segments."""
+"""Per-episode records: the values of one episode that metrics are computed from."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from rollout.trajectory import Trajectory
 
 @dataclass(frozen=True, slots=True)
 class EpisodeRecord:
-    """The figures of one episode.
+    """The values of one episode.
 
     Attributes:
-        task: the task's id; two agents are compared on the tasks that both have played.
-        score: the environment's reward of the whole episode.
-        scores: what else the environment said of it, by name.
-        prompt_tokens: summed over all engine calls, as served.
-        invalid_action_rate: share of the steps whose action the environment did not take, in [0, 1].
-        seconds: wall clock of the whole episode.
-        error: something beyond a boundary failed; the episode still counts, as it ended.
+        task: id of the task; two agents are compared on the tasks that both have attempted.
+        score: the environment's reward for the episode.
+        scores: further scores of the environment, by name.
+        prompt_tokens: summed over all engine calls, before prefix caching.
+        output_tokens: tokens that the model generated; ``reason_tokens`` are those of its reasoning.
+        invalid_action_rate: fraction of the steps whose action the environment rejected, in [0, 1].
+        seconds: wall-clock duration of the episode.
+        error: an environment, tool or engine failure ended the episode; it counts with the outcome that it had.
     """
 
     environment: str
@@ -40,7 +41,7 @@ class EpisodeRecord:
 
 
 def episode_record(trajectory: Trajectory) -> EpisodeRecord:
-    """The record of an episode; its segments are not looked at, so a summary is enough."""
+    """Return the record of an episode. Segments are not read, so a summary is sufficient."""
     identity, outcome, counts = trajectory.identity, trajectory.outcome, trajectory.counts
     return EpisodeRecord(
         environment=identity.environment,
@@ -61,7 +62,7 @@ def episode_record(trajectory: Trajectory) -> EpisodeRecord:
 
 
 def by_environment(records: Iterable[EpisodeRecord]) -> Mapping[str, list[EpisodeRecord]]:
-    """Records grouped by environment, names sorted."""
+    """Group records by environment, sorted by name."""
     groups: dict[str, list[EpisodeRecord]] = defaultdict(list)
     for record in records:
         groups[record.environment].append(record)
@@ -69,7 +70,7 @@ def by_environment(records: Iterable[EpisodeRecord]) -> Mapping[str, list[Episod
 
 
 def by_task_type(records: Iterable[EpisodeRecord]) -> Mapping[str, list[EpisodeRecord]]:
-    """Records grouped by task type, names sorted; episodes of environments without types are left out."""
+    """Group records by task type, sorted by name. Records without a type are excluded."""
     groups: dict[str, list[EpisodeRecord]] = defaultdict(list)
     for record in records:
         if record.task_type:

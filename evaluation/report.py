@@ -1,4 +1,4 @@
-"""The report of a run: ``report.json`` (schema 1, a contract), and the same as Markdown and as an HTML page."""
+"""The report of a run: ``report.json`` (schema 1, a stable contract), and its Markdown and HTML renderings."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from rollout.trajectory import Trajectory
 REPORT_SCHEMA = 1
 
 Report = dict[str, Any]
-"""JSON types only; the keys are those that ``build_report`` names."""
+"""A dict of JSON types with the keys that `build_report` documents."""
 
 
 @dataclass(frozen=True, slots=True)
 class RolloutFigures:
-    """What collecting episodes came to. ``seconds`` is the wall clock of the collecting phases."""
+    """Totals of the collected episodes. ``seconds`` is the wall-clock time of collection."""
 
     episodes: int = 0
     seconds: float = 0.0
@@ -34,7 +34,7 @@ class RolloutFigures:
 
 @dataclass(frozen=True, slots=True)
 class LearnerFigures:
-    """What training came to, over all rounds; None where nothing was measured."""
+    """Totals of training over all rounds; None where nothing was measured."""
 
     steps: int = 0
     tokens_per_second: float | None = None
@@ -43,7 +43,7 @@ class LearnerFigures:
 
 
 def rollout_figures(trajectories: Iterable[Trajectory], seconds: float) -> RolloutFigures:
-    """Count collected episodes and those that ended in an error."""
+    """Count collected episodes and those that an error ended."""
     errors = [trajectory.outcome.failure is not None for trajectory in trajectories]
     return RolloutFigures(len(errors), seconds, sum(errors))
 
@@ -57,13 +57,16 @@ def build_report(
     comparisons: Sequence[tuple[str, str]] | None = None,
     run: str = "",
 ) -> Report:
-    """Everything that a run has shown, as JSON types.
+    """Build the report of a run.
 
     Args:
-        agents: episodes by agent (``teacher``, ``student_before``, ``student``, baselines); summaries are enough.
-        wall_seconds: by phase.
-        comparisons: pairs ``(a, b)`` of agents, reported as a minus b; default: each agent against each one before it.
-        run: the run's name.
+        agents: episodes by agent (``teacher``, ``student_before``, ``student``, baselines); summaries are sufficient.
+        rollouts: totals of the collected episodes.
+        learner: totals of training.
+        wall_seconds: wall-clock seconds by phase.
+        comparisons: pairs ``(a, b)`` of agents, reported as a minus b. By default, each agent is compared with every
+            agent before it.
+        run: name of the run.
 
     Returns:
         ``schema``, ``run``, ``agents``, ``comparisons``, ``rollouts``, ``learner`` and ``wall_seconds``. An agent
@@ -83,9 +86,9 @@ def build_report(
 
 
 def write_report(run_dir: str | Path, report: Report) -> None:
-    """Write ``report.json``, ``report.md`` and ``report.html`` into a run's folder, each whole or not at all.
+    """Write ``report.json``, ``report.md`` and ``report.html`` into a run's folder, each file atomically.
 
-    A number that is not finite (a loss that diverged) is written as null.
+    Numbers that are not finite (a diverged loss) are written as null.
     """
     folder = Path(run_dir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -101,7 +104,7 @@ def _rollout_figures(rollouts: RolloutFigures) -> dict[str, Any]:
 
 
 def _agent_figures(records: Sequence[EpisodeRecord]) -> dict[str, Any]:
-    """Figures by environment."""
+    """Return the figures of one agent by environment."""
     return {environment: _environment_figures(group) for environment, group in by_environment(records).items()}
 
 
@@ -120,7 +123,7 @@ def _figures(summary: Summary) -> dict[str, Any]:
 
 
 def _compare(a: str, b: str, records: Mapping[str, Sequence[EpisodeRecord]]) -> list[dict[str, Any]]:
-    """Rows of ``a`` minus ``b`` in every environment that both have played; an agent not there has none."""
+    """Return the rows of ``a`` minus ``b`` for every environment that both agents have episodes of."""
     of_a, of_b = (by_environment(records.get(agent, ())) for agent in (a, b))
     rows = [
         {"a": a, "b": b, "environment": environment, **asdict(difference)}
@@ -147,7 +150,7 @@ def _finite(value: Any) -> Any:
 
 
 def _write(path: Path, text: str) -> None:
-    """Readers see the old file or the new one, never a part."""
+    """Replace a file atomically."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)

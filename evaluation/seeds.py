@@ -1,4 +1,4 @@
-"""Figures over several runs that differ by their seed: intervals over seeds and tasks, and whether an order holds."""
+"""Statistics over runs with different seeds: means, two-level intervals, and tests of an expected order of arms."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from evaluation.metrics import (
 from evaluation.records import EpisodeRecord
 
 FIGURES = ("success", "score", "steps", "prompt_tokens", "output_tokens", "invalid_action_rate")
-"""Of `evaluation.metrics.METRICS`, those that a study reports; times of a shared machine compare nothing."""
+"""Metrics that a study reports. Times are excluded, because they depend on the load of the machine."""
 
 BySeed = Mapping[int, Sequence[EpisodeRecord]]
-"""Episodes of one agent in one environment, by the seed of their run."""
+"""Episodes of one agent in one environment, by the seed of the run."""
 
 Verdict = Literal["shown", "same direction, not significant", "not shown"]
 
@@ -35,13 +35,13 @@ _SUCCESS = FIGURES.index("success")
 
 @dataclass(frozen=True, slots=True)
 class ArmFigures:
-    """What one arm of a study came to in one environment.
+    """Statistics of one arm of a study in one environment.
 
     Attributes:
-        n: episodes, over all seeds.
-        seeds: how many.
-        means: of every figure: the mean over seeds of the means over their tasks.
-        success_ci95: over seeds and tasks; None for a single task.
+        n: number of episodes over all seeds.
+        seeds: number of seeds with episodes.
+        means: for each figure, the mean over seeds of the means over tasks.
+        success_ci95: 95 % interval of success over seeds and tasks; None for a single task.
     """
 
     n: int
@@ -51,12 +51,14 @@ class ArmFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One step of an order, from the worse arm to the better one.
+class OrderStep:
+    """Comparison of two adjacent arms of an expected order.
 
     Attributes:
-        difference: better minus worse in success; None if there is nothing to compare.
-        sentence: the verdict with its figures.
+        worse, better: the arms, as expected.
+        difference: success of ``better`` minus ``worse``; None if they have no common task.
+        verdict: whether the data show that ``better`` succeeds more often.
+        sentence: the verdict with its figures, for people.
     """
 
     worse: str
@@ -67,15 +69,15 @@ class Step:
 
 
 def two_level_ci95(groups: Sequence[Floats]) -> list[Interval | None]:
-    """Percentile bootstrap of column means in two levels: seeds are drawn, then tasks within each that was drawn.
+    """Return two-level bootstrap intervals of column means: resample seeds, then tasks within each resampled seed.
 
     With one seed it is a bootstrap over tasks. Source: Davison and Hinkley 1997, section 3.8, on hierarchical data.
 
     Args:
-        groups: one array a seed, ``[tasks of the seed, num_columns]``, none of them empty.
+        groups: one array ``[num_tasks, num_columns]`` per seed, none of them empty.
 
     Returns:
-        One interval a column; None for every column when there is one value in all.
+        One 95 % interval per column; None for every column if there is a single row in total.
     """
     num_columns = groups[0].shape[1]
     if sum(len(values) for values in groups) < 2:
@@ -93,9 +95,9 @@ def two_level_ci95(groups: Sequence[Floats]) -> list[Interval | None]:
 
 
 def arm_figures(episodes: BySeed) -> ArmFigures:
-    """Means over seeds and tasks; several attempts at a task count as their mean.
+    """Compute the statistics of one arm. Several attempts at a task are averaged first.
 
-    Where all episodes end alike no resample differs, so the interval of success is Wilson's over tasks.
+    If all episodes succeed or all fail, the bootstrap has no spread, so the interval of success is Wilson's over tasks.
 
     Raises:
         ValueError: there are no episodes.
@@ -115,7 +117,7 @@ def arm_figures(episodes: BySeed) -> ArmFigures:
 
 
 def study_differences(a: BySeed, b: BySeed) -> list[PairedDifference]:
-    """Mean of ``a - b`` for every figure over the pairs (seed, task) that both have; seeds count alike.
+    """Return the mean of ``a - b`` for each figure over the common pairs (seed, task). Seeds have equal weight.
 
     Without a common pair the list is empty.
     """
@@ -135,29 +137,31 @@ def study_differences(a: BySeed, b: BySeed) -> list[PairedDifference]:
     ]
 
 
-def order_steps(order: Sequence[str], arms: Mapping[str, BySeed]) -> list[Step]:
-    """Whether each arm of ``order`` does better than the one before it, by success.
+def order_steps(order: Sequence[str], arms: Mapping[str, BySeed]) -> list[OrderStep]:
+    """Test whether each arm of ``order`` has a higher success rate than the one before it.
 
     Args:
-        order: arms from the worst to the best.
-        arms: what there is; an arm that is not there yet makes its steps "not shown".
+        order: arms from the expected worst to the expected best.
+        arms: episodes by arm; the steps of a missing arm are "not shown".
     """
     return [_step(worse, better, arms) for worse, better in pairwise(order)]
 
 
-def _step(worse: str, better: str, arms: Mapping[str, BySeed]) -> Step:
+def _step(worse: str, better: str, arms: Mapping[str, BySeed]) -> OrderStep:
     differences = study_differences(arms.get(better, {}), arms.get(worse, {}))
     if not differences:
         missing = " and ".join(arm for arm in (worse, better) if not any(arms.get(arm, {}).values()))
         why = f"there are no episodes of {missing}" if missing else "they have no task of a seed in common"
-        return Step(worse, better, None, "not shown", f"{worse} < {better}: not shown: {why}")
+        return OrderStep(worse, better, None, "not shown", f"{worse} < {better}: not shown: {why}")
     difference = differences[_SUCCESS]
     verdict = verdict_of(difference)
-    return Step(worse, better, difference, verdict, f"{worse} < {better}: {verdict}: {_in_words(better, difference)}")
+    return OrderStep(
+        worse, better, difference, verdict, f"{worse} < {better}: {verdict}: {_describe(better, difference)}"
+    )
 
 
 def verdict_of(difference: PairedDifference) -> Verdict:
-    """Whether a difference that should be positive is: shown only if its interval excludes zero."""
+    """Judge a difference that is expected to be positive: "shown" only if its interval excludes zero."""
     if difference.difference <= 0:
         return "not shown"
     if difference.ci95 is None or difference.ci95[0] <= 0:
@@ -165,19 +169,19 @@ def verdict_of(difference: PairedDifference) -> Verdict:
     return "shown"
 
 
-def points(difference: PairedDifference) -> str:
-    """A difference of shares in points of a hundred, with its interval: ``+4.5 points [+1.0, +8.0]``."""
+def format_points(difference: PairedDifference) -> str:
+    """Format a difference of rates in percentage points with its interval: ``+4.5 points [+1.0, +8.0]``."""
     interval = "" if difference.ci95 is None else f" [{', '.join(f'{100 * bound:+.1f}' for bound in difference.ci95)}]"
     return f"{100 * difference.difference:+.1f} points{interval}"
 
 
-def _in_words(better: str, difference: PairedDifference) -> str:
+def _describe(better: str, difference: PairedDifference) -> str:
     if difference.difference == 0:
-        return f"both succeed equally often ({points(difference)}, {difference.n_pairs:,} pairs)"
+        return f"both succeed equally often ({format_points(difference)}, {difference.n_pairs:,} pairs)"
     side = "ahead" if difference.difference > 0 else "behind"
-    return f"{better} is {side} by {points(difference)} over {difference.n_pairs:,} pairs"
+    return f"{better} is {side} by {format_points(difference)} over {difference.n_pairs:,} pairs"
 
 
 def _figures(records: Sequence[EpisodeRecord]) -> dict[tuple[str, str], Floats]:
-    """``[num_figures]`` by split and task, tasks sorted, so that the order of arrival changes nothing."""
+    """Return ``[num_figures]`` by split and task, sorted, so that the order of the records has no effect."""
     return {task: means[_COLUMNS] for task, means in sorted(task_means(records).items())}

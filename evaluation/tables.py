@@ -1,4 +1,4 @@
-"""The tables of a report, worded for people, and their Markdown form."""
+"""The tables of a report for human readers, and their Markdown rendering."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 ABSENT = "–"
-"""Shown where nothing was measured."""
+"""Placeholder for values that were not measured."""
 
 _COLUMNS = (
     ("success", "success", ".3f"),
@@ -25,7 +25,7 @@ _TITLES = {metric: title for metric, title, _ in _COLUMNS}
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A titled table of text; ``note`` says how to read it. The first column holds names."""
+    """A titled table of text cells; ``note`` explains how to read it. The first column holds names."""
 
     title: str
     header: tuple[str, ...]
@@ -34,32 +34,32 @@ class Table:
 
 
 def report_tables(report: Mapping[str, Any]) -> list[Table]:
-    """The tables that have something to show, most important first."""
+    """Return the non-empty tables of a report, most important first."""
     tables = [_agents(report), _scores(report), _task_types(report), _comparisons(report)]
     tables += [_phases(report), _work(report)]
     return [table for table in tables if table.rows]
 
 
 def report_title(report: Mapping[str, Any]) -> str:
-    """``Report of RUN``, or ``Report`` for a run without a name."""
+    """Return ``Report of RUN``, or ``Report`` for a run without a name."""
     return f"Report of {report['run']}" if report.get("run") else "Report"
 
 
 def render_markdown(report: Mapping[str, Any]) -> str:
-    """The report as Markdown tables."""
+    """Render the report as Markdown tables."""
     tables = (table_markdown(table) for table in report_tables(report))
     return "\n".join([f"# {markdown_cell(report_title(report))}\n", *tables])
 
 
 def table_markdown(table: Table) -> str:
-    """A table below its title, as Markdown."""
+    """Render one table with its title as Markdown."""
     lines = [table.header, ("---", *("---:" for _ in table.header[1:])), *table.rows]
     body = "\n".join("| " + " | ".join(markdown_cell(cell) for cell in line) + " |" for line in lines)
     return f"## {table.title}\n\n{table.note + chr(10) * 2 if table.note else ''}{body}\n"
 
 
 def markdown_cell(text: str) -> str:
-    """One line without a column mark or a tag of its own."""
+    """Escape a text for a cell of a Markdown table: one line, without column separators or HTML tags."""
     return " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
 
 
@@ -78,7 +78,7 @@ def _scores(report: Mapping[str, Any]) -> Table:
         for agent, environment, figures in figures_by_agent(report)
         for name, score in figures.get("scores", {}).items()
     )
-    note = "Further means per episode, as the environment names them; an episode without one counts 0."
+    note = "Means per episode of the environment's further scores; an episode without a score counts as 0."
     return Table("Scores", ("agent", "environment", "score", "mean"), rows, note)
 
 
@@ -116,10 +116,10 @@ def _work(report: Mapping[str, Any]) -> Table:
     rollouts, learner = report["rollouts"], report["learner"]
     rows = (
         ("episodes collected", _number(rollouts["episodes"], ",d")),
-        ("episodes a second", _number(rollouts["episodes_per_second"], ",.2f")),
+        ("episodes per second", _number(rollouts["episodes_per_second"], ",.2f")),
         ("episodes ended by an error", _number(rollouts["errors"], ",d")),
         ("training steps", _number(learner["steps"], ",d")),
-        ("training tokens a second", _number(learner["tokens_per_second"], ",.0f")),
+        ("training tokens per second", _number(learner["tokens_per_second"], ",.0f")),
         ("first loss", _number(learner["loss_first"], ".4f")),
         ("last loss", _number(learner["loss_last"], ".4f")),
     )

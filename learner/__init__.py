@@ -1,1 +1,4 @@
-"""Trajectories to sequences, batches, losses and a checkpoint. Blind to methods and to how data was collected."""
+"""The learner: turns trajectories into training sequences, batches, losses and a checkpoint.
+
+It knows neither the distillation method nor how the data was collected.
+"""

@@ -1,8 +1,9 @@
-"""Steps and micro-batches: which sequences go through the model together, and the arrays they become.
+"""Batching: groups sequences into optimizer steps and micro-batches, and collates them into arrays.
 
-Every sequence is a row of its own, padded on the right. Causal attention then needs no mask at all: a token sees only
-what stands before it in its own episode, and what padding computes is never read. Legend: B rows, L columns, N
-predicted tokens, S terms, M scored tokens, k teacher entries.
+Every sequence is its own row, padded on the right. Causal attention needs no mask then: a token attends only to earlier
+tokens of its own episode, and the outputs at padding are never read.
+
+Dimensions: B rows, L columns, N predicted tokens, S loss terms, M tokens with teacher scores, k teacher entries.
 """
 
 from __future__ import annotations
@@ -16,22 +17,25 @@ from numpy.typing import NDArray
 from learner.streams import TrainingSequence
 
 LENGTH_MULTIPLE = 64
-"""Row lengths are rounded up to it: few distinct shapes let kernels and allocators reuse what they have."""
+"""Row lengths are rounded up to a multiple of this, so that kernels and allocators see few distinct shapes."""
 _BUCKET_STEPS = 16
-"""So many steps are filled from one window of the shuffled data that was sorted by length."""
+"""Number of optimizer steps that are filled from one length-sorted window of the shuffled data."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One forward pass.
+    """Arrays of one micro-batch.
 
     Attributes:
-        input_ids: ``[B, L]``.
+        input_ids: ``[B, L]`` token ids, padded on the right with 0.
         positions: ``[N]`` indices into B*L of the positions whose next token is predicted.
-        labels: ``[N]`` these next tokens.
-        weights: ``[S, N]`` one row of stream weights a term.
-        teacher_rows: ``[M]`` indices into N that were scored, ascending; teacher_sizes: tokens that each stands for.
-        teacher_ids, teacher_logprobs: ``[M, k]``; teacher_tail: ``[M]``.
+        labels: ``[N]`` the tokens that follow these positions.
+        weights: ``[S, N]`` stream weights, one row per loss term.
+        teacher_rows: ``[M]`` indices into N of the tokens with teacher scores, ascending.
+        teacher_sizes: ``[M]`` number of tokens that each row of scores covers.
+        teacher_ids: ``[M, k]`` token ids of the teacher's entries.
+        teacher_logprobs: ``[M, k]`` their log-probabilities; -inf in unused entries.
+        teacher_tail: ``[M]`` probability of all tokens that are not among the entries.
     """
 
     input_ids: NDArray[np.int64]
@@ -46,7 +50,7 @@ class Batch:
 
 
 def padded_length(length: int) -> int:
-    """A row's length after padding."""
+    """Number of columns that a sequence of ``length`` tokens takes up after padding."""
     return -(-length // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
 
 
@@ -59,10 +63,21 @@ def plan_steps(
     keep_order: bool,
     seed: tuple[int, ...],
 ) -> list[list[int]]:
-    """Cut an epoch into optimizer steps of so many episodes, or of at most so many tokens (one episode at least).
+    """Divide an epoch into optimizer steps.
 
-    Unless the order must be kept, episodes of like length are put together within windows of the shuffled data, and the
-    steps are shuffled again.
+    Unless ``keep_order``, episodes of similar length are grouped within windows of the shuffled data to reduce padding,
+    and the steps are shuffled again.
+
+    Args:
+        order: sequence indices of the epoch.
+        lengths: tokens of each sequence.
+        batch_episodes: episodes per step; None if ``batch_tokens`` is given.
+        batch_tokens: upper bound on the tokens of a step that has more than one episode.
+        keep_order: keep the sequences exactly in ``order``.
+        seed: seed of the shuffle of the steps.
+
+    Returns:
+        The sequence indices of each step.
     """
     if keep_order:
         return _cut(order, lengths, batch_episodes, batch_tokens)
@@ -94,39 +109,52 @@ def _cut(
 
 
 def rank_share(step: Sequence[int], lengths: Sequence[int], rank: int, world_size: int) -> list[int]:
-    """A rank's sequences of a step, longest first: dealt forth and back, so that ranks get about equal work."""
+    """Return the sequences of a step that ``rank`` trains on, longest first.
+
+    Sequences are dealt in a snake order over the ranks, which gives ranks about the same number of tokens.
+    """
     by_length = sorted(step, key=lambda index: (-lengths[index], index))
-    turn = 2 * world_size
-    return [index for i, index in enumerate(by_length) if i % turn in (rank, turn - 1 - rank)]
+    cycle = 2 * world_size
+    return [index for i, index in enumerate(by_length) if i % cycle in (rank, cycle - 1 - rank)]
 
 
 def micro_batches(
     step: Sequence[int], lengths: Sequence[int], rank: int, world_size: int, micro_batch_tokens: int
 ) -> list[list[int]]:
-    """A rank's passes of a step. Every rank gets equally many; an empty one is a pass without weight."""
-    passes = [_passes(rank_share(step, lengths, r, world_size), lengths, micro_batch_tokens) for r in range(world_size)]
-    mine = passes[rank]
-    return mine + [[]] * (max(map(len, passes)) - len(mine))
+    """Divide a rank's share of a step into micro-batches of at most ``micro_batch_tokens`` tokens, padding included.
+
+    A sequence longer than that is a micro-batch by itself. Every rank gets the same number of micro-batches, so that
+    collective operations match; a rank with less work gets empty lists at the end.
+    """
+    shares = [rank_share(step, lengths, r, world_size) for r in range(world_size)]
+    by_rank = [_pack(share, lengths, micro_batch_tokens) for share in shares]
+    own = by_rank[rank]
+    return own + [[]] * (max(map(len, by_rank)) - len(own))
 
 
-def _passes(longest_first: Sequence[int], lengths: Sequence[int], micro_batch_tokens: int) -> list[list[int]]:
-    passes: list[list[int]] = []
+def _pack(longest_first: Sequence[int], lengths: Sequence[int], micro_batch_tokens: int) -> list[list[int]]:
+    packed: list[list[int]] = []
     for index in longest_first:
-        if passes and padded_length(lengths[passes[-1][0]]) * (len(passes[-1]) + 1) <= micro_batch_tokens:
-            passes[-1].append(index)
+        if packed and padded_length(lengths[packed[-1][0]]) * (len(packed[-1]) + 1) <= micro_batch_tokens:
+            packed[-1].append(index)
         else:
-            passes.append([index])
-    return passes
+            packed.append([index])
+    return packed
 
 
-def collate(sequences: Sequence[TrainingSequence], weightings: Sequence[str]) -> Batch:
-    """Arrays of one pass. ``weightings[s]`` names the weights of term s. Tokens of zero weight are left out of N."""
+def collate(sequences: Sequence[TrainingSequence], weight_names: Sequence[str]) -> Batch:
+    """Build the arrays of one micro-batch. Tokens whose weights are all zero are excluded from N.
+
+    Args:
+        sequences: at least one.
+        weight_names: for each loss term, the name of its weights in `TrainingSequence.weights`.
+    """
     columns = padded_length(max(map(len, sequences)))
     input_ids = np.zeros((len(sequences), columns), np.int64)
     positions, labels, weights = [], [], []
     for row, sequence in enumerate(sequences):
         input_ids[row, : len(sequence)] = sequence.token_ids
-        stacked = np.stack([sequence.weights[name] for name in weightings])
+        stacked = np.stack([sequence.weights[name] for name in weight_names])
         targets = np.flatnonzero(stacked.any(axis=0))
         positions.append(row * columns + targets - 1)
         labels.append(sequence.token_ids[targets])

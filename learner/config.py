@@ -1,4 +1,4 @@
-"""What a learner is told: the model, the terms of the loss, order, budget and optimisation. Imports nothing heavy."""
+"""Settings of the learner: model, loss terms, data order, budget and optimizer. Imports no heavy package."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from rollout.trajectory import Kind
 
 STREAMS = (*(kind.value for kind in Kind), "generated", "assistant", "all", "random")
 STUDENT = "student"
-"""The role of episodes that the student played, recorded in its own tokens."""
+"""Role of the episodes that the student generated, which are recorded in its own tokens."""
 
 
 class Frozen(BaseModel):
-    """Settings do not change after they were read; unknown names and numbers that are not finite are refused."""
+    """Base of immutable settings. Unknown keys and numbers that are not finite raise a validation error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ScratchConfig(Frozen):
-    """A decoder to be trained from nothing, with the tokenizer of a folder."""
+    """Architecture of a decoder that is trained from random initialization."""
 
     family: Literal["qwen2", "llama"] = "qwen2"
     tokenizer: str = Field(min_length=1)
-    """Folder, ``builtin:`` name or hub name whose tokenizer the model uses and is saved with."""
+    """Folder, ``builtin:`` name or hub name of the tokenizer that the model uses and is saved with."""
     hidden_size: int = Field(128, ge=8)
     num_layers: int = Field(4, ge=1)
     num_heads: int = Field(4, ge=1)
@@ -37,7 +37,9 @@ class ScratchConfig(Frozen):
     @model_validator(mode="after")
     def _check_heads(self) -> Self:
         if self.hidden_size % (2 * self.num_heads):
-            raise ValueError("hidden_size must be a multiple of 2 * num_heads, as rotary positions turn pairs")
+            raise ValueError(
+                "hidden_size must be a multiple of 2 * num_heads, because rotary embeddings rotate pairs of dimensions"
+            )
         if self.num_heads % self.num_kv_heads:
             raise ValueError("num_heads must be a multiple of num_kv_heads")
         return self
@@ -54,14 +56,15 @@ class LoraConfig(Frozen):
 
 class _Term(Frozen):
     stream: str
-    """Which tokens: a segment kind (``format`` means what the model wrote of it), ``generated``, ``all``, or
-    ``random``: as many as ``reason`` and ``act`` have in the episode, anywhere after its prompt."""
+    """Tokens that the term trains on: a segment kind (``format``: only the part that the model generated),
+    ``generated``, ``assistant``, ``all``, or ``random``. ``random`` is a random choice of as many tokens as ``reason``
+    and ``act`` have in the episode, anywhere after its prompt. See `learner.streams.in_stream`."""
     weight: float = Field(1.0, gt=0.0)
-    """The term's lambda."""
+    """Factor lambda of the term in the loss."""
     reduction: Literal["token_mean", "span_mean", "sum"] = "token_mean"
-    """``token_mean`` divides by the term's own token count of the step, over all ranks. ``span_mean`` is the mean over
-    the step's spans of the mean over a span's tokens; a span is the stream's tokens of one kind in one turn. ``sum``
-    does not divide."""
+    """``token_mean`` divides the term's sum by its number of tokens in the step, over all ranks. ``span_mean`` averages
+    over the tokens of each span, then over the step's spans; a span is the stream's tokens of one kind in one turn.
+    ``sum`` does not divide."""
 
     @model_validator(mode="after")
     def _check_stream(self) -> Self:
@@ -70,47 +73,48 @@ class _Term(Frozen):
         return self
 
     @property
-    def weighting(self) -> str:
-        """Name of the token weights that the term sums with; see `learner.streams`."""
+    def weight_name(self) -> str:
+        """Name of the term's token weights in `learner.streams.TrainingSequence.weights`."""
         return f"{self.stream}/span_mean" if self.reduction == "span_mean" else self.stream
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What the divergence itself is told, by name."""
+        """Keyword arguments of the divergence function."""
         return self.model_dump(exclude={"stream", "weight", "reduction", "divergence", "signal"})
 
 
 class CrossEntropyTerm(_Term):
-    """Cross-entropy on the tokens that were taken."""
+    """Cross-entropy on the recorded tokens."""
 
     divergence: Literal["cross_entropy"] = "cross_entropy"
     signal: Literal["taken"] = "taken"
 
 
-class ByEntryTerm(_Term):
-    """A divergence over the teacher's recorded top-k and one bucket for the rest of the vocabulary, entry by entry.
+class TopKTerm(_Term):
+    """Base of the divergences that compare teacher and student token by token.
 
-    Teacher and student must number their tokens alike.
+    They are computed over the teacher's recorded top-k tokens and one bucket for the rest of the vocabulary. Teacher
+    and student must use the same token ids.
     """
 
     signal: Literal["top_k_tail"] = "top_k_tail"
     temperature: float = Field(1.0, gt=0.0)
 
 
-class ForwardKLTerm(ByEntryTerm):
+class ForwardKLTerm(TopKTerm):
     """KL(teacher || student)."""
 
     divergence: Literal["forward_kl"] = "forward_kl"
 
 
-class ReverseKLTerm(ByEntryTerm):
+class ReverseKLTerm(TopKTerm):
     """KL(student || teacher)."""
 
     divergence: Literal["reverse_kl"] = "reverse_kl"
 
 
-class JSDTerm(ByEntryTerm):
-    """Generalised Jensen-Shannon divergence (arXiv 2306.13649)."""
+class JSDTerm(TopKTerm):
+    """Generalized Jensen-Shannon divergence (arXiv 2306.13649)."""
 
     divergence: Literal["jsd"] = "jsd"
     beta: float = Field(0.5, ge=0.0, le=1.0)
@@ -118,7 +122,7 @@ class JSDTerm(ByEntryTerm):
 
 
 class ULDTerm(_Term):
-    """Universal logit distillation (arXiv 2402.12030): likelihoods by rank, so the vocabularies may differ."""
+    """Universal logit distillation (arXiv 2402.12030). It compares sorted probabilities, so vocabularies may differ."""
 
     divergence: Literal["uld"] = "uld"
     signal: Literal["top_k_tail"] = "top_k_tail"
@@ -126,7 +130,9 @@ class ULDTerm(_Term):
     @model_validator(mode="after")
     def _check_whole_spans(self) -> Self:
         if self.stream == "random":
-            raise ValueError("uld compares stretches of tokens, but stream random picks single ones; choose another")
+            raise ValueError(
+                "uld compares groups of adjacent tokens, but stream random picks single ones; choose another"
+            )
         return self
 
 
@@ -136,21 +142,24 @@ Term = Annotated[
 
 
 class ShuffledOrder(Frozen):
-    """A new random order each epoch."""
+    """A new random order in each epoch."""
 
     by: Literal["shuffled"] = "shuffled"
 
 
 class ComplexityOrder(Frozen):
-    """Easy to hard by C = alpha * reason tokens + beta * act tokens + gamma * mean teacher entropy in nats."""
+    """From easy to hard by C = alpha * reason tokens + beta * act tokens + gamma * mean teacher entropy in nats.
+
+    Source: the curriculum equation of arXiv 2505.13820.
+    """
 
     by: Literal["complexity"] = "complexity"
     alpha: float = Field(1.0, ge=0.0)
     beta: float = Field(1.0, ge=0.0)
     gamma: float = Field(0.0, ge=0.0)
     pace_fraction: float = Field(0.0, ge=0.0, le=1.0)
-    """0: every epoch runs from the easiest to the hardest. Above 0: an epoch is a shuffle of the easiest share of the
-    data, and that share grows linearly from ``pace_start`` to all of it at this fraction of the training budget."""
+    """0 sorts every epoch from the easiest to the hardest episode. Above 0, an epoch shuffles the easiest fraction of
+    the data; the fraction grows linearly from ``pace_start`` to 1 at this fraction of the training budget."""
     pace_start: float = Field(0.25, gt=0.0, le=1.0)
 
 
@@ -158,14 +167,14 @@ Order = Annotated[ShuffledOrder | ComplexityOrder, Field(discriminator="by")]
 
 
 class LearnerConfig(Frozen):
-    """One fit. At least one of ``epochs``, ``max_tokens``, ``max_seconds`` is given; the first one reached ends it."""
+    """Settings of one fit. Training ends at the first limit of ``epochs``, ``max_tokens`` and ``max_seconds``."""
 
     model: str | None = None
-    """Folder, ``builtin:`` name or hub name to start from; the caller may name another one."""
+    """Folder, ``builtin:`` name or hub name of the initial model; the caller of `fit` may override it."""
     widen: int = Field(1, ge=1, le=8)
-    """Start from that model with all its widths multiplied by this: the same function, in a larger model."""
+    """Factor by which all widths of the initial model are multiplied; the wide model computes the same function."""
     scratch: ScratchConfig | None = None
-    """Train from nothing instead."""
+    """Train from random initialization instead."""
     lora: LoraConfig | None = None
 
     terms: tuple[Term, ...] = (
@@ -174,56 +183,56 @@ class LearnerConfig(Frozen):
         CrossEntropyTerm(stream="format"),
     )
     drop: tuple[Literal["hint", "example"], ...] = ()
-    """Segment kinds that the student does not see."""
+    """Segment kinds that are removed from the training sequences."""
     teacher_tokenizer: str | None = Field(None, min_length=1)
-    """Folder, ``builtin:`` name or hub name of the tokenizer that the teacher's episodes were recorded with, if it is
-    not the student's own. The learner expects them in the student's tokens already, the teacher's scores by stretch
-    (`rollout.prompts.retokenize`); the student's own episodes (those of the role ``student``) are as it played them."""
+    """Folder, ``builtin:`` name or hub name of the tokenizer that the teacher's episodes were recorded with, if it
+    differs from the student's. `fit` expects these episodes in the student's tokens, with the teacher's scores per
+    group of aligned tokens (`rollout.prompts.retokenize`). Episodes of the role ``student`` are not converted."""
     keep: Literal["success", "success_or_student", "all"] = "success"
-    """Which episodes to train on: the successful ones, these and all that the student played, or all."""
+    """Episodes to train on: successful ones, successful ones and all of the student's, or all."""
     order: Order = ShuffledOrder()
 
     epochs: int | None = Field(None, ge=1)
     max_tokens: int | None = Field(None, ge=1)
-    """Tokens seen, observations included and padding excluded."""
+    """Limit on the tokens that the model processes, observations included, padding excluded."""
     max_seconds: float | None = Field(None, gt=0.0)
-    """Wall-clock of training steps, resumed time included."""
+    """Limit on the wall-clock time of training, the time before a resume included."""
 
     batch_episodes: int | None = Field(None, ge=1)
-    """Episodes of an optimizer step, over all ranks."""
+    """Episodes per optimizer step, over all ranks."""
     batch_tokens: int | None = Field(None, ge=1)
-    """Tokens of an optimizer step, over all ranks, padding excluded."""
+    """Tokens per optimizer step, over all ranks, padding excluded."""
     micro_batch_tokens: int = Field(2048, ge=1)
-    """Tokens of one forward pass on one rank, padding included; a longer episode is a pass of its own."""
+    """Tokens per forward pass on one rank, padding included; a longer episode is a micro-batch by itself."""
     max_sequence_tokens: int | None = Field(None, ge=2)
-    """Longer episodes lose their end; null is the model's number of positions."""
+    """Longer episodes are truncated at the end; null is the model's maximum number of positions."""
 
     optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = Field(2e-3, gt=0.0)
     warmup_fraction: float = Field(0.03, ge=0.0, lt=1.0)
-    """Share of the budget (epochs, tokens or seconds, whichever is used up most) with a rising rate."""
+    """Fraction of the budget (epochs, tokens or seconds, whichever is used most) with a rising learning rate."""
     decay: Literal["cosine", "linear", "constant"] = "cosine"
     final_learning_rate_fraction: float = Field(0.05, ge=0.0, le=1.0)
-    """What is left of the rate at the end of the budget."""
+    """Learning rate at the end of the budget, as a fraction of ``learning_rate``."""
     weight_decay: float = Field(0.01, ge=0.0)
     adam_beta1: float = Field(0.9, ge=0.0, lt=1.0)
     adam_beta2: float = Field(0.98, ge=0.0, lt=1.0)
     max_grad_norm: float = Field(1.0, gt=0.0)
 
     precision: Literal["float32", "bfloat16"] = "float32"
-    """``bfloat16`` keeps float32 weights while training, and computes under autocast; with fsdp2 on several processes,
-    weights are bfloat16 where they are gathered, and so is all that is computed but the loss."""
+    """``bfloat16`` keeps float32 weights and computes under autocast. With fsdp2 on several processes, gathered weights
+    and all computation except the loss are bfloat16."""
     saved_precision: Literal["float32", "bfloat16"] | None = None
-    """Of the weights in a checkpoint; None is that of ``precision``."""
+    """Precision of the weights in a checkpoint; null is ``precision``."""
     recompute_activations: bool = False
-    """Trade time for memory: keep no activations of a layer, compute them again in the backward pass."""
+    """Activation checkpointing: recompute the activations of a layer in the backward pass to save memory."""
     strategy: Literal["ddp", "fsdp2", "deepspeed"] = "ddp"
-    """How several processes share the work; one process alone needs none of them."""
+    """How several processes share the work; ignored for one process, except ``deepspeed``."""
     zero_stage: Literal[1, 2, 3] = 2
-    """Stage of DeepSpeed ZeRO."""
+    """Stage of DeepSpeed ZeRO; used with ``strategy: deepspeed``."""
     seed: int = Field(0, ge=0)
     checkpoint_every_s: float | None = Field(300.0, gt=0.0)
-    """Interval of the intermediate checkpoint that a killed fit resumes from; null writes none."""
+    """Seconds between intermediate checkpoints, from which a killed fit resumes; null writes none."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -235,14 +244,13 @@ class LearnerConfig(Frozen):
             raise ValueError("give exactly one of batch_episodes and batch_tokens")
         if not self.terms:
             raise ValueError("terms is empty; give at least one, such as {stream: act, divergence: cross_entropy}")
-        by_entry = [term.divergence for term in self.terms if isinstance(term, ByEntryTerm)]
-        if self.teacher_tokenizer is not None and by_entry:
+        top_k = [term.divergence for term in self.terms if isinstance(term, TopKTerm)]
+        if self.teacher_tokenizer is not None and top_k:
             raise ValueError(
-                f"{by_entry[0]} compares tokens by their number, which differs with teacher_tokenizer; use uld or "
-                "cross_entropy"
+                f"{top_k[0]} compares tokens by id, and teacher_tokenizer has other ids; use uld or cross_entropy"
             )
         if self.widen > 1 and (self.scratch is not None or self.lora is not None):
-            raise ValueError("widen enlarges a trained model as a whole; set it to 1 or remove scratch and lora")
+            raise ValueError("widen needs a trained model without adapters; set it to 1 or remove scratch and lora")
         if self.scratch is not None and self.lora is not None:
             raise ValueError("lora adapts a trained model; remove lora or give model instead of scratch")
         if self.optimizer == "muon" and (self.strategy != "ddp" or self.lora is not None):
@@ -250,5 +258,5 @@ class LearnerConfig(Frozen):
         return self
 
     def keeps(self, role: str, success: bool) -> bool:
-        """Whether to train on an episode that this role played."""
+        """Return whether to train on an episode of ``role`` that ended with ``success``."""
         return success or self.keep == "all" or (self.keep == "success_or_student" and role == STUDENT)

@@ -1,4 +1,4 @@
-"""Easy to hard: the order in which episodes are shown. Ordering only; it never weighs a loss."""
+"""Curriculum: the order in which an epoch presents the sequences. It never changes the weights of the loss."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rollout.errors import UserError
 
 
 def mean_entropy(teacher: TeacherScores) -> float:
-    """Mean over scored tokens of -sum_i p_i log p_i, in nats; the tail counts as one outcome.
+    """Return the mean over scored tokens of -sum_i p_i log p_i, in nats. The tail counts as one outcome.
 
-    Rows are normalised first: one that stands for several tokens adds up to less than 1.
+    Rows are normalized first, because the row of a group of several tokens adds up to less than 1.
     """
     masses = np.column_stack([np.exp(teacher.logprobs.astype(np.float64)), teacher.tail_mass.astype(np.float64)])
     p = masses / masses.sum(axis=1, keepdims=True)
@@ -22,17 +22,21 @@ def mean_entropy(teacher: TeacherScores) -> float:
 
 
 def complexity(sequence: TrainingSequence, order: ComplexityOrder) -> float:
-    """C = alpha * len(reason) + beta * len(act) + gamma * H(teacher) (arXiv 2505.13820, curriculum equation)."""
+    """Return C = alpha * reason tokens + beta * act tokens + gamma * teacher entropy (arXiv 2505.13820).
+
+    Raises:
+        UserError: gamma is not 0 and the sequence has no teacher scores.
+    """
     value = order.alpha * sequence.reason_tokens + order.beta * sequence.act_tokens
     if order.gamma == 0.0:
         return value
     if sequence.teacher is None:
-        raise UserError("order.gamma needs the teacher's scores: collect with top_logprobs above 0, or set gamma to 0.")
+        raise UserError("order.gamma needs teacher scores; collect with top_logprobs above 0, or set gamma to 0.")
     return value + order.gamma * mean_entropy(sequence.teacher)
 
 
 class EpochOrder:
-    """Which sequences an epoch shows, and in which order. The same on every rank."""
+    """Selects and orders the sequences of each epoch. The result is the same on every rank."""
 
     def __init__(
         self, order: ShuffledOrder | ComplexityOrder, sequences: Sequence[TrainingSequence], seed: int
@@ -47,11 +51,11 @@ class EpochOrder:
 
     @property
     def fixed(self) -> bool:
-        """Whether the order itself matters, so that batches must not be reshuffled by length."""
+        """Whether batches must keep the order of the sequences instead of grouping them by length."""
         return isinstance(self._order, ComplexityOrder) and self._order.pace_fraction == 0.0
 
     def epoch(self, epoch: int, fraction: float) -> list[int]:
-        """Indices of one epoch that starts when ``fraction`` of the training budget is used."""
+        """Return the sequence indices of an epoch that starts when ``fraction`` of the training budget is used."""
         if self.fixed:
             return self._easy_to_hard
         indices = list(range(self._count))

@@ -1,4 +1,4 @@
-"""The processes that train together. Alone if ``torch.distributed`` is not initialised."""
+"""The process group of a training run; a single process if ``torch.distributed`` is not initialized."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ import torch.distributed as dist
 
 @dataclass(frozen=True, slots=True)
 class Distributed:
-    """This process's place, and what it computes on."""
+    """Rank of this process, number of processes, and the device that it computes on."""
 
     rank: int
-    size: int
+    world_size: int
     device: torch.device
 
     @classmethod
     def current(cls) -> Distributed:
-        """As whoever started the process group has arranged it; ``LOCAL_RANK`` chooses among a node's accelerators."""
-        run_all = dist.is_available() and dist.is_initialized()
-        rank, size = (dist.get_rank(), dist.get_world_size()) if run_all else (0, 1)
+        """Describe this process in the default process group; ``LOCAL_RANK`` selects the GPU of a node."""
+        initialized = dist.is_available() and dist.is_initialized()
+        rank, world_size = (dist.get_rank(), dist.get_world_size()) if initialized else (0, 1)
         device = torch.device("cpu")
         if torch.cuda.is_available():
             device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
             torch.cuda.set_device(device)
-        return cls(rank, size, device)
+        return cls(rank, world_size, device)
 
-    def sum(self, values: Sequence[float]) -> list[float]:
-        """Element-wise sum over the ranks; every rank gets the same."""
-        if self.size == 1:
+    def all_reduce_sum(self, values: Sequence[float]) -> list[float]:
+        """Return the element-wise sum over all ranks, on every rank."""
+        if self.world_size == 1:
             return list(values)
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
         dist.all_reduce(tensor)
         return [float(value) for value in tensor.tolist()]
 
-    def from_first(self, value: Any) -> Any:
-        """Rank 0's value, on every rank."""
-        if self.size == 1:
+    def broadcast(self, value: Any) -> Any:
+        """Return rank 0's value on every rank. The value must be picklable."""
+        if self.world_size == 1:
             return value
         box = [value]
         dist.broadcast_object_list(box, src=0, device=self.device)
@@ -48,5 +48,5 @@ class Distributed:
 
     def barrier(self) -> None:
         """Wait for all ranks."""
-        if self.size > 1:
+        if self.world_size > 1:
             dist.barrier()

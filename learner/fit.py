@@ -1,8 +1,8 @@
-"""The training loop, on one page.
+"""The training loop.
 
-trajectories ─▶ data ─▶ epoch order ─▶ steps ─▶ passes ─▶ trainer ─▶ checkpoint folder
-                                         ▲                   │
-                                         └──── progress ◀────┘    (saved now and then, to resume from)
+trajectories ─▶ data ─▶ epoch order ─▶ steps ─▶ micro-batches ─▶ trainer ─▶ checkpoint folder
+                                         ▲                          │
+                                         └─────── progress ◀────────┘    (saved at intervals for resuming)
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from learner.data import Data, load_data
 from learner.distributed import Distributed
 from learner.losses.objective import term_coefficients
 from learner.model import make_model, save_model
-from learner.progress import Progress, ResumePoint
+from learner.progress import Progress, ResumeCheckpoint
 from learner.strategies.torch_trainer import Trainer, make_trainer
 from rollout.errors import UserError
 from rollout.trajectory import Trajectory
@@ -31,13 +31,17 @@ from rollout.trajectory import Trajectory
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """One optimizer step; the same on every rank.
+    """Metrics of one optimizer step; the same on every rank.
 
     Attributes:
-        loss: with the terms' weights; ``term_values`` are without them, by ``stream/divergence``.
-        fraction: share of the budget that is used.
-        tokens, trained_tokens: so far; padding excluded.
-        seconds: of training so far, those before a resume included.
+        loss: weighted sum of the terms.
+        term_values: unweighted value of each term, by ``stream/divergence``.
+        learning_rate: rate of this step.
+        grad_norm: norm of the gradients before clipping.
+        fraction: fraction of the budget that is used.
+        tokens: tokens processed so far, padding excluded.
+        trained_tokens: tokens so far that at least one term trains on.
+        seconds: training time so far, the time before a resume included.
     """
 
     step: int
@@ -54,12 +58,18 @@ class StepReport:
 
 @dataclass(frozen=True, slots=True)
 class FitResult:
-    """What a fit came to.
+    """Result of a fit.
 
     Attributes:
-        loss_first, loss_last: means over the first and the last ten steps.
-        sequences, left_out: episodes that were trained on, and that were not.
-        padding_share: of all token places that went through the model, those that held padding.
+        steps: number of optimizer steps.
+        tokens: tokens processed, padding excluded.
+        trained_tokens: tokens that at least one term trained on, counted once per epoch.
+        seconds: training time, the time before a resume included.
+        loss_first, loss_last: mean loss of the first and of the last ten steps.
+        checkpoint: the output folder.
+        sequences: number of episodes in the training set.
+        num_skipped: number of episodes that were read but not trained on.
+        padding_share: fraction of the processed token positions that held padding.
     """
 
     steps: int
@@ -87,29 +97,32 @@ def fit(
     on_step: Callable[[StepReport], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> FitResult:
-    """Train a model and save it as a Hugging Face folder (or PEFT adapter folder).
+    """Train a model and save it as a Hugging Face model folder, or as a PEFT adapter folder with ``config.lora``.
 
-    Runs alone, or on every rank of an initialised ``torch.distributed`` group, where all ranks read the same
-    trajectories and each trains on its share of every step. A fit that was killed goes on from its last intermediate
+    Runs in one process, or on every rank of an initialized ``torch.distributed`` group. All ranks must read the same
+    trajectories; each trains on its share of every step. A fit that was killed resumes from its last intermediate
     checkpoint when it is called again with the same arguments.
 
     Args:
-        trajectories: in the tokens of the model that is trained; read once.
-        output_folder: appears when it is complete; must not exist before.
-        base_model: folder or hub name; goes before ``config.model`` and ``config.scratch``.
+        config: model, loss terms, data order, budget and optimizer.
+        trajectories: episodes in the token ids of the trained model; iterated once.
+        output_folder: created atomically at the end; must not exist.
+        base_model: folder or hub name; overrides ``config.model`` and ``config.scratch``.
         on_step: called on every rank after each step.
-        should_stop: asked on every rank after each step; one yes ends training, and the model is saved as it is.
+        should_stop: called on every rank after each step. If it returns True on any rank, training ends and the model
+            is saved.
 
     Raises:
-        UserError: nothing to train on, no model, the folder exists, or the loss is not a number any more.
+        UserError: there is no model or nothing to train on, the output folder exists, the loss is not finite, or the
+            disk is full.
     """
     distributed = Distributed.current()
     if Path(output_folder).exists():
-        raise UserError(f"{output_folder} exists; remove it or choose another output folder.")
+        raise UserError(f"{output_folder} exists already; remove it or choose another output folder.")
     model, tokenizer = make_model(config, base_model)
     data = load_data(config, trajectories, model.config.max_position_embeddings)
     trainer = make_trainer(config, model, distributed)
-    resume = ResumePoint(output_folder, config, data, base_model)
+    resume = ResumeCheckpoint(output_folder, config, data, base_model)
     progress = resume.load(trainer, distributed)
     saved_at_s, started_s = progress.seconds, time.monotonic() - progress.seconds
     for step in _steps(config, data, progress):
@@ -131,7 +144,7 @@ def fit(
 
 
 def _steps(config: LearnerConfig, data: Data, progress: Progress) -> Iterator[list[int]]:
-    """The members of each step, from where ``progress`` stands, until the budget is used."""
+    """Yield the sequence indices of each step, starting at ``progress``, until the budget is used."""
     order = EpochOrder(config.order, data.sequences, config.seed)
     while True:
         steps = plan_steps(
@@ -160,29 +173,29 @@ def _train_step(
     started_s: float,
     should_stop: Callable[[], bool] | None,
 ) -> tuple[StepReport, bool]:
-    """One optimizer step; counts it in ``progress``. Returns its report and whether anyone wants to stop."""
+    """Run one optimizer step and record it in ``progress``. Returns its report and whether any rank asks to stop."""
     coefficients = term_coefficients(config.terms, data.term_counts[step].sum(axis=0))
-    weightings = [term.weighting for term in config.terms]
-    passes = micro_batches(step, data.lengths, distributed.rank, distributed.size, config.micro_batch_tokens)
-    values, places = [0.0] * len(weightings), 0
-    for number, members in enumerate(passes):
-        batch = collate([data.sequences[i] for i in members or step[:1]], weightings)
-        places += batch.input_ids.size
-        used = coefficients if members else [0.0] * len(weightings)
-        shares = trainer.accumulate(batch, used, last=number == len(passes) - 1)
+    weight_names = [term.weight_name for term in config.terms]
+    batches = micro_batches(step, data.lengths, distributed.rank, distributed.world_size, config.micro_batch_tokens)
+    values, padded_tokens = [0.0] * len(weight_names), 0
+    for number, members in enumerate(batches):
+        batch = collate([data.sequences[i] for i in members or step[:1]], weight_names)
+        padded_tokens += batch.input_ids.size
+        used = coefficients if members else [0.0] * len(weight_names)
+        shares = trainer.accumulate(batch, used, last=number == len(batches) - 1)
         values = [value + share for value, share in zip(values, shares, strict=True)]
     learning_rate, grad_norm = trainer.update(progress.fraction(config))
     clock = time.monotonic() - started_s if distributed.rank == 0 else 0.0
     stop = should_stop is not None and should_stop()
-    *summed, all_places, seconds, stops = distributed.sum([*values, places, clock, stop])
+    *summed, all_padded_tokens, seconds, stops = distributed.all_reduce_sum([*values, padded_tokens, clock, stop])
     loss = sum(term.weight * value for term, value in zip(config.terms, summed, strict=True))
     if not math.isfinite(loss):
         raise UserError(f"the loss is {loss} at step {progress.step}; lower learner.learning_rate.")
     progress.record(
         loss=loss,
         tokens=sum(data.lengths[i] for i in step),
-        trained_tokens=int(data.trained[step].sum()),
-        places=int(all_places),
+        trained_tokens=int(data.trained_tokens[step].sum()),
+        padded_tokens=int(all_padded_tokens),
         seconds=seconds,
     )
     names = [f"{term.stream}/{term.divergence}" for term in config.terms]
@@ -212,5 +225,5 @@ def _result(progress: Progress, data: Data, checkpoint: str) -> FitResult:
         checkpoint=checkpoint,
         sequences=len(data.sequences),
         num_skipped=data.num_skipped,
-        padding_share=1.0 - progress.tokens / progress.places,
+        padding_share=1.0 - progress.tokens / progress.padded_tokens,
     )

@@ -1,4 +1,4 @@
-"""The student as a Hugging Face model: load it, make it from nothing, save it so that others load it as it is."""
+"""The student as a Hugging Face model: loading, random initialization, and saving in the standard folder format."""
 
 from __future__ import annotations
 
@@ -33,7 +33,11 @@ TOKENIZER_FILES = (
 
 
 def load_tokenizer(source: str) -> Any:
-    """The tokenizer of a folder or hub name; no code of the model's author is run."""
+    """Load the tokenizer of a folder or hub name, without remote code.
+
+    Raises:
+        UserError: there is no tokenizer that can be loaded.
+    """
     from transformers import AutoTokenizer
 
     try:
@@ -43,20 +47,29 @@ def load_tokenizer(source: str) -> Any:
 
 
 def starting_point(config: LearnerConfig, base_model: str | None) -> str:
-    """The model to start from, or the tokenizer of one that is made from nothing: both name the student's tokenizer.
+    """Return the name of the initial model, or of the tokenizer if the model is trained from random initialization.
+
+    Either one provides the student's tokenizer.
 
     Args:
-        base_model: folder, ``builtin:`` name or hub name that goes before ``config.model`` and ``config.scratch``.
+        base_model: folder, ``builtin:`` name or hub name; overrides ``config.model`` and ``config.scratch``.
+
+    Raises:
+        UserError: neither is given.
     """
     if name := base_model or config.model:
         return name
     if config.scratch is None:
-        raise UserError("the learner has no model to start from; set learner.model or learner.scratch.")
+        raise UserError("the learner has no initial model; set learner.model or learner.scratch.")
     return config.scratch.tokenizer
 
 
 def make_model(config: LearnerConfig, base_model: str | None) -> tuple[PreTrainedModel, str]:
-    """The model to be trained, in float32, and where its tokenizer lies; see `starting_point`."""
+    """Return the model to train, in float32 on the CPU, and the folder or hub name of its tokenizer.
+
+    Raises:
+        UserError: no model is named, or it cannot be loaded.
+    """
     import torch
 
     source = model_folder(starting_point(config, base_model))
@@ -72,7 +85,11 @@ def make_model(config: LearnerConfig, base_model: str | None) -> tuple[PreTraine
 
 
 def load_model(source: str) -> PreTrainedModel:
-    """A causal language model of a folder or hub name, in float32 on the CPU."""
+    """Load a causal language model of a folder or hub name, in float32 on the CPU.
+
+    Raises:
+        UserError: there is no model that can be loaded.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -84,7 +101,7 @@ def load_model(source: str) -> PreTrainedModel:
 
 
 def from_scratch(config: ScratchConfig) -> PreTrainedModel:
-    """A randomly initialised decoder in float32; its vocabulary is its tokenizer's."""
+    """Create a randomly initialized decoder in float32, with the vocabulary size of its tokenizer."""
     import torch
     from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 
@@ -108,21 +125,23 @@ def from_scratch(config: ScratchConfig) -> PreTrainedModel:
 
 
 def decoder_layers(model: Any) -> list[Any]:
-    """The decoder's layers, in order, whatever the model calls them; those of the base model under adapters.
+    """Return the decoder layers in order, for any architecture. With adapters, those of the base model.
+
+    They are found by ``_no_split_modules``, with which transformers models declare the classes of their layers.
 
     Raises:
-        UserError: the model's class does not name its layers' class, which models in transformers do for sharding.
+        UserError: the model does not declare a layer class.
     """
     bare = model.get_base_model() if hasattr(model, "peft_config") else model
     kinds = set(bare._no_split_modules or ())
     layers: dict[str, Any] = {}
     for name, module in bare.get_decoder().named_modules():
-        inside = any(name.startswith(f"{layer}.") for layer in layers)  # some models name parts of layers as well
+        inside = any(name.startswith(f"{layer}.") for layer in layers)  # some models also list submodules of layers
         if type(module).__name__ in kinds and not inside:
             layers[name] = module
     if not layers:
         raise UserError(
-            f"models of type {bare.config.model_type!r} do not tell their layers; "
+            f"models of type {bare.config.model_type!r} do not declare their layer class; "
             "set learner.strategy to ddp or deepspeed and learner.optimizer to adamw."
         )
     return list(layers.values())
@@ -145,35 +164,36 @@ def _with_adapters(model: PreTrainedModel, config: LoraConfig) -> PreTrainedMode
 def save_model(
     model: PreTrainedModel, weights: dict[str, torch.Tensor], tokenizer: str, folder: str, dtype: torch.dtype
 ) -> None:
-    """Write a model (or adapter) folder, whole or not at all.
+    """Write a model folder or adapter folder atomically.
 
     Args:
-        model: gives architecture and names only, so its own tensors may lie in parts on many ranks.
-        weights: what ``model.state_dict()`` is when whole, on the CPU.
-        tokenizer: folder or hub name whose tokenizer goes with the model.
-        folder: must not exist yet.
+        model: provides architecture and names only; its own tensors may be sharded.
+        weights: the full state dict, on the CPU.
+        tokenizer: folder or hub name of the tokenizer that is saved with the model.
+        folder: target folder; must not exist.
+        dtype: type of the saved floating-point weights.
 
     Raises:
-        UserError: no space is left.
+        UserError: the disk is full.
     """
     weights = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
     with atomic_write(Path(folder)) as temporary, _no_progress_bars():
         if hasattr(model, "peft_config"):
             model.save_pretrained(str(temporary), state_dict=weights)
         else:
-            _whole_model(model, weights, dtype).save_pretrained(str(temporary))
+            _unsharded_model(model, weights, dtype).save_pretrained(str(temporary))
         _copy_tokenizer(tokenizer, temporary)
 
 
-def _whole_model(model: PreTrainedModel, weights: dict[str, torch.Tensor], dtype: torch.dtype) -> PreTrainedModel:
+def _unsharded_model(model: PreTrainedModel, weights: dict[str, torch.Tensor], dtype: torch.dtype) -> PreTrainedModel:
     import torch
 
     with torch.device("meta"):
-        whole = type(model)._from_config(copy.deepcopy(model.config), dtype=dtype)
-    whole.load_state_dict(weights, assign=True)
-    whole.tie_weights()
-    whole.generation_config = model.generation_config
-    return whole
+        full = type(model)._from_config(copy.deepcopy(model.config), dtype=dtype)
+    full.load_state_dict(weights, assign=True)
+    full.tie_weights()
+    full.generation_config = model.generation_config
+    return full
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Optimizers and the learning rate, which follows the used share of the budget and not a number of steps."""
+"""Optimizers, and a learning-rate schedule over the used fraction of the budget instead of a number of steps."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from learner.model import decoder_layers
 
 
 def learning_rate_factor(fraction: float, config: LearnerConfig) -> float:
-    """Factor on the learning rate when ``fraction`` in [0, 1] of the budget (epochs, tokens or seconds) is used.
+    """Return the factor on the learning rate when ``fraction`` in [0, 1] of the budget is used.
 
-    Rises linearly over ``warmup_fraction``, then falls to ``final_learning_rate_fraction`` at the end.
+    It rises linearly over ``warmup_fraction``, then decays to ``final_learning_rate_fraction`` at the end.
     """
     warmup, final = config.warmup_fraction, config.final_learning_rate_fraction
     if fraction < warmup:
@@ -27,10 +27,14 @@ def learning_rate_factor(fraction: float, config: LearnerConfig) -> float:
 
 
 def make_optimizers(model: torch.nn.Module, config: LearnerConfig) -> list[torch.optim.Optimizer]:
-    """AdamW for everything, or Muon for the layers' matrices and AdamW for embeddings, norms and biases.
+    """Create AdamW for all parameters, or Muon for the layers' matrices and AdamW for the rest.
 
-    Muon's updates are scaled to AdamW's size (arXiv 2502.16982), so one learning rate serves both. The scale is the
-    same for a matrix and its transpose, in which form GPT-2 keeps its own.
+    Muon's updates are scaled to the RMS of AdamW's (arXiv 2502.16982), so both use one learning rate. The scale does
+    not depend on the orientation of a matrix, because GPT-2 stores its matrices transposed. Norms and biases have no
+    weight decay.
+
+    Raises:
+        UserError: Muon is configured and the layers of the model cannot be found; see `decoder_layers`.
     """
     layers = decoder_layers(model) if config.optimizer == "muon" else []
     matrices = [p for layer in layers for p in layer.parameters() if p.requires_grad and p.ndim == 2]

@@ -1,10 +1,10 @@
-"""How far a fit has come, and the intermediate checkpoint that a killed one resumes from."""
+"""Counters of a running fit, and the intermediate checkpoint from which a killed fit resumes."""
 
 from __future__ import annotations
 
 import hashlib
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,8 @@ from learner.distributed import Distributed
 from learner.strategies.torch_trainer import Trainer
 from rollout.storage.atomic import atomic_write
 
-_ENDS = 10
-"""Steps that the first and the last loss are means of."""
+_LOSS_WINDOW = 10
+"""Number of steps that the first and the last loss are averaged over."""
 
 
 @dataclass
@@ -25,9 +25,12 @@ class Progress:
     """Counters of a running fit; the same on every rank.
 
     Attributes:
-        epoch_fraction: share of the budget that was used when the epoch began.
-        places: token places of all passes, padding included.
-        seconds: of training, those before a resume included.
+        epoch_fraction: fraction of the budget that was used when the epoch began.
+        tokens: tokens processed, padding excluded.
+        trained_tokens: tokens that at least one term trained on.
+        padded_tokens: tokens processed, padding included.
+        seconds: training time, the time before a resume included.
+        first_losses, last_losses: losses of the first and of the last ten steps.
     """
 
     step: int = 0
@@ -37,13 +40,13 @@ class Progress:
     steps_of_epoch: int = 1
     tokens: int = 0
     trained_tokens: int = 0
-    places: int = 0
+    padded_tokens: int = 0
     seconds: float = 0.0
     first_losses: list[float] = field(default_factory=list)
     last_losses: list[float] = field(default_factory=list)
 
     def fraction(self, config: LearnerConfig) -> float:
-        """Share of the budget that is used: of epochs, tokens or seconds, whichever is furthest."""
+        """Return the used fraction of the budget: the largest of those of epochs, tokens and seconds."""
         epochs = self.epoch + self.step_in_epoch / self.steps_of_epoch
         return min(
             1.0,
@@ -55,28 +58,28 @@ class Progress:
         )
 
     def begin_epoch(self, config: LearnerConfig) -> None:
-        """Go to the next epoch."""
+        """Advance to the next epoch."""
         self.epoch_fraction = self.fraction(config)
         self.epoch += 1
         self.step_in_epoch = 0
 
-    def record(self, *, loss: float, tokens: int, trained_tokens: int, places: int, seconds: float) -> None:
-        """Count one finished step; ``seconds`` is the clock after it."""
+    def record(self, *, loss: float, tokens: int, trained_tokens: int, padded_tokens: int, seconds: float) -> None:
+        """Count one finished step; ``seconds`` is the total training time after it."""
         self.step += 1
         self.step_in_epoch += 1
         self.tokens += tokens
         self.trained_tokens += trained_tokens
-        self.places += places
+        self.padded_tokens += padded_tokens
         self.seconds = seconds
-        if len(self.first_losses) < _ENDS:
+        if len(self.first_losses) < _LOSS_WINDOW:
             self.first_losses.append(loss)
-        self.last_losses = [*self.last_losses, loss][-_ENDS:]
+        self.last_losses = [*self.last_losses, loss][-_LOSS_WINDOW:]
 
 
-class ResumePoint:
-    """The intermediate checkpoint of one fit: a hidden folder beside the output folder.
+class ResumeCheckpoint:
+    """The intermediate checkpoint of one fit, in a hidden folder beside the output folder.
 
-    A point that another configuration or other data left behind is not used, and overwritten by the next save.
+    A checkpoint of other settings, other data or a version with other counters is ignored and overwritten.
     """
 
     def __init__(self, output_folder: str, config: LearnerConfig, data: Data, base_model: str | None) -> None:
@@ -89,26 +92,27 @@ class ResumePoint:
         self._digest = digest.hexdigest()
 
     def load(self, trainer: Trainer, distributed: Distributed) -> Progress:
-        """The saved progress, with the trainer put back to it; or a fresh one."""
+        """Restore the trainer and return the saved progress; without a usable checkpoint, return a new progress."""
         file = self._folder / "state.pt"
         saved = (
             torch.load(file, weights_only=True, map_location="cpu") if distributed.rank == 0 and file.exists() else {}
         )
-        if saved.get("digest") != self._digest:
+        counters = {counter.name for counter in fields(Progress)}
+        if saved.get("digest") != self._digest or saved["progress"].keys() != counters:
             saved = {}
-        progress = distributed.from_first(saved.get("progress"))
+        progress = distributed.broadcast(saved.get("progress"))
         if progress is None:
             return Progress()
         trainer.restore(saved.get("state", {}))
         return Progress(**progress)
 
     def save(self, trainer: Trainer, distributed: Distributed, progress: Progress) -> None:
-        """Replace the intermediate checkpoint, whole or not at all. Raises `UserError` if no space is left."""
+        """Replace the checkpoint atomically. Called on all ranks. Raises `UserError` if the disk is full."""
         state = trainer.state()
         if distributed.rank == 0:
             with atomic_write(self._folder / "state.pt") as temporary:
                 torch.save({"digest": self._digest, "progress": asdict(progress), "state": state}, temporary)
 
     def remove(self) -> None:
-        """Forget it: the fit is complete."""
+        """Delete the checkpoint, when the fit is complete."""
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -1,10 +1,12 @@
-"""A Trajectory becomes a training sequence: token ids, named weight streams and the teacher's scores.
+"""Conversion of a Trajectory to a training sequence: token ids, named weight streams and teacher scores.
 
-Everything follows from the provenance that the segments carry; text is never looked at. All arrays are aligned with the
-token that is predicted, so entry 0 (which nothing predicts) never trains.
+Weights depend only on the provenance of the segments, never on text. All arrays are aligned with the predicted token,
+so entry 0, which has no context, never has weight.
 
-Weights go by name: ``STREAM`` gives each token of a stream 1; ``STREAM/span_mean`` gives it 1 / (tokens of its span),
-so that the weights add up to the number of spans. A span is the stream's tokens of one kind in one turn.
+Weights have names: ``STREAM`` is 1 at each token of the stream. ``STREAM/span_mean`` is 1 / (tokens of its span), so
+that the weights add up to the number of spans. A span is the stream's tokens of one kind in one turn.
+
+Dimensions: T tokens of the sequence, M tokens with teacher scores, k teacher entries.
 """
 
 from __future__ import annotations
@@ -25,14 +27,15 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class TeacherScores:
-    """The teacher's cut distributions at the scored tokens of a sequence.
+    """The teacher's top-k distributions at the scored tokens of a sequence.
 
     Attributes:
         positions: ``[M]`` indices of the scored tokens, ascending.
-        sizes: ``[M]`` tokens that a row stands for: its own, and those after it in its segment without a row.
-        token_ids: ``[M, k]``; a row with fewer than k entries repeats its first id.
-        logprobs: ``[M, k]``; -inf where a row is filled up.
-        tail_mass: ``[M]`` probability of all other tokens together.
+        sizes: ``[M]`` number of tokens that a row covers: its own and the following tokens of its segment without a
+            row.
+        token_ids: ``[M, k]``; a row with fewer than k entries is padded with its first id.
+        logprobs: ``[M, k]``; -inf at padded entries.
+        tail_mass: ``[M]`` total probability of all other tokens.
     """
 
     positions: Int32
@@ -44,13 +47,13 @@ class TeacherScores:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSequence:
-    """One episode as the learner sees it.
+    """One episode in the form that the learner trains on.
 
     Attributes:
         token_ids: ``[T]``.
-        weights: name to ``[T]`` weights of the tokens as targets.
-        teacher: None if no token was ever scored.
-        reason_tokens, act_tokens: lengths that the curriculum looks at.
+        weights: weights ``[T]`` of the tokens as prediction targets, by name.
+        teacher: None if the episode has no teacher scores.
+        reason_tokens, act_tokens: number of tokens of these segment kinds, for the curriculum.
     """
 
     token_ids: Int32
@@ -64,16 +67,16 @@ class TrainingSequence:
 
     @property
     def trains(self) -> bool:
-        """Whether any stream has weight anywhere."""
+        """Whether at least one token has weight."""
         return any(bool(weight.any()) for weight in self.weights.values())
 
 
 def in_stream(segment: Segment, stream: str) -> bool:
-    """Whether a segment's tokens belong to a stream.
+    """Return whether a segment's tokens belong to a stream.
 
-    ``generated`` is all that the recorded model wrote, ``assistant`` that and a forced prefix, ``all`` is every token;
-    otherwise the stream is a segment kind, and of ``format`` only what the model wrote, since the chat template's glue
-    is nothing to learn. (``random`` goes by tokens, not by segments.)
+    ``generated`` contains everything that the recorded model generated, ``assistant`` also a forced prefix, and ``all``
+    every token. Any other stream is a segment kind; ``format`` contains only the tokens that the model generated,
+    because the chat template's tokens are not to be learned. ``random`` is selected by token, not by segment.
     """
     if stream == "all":
         return True
@@ -86,28 +89,30 @@ def in_stream(segment: Segment, stream: str) -> bool:
 
 def to_sequence(
     trajectory: Trajectory,
-    weightings: Iterable[str],
+    weight_names: Iterable[str],
     *,
     drop: Collection[str] = (),
     max_tokens: int | None = None,
     seed: int = 0,
 ) -> TrainingSequence:
-    """The view of an episode without the segment kinds in ``drop``, cut after ``max_tokens`` tokens.
+    """Convert an episode to a training sequence.
 
     Args:
-        weightings: names of the weights that are wanted.
-        seed: of the ``random`` stream, together with the episode's key.
+        weight_names: names of the weights to compute.
+        drop: segment kinds to remove.
+        max_tokens: truncate the sequence after this number of tokens; None keeps all.
+        seed: together with the episode's key, the seed of the ``random`` stream.
     """
     segments = [segment for segment in trajectory.segments if segment.kind.value not in drop]
     lengths = [len(segment.token_ids) for segment in segments]
     token_ids = np.fromiter((t for s in segments for t in s.token_ids), np.int32, count=sum(lengths))[:max_tokens]
-    owners = np.repeat(np.arange(len(segments)), lengths)[:max_tokens]
-    streams = {name: _members(name.split("/")[0], segments, owners, trajectory.key, seed) for name in weightings}
+    segment_of = np.repeat(np.arange(len(segments)), lengths)[:max_tokens]
+    masks = {name: _mask(name.split("/")[0], segments, segment_of, trajectory.key, seed) for name in weight_names}
     return TrainingSequence(
         token_ids=token_ids,
         weights={
-            name: _span_means(members, segments, owners) if name.endswith("/span_mean") else members.astype(np.float32)
-            for name, members in streams.items()
+            name: _span_means(mask, segments, segment_of) if name.endswith("/span_mean") else mask.astype(np.float32)
+            for name, mask in masks.items()
         },
         teacher=_teacher(segments, len(token_ids)),
         reason_tokens=sum(n for s, n in zip(segments, lengths, strict=True) if s.kind is Kind.REASON),
@@ -115,35 +120,35 @@ def to_sequence(
     )
 
 
-def _members(stream: str, segments: Sequence[Segment], owners: NDArray[np.int64], key: Key, seed: int) -> Bools:
-    """``[T]`` which tokens belong to a stream; ``owners[t]`` is the segment of token t."""
+def _mask(stream: str, segments: Sequence[Segment], segment_of: NDArray[np.int64], key: Key, seed: int) -> Bools:
+    """Return the mask ``[T]`` of a stream; ``segment_of[t]`` is the index of the segment of token t."""
     if stream == "random":
-        return _random_members(segments, owners, key, seed)
-    members = np.array([in_stream(segment, stream) for segment in segments], bool)[owners]
-    members[:1] = False
-    return members
+        return _random_mask(segments, segment_of, key, seed)
+    mask = np.array([in_stream(segment, stream) for segment in segments], bool)[segment_of]
+    mask[:1] = False
+    return mask
 
 
-def _random_members(segments: Sequence[Segment], owners: NDArray[np.int64], key: Key, seed: int) -> Bools:
-    """The random-mask ablation: as many tokens as reason and act have together, anywhere after the prompt.
+def _random_mask(segments: Sequence[Segment], segment_of: NDArray[np.int64], key: Key, seed: int) -> Bools:
+    """Select as many tokens as reason and act have together, at random after the prompt (the random-mask ablation).
 
-    The same in every process, as it is drawn from the episode's key and the seed alone.
+    The selection depends on the episode's key and the seed only, so every process makes the same one.
     """
-    wanted = sum(int(_members(stream, segments, owners, key, seed).sum()) for stream in ("reason", "act"))
-    after_prompt = np.array([segment.turn >= 1 for segment in segments], bool)[owners]
+    count = sum(int(_mask(stream, segments, segment_of, key, seed).sum()) for stream in ("reason", "act"))
+    after_prompt = np.array([segment.turn >= 1 for segment in segments], bool)[segment_of]
     after_prompt[:1] = False
     candidates = np.flatnonzero(after_prompt)
     digest = hashlib.sha256(repr((seed, key.role, key.round, key.task, key.attempt)).encode()).digest()
-    members = np.zeros(len(owners), bool)
-    members[np.random.default_rng(list(digest)).choice(candidates, wanted, replace=False)] = True
-    return members
+    mask = np.zeros(len(segment_of), bool)
+    mask[np.random.default_rng(list(digest)).choice(candidates, count, replace=False)] = True
+    return mask
 
 
-def _span_means(members: Bools, segments: Sequence[Segment], owners: NDArray[np.int64]) -> Float32:
+def _span_means(mask: Bools, segments: Sequence[Segment], segment_of: NDArray[np.int64]) -> Float32:
     spans: dict[tuple[int, Kind], int] = {}
-    numbers = np.array([spans.setdefault((s.turn, s.kind), len(spans)) for s in segments], np.int64)[owners]
-    sizes = np.bincount(numbers, weights=members, minlength=len(spans))
-    return np.where(members, 1.0 / np.maximum(sizes[numbers], 1.0), 0.0).astype(np.float32)
+    numbers = np.array([spans.setdefault((s.turn, s.kind), len(spans)) for s in segments], np.int64)[segment_of]
+    sizes = np.bincount(numbers, weights=mask, minlength=len(spans))
+    return np.where(mask, 1.0 / np.maximum(sizes[numbers], 1.0), 0.0).astype(np.float32)
 
 
 def _teacher(segments: Sequence[Segment], num_tokens: int) -> TeacherScores | None:

@@ -1,4 +1,4 @@
-"""A wider model that computes the same: what a small model has learnt is where a larger one starts.
+"""Function-preserving widening: initializes a wide model from a trained narrow one.
 
 Source: Net2WiderNet (Chen, Goodfellow, Shlens 2016, arXiv 1511.05641), for decoders shaped like Llama or Qwen2.
 """
@@ -18,22 +18,23 @@ _WIDTHS = ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_v
 
 
 def widen(model: PreTrainedModel, factor: int, noise: float = 0.02) -> PreTrainedModel:
-    """A model of ``factor`` times the width and heads, and as many layers, that gives nearly the same logits.
+    """Return a model with ``factor`` times the width and heads and the same depth that gives nearly the same logits.
 
-    Every unit is there ``factor`` times, and what reads the copies takes its share of each.
+    Every unit is copied ``factor`` times, and the weights that read the copies are divided by ``factor``.
 
     Args:
-        noise: added to the matrices, as a share of their spread, from torch's generator; without it a unit and its
-            copies would learn the same for ever.
+        factor: multiplier of all widths, at least 1.
+        noise: standard deviation of the noise that is added to the matrices, relative to theirs. It is drawn from
+            torch's global generator. Without noise, the copies of a unit would get equal gradients and stay equal.
 
     Raises:
-        UserError: the model is not shaped like Llama or Qwen2.
+        UserError: the architecture is neither Llama nor Qwen2.
     """
     import torch
 
     if model.config.model_type not in ("llama", "qwen2"):
         raise UserError(
-            f"learner.widen knows models of type llama and qwen2, not {model.config.model_type}; set it to 1"
+            f"learner.widen supports models of type llama and qwen2, not {model.config.model_type}; set it to 1"
         )
     architecture = copy.deepcopy(model.config)
     for name in _WIDTHS:
@@ -47,10 +48,10 @@ def widen(model: PreTrainedModel, factor: int, noise: float = 0.02) -> PreTraine
 
 
 def _widened(name: str, weight: torch.Tensor, factor: int, noise: float) -> torch.Tensor:
-    """The wide model's tensor ``name``, from the narrow one's."""
+    """Return the wide model's tensor ``name``, given the narrow model's."""
     import torch
 
-    if name == "model.norm.weight":  # the head, often tied to the embeddings, reads all copies of a unit
+    if name == "model.norm.weight":  # the LM head, often tied to the embeddings, sums over the copies
         return weight.repeat(factor) / factor
     if weight.ndim == 1:
         return weight.repeat(factor)

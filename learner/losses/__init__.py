@@ -1,1 +1,1 @@
-"""Divergences between teacher and student, and the objective that sums them."""
+"""Divergences between teacher and student, and the training objective."""

@@ -1,8 +1,9 @@
-"""The loss of a pass: a sum of terms, each a weight stream times a divergence.
+"""The loss of a micro-batch: a sum of terms, each a weight stream times a divergence.
 
-Terms of the same divergence with the same parameters share one evaluation: their weights are added per token first. So
-two spans with lambda 1 that partition the generated tokens give, bit for bit, the loss of one term over the generated
-tokens.
+Terms with the same divergence and parameters are evaluated once, with the sum of their weights per token. So terms with
+lambda 1 whose streams partition the generated tokens give bit for bit the loss of one term over the generated tokens.
+
+Dimensions: N predicted tokens, V vocabulary, S terms, R tokens with weight in a group of terms.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ from learner.config import CrossEntropyTerm, Term, ULDTerm
 from learner.losses.divergences import cross_entropy, forward_kl, jsd, reverse_kl
 from learner.losses.uld import uld
 
-_BY_ENTRY: dict[str, Callable[..., Tensor]] = {"forward_kl": forward_kl, "reverse_kl": reverse_kl, "jsd": jsd}
+_TOP_K_DIVERGENCES: dict[str, Callable[..., Tensor]] = {"forward_kl": forward_kl, "reverse_kl": reverse_kl, "jsd": jsd}
 
 
 def term_coefficients(terms: Sequence[Term], counts: Sequence[float]) -> list[float]:
-    """Factor on each term's weighted sum. ``counts[s]``: term s's weights summed over the whole step.
+    """Return the factor on each term's weighted sum.
 
-    That is the number of its tokens, or of its spans if these are what the weights give a mean of.
+    Args:
+        counts: for each term, the sum of its weights over the whole step and all ranks. This is its number of tokens,
+            or of spans with ``span_mean``.
     """
     return [
         0.0 if count == 0 else (term.weight if term.reduction == "sum" else term.weight / count)
@@ -36,12 +39,16 @@ def term_coefficients(terms: Sequence[Term], counts: Sequence[float]) -> list[fl
 def objective(
     logits_NV: Tensor, batch: Batch, terms: Sequence[Term], coefficients: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
-    """L = sum_s c_s sum_n w_sn D_s,n of one pass.
+    """Compute L = sum_s c_s sum_n w_sn D_s,n of one micro-batch.
+
+    Args:
+        logits_NV: the student's logits at ``batch.positions``.
+        coefficients: c_s, see `term_coefficients`.
 
     Returns:
-        The scalar to differentiate, and ``[S]`` each term's share of the loss without its lambda, detached.
+        The scalar loss, and the detached contribution ``[S]`` of each term to it, without its lambda.
     """
-    loss = logits_NV[:1].sum() * 0.0  # keeps the graph whole in a pass without weight
+    loss = logits_NV[:1].sum() * 0.0  # all parameters get a gradient also without weights
     values = torch.zeros(len(terms), device=logits_NV.device)
     for group in _groups(terms):
         weights = sum(
@@ -70,9 +77,9 @@ def _divergence(term: Term, logits_RV: Tensor, batch: Batch, rows: NDArray[np.in
     if isinstance(term, CrossEntropyTerm):
         return cross_entropy(logits_RV, _tensor(batch.labels[rows], logits_RV))
     if isinstance(term, ULDTerm):
-        return _by_rank(logits_RV, batch, rows)
+        return _uld(logits_RV, batch, rows)
     at = np.searchsorted(batch.teacher_rows, rows)
-    return _BY_ENTRY[term.divergence](
+    return _TOP_K_DIVERGENCES[term.divergence](
         logits_RV,
         _tensor(batch.teacher_ids[at], logits_RV),
         _tensor(batch.teacher_logprobs[at], logits_RV),
@@ -81,8 +88,8 @@ def _divergence(term: Term, logits_RV: Tensor, batch: Batch, rows: NDArray[np.in
     )
 
 
-def _by_rank(logits_RV: Tensor, batch: Batch, rows: NDArray[np.int64]) -> Tensor:
-    """``rows`` holds all tokens of a stretch or none: it lies within one segment, so its tokens have one weight."""
+def _uld(logits_RV: Tensor, batch: Batch, rows: NDArray[np.int64]) -> Tensor:
+    """``rows`` holds all tokens of an aligned group or none: a group lies in one segment, so its weights are equal."""
     wanted = np.isin(batch.teacher_rows, rows)
     return uld(
         logits_RV,

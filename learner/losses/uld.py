@@ -1,6 +1,7 @@
-"""Universal logit distillation: likelihoods compared by rank, for models that do not share a vocabulary.
+"""Universal logit distillation: compares sorted probabilities, for models with different vocabularies.
 
-Notation as in `learner.losses.divergences`; besides: M stretches of text, each made of whole tokens on both sides.
+Dimensions as in `learner.losses.divergences`, and M aligned groups: minimal pieces of text that consist of whole tokens
+in both tokenizations.
 """
 
 from __future__ import annotations
@@ -17,29 +18,30 @@ def uld(
     teacher_logprobs_Mk: Tensor,
     teacher_tail_M: Tensor,
 ) -> Tensor:
-    """ULD_m = sum_r |p_m(r) - q_m(r)|, r over ranks of falling probability (arXiv 2402.12030, section 3).
+    """ULD_m = sum_r |p_m(r) - q_m(r)|, r over ranks of descending probability (arXiv 2402.12030, section 3).
 
-    A stretch's distribution is a model's distribution at its first token, times the probabilities that it gives to the
-    rest of the stretch's tokens as they were written; so it adds up to less than 1 where a model needs several tokens.
-    (The grouping is that of TRL's GOLD trainer, with its merge strategy "observed".) On the teacher's side this was
-    done when the episode was put into the student's tokens, `rollout.prompts.alignment`.
+    The distribution of a group is a model's distribution at the group's first token, times the probabilities of the
+    group's other recorded tokens. So it adds up to less than 1 for groups of several tokens. This is the grouping of
+    TRL's GOLD trainer with merge strategy "observed". `rollout.prompts.alignment` has applied it to the teacher's side.
 
-    What is approximated: the teacher's ranks beyond its k recorded entries are one bucket, and so is all that the
-    student gives to its ranks beyond as many. That makes the value a lower bound of the sum over all ranks. It is equal
-    to it if the teacher's entries are its whole vocabulary. Where a further token of a stretch is outside the teacher's
-    entries, its probability is taken to be the whole tail.
+    The teacher's ranks beyond its k recorded entries are merged into one bucket, and so are the student's ranks beyond
+    k. The value is therefore a lower bound of the sum over all ranks, and equal to it if the entries are the teacher's
+    whole vocabulary. A recorded token that is not among the teacher's entries gets the probability of the whole tail.
 
     Args:
-        first_M: ``[M]`` rows of the stretches' first tokens; the others follow each.
-        sizes_M: ``[M]`` the student's tokens of each.
-        teacher_logprobs_Mk: -inf fills up short rows.
+        logits_NV: the student's logits.
+        labels_N: the recorded tokens.
+        first_M: row of the first token of each group, ascending; the group's other tokens follow it.
+        sizes_M: number of student tokens of each group.
+        teacher_logprobs_Mk: log-probabilities of the teacher's entries; -inf at padded entries.
+        teacher_tail_M: total probability of the teacher's other tokens.
 
     Returns:
-        ``[N]`` in float32: a stretch's value at its first token, 0 elsewhere; so a sum over tokens is one over
-        stretches, and a mean over tokens divides by the student's tokens.
+        ``[N]`` in float32: the value of each group at its first token, 0 elsewhere. So a sum over tokens is a sum over
+        groups, and a mean over tokens divides by the number of student tokens.
     """
     log_q_NV = logits_NV.float().log_softmax(dim=1)
-    rest_M = _rest(log_q_NV.gather(1, labels_N.unsqueeze(1)).squeeze(1), first_M, sizes_M)
+    rest_M = _continuation_logprobs(log_q_NV.gather(1, labels_N.unsqueeze(1)).squeeze(1), first_M, sizes_M)
     q_MV = (log_q_NV[first_M] + rest_M.unsqueeze(1)).exp()
     p_Mk = teacher_logprobs_Mk.exp().sort(dim=1, descending=True).values
     k = p_Mk.shape[1]
@@ -50,10 +52,10 @@ def uld(
     return torch.zeros_like(log_q_NV[:, 0]).index_add(0, first_M, distance_M)
 
 
-def _rest(taken_N: Tensor, first_M: Tensor, sizes_M: Tensor) -> Tensor:
-    """``[M]`` sum of the taken tokens' log-probabilities over a stretch but for its first token."""
-    rows_N = torch.arange(len(taken_N), device=taken_N.device)
-    owner_N = torch.searchsorted(first_M, rows_N, right=True) - 1  # -1: before the first stretch
-    place_N = rows_N - first_M[owner_N]
-    inside_N = (owner_N >= 0) & (place_N > 0) & (place_N < sizes_M[owner_N])
-    return torch.zeros_like(taken_N[: len(first_M)]).index_add(0, owner_N[inside_N], taken_N[inside_N])
+def _continuation_logprobs(logprobs_N: Tensor, first_M: Tensor, sizes_M: Tensor) -> Tensor:
+    """Return ``[M]``: the summed log-probabilities of the recorded tokens of each group, except its first token."""
+    rows_N = torch.arange(len(logprobs_N), device=logprobs_N.device)
+    group_N = torch.searchsorted(first_M, rows_N, right=True) - 1  # -1: before the first group
+    offset_N = rows_N - first_M[group_N]
+    inside_N = (group_N >= 0) & (offset_N > 0) & (offset_N < sizes_M[group_N])
+    return torch.zeros_like(logprobs_N[: len(first_M)]).index_add(0, group_N[inside_N], logprobs_N[inside_N])

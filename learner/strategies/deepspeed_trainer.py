@@ -1,4 +1,4 @@
-"""Forward, backward and update under DeepSpeed ZeRO, which cuts up optimizer state, gradients and (stage 3) weights."""
+"""Training with DeepSpeed ZeRO, which shards optimizer state, gradients (stage 2) and weights (stage 3)."""
 
 from __future__ import annotations
 
@@ -17,37 +17,44 @@ from rollout.errors import UserError
 
 
 class DeepSpeedTrainer:
-    """Trains with DeepSpeed. Its checkpoints hold weights only: Adam's moments start anew."""
+    """Trains with DeepSpeed; see `learner.strategies.torch_trainer.Trainer` for the methods.
+
+    Its intermediate checkpoints hold weights only, so the moments of Adam are reset by a resume.
+
+    Raises:
+        UserError: there is no process group.
+    """
 
     def __init__(self, config: LearnerConfig, model: Any, distributed: Distributed) -> None:
         if not torch.distributed.is_initialized():
             raise UserError("strategy deepspeed needs a process group; start the learner with workers, or choose ddp.")
         self._config = config
-        self._world = distributed
+        self._distributed = distributed
         self._model = model.to(distributed.device).train()
-        self._started: Any = None
+        self._created: Any = None
 
     @property
     def _engine(self) -> Any:
-        """Made at first use, since weights can no longer be replaced afterwards. Rank 0's weights go to all ranks."""
-        if self._started is None:
+        """The DeepSpeed engine, created at first use, because weights cannot be replaced after that."""
+        if self._created is None:
             import deepspeed
 
-            self._started, *_ = deepspeed.initialize(
+            self._created, *_ = deepspeed.initialize(
                 model=SelectedLogits(self._model),
                 model_parameters=[p for p in self._model.parameters() if p.requires_grad],
                 config=_settings(self._config),
                 dist_init_required=False,
             )
-        return self._started
+        return self._created
 
     def accumulate(self, batch: Batch, coefficients: Sequence[float], last: bool) -> list[float]:
-        engine, device = self._engine, self._world.device
+        engine, device = self._engine, self._distributed.device
         engine.set_gradient_accumulation_boundary(last)
         with torch.autocast(device.type, torch.bfloat16, enabled=self._config.precision == "bfloat16"):
             logits = engine(torch.from_numpy(batch.input_ids).to(device), torch.from_numpy(batch.positions).to(device))
         loss, values = objective(logits, batch, self._config.terms, coefficients)
-        engine.backward(loss * self._world.size)  # DeepSpeed averages over ranks, and the loss is their sum
+        # DeepSpeed averages gradients over ranks, but the loss is the sum over ranks.
+        engine.backward(loss * self._distributed.world_size)
         return [float(value) for value in values.tolist()]
 
     def update(self, fraction: float) -> tuple[float, float]:
@@ -61,8 +68,8 @@ class DeepSpeedTrainer:
         import deepspeed
 
         with deepspeed.zero.GatheredParameters(list(self._model.parameters()), enabled=self._config.zero_stage == 3):
-            whole = self._model.state_dict() if self._world.rank == 0 else {}
-            return {name: tensor.detach().cpu().clone() for name, tensor in whole.items()}
+            full = self._model.state_dict() if self._distributed.rank == 0 else {}
+            return {name: tensor.detach().cpu().clone() for name, tensor in full.items()}
 
     def state(self) -> dict[str, Any]:
         return {"model": self.weights()}

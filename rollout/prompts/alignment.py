@@ -1,6 +1,6 @@
-"""Where two tokenizations of one text agree, and the teacher's scores on the stretches between.
+"""Alignment of two tokenizations of one text, and the teacher's scores per aligned group.
 
-A stretch is a minimal piece of text that is made of whole tokens on both sides.
+An aligned group is a minimal piece of text that consists of whole tokens in both tokenizations.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import numpy as np
 
 from rollout.trajectory import TopK
 
-LEAST_LOGPROB = math.log(1e-8)
-"""Of a token within a stretch; the same as TRL's."""
-Stretch = tuple[range, range]
-"""The teacher's tokens, and the student's."""
+MIN_LOGPROB = math.log(1e-8)
+"""Lower bound on the log-probability of a recorded token in a group; the same as TRL's."""
+AlignedGroup = tuple[range, range]
+"""Indices of the teacher's tokens and of the student's tokens."""
 
 
-def stretches(teacher_ends: Sequence[int], student_ends: Sequence[int]) -> list[Stretch]:
-    """Cut two tokenizations of one text where they have a common boundary, as often as possible.
+def aligned_groups(teacher_ends: Sequence[int], student_ends: Sequence[int]) -> list[AlignedGroup]:
+    """Split two tokenizations of one text at every common token boundary.
 
     Args:
-        teacher_ends, student_ends: the place in the text at which each token ends, never falling; a token that ends
-            inside a character has the end of that character. Both reach the end of the text.
+        teacher_ends, student_ends: character offset at which each token ends, non-decreasing. A token that ends inside
+            a character has the end of that character. Both reach the end of the text.
     """
     common = sorted({*teacher_ends} & {*student_ends} - {0})
     teacher, student = (np.searchsorted(ends, common, side="right") for ends in (teacher_ends, student_ends))
@@ -36,12 +36,12 @@ def stretches(teacher_ends: Sequence[int], student_ends: Sequence[int]) -> list[
     ]
 
 
-def align_scores(scores: TopK, taken: Sequence[int], parts: Sequence[Stretch], num_student_tokens: int) -> TopK:
-    """The teacher's scores by stretch: one row at the student's first token of each, no entries elsewhere.
+def align_scores(scores: TopK, taken: Sequence[int], parts: Sequence[AlignedGroup], num_student_tokens: int) -> TopK:
+    """Return the teacher's scores per group: one row at the student's first token of each group, none elsewhere.
 
-    A row is the teacher's distribution at the first token of the stretch, times its probabilities of the further tokens
-    that were taken; one outside the recorded top-k counts with the whole tail's mass, which is the most it can be. The
-    entries' ids stay the teacher's. A stretch with a token that was never scored has no entries.
+    A row is the teacher's distribution at the first token of the group, times its probabilities of the group's other
+    recorded tokens. A token outside the recorded top-k gets the probability of the whole tail, its upper bound. Entries
+    keep the teacher's ids. A group with an unscored token has no entries.
     """
     rows: list[tuple[tuple[int, ...], tuple[float, ...], float]] = [((), (), 0.0)] * num_student_tokens
     for teacher, student in parts:
@@ -56,5 +56,5 @@ def align_scores(scores: TopK, taken: Sequence[int], parts: Sequence[Stretch], n
 def _taken_logprob(scores: TopK, place: int, token: int) -> float:
     ids = scores.token_ids[place]
     if token in ids:
-        return max(scores.logprobs[place][ids.index(token)], LEAST_LOGPROB)
+        return max(scores.logprobs[place][ids.index(token)], MIN_LOGPROB)
     return math.log(max(scores.tail_mass[place], 1e-8))

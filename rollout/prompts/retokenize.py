@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from rollout.models import model_folder
-from rollout.prompts.alignment import Stretch, align_scores, stretches
+from rollout.prompts.alignment import AlignedGroup, align_scores, aligned_groups
 from rollout.prompts.template import ChatTemplate
 from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
 from rollout.trajectory import Author, Kind, Segment, Trajectory
@@ -28,7 +28,7 @@ class Retokenizer:
         self._glue = {name: self._student.encode_markers(text) for name, text in dataclasses.asdict(template).items()}
 
     def translate(self, trajectory: Trajectory) -> Trajectory:
-        """The episode in the student's tokens. The teacher's scores come along by stretch; see `alignment`.
+        """The episode in the student's tokens. The teacher's scores are converted per aligned group; see `alignment`.
 
         Log-probabilities of the policy belong to tokens that are no more, and are left out.
         """
@@ -86,10 +86,10 @@ class Retokenizer:
         parts.append((range(len(content), len(segment.token_ids)), range(len(ids), len(ids) + 1)))
         return self._with_scores(segment, text + self._student.decode(end_ids), ids + end_ids, parts)
 
-    def _parts(self, teacher_ids: Sequence[int], student_ids: Sequence[int], text: str) -> list[Stretch]:
-        return stretches(_ends(self._teacher, teacher_ids, text), _ends(self._student, student_ids, text))
+    def _parts(self, teacher_ids: Sequence[int], student_ids: Sequence[int], text: str) -> list[AlignedGroup]:
+        return aligned_groups(_ends(self._teacher, teacher_ids, text), _ends(self._student, student_ids, text))
 
-    def _with_scores(self, segment: Segment, text: str, ids: tuple[int, ...], parts: Sequence[Stretch]) -> Segment:
+    def _with_scores(self, segment: Segment, text: str, ids: tuple[int, ...], parts: Sequence[AlignedGroup]) -> Segment:
         scores = segment.teacher and align_scores(segment.teacher, segment.token_ids, parts, len(ids))
         return Segment(segment.kind, segment.author, segment.turn, text, ids, teacher=scores)
 

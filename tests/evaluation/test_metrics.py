@@ -1,4 +1,4 @@
-"""Means are per episode; intervals agree with formulas worked elsewhere; agents are compared task by task."""
+"""Means are per episode, intervals equal published values and formulas, and agents are compared by task."""
 
 from __future__ import annotations
 
@@ -60,20 +60,20 @@ def test_wilson_agrees_with_scipy(successes: int, n: int, expected: tuple[float,
 
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilson_bounds_are_the_shares_that_the_score_test_just_accepts(case: tuple[int, int]) -> None:
+def test_wilson_bounds_are_the_rates_at_the_boundary_of_the_score_test(case: tuple[int, int]) -> None:
     successes, n = case
     for bound in wilson_ci95(successes, n):
         assert abs(successes / n - bound) == pytest.approx(1.959963984540054 * sqrt(bound * (1 - bound) / n), abs=1e-9)
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 0), (-1, 3), (4, 3)])
-def test_wilson_refuses_impossible_counts(successes: int, n: int) -> None:
+def test_wilson_rejects_impossible_counts(successes: int, n: int) -> None:
     with pytest.raises(ValueError, match="no interval"):
         wilson_ci95(successes, n)
 
 
-def test_bootstrap_of_two_values_reaches_both() -> None:
-    """Resampled means of {0, 1} are 0, 1/2, 1 with chances 1/4, 1/2, 1/4: both tails lie beyond 2.5 %."""
+def test_the_bootstrap_interval_of_two_values_spans_both() -> None:
+    """Resampled means of {0, 1} are 0, 1/2, 1 with probabilities 1/4, 1/2, 1/4, so both quantiles are extremes."""
     assert bootstrap_ci95(np.array([[0.0], [1.0]])) == [(0.0, 1.0)]
 
 
@@ -93,7 +93,7 @@ def test_bootstrap_agrees_with_the_normal_interval_on_many_values() -> None:
     assert interval == pytest.approx((values.mean() - half, values.mean() + half), abs=0.1 * half)
 
 
-def test_bootstrap_says_nothing_about_the_spread_of_one_value() -> None:
+def test_the_bootstrap_of_one_value_has_no_interval() -> None:
     assert bootstrap_ci95(np.array([[1.0, 2.0]])) == [None, None]
 
 
@@ -116,14 +116,14 @@ def test_summary_holds_means_per_episode() -> None:
     assert summary.intervals["output_tokens"] == (20.0, 20.0)
 
 
-def test_summary_of_nothing_is_refused() -> None:
+def test_a_summary_without_episodes_is_rejected() -> None:
     with pytest.raises(ValueError, match="at least one"):
         summarize([])
 
 
 @settings(max_examples=10)
 @given(st.permutations(range(8)))
-def test_summary_does_not_depend_on_the_order_of_arrival(order: list[int]) -> None:
+def test_a_summary_does_not_depend_on_the_order_of_episodes(order: list[int]) -> None:
     records = [replace(BASE, seconds=0.1 * index, success=index % 3 == 0, steps=index) for index in range(8)]
     assert summarize([records[index] for index in order]) == summarize(records)
 
@@ -139,8 +139,8 @@ def test_differences_are_paired_by_task_and_ignore_tasks_of_one_agent_only() -> 
     assert differences["steps"].ci95 == pytest.approx((2.0, 6.0))
 
 
-def test_pairing_takes_away_what_tasks_have_in_common() -> None:
-    """Tasks differ by hundreds of steps, agents by one or two: the paired interval sees only the latter."""
+def test_pairing_removes_the_variance_between_tasks() -> None:
+    """Tasks differ by hundreds of steps, agents by one or two; the paired interval covers only the latter."""
     b = [replace(BASE, task=f"t{index}", steps=100 * index) for index in range(20)]
     a = [replace(record, steps=record.steps + 1 + index % 2) for index, record in enumerate(b)]
     [steps] = [row for row in paired_differences(a, b) if row.metric == "steps"]
@@ -149,7 +149,7 @@ def test_pairing_takes_away_what_tasks_have_in_common() -> None:
     assert 1.0 <= steps.ci95[0] < 1.5 < steps.ci95[1] <= 2.0
 
 
-def test_attempts_at_one_task_count_as_their_mean() -> None:
+def test_attempts_at_one_task_are_averaged() -> None:
     a = [replace(BASE, success=True), replace(BASE, success=False)]
     b = [replace(BASE, success=False)]
     success = paired_differences(a, b)[0]

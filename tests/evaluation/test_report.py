@@ -1,4 +1,4 @@
-"""The report is the schema-1 contract: same keys whatever was measured, finite JSON, pages that stand by themselves."""
+"""The report follows the schema-1 contract: constant keys, finite JSON numbers and a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_figures_are_means_per_episode() -> None:
     assert figures["success_ci95"] == pytest.approx([0.30064, 0.95441], abs=1e-5)
 
 
-def test_later_agents_are_compared_with_those_before_them() -> None:
+def test_each_agent_is_compared_with_every_agent_before_it() -> None:
     rows = {(row["a"], row["b"], row["metric"]): row for row in full_report()["comparisons"]}
     assert rows["student", "student_before", "success"]["difference"] == 0.75
     assert rows["student", "teacher", "steps"]["difference"] == 2.0
@@ -96,7 +96,7 @@ def test_figures_are_broken_down_by_task_type() -> None:
     assert {name: (kind["n"], kind["success"]) for name, kind in kinds.items()} == {"heat": (1, 0.0), "look": (1, 1.0)}
 
 
-def test_an_environments_own_scores_are_reported_where_it_has_some() -> None:
+def test_further_scores_of_an_environment_are_reported_if_there_are_any() -> None:
     whole = episode("t1", environment="hotpotqa")
     scored = replace(whole, outcome=replace(whole.outcome, scores={"f1": 0.8}))
     report = build_report({"student": [scored, episode("t2", environment="hotpotqa"), episode("t1")]})
@@ -105,21 +105,21 @@ def test_an_environments_own_scores_are_reported_where_it_has_some() -> None:
     assert "| student | hotpotqa | f1 | 0.400 |" in render_markdown(report)
 
 
-def test_environments_are_never_mixed() -> None:
+def test_environments_are_reported_separately() -> None:
     episodes = [episode("t1"), episode("t1", environment="shop", success=False)]
     report = build_report({"a": [episode("t1")], "b": episodes})
     assert {name: figures["n"] for name, figures in report["agents"]["b"].items()} == {"household": 1, "shop": 1}
     assert {row["environment"] for row in report["comparisons"]} == {"household"}
 
 
-def test_an_episode_that_failed_counts_without_success() -> None:
+def test_an_episode_with_a_failure_counts_as_not_successful() -> None:
     episodes = [episode("t1"), failed("t2")]
     figures = build_report({"student": episodes})["agents"]["student"]["household"]
     assert (figures["n"], figures["success"], figures["errors"]) == (2, 0.5, 1)
     assert rollout_figures(episodes, seconds=4.0) == RolloutFigures(episodes=2, seconds=4.0, errors=1)
 
 
-def test_invalid_actions_are_a_share_of_the_steps() -> None:
+def test_the_invalid_action_rate_is_a_fraction_of_the_steps() -> None:
     whole = episode("t1")
     half = Trajectory(whole.identity, whole.policy, whole.outcome, (), Counts(steps=4, invalid_actions=2))
     assert episode_record(half).invalid_action_rate == 0.5
@@ -136,7 +136,7 @@ def test_a_run_without_evaluation_still_has_a_report(tmp_path: Path) -> None:
     assert "No episodes" in (tmp_path / "report.html").read_text()
 
 
-def test_files_are_finite_sorted_and_replaced_whole(tmp_path: Path) -> None:
+def test_report_files_are_finite_sorted_and_replaced_atomically(tmp_path: Path) -> None:
     write_report(tmp_path, full_report())
     report = full_report() | {"learner": {"steps": 1, "tokens_per_second": 1.0, "loss_first": 9.0, "loss_last": 1e999}}
     write_report(tmp_path, report)

@@ -1,4 +1,4 @@
-"""Semantics pinned here: every episode is in an epoch once, on one rank, in a row of its own; budgets hold."""
+"""Every episode occurs once per epoch, on one rank, in its own row, and batches respect their budgets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LENGTHS = st.lists(st.integers(1, 900), min_size=1, max_size=60)
 
 @given(LENGTHS, st.integers(0, 9), st.booleans(), st.integers(1, 7))
 @settings(deadline=None)
-def test_an_epoch_shows_every_episode_once_whatever_the_batches(
+def test_an_epoch_contains_every_episode_once_for_any_batch_size(
     lengths: list[int], seed: int, by_tokens: bool, size: int
 ) -> None:
     order = [int(i) for i in np.random.default_rng(seed).permutation(len(lengths))]
@@ -38,25 +38,25 @@ def test_an_epoch_shows_every_episode_once_whatever_the_batches(
 
 @given(LENGTHS, st.integers(1, 5), st.integers(64, 3000))
 @settings(deadline=None)
-def test_ranks_share_a_step_without_overlap_and_make_equally_many_passes(
+def test_ranks_share_a_step_without_overlap_and_get_equally_many_micro_batches(
     lengths: list[int], world_size: int, budget: int
 ) -> None:
     step = list(range(len(lengths)))
     ranks = [micro_batches(step, lengths, rank, world_size, budget) for rank in range(world_size)]
-    assert sorted(i for passes in ranks for members in passes for i in members) == step
-    assert len({len(passes) for passes in ranks}) == 1
-    for members in (members for passes in ranks for members in passes):
+    assert sorted(i for batches in ranks for members in batches for i in members) == step
+    assert len({len(batches) for batches in ranks}) == 1
+    for members in (members for batches in ranks for members in batches):
         if len(members) > 1:
             assert len(members) * max(padded_length(lengths[i]) for i in members) <= budget
 
 
-def test_ranks_get_about_equal_work() -> None:
+def test_ranks_get_about_equally_many_tokens() -> None:
     lengths = [100 + 10 * i for i in range(40)]
     loads = [sum(lengths[i] for i in rank_share(range(40), lengths, rank, 4)) for rank in range(4)]
     assert max(loads) - min(loads) <= 20
 
 
-def test_shuffled_steps_hold_episodes_of_like_length_and_repeat_with_the_seed() -> None:
+def test_shuffled_steps_hold_episodes_of_similar_length_and_depend_on_the_seed_only() -> None:
     lengths = [int(n) for n in np.random.default_rng(0).integers(50, 1000, size=400)]
     order = list(range(400))
 
@@ -86,8 +86,8 @@ def test_a_batch_predicts_the_next_token_of_its_own_row() -> None:
     assert batch.weights.sum() == expected == len(batch.positions)
 
 
-def test_teacher_rows_of_a_batch_belong_to_the_tokens_they_scored() -> None:
-    """Episodes were scored to different depths, and one was not scored at all."""
+def test_teacher_rows_of_a_batch_point_to_the_tokens_that_they_score() -> None:
+    """The episodes have different numbers of teacher entries, and one has no scores."""
     sequences = [to_sequence(toy_trajectory(seed, k=k), ["generated"]) for seed, k in ((0, 2), (1, 0), (2, 5))]
     batch = collate(sequences, ["generated"])
     assert batch.teacher_ids.shape[1] == 5
@@ -96,7 +96,7 @@ def test_teacher_rows_of_a_batch_belong_to_the_tokens_they_scored() -> None:
     assert len(batch.teacher_rows) == scored
 
 
-def test_scores_of_tokens_without_weight_stay_out_of_the_batch() -> None:
+def test_scores_of_tokens_without_weight_are_excluded_from_the_batch() -> None:
     sequence = to_sequence(toy_trajectory(0, k=3), ["act"])
     batch = collate([sequence], ["act"])
     assert len(batch.teacher_rows) == len(batch.labels) == sequence.act_tokens

@@ -1,4 +1,4 @@
-"""Semantics pinned here: a wrong value is refused with one sentence that says what to change."""
+"""An invalid value raises one sentence that says what to change."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ GOOD: dict[str, Any] = {"epochs": 1, "batch_episodes": 4}
         ({"terms": [{"stream": "act", "divergence": "jsd", "beta": 1.5}]}, "less than or equal to 1"),
         (
             {"terms": [{"stream": "act", "divergence": "jsd"}], "teacher_tokenizer": "t"},
-            "jsd compares tokens by their number, which differs with teacher_tokenizer; use uld or cross_entropy",
+            "jsd compares tokens by id, and teacher_tokenizer has other ids; use uld or cross_entropy",
         ),
         ({"keep": "student"}, "'success', 'success_or_student' or 'all'"),
     ],
 )
-def test_a_wrong_value_says_how_to_mend_it(change: dict[str, Any], sentence: str) -> None:
+def test_an_invalid_value_is_rejected_with_how_to_fix_it(change: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValidationError, match=sentence):
         LearnerConfig.model_validate({**GOOD, **change})
 
 
 def floats(model: type[BaseModel], path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """The path of every setting below a model that is a number with a fraction."""
+    """Yield the path of every float setting of a model."""
     for name, field in model.model_fields.items():
         types = get_args(field.annotation) or (field.annotation,)
         if float in types:
@@ -73,7 +73,7 @@ FLOATS = [
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, "nan", "much"])
 @pytest.mark.parametrize(("around", "path"), FLOATS)
-def test_a_number_that_is_none_is_refused_in_one_sentence(
+def test_a_value_that_is_not_a_finite_number_is_rejected_in_one_sentence(
     around: dict[str, Any], path: tuple[str | int, ...], value: float | str
 ) -> None:
     data: dict[str, Any] = {**GOOD, **copy.deepcopy(dict(around))}
@@ -87,7 +87,7 @@ def test_a_number_that_is_none_is_refused_in_one_sentence(
     assert error["msg"].startswith(("Input should be a finite number", "Input should be a valid number"))
 
 
-def test_every_kind_of_setting_with_a_fraction_was_tried() -> None:
+def test_float_settings_of_every_section_are_covered() -> None:
     assert {("order", "gamma"), ("terms", 0, "weight"), ("terms", 0, "beta"), ("learning_rate",), ("max_seconds",)} <= {
         path for _, path in FLOATS
     }
@@ -104,7 +104,7 @@ def test_every_kind_of_setting_with_a_fraction_was_tried() -> None:
         ("uld", ULDTerm),
     ],
 )
-def test_terms_are_told_apart_by_their_divergence_and_say_what_they_need(divergence: str, kind: type) -> None:
+def test_the_divergence_selects_the_term_class_and_its_signal(divergence: str, kind: type) -> None:
     config = LearnerConfig.model_validate({**GOOD, "terms": [{"stream": "act", "divergence": divergence}]})
     (term,) = config.terms
     assert type(term) is kind
@@ -119,22 +119,22 @@ def test_terms_are_told_apart_by_their_divergence_and_say_what_they_need(diverge
         ("all", {("teacher", True), ("student", True), ("student", False), ("teacher", False)}),
     ],
 )
-def test_which_episodes_are_kept_goes_by_who_played_and_how_it_ended(keep: str, kept: set[tuple[str, bool]]) -> None:
+def test_keep_selects_episodes_by_role_and_success(keep: str, kept: set[tuple[str, bool]]) -> None:
     config = LearnerConfig.model_validate({**GOOD, "keep": keep})
     assert {(r, s) for r in ("teacher", "student") for s in (True, False) if config.keeps(r, s)} == kept
 
 
-def test_a_config_survives_its_own_json() -> None:
+def test_a_config_round_trips_through_json() -> None:
     config = LearnerConfig.model_validate({**GOOD, "order": {"by": "complexity", "gamma": 2.0}, "lora": {"rank": 4}})
     assert LearnerConfig.model_validate_json(config.model_dump_json()) == config
 
 
 @pytest.mark.parametrize("heads", [{"num_heads": 3}, {"num_kv_heads": 3}])
-def test_heads_must_divide(heads: dict[str, int]) -> None:
+def test_numbers_of_heads_must_divide_the_width(heads: dict[str, int]) -> None:
     with pytest.raises(ValidationError, match="multiple"):
         ScratchConfig.model_validate({"tokenizer": "t", **heads})
 
 
-def test_reading_a_config_loads_nothing_heavy() -> None:
+def test_importing_the_config_loads_no_heavy_package() -> None:
     code = "import sys, learner.config; sys.exit(bool({'torch', 'transformers', 'numpy'} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,4 +1,4 @@
-"""Semantics pinned here: which episodes become data, and that a term finds the scores it needs or says so."""
+"""Selection of episodes for training, and the check that terms have the teacher scores that they need."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from rollout.trajectory import Author, TopK, Trajectory
 from tests.learner.toys import toy_trajectory
 
 
-def played_by(role: str, seed: int, *, success: bool, k: int = 0) -> Trajectory:
+def episode_of(role: str, seed: int, *, success: bool, k: int = 0) -> Trajectory:
     base = toy_trajectory(seed, success=success, k=k)
     return dataclasses.replace(base, identity=dataclasses.replace(base.identity, role=role))
 
 
 EPISODES = [
-    played_by(role, seed, success=success)
+    episode_of(role, seed, success=success)
     for seed, (role, success) in enumerate((r, s) for r in ("teacher", "student") for s in (True, False))
 ]
 
@@ -34,17 +34,17 @@ def load(episodes: list[Trajectory], **changes: Any) -> Data:
 @pytest.mark.parametrize(
     ("keep", "kept"), [("success", [0, 2]), ("success_or_student", [0, 2, 3]), ("all", [0, 1, 2, 3])]
 )
-def test_what_the_student_played_may_be_kept_although_it_failed(keep: str, kept: list[int]) -> None:
+def test_keep_may_include_failed_episodes_of_the_student_or_of_all_roles(keep: str, kept: list[int]) -> None:
     data = load(EPISODES, keep=keep)
     assert [s.token_ids.tolist() for s in data.sequences] == [list(EPISODES[i].token_ids) for i in kept]
     assert data.num_skipped == len(EPISODES) - len(kept)
 
 
 @pytest.mark.parametrize("divergence", ["forward_kl", "reverse_kl", "jsd", "uld"])
-def test_scores_are_asked_of_every_token_whatever_the_divergence(divergence: str) -> None:
-    """Also if a single token in the middle was never scored."""
+def test_every_token_of_a_distillation_term_needs_teacher_scores(divergence: str) -> None:
+    """An episode without scores and one with a single unscored token are rejected."""
     terms = [{"stream": "reason", "divergence": divergence}]
-    assert load([toy_trajectory(0, k=4)], terms=terms).trained[0] > 0
+    assert load([toy_trajectory(0, k=4)], terms=terms).trained_tokens[0] > 0
     whole = toy_trajectory(0, k=4)
     segments = list(whole.segments)
     at = next(i for i, s in enumerate(segments) if s.kind == "reason")
@@ -53,11 +53,11 @@ def test_scores_are_asked_of_every_token_whatever_the_divergence(divergence: str
     holed = TopK((*scores.token_ids[:-1], ()), (*scores.logprobs[:-1], ()), scores.tail_mass)
     segments[at] = dataclasses.replace(segments[at], teacher=holed)
     for episode in (toy_trajectory(0), dataclasses.replace(whole, segments=tuple(segments))):
-        with pytest.raises(UserError, match=f"{divergence} on stream 'reason' needs the teacher's scores"):
+        with pytest.raises(UserError, match=f"{divergence} on stream 'reason' needs teacher scores"):
             load([episode], terms=terms)
 
 
-def test_a_term_counts_its_tokens_or_its_spans() -> None:
+def test_term_counts_are_numbers_of_tokens_or_of_spans() -> None:
     terms = [
         {"stream": stream, "divergence": "cross_entropy", "reduction": reduction}
         for stream, reduction in (("reason", "token_mean"), ("reason", "span_mean"), ("generated", "span_mean"))
@@ -70,7 +70,7 @@ def test_a_term_counts_its_tokens_or_its_spans() -> None:
     assert np.allclose(data.term_counts, expected, atol=1e-5)
 
 
-def test_the_random_stream_goes_by_the_learners_seed() -> None:
+def test_the_random_stream_depends_on_the_learners_seed() -> None:
     terms = [{"stream": "random", "divergence": "cross_entropy"}]
     one, same, other = (load([toy_trajectory(0)], terms=terms, seed=seed).sequences[0] for seed in (1, 1, 2))
     assert np.array_equal(one.weights["random"], same.weights["random"])

@@ -1,9 +1,9 @@
-"""Semantics that are pinned here.
+"""Tests of the training loop.
 
-1. A toy model overfits toy episodes, and the checkpoint computes what the trained model computed.
-2. The same arguments give the same weights; a fit that was killed and called again ends with those weights too.
-3. Budgets of epochs, tokens and seconds end a fit; so does a wish to stop.
-4. Two processes, under DDP, FSDP2 or DeepSpeed, follow the losses of one; GPT-2 and bfloat16 are no exception.
+1. A toy model overfits toy episodes, and its checkpoint computes the same function.
+2. The same arguments give the same weights, also if the fit was killed and resumed.
+3. Budgets of epochs, tokens and seconds end a fit; so does ``should_stop``.
+4. Two processes under DDP, FSDP2 or DeepSpeed have the same losses as one, also with GPT-2 and in bfloat16.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,10 @@ def test_a_toy_model_overfits_and_its_checkpoint_predicts_the_episodes(tmp_path:
     loss = torch.nn.functional.cross_entropy(model(ids).logits[0, :-1], ids[0, 1:], reduction="none")
     generated = torch.tensor([s.author == "model" for s in EPISODES[0].segments for _ in s.token_ids])[1:]
     assert loss[generated].mean() < 0.3
-    assert loss[~generated].mean() > 3.0  # nothing was learnt of what is not weighted
+    assert loss[~generated].mean() > 3.0  # tokens without weight are not learned
 
 
-def test_weights_are_saved_in_the_precision_that_was_asked_for(tmp_path: Path) -> None:
+def test_weights_are_saved_in_the_configured_precision(tmp_path: Path) -> None:
     whole, half = (
         fit(settings(tmp_path, epochs=1, saved_precision=precision), EPISODES, str(tmp_path / str(precision)))
         for precision in (None, "bfloat16")
@@ -86,12 +87,12 @@ def test_the_same_arguments_give_the_same_weights(tmp_path: Path, optimizer: str
 
 
 class KilledError(Exception):
-    """Stands for SIGKILL between two steps."""
+    """Simulates SIGKILL between two steps."""
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_a_killed_fit_goes_on_and_ends_with_the_same_weights(tmp_path: Path, optimizer: str) -> None:
-    """It is killed in the middle of an epoch, one step after its last intermediate checkpoint."""
+def test_a_killed_fit_resumes_and_ends_with_the_same_weights(tmp_path: Path, optimizer: str) -> None:
+    """It is killed within an epoch, one step after its last intermediate checkpoint."""
     config = settings(tmp_path, epochs=3, optimizer=optimizer, checkpoint_every_s=1e-9)
     fit(config, EPISODES, str(tmp_path / "whole"))
     steps: list[int] = []
@@ -112,7 +113,9 @@ def test_a_killed_fit_goes_on_and_ends_with_the_same_weights(tmp_path: Path, opt
     assert sorted(path.name for path in tmp_path.iterdir()) == ["resumed", "tokenizer", "whole"]
 
 
-def test_an_intermediate_checkpoint_of_other_settings_is_not_used(tmp_path: Path) -> None:
+def resumed_steps(tmp_path: Path, change: Callable[[LearnerConfig], LearnerConfig]) -> list[int]:
+    """Kill a fit after three steps; return the steps of the next one, with the settings of ``change``."""
+
     def killed(report: StepReport) -> None:
         if report.step == 3:
             raise KilledError
@@ -121,13 +124,23 @@ def test_an_intermediate_checkpoint_of_other_settings_is_not_used(tmp_path: Path
     with pytest.raises(KilledError):
         fit(config, EPISODES, str(tmp_path / "out"), on_step=killed)
     steps: list[int] = []
-    fit(
-        config.model_copy(update={"seed": 5}),
-        EPISODES,
-        str(tmp_path / "out"),
-        on_step=lambda report: steps.append(report.step),
-    )
-    assert steps[0] == 1
+    fit(change(config), EPISODES, str(tmp_path / "out"), on_step=lambda report: steps.append(report.step))
+    return steps
+
+
+def test_an_intermediate_checkpoint_of_other_settings_is_ignored(tmp_path: Path) -> None:
+    assert resumed_steps(tmp_path, lambda config: config.model_copy(update={"seed": 5}))[0] == 1
+
+
+def test_an_intermediate_checkpoint_with_other_counters_is_ignored(tmp_path: Path) -> None:
+    def rename_counter(config: LearnerConfig) -> LearnerConfig:
+        file = tmp_path / ".out.resume" / "state.pt"
+        saved = torch.load(file, weights_only=True)
+        saved["progress"]["places"] = saved["progress"].pop("padded_tokens")
+        torch.save(saved, file)
+        return config
+
+    assert resumed_steps(tmp_path, rename_counter)[0] == 1
 
 
 @pytest.mark.parametrize("limit", [{"max_tokens": 1000}, {"epochs": 100, "max_seconds": 0.2}])
@@ -139,13 +152,13 @@ def test_a_budget_of_tokens_or_seconds_ends_a_fit(tmp_path: Path, limit: dict[st
     assert result.steps == len(reports) < 500
 
 
-def test_a_wish_to_stop_ends_training_and_saves_the_model(tmp_path: Path) -> None:
+def test_should_stop_ends_training_and_saves_the_model(tmp_path: Path) -> None:
     result = fit(settings(tmp_path, epochs=9), EPISODES, str(tmp_path / "out"), should_stop=lambda: True)
     assert result.steps == 1
     assert (tmp_path / "out" / "model.safetensors").exists()
 
 
-def test_counts_say_what_was_seen_trained_and_left_out(tmp_path: Path) -> None:
+def test_the_result_counts_processed_trained_and_skipped_data(tmp_path: Path) -> None:
     episodes = [*EPISODES[:6], toy_trajectory(99, success=False)]
     reports: list[StepReport] = []
     config = settings(tmp_path, epochs=1, terms=[{"stream": "act", "divergence": "cross_entropy"}])
@@ -157,7 +170,7 @@ def test_counts_say_what_was_seen_trained_and_left_out(tmp_path: Path) -> None:
     assert reports[0].term_values["act/cross_entropy"] == pytest.approx(reports[0].loss)
 
 
-def test_easy_episodes_come_first_under_the_complexity_order(tmp_path: Path) -> None:
+def test_easy_episodes_come_first_with_the_complexity_order(tmp_path: Path) -> None:
     episodes = [toy_trajectory(seed, turns=6 - seed) for seed in range(5)]
     tokens = [0]
     config = settings(tmp_path, epochs=1, batch_episodes=1, order={"by": "complexity"})
@@ -166,7 +179,7 @@ def test_easy_episodes_come_first_under_the_complexity_order(tmp_path: Path) -> 
     assert sizes == sorted(sizes)
 
 
-def test_adapters_are_trained_and_saved_alone(tmp_path: Path) -> None:
+def test_only_adapters_are_trained_and_saved(tmp_path: Path) -> None:
     import peft
 
     fit(settings(tmp_path, epochs=15), EPISODES, str(tmp_path / "base"))
@@ -186,11 +199,11 @@ def test_adapters_are_trained_and_saved_alone(tmp_path: Path) -> None:
     [
         ({}, [], "none of 0 trajectories"),
         ({}, [toy_trajectory(0, success=False)], "keep=success"),
-        ({"terms": KL}, [toy_trajectory(0)], "forward_kl on stream 'reason' needs the teacher's scores"),
+        ({"terms": KL}, [toy_trajectory(0)], "forward_kl on stream 'reason' needs teacher scores"),
         ({"learning_rate": 1e30, "warmup_fraction": 0.0, "epochs": 20}, EPISODES, "lower learner.learning_rate"),
     ],
 )
-def test_bad_input_is_refused_in_one_sentence(
+def test_bad_input_is_rejected_in_one_sentence(
     tmp_path: Path, changes: dict[str, Any], episodes: list[Any], sentence: str
 ) -> None:
     with pytest.raises(UserError, match=sentence):
@@ -198,13 +211,13 @@ def test_bad_input_is_refused_in_one_sentence(
     assert not (tmp_path / "out").exists()
 
 
-def test_an_existing_output_folder_is_not_touched(tmp_path: Path) -> None:
+def test_an_existing_output_folder_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="exists"):
         fit(settings(tmp_path, epochs=1), EPISODES, str(tmp_path))
 
 
 def run_two_ranks(tmp_path: Path, configs: dict[str, LearnerConfig], kill_after: int = 0) -> list[list[dict[str, Any]]]:
-    """Train each by its name in two processes on the episodes of this file; rank 0's step reports."""
+    """Train each config in two processes on ``EPISODES``; return rank 0's step reports of each."""
     for name, config in configs.items():
         (tmp_path / f"{name}.json").write_text(config.model_dump_json())
     command = [sys.executable, str(Path(__file__).parent / "two_ranks.py"), str(tmp_path)]
@@ -227,8 +240,8 @@ def run_two_ranks(tmp_path: Path, configs: dict[str, LearnerConfig], kill_after:
     ("strategy", "extra"),
     [("ddp", {}), ("fsdp2", {}), ("deepspeed", {"zero_stage": 2}), ("deepspeed", {"zero_stage": 3})],
 )
-def test_two_processes_follow_the_losses_of_one(tmp_path: Path, strategy: str, extra: dict[str, Any]) -> None:
-    """Three episodes a step and small passes: ranks have unequal work, and gradients are accumulated."""
+def test_two_processes_have_the_losses_of_one(tmp_path: Path, strategy: str, extra: dict[str, Any]) -> None:
+    """Three episodes per step and small micro-batches: ranks have unequal work and accumulate gradients."""
     if strategy == "deepspeed":
         pytest.importorskip("deepspeed")
     terms = [
@@ -240,16 +253,16 @@ def test_two_processes_follow_the_losses_of_one(tmp_path: Path, strategy: str, e
     config = settings(tmp_path, epochs=1, batch_episodes=3, micro_batch_tokens=64, terms=terms)
     alone: list[StepReport] = []
     fit(config, EPISODES, str(tmp_path / "alone"), on_step=alone.append)
-    (run_all,) = run_two_ranks(tmp_path, {"together": config.model_copy(update={"strategy": strategy, **extra})})
-    assert [r["loss"] for r in run_all] == pytest.approx([r.loss for r in alone], rel=2e-3)
-    assert [r["grad_norm"] for r in run_all] == pytest.approx([r.grad_norm for r in alone], rel=2e-2)
-    left, right = weights(tmp_path / "alone"), weights(tmp_path / "together")
+    (distributed,) = run_two_ranks(tmp_path, {"distributed": config.model_copy(update={"strategy": strategy, **extra})})
+    assert [r["loss"] for r in distributed] == pytest.approx([r.loss for r in alone], rel=2e-3)
+    assert [r["grad_norm"] for r in distributed] == pytest.approx([r.grad_norm for r in alone], rel=2e-2)
+    left, right = weights(tmp_path / "alone"), weights(tmp_path / "distributed")
     assert all(torch.allclose(left[name], right[name], atol=5e-3) for name in left)
 
 
 @pytest.mark.timeout(900)
-def test_two_processes_under_fsdp2_follow_the_losses_of_one_with_gpt2_and_in_bfloat16(tmp_path: Path) -> None:
-    """One process computes under autocast, whose norms and sums between layers are float32, so they drift apart."""
+def test_two_processes_with_fsdp2_have_the_losses_of_one_for_gpt2_and_in_bfloat16(tmp_path: Path) -> None:
+    """Autocast, which one process uses, computes norms and residual sums in float32, so the losses differ slightly."""
     small_model("gpt2").save_pretrained(tmp_path / "gpt2")
     toy_tokenizer(tmp_path / "gpt2")
     small = settings(tmp_path, epochs=1, batch_episodes=3, micro_batch_tokens=64)
@@ -257,20 +270,22 @@ def test_two_processes_under_fsdp2_follow_the_losses_of_one_with_gpt2_and_in_bfl
         "named": small.model_copy(update={"scratch": None, "model": str(tmp_path / "gpt2")}),
         "half": small.model_copy(update={"precision": "bfloat16"}),
     }
-    cut = {name: config.model_copy(update={"strategy": "fsdp2"}) for name, config in configs.items()}
+    sharded = {name: config.model_copy(update={"strategy": "fsdp2"}) for name, config in configs.items()}
     rounding = {"named": 1e-5, "half": 1e-3}
-    for name, run_all in zip(configs, run_two_ranks(tmp_path, cut), strict=True):
+    for name, distributed in zip(configs, run_two_ranks(tmp_path, sharded), strict=True):
         alone: list[StepReport] = []
         fit(configs[name], EPISODES, str(tmp_path / f"{name}-alone"), on_step=alone.append)
-        assert [r["loss"] for r in run_all] == pytest.approx([r.loss for r in alone], rel=rounding[name])
-        assert [r["grad_norm"] for r in run_all] == pytest.approx([r.grad_norm for r in alone], rel=10 * rounding[name])
+        assert [r["loss"] for r in distributed] == pytest.approx([r.loss for r in alone], rel=rounding[name])
+        assert [r["grad_norm"] for r in distributed] == pytest.approx(
+            [r.grad_norm for r in alone], rel=10 * rounding[name]
+        )
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2", "deepspeed"])
-def test_two_killed_processes_go_on_where_they_were(tmp_path: Path, strategy: str) -> None:
-    """Under DeepSpeed the weights come back, but not the optimizer's moments: only the next loss is the same."""
+def test_two_killed_processes_resume_at_their_last_checkpoint(tmp_path: Path, strategy: str) -> None:
+    """DeepSpeed restores the weights but not the optimizer's moments, so only the next loss is the same."""
     config = settings(tmp_path, epochs=1, batch_episodes=3, strategy=strategy, checkpoint_every_s=1e-9)
     (whole,) = run_two_ranks(tmp_path, {"whole": config})
     (first,) = run_two_ranks(tmp_path, {"resumed": config}, kill_after=4)

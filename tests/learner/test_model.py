@@ -1,4 +1,4 @@
-"""Semantics pinned here: what is saved loads elsewhere with equal logits, and appears whole or not at all."""
+"""A saved model loads with transformers with equal logits, and the initial model is chosen as documented."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_saved_model_loads_with_equal_logits(tmp_path: Path, family: str, tie:
     assert AutoTokenizer.from_pretrained(tmp_path / "saved").get_vocab()["w3"] == 5
 
 
-def test_a_saved_folder_has_what_vllm_reads_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+def test_a_saved_folder_has_the_files_that_vllm_reads_and_no_temporary_files_remain(tmp_path: Path) -> None:
     tokenizer = toy_tokenizer(tmp_path / "tokenizer")
     model = from_scratch(scratch(tokenizer))
     save_model(model, model.state_dict(), tokenizer, str(tmp_path / "out" / "saved"), torch.bfloat16)
@@ -47,7 +47,7 @@ def test_a_saved_folder_has_what_vllm_reads_and_nothing_is_left_beside_it(tmp_pa
     assert config["eos_token_id"] == 1
 
 
-def test_the_seed_decides_a_model_from_nothing(tmp_path: Path) -> None:
+def test_random_initialization_depends_on_the_seed_only(tmp_path: Path) -> None:
     tokenizer = toy_tokenizer(tmp_path / "tokenizer")
 
     def weights(seed: int) -> torch.Tensor:
@@ -58,7 +58,7 @@ def test_the_seed_decides_a_model_from_nothing(tmp_path: Path) -> None:
     assert not torch.equal(weights(1), weights(2))
 
 
-def test_adapters_start_as_the_base_and_train_little(tmp_path: Path) -> None:
+def test_new_adapters_keep_the_logits_and_train_few_parameters(tmp_path: Path) -> None:
     tokenizer = toy_tokenizer(tmp_path / "tokenizer")
     base = from_scratch(scratch(tokenizer)).eval()
     save_model(base, base.state_dict(), tokenizer, str(tmp_path / "base"), torch.float32)
@@ -70,19 +70,19 @@ def test_adapters_start_as_the_base_and_train_little(tmp_path: Path) -> None:
     assert 0 < trained < sum(p.numel() for p in base.parameters()) / 3
 
 
-def test_what_the_caller_names_goes_before_the_configured_start() -> None:
+def test_the_callers_base_model_overrides_the_configured_one() -> None:
     named = LearnerConfig(model="named", epochs=1, batch_episodes=1)
     new = LearnerConfig(scratch=scratch("words"), epochs=1, batch_episodes=1)
     starts = [starting_point(config, base) for config in (named, new) for base in ("checkpoint", None)]
     assert starts == ["checkpoint", "named", "checkpoint", "words"]
 
 
-def test_a_folder_that_is_no_model_is_named(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_named_in_the_error(tmp_path: Path) -> None:
     config = LearnerConfig(model=str(tmp_path), epochs=1, batch_episodes=1)
     with pytest.raises(UserError, match=tmp_path.name):
         make_model(config, None)
 
 
-def test_a_learner_without_any_model_says_what_to_set() -> None:
+def test_without_an_initial_model_the_error_says_what_to_set() -> None:
     with pytest.raises(UserError, match=r"learner\.model or learner\.scratch"):
         make_model(LearnerConfig(epochs=1, batch_episodes=1), None)

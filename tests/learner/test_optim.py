@@ -1,4 +1,4 @@
-"""Semantics pinned here: the rate follows the used share of the budget; Muon gets the layers' matrices only."""
+"""The learning rate follows the used fraction of the budget, and Muon gets only the matrices of the layers."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def config(**changes: object) -> LearnerConfig:
         ("constant", 0.9, 1.0),
     ],
 )
-def test_the_rate_rises_to_one_and_decays_to_its_final_share(decay: str, fraction: float, factor: float) -> None:
+def test_the_rate_warms_up_to_one_and_decays_to_its_final_fraction(decay: str, fraction: float, factor: float) -> None:
     settings = config(decay=decay, warmup_fraction=0.1, final_learning_rate_fraction=0.2)
     assert learning_rate_factor(fraction, settings) == pytest.approx(factor)
 
 
-def test_the_first_step_learns_something() -> None:
+def test_the_first_step_has_a_positive_learning_rate() -> None:
     assert learning_rate_factor(0.0, config(warmup_fraction=0.5)) > 0.0
     assert learning_rate_factor(0.0, config(warmup_fraction=0.0)) == 1.0
 
@@ -46,7 +46,9 @@ def test_the_first_step_learns_something() -> None:
         ("gpt2", 4, "transformer.wpe.weight"),
     ],
 )
-def test_muon_takes_the_matrices_of_layers_and_adamw_all_else_once(kind: str, matrices: int, embeddings: str) -> None:
+def test_muon_gets_the_matrices_of_layers_and_adamw_every_other_parameter(
+    kind: str, matrices: int, embeddings: str
+) -> None:
     model = small_model(kind)
     adamw, muon = make_optimizers(model, config(optimizer="muon"))
     assert isinstance(muon, torch.optim.Muon)
@@ -58,8 +60,8 @@ def test_muon_takes_the_matrices_of_layers_and_adamw_all_else_once(kind: str, ma
     assert embeddings in by_adamw
 
 
-def test_muon_moves_a_matrix_as_far_as_its_transpose() -> None:
-    """GPT-2 keeps its matrices as [inputs, outputs]: of its MLP's two one is wide and one is high, at 1 to 4."""
+def test_muons_update_has_the_same_size_for_a_matrix_and_its_transpose() -> None:
+    """GPT-2 stores matrices as [inputs, outputs]; its MLP has one with ratio 1:4 and one with ratio 4:1."""
     model = small_model("gpt2")
     _, muon = make_optimizers(model, config(optimizer="muon", learning_rate=1.0, weight_decay=0.0))
     mlp = model.transformer.h[0].mlp
@@ -69,15 +71,15 @@ def test_muon_moves_a_matrix_as_far_as_its_transpose() -> None:
         muon.step()
         moved.append((matrix.detach() - before).square().mean().sqrt().item())
         matrix.grad = None
-    assert moved == pytest.approx([0.2, 0.2], rel=0.25)  # of the learning rate, as AdamW's steps are
+    assert moved == pytest.approx([0.2, 0.2], rel=0.25)  # RMS relative to the learning rate, as for AdamW
 
 
-def test_a_model_that_does_not_tell_its_layers_is_refused_for_muon() -> None:
-    with pytest.raises(UserError, match="type 'biogpt' do not tell their layers; set learner.strategy to ddp"):
+def test_muon_rejects_a_model_that_does_not_declare_its_layer_class() -> None:
+    with pytest.raises(UserError, match="type 'biogpt' do not declare their layer class; set learner.strategy to ddp"):
         make_optimizers(small_model("biogpt"), config(optimizer="muon"))
 
 
-def test_norms_and_biases_do_not_decay() -> None:
+def test_norms_and_biases_have_no_weight_decay() -> None:
     (adamw,) = make_optimizers(toy_model(), config(weight_decay=0.3))
     for group in adamw.param_groups:
         dimensions = {p.ndim for p in group["params"]}

@@ -1,4 +1,4 @@
-"""Other people's code as the measure: our divergences and TRL's, on the same distributions."""
+"""Divergences equal TRL's on the same distributions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from learner.losses.divergences import forward_kl, jsd, reverse_kl
-from rollout.prompts.alignment import stretches
+from rollout.prompts.alignment import aligned_groups
 from tests.learner.toys import uld_of
 
 pytest.importorskip("trl", reason="TRL is not installed: pip install trl")
@@ -21,7 +21,7 @@ def normal(*shape: int, seed: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 @pytest.mark.parametrize("beta", [0.0, 0.1, 0.5, 0.9, 1.0])
-def test_jsd_over_whole_vocabularies_is_that_of_trl(beta: float, temperature: float) -> None:
+def test_jsd_over_the_whole_vocabulary_equals_trls(beta: float, temperature: float) -> None:
     """TRL does not multiply by temperature squared."""
     from trl.experimental.gkd import GKDTrainer
 
@@ -45,12 +45,12 @@ def trl_uld() -> Any:
 
 
 @pytest.mark.slow
-def test_stretches_and_their_distances_are_those_of_trl() -> None:
-    """A text of 9 characters in 6 tokens of the teacher and in 5 of the student; they agree after 3, 4 and 9."""
+def test_aligned_groups_and_their_distances_equal_trls() -> None:
+    """A text of 9 characters with 6 teacher tokens and 5 student tokens; boundaries coincide after 3, 4 and 9."""
     teacher_ends, student_ends = [1, 3, 4, 6, 8, 9], [2, 3, 4, 7, 9]
     loss = trl_uld()
     theirs = loss._align_by_byte_offsets([[0, end] for end in student_ends], [[0, end] for end in teacher_ends])
-    ours = stretches(teacher_ends, student_ends)
+    ours = aligned_groups(teacher_ends, student_ends)
     assert ([list(student) for _, student in ours], [list(teacher) for teacher, _ in ours]) == theirs
     student, teacher = normal(5, 11, seed=2), normal(6, 17, seed=3)
     student_ids, teacher_ids = [3, 0, 10, 5, 5], [16, 2, 9, 1, 0, 4]

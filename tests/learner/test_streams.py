@@ -1,6 +1,6 @@
-"""Semantics pinned here: weights follow provenance alone; entry 0 never trains; teacher rows stay with their tokens.
+"""Weights depend on provenance only, entry 0 never has weight, and teacher rows stay aligned with their tokens.
 
-What the view drops leaves no token behind, and all others keep their order.
+Dropped segments leave no token in the sequence, and all other tokens keep their order.
 """
 
 from __future__ import annotations
@@ -63,18 +63,18 @@ EPISODE = with_segments(
         ("all", list(range(1, 11))),
     ],
 )
-def test_a_stream_marks_the_tokens_of_its_provenance(stream: str, expected: list[int]) -> None:
-    """``format`` leaves out the template's glue, and the first token of all is never a target."""
+def test_a_stream_selects_tokens_by_provenance(stream: str, expected: list[int]) -> None:
+    """``format`` excludes the chat template's tokens, and the first token of a sequence is never a target."""
     assert spans(EPISODE, stream) == expected
 
 
-def test_prefix_tokens_are_trained_on_only_where_a_stream_asks_for_them() -> None:
+def test_prefix_tokens_are_only_in_the_prefix_assistant_and_all_streams() -> None:
     prefixed = {stream for stream in STREAMS if stream != "random" and 4 in spans(EPISODE, stream)}
     assert prefixed == {"prefix", "assistant", "all"}
 
 
-def test_span_means_weigh_each_kind_of_each_turn_alike() -> None:
-    """Reason is cut in two by an act in turn 1 and is one span; what is cut off at the end does not count."""
+def test_span_means_give_each_kind_in_each_turn_equal_weight() -> None:
+    """In turn 1 the reason is split by an act but is one span; truncated tokens at the end do not count."""
     episode = with_segments(
         Segment(Kind.TASK, Author.PROMPT, 0, "", (1,)),
         Segment(Kind.REASON, Author.MODEL, 1, "", (2,)),
@@ -97,7 +97,7 @@ def random_tokens(seed: int, *, episode: int = 0) -> list[int]:
     return np.flatnonzero(sequence.weights["random"]).tolist()
 
 
-def test_the_random_stream_has_as_many_tokens_as_reason_and_act_and_none_of_the_prompt() -> None:
+def test_the_random_stream_has_as_many_tokens_as_reason_and_act_and_excludes_the_prompt() -> None:
     episode = toy_trajectory(0, turns=4)
     prompt = sum(len(s.token_ids) for s in episode.segments if s.turn == 0)
     chosen = random_tokens(0)
@@ -107,7 +107,7 @@ def test_the_random_stream_has_as_many_tokens_as_reason_and_act_and_none_of_the_
     assert drawn == set(range(prompt, len(episode.token_ids)))
 
 
-def test_random_tokens_repeat_in_another_process_and_change_with_seed_and_episode() -> None:
+def test_random_tokens_are_equal_in_another_process_and_depend_on_seed_and_episode() -> None:
     code = "from tests.learner.test_streams import random_tokens; print(random_tokens(3))"
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
@@ -121,7 +121,7 @@ def test_random_tokens_repeat_in_another_process_and_change_with_seed_and_episod
 
 @st.composite
 def records(draw: st.DrawFn) -> Trajectory:
-    """Any order of segments; the ids of hints and examples occur nowhere else, and every token is another one."""
+    """Segments in any order; every token id is unique."""
     kinds = draw(st.lists(st.sampled_from(list(Kind)), min_size=1, max_size=20))
     segments, used = [], 0
     for kind in kinds:
@@ -133,7 +133,7 @@ def records(draw: st.DrawFn) -> Trajectory:
 
 
 @given(records())
-def test_no_token_of_a_hint_or_example_is_in_the_students_view_and_all_others_keep_their_order(
+def test_dropped_hints_and_examples_leave_no_token_and_all_others_keep_their_order(
     record: Trajectory,
 ) -> None:
     view = to_sequence(record, ["all"], drop=("hint", "example"))
@@ -142,7 +142,7 @@ def test_no_token_of_a_hint_or_example_is_in_the_students_view_and_all_others_ke
     assert view.weights["all"].tolist() == [float(at > 0) for at in range(len(view))]
 
 
-def test_every_stream_that_a_config_may_name_can_be_built() -> None:
+def test_every_stream_that_a_config_accepts_can_be_built() -> None:
     sequence = to_sequence(EPISODE, STREAMS)
     assert set(sequence.weights) == set(STREAMS)
     assert all(weight.shape == (len(sequence),) for weight in sequence.weights.values())
@@ -155,7 +155,7 @@ def test_token_ids_are_those_of_the_trajectory_as_32_bit_integers() -> None:
     assert (sequence.reason_tokens, sequence.act_tokens) == (2, 1)
 
 
-def test_the_view_without_hints_has_neither_their_tokens_nor_a_trace_of_them() -> None:
+def test_dropping_hints_keeps_the_teacher_scores_aligned() -> None:
     hinted = to_sequence(toy_trajectory(3, hint=True, k=4), ["reason"], drop=("hint",))
     assert len(hinted) == len(toy_trajectory(3, hint=True).token_ids) - 5
     assert hinted.teacher is not None
@@ -166,20 +166,20 @@ def test_the_view_without_hints_has_neither_their_tokens_nor_a_trace_of_them() -
     assert np.array_equal(hinted.token_ids[hinted.teacher.positions], taken_first)
 
 
-def test_teacher_rows_of_different_length_are_filled_up_with_their_first_id_and_minus_infinity() -> None:
+def test_short_teacher_rows_are_padded_with_their_first_id_and_minus_infinity() -> None:
     scores = TopK(((7, 8, 9), (4,)), ((-1.0, -2.0, -3.0), (-0.25,)), (0.1, 0.2))
     teacher = scored_act((1, 2), scores)
     assert teacher.token_ids.tolist() == [[7, 8, 9], [4, 4, 4]]
     assert teacher.logprobs.tolist() == [[-1.0, -2.0, -3.0], [-0.25, -math.inf, -math.inf]]
 
 
-def test_entries_of_probability_zero_are_given_back_to_the_tail() -> None:
+def test_teacher_entries_of_probability_zero_are_removed() -> None:
     scores = TopK(((7, 8),), ((-0.5, -math.inf),), (0.4,))
     teacher = scored_act((1,), scores)
     assert teacher.token_ids.tolist() == [[7]]
 
 
-def test_a_long_episode_loses_its_end_in_every_array() -> None:
+def test_a_long_episode_is_truncated_in_every_array() -> None:
     cut = to_sequence(toy_trajectory(1, turns=5, k=3), ["act", "all"], max_tokens=30)
     assert len(cut) == 30
     assert all(len(weight) == 30 for weight in cut.weights.values())
@@ -187,5 +187,5 @@ def test_a_long_episode_loses_its_end_in_every_array() -> None:
     assert cut.teacher.positions.max() < 30
 
 
-def test_an_episode_that_nobody_scored_has_no_teacher() -> None:
+def test_an_episode_without_scores_has_no_teacher() -> None:
     assert to_sequence(toy_trajectory(0), ["act"]).teacher is None

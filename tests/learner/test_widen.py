@@ -1,4 +1,4 @@
-"""A widened model computes what the narrow one does, may differ from it later, and is refused where there is none."""
+"""A widened model computes the same function, its copied units can diverge, and other architectures are rejected."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ def test_a_widened_model_gives_the_same_logits(tmp_path: Path, family: str, tie:
     assert wide.get_input_embeddings().weight.shape[1] == factor * 32
 
 
-def test_noise_sets_the_copies_of_a_unit_apart(tmp_path: Path) -> None:
+def test_noise_makes_the_copies_of_a_unit_differ(tmp_path: Path) -> None:
     model = from_scratch(narrow(tmp_path))
     up = widen(model, 2).state_dict()["model.layers.0.mlp.up_proj.weight"]
     assert not torch.equal(up[:48], up[48:])
     assert torch.allclose(up[:48], up[48:], atol=0.02)
 
 
-def test_a_model_of_another_shape_is_refused_in_words() -> None:
+def test_an_unsupported_architecture_is_rejected_in_one_sentence() -> None:
     model = GPT2LMHeadModel(GPT2Config(n_embd=8, n_layer=1, n_head=2, vocab_size=16))
     with pytest.raises(UserError, match="types? llama and qwen2, not gpt2; set it to 1"):
         widen(model, 2)
 
 
-def test_widening_and_starting_from_nothing_contradict_each_other(tmp_path: Path) -> None:
+def test_widening_and_random_initialization_are_mutually_exclusive(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="set it to 1 or remove scratch"):
         LearnerConfig(scratch=narrow(tmp_path), widen=2, epochs=1, batch_episodes=1)

@@ -1,4 +1,4 @@
-"""Toy trajectories of random token ids and a toy tokenizer, so that learner tests need nothing else."""
+"""Toy trajectories with random token ids, a toy tokenizer and toy models for the learner's tests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VOCABULARY = 64
 
 
 def toy_tokenizer(folder: Path, words: int = VOCABULARY) -> str:
-    """A word-level tokenizer folder with ``words`` entries in all; returns its path."""
+    """Write a word-level tokenizer with ``words`` entries in total; returns its folder."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -37,14 +37,14 @@ def toy_tokenizer(folder: Path, words: int = VOCABULARY) -> str:
 
 
 def toy_top_k(rng: random.Random, taken: tuple[int, ...], k: int) -> TopK:
-    """Scores that favour the taken token: 0.7 on it, 0.2 spread over k - 1 others, 0.1 in the tail."""
+    """Return scores with 0.7 on the recorded token, 0.2 spread over k - 1 others and 0.1 in the tail."""
     ids = [(token, *rng.sample([v for v in range(VOCABULARY) if v != token], k - 1)) for token in taken]
     row = (log(0.7), *[log(0.2 / (k - 1))] * (k - 1))
     return TopK(tuple(ids), tuple(row for _ in taken), tuple(0.1 for _ in taken))
 
 
 def toy_trajectory(seed: int, *, turns: int = 3, success: bool = True, k: int = 0, hint: bool = False) -> Trajectory:
-    """An episode with every kind of segment; ``k`` > 0 adds teacher scores to what the model wrote."""
+    """Return an episode with several turns; ``k`` > 0 adds teacher scores to the generated tokens."""
     rng, score_rng = random.Random(seed), random.Random(seed)
 
     def segment(kind: Kind, author: Author, turn: int, length: int) -> Segment:
@@ -74,7 +74,7 @@ def toy_trajectory(seed: int, *, turns: int = 3, success: bool = True, k: int = 
 
 
 def toy_model(seed: int = 0, kv_heads: int = 1) -> Any:
-    """A two-layer Qwen2-shaped model over the toy vocabulary."""
+    """Return a two-layer Qwen2 model over the toy vocabulary."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
@@ -94,7 +94,7 @@ def toy_model(seed: int = 0, kv_heads: int = 1) -> Any:
 
 
 def small_model(kind: str) -> Any:
-    """A two-layer model of one of transformers' types over the toy vocabulary, without dropout."""
+    """Return a two-layer model of a transformers model type over the toy vocabulary, without dropout."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -113,7 +113,7 @@ def uld_of(
     parts: list[tuple[range, range]],
     k: int | None = None,
 ) -> Any:
-    """``[N]`` ULD between logits of two vocabularies, through the teacher's k likeliest entries; None is all."""
+    """Return ``[N]``: the ULD between logits of two vocabularies with the teacher's top k entries; None is all."""
     import torch
 
     from learner.losses.uld import uld

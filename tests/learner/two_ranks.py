@@ -1,4 +1,7 @@
-"""One of two training processes of ``test_fit.py``: FOLDER RANK KILL_AFTER NAMES. Rank 0 writes its step reports."""
+"""One of two training processes of ``test_fit.py``. Arguments: FOLDER RANK KILL_AFTER NAMES.
+
+Rank 0 writes its step reports to ``FOLDER/NAME.steps``.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from tests.learner.toys import toy_trajectory
 
 
 def main(folder: Path, rank: int, kill_after: int, names: list[str]) -> None:
-    """Train each, one after the other; leave the process with code 3 after so many steps, if that is not 0."""
+    """Train each config in turn. Exit with code 3 after ``kill_after`` steps, unless it is 0."""
     meet = f"file://{folder}/{names[0]}.{kill_after}.meet"
     dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=2)
     for name in names:

@@ -131,7 +131,7 @@ async def test_a_learner_without_anything_to_learn_from_says_so(
 ) -> None:
     learner = toy_recipe().learner
     assert learner is not None
-    with pytest.raises(UserError, match="^none of 0 trajectories can be trained on"):
+    with pytest.raises(UserError, match="^none of 0 trajectories has tokens to train on"):
         await backend.train(TrainRequest(learner, str(tmp_path), 0, (str(tmp_path / "empty"),), toy_model, 1))
 
 

@@ -1,9 +1,8 @@
-"""Semantics that are pinned here.
+"""Tests of the divergences.
 
-1. Cross-entropy, forward KL, reverse KL and JSD equal numbers worked by hand and naive float64 loops.
-2. They are never negative, zero between equal distributions, at most their value over the whole vocabulary, and equal
-   to it when the entries are the whole vocabulary.
-3. Tails of zero, tiny tails, short rows and entries that cover the vocabulary give finite values and gradients.
+1. Cross-entropy, forward KL, reverse KL and JSD equal values computed by hand and by naive float64 loops.
+2. They are non-negative, zero between equal distributions, and at most their value over the whole vocabulary.
+3. Zero tails, tiny tails, padded rows and entries that cover the vocabulary give finite values and gradients.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learner.losses.divergences import LEAST_TAIL, cross_entropy, forward_kl, jsd, reverse_kl
+from learner.losses.divergences import MIN_TAIL, cross_entropy, forward_kl, jsd, reverse_kl
 
 Pairs = list[tuple[float, float]]
 BETAS = (0.0, 0.1, 0.5, 0.9, 1.0)
@@ -24,7 +23,7 @@ LOSSES: list[Callable[..., torch.Tensor]] = [forward_kl, reverse_kl, jsd]
 
 
 def naive_buckets(logits: list[float], ids: list[int], logprobs: list[float], tail: float, temperature: float) -> Pairs:
-    """(p, q) of each bucket of one token, float64, straight from the definition."""
+    """Return (p, q) of each bucket of one token in float64, by the definition."""
     top = max(logits)
     total = sum(math.exp(z - top) for z in logits)
     q = [math.exp(z - top) / total for z in logits]
@@ -47,7 +46,7 @@ def naive_kl(logits: list[float], ids: list[int], logprobs: list[float], tail: f
 
 
 def naive_jsd(pairs: Pairs, beta: float) -> float:
-    """Equation 1 of arXiv 2306.13649; its ends are the two KL."""
+    """Compute equation 1 of arXiv 2306.13649; beta 0 and 1 are the two KL divergences."""
     if beta in (0.0, 1.0):
         return kl([(q, p) for p, q in pairs] if beta else pairs)
     mixed = [beta * p + (1 - beta) * q for p, q in pairs]
@@ -59,21 +58,21 @@ def tensors(ids: list[list[int]], logprobs: list[list[float]], tail: list[float]
     return torch.tensor(ids), torch.tensor(logprobs), torch.tensor(tail)
 
 
-def test_cross_entropy_equals_numbers_worked_by_hand() -> None:
+def test_cross_entropy_equals_values_computed_by_hand() -> None:
     logits = torch.log(torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]]))
     values = cross_entropy(logits, torch.tensor([0, 1]))
     assert torch.allclose(values, torch.tensor([math.log(2.0), math.log(10.0)]))
 
 
-def test_forward_kl_equals_a_number_worked_by_hand() -> None:
+def test_forward_kl_equals_a_value_computed_by_hand() -> None:
     """p = (1/2, 1/4, tail 1/4), q = (1/4, 1/4, 1/8 + 3/8): 1/2 ln 2 + 1/4 ln 1 + 1/4 ln (1/2) = 1/4 ln 2."""
     logits = torch.log(torch.tensor([[0.25, 0.25, 0.125, 0.375]]))
     values = forward_kl(logits, *tensors([[0, 1]], [[math.log(0.5), math.log(0.25)]], [0.25]))
     assert torch.allclose(values, torch.tensor([0.25 * math.log(2.0)]), atol=1e-6)
 
 
-def test_temperature_tempers_both_bucketed_sides_and_scales_by_its_square() -> None:
-    """p = (0.8, tail 0.2), q = (0.5, 0.5), T = 2: sqrt(p) normalised is (2/3, 1/3); 4 (2/3 ln 4/3 + 1/3 ln 2/3)."""
+def test_temperature_applies_to_both_sides_and_scales_the_value_by_its_square() -> None:
+    """p = (0.8, tail 0.2), q = (0.5, 0.5), T = 2: sqrt(p) normalized is (2/3, 1/3); 4 (2/3 ln 4/3 + 1/3 ln 2/3)."""
     logits = torch.zeros(1, 2)
     values = forward_kl(logits, *tensors([[0]], [[math.log(0.8)]], [0.2]), temperature=2.0)
     by_hand = 4 * (2 / 3 * math.log(4 / 3) + 1 / 3 * math.log(2 / 3))
@@ -82,7 +81,7 @@ def test_temperature_tempers_both_bucketed_sides_and_scales_by_its_square() -> N
 
 @st.composite
 def scored_tokens(draw: st.DrawFn) -> tuple[list[float], list[int], list[float], float]:
-    """Student logits, and a teacher cut to k of V tokens."""
+    """Student logits, and a teacher truncated to k of V tokens."""
     vocabulary = draw(st.integers(2, 12))
     scale = draw(st.sampled_from([0.1, 1.0, 5.0]))
     logits = draw(st.lists(st.floats(-3, 3), min_size=vocabulary, max_size=vocabulary))
@@ -120,7 +119,7 @@ def test_reverse_kl_and_jsd_equal_a_naive_float64_loop(
         assert value.item() >= -1e-5
 
 
-def test_reverse_kl_and_jsd_equal_numbers_worked_by_hand() -> None:
+def test_reverse_kl_and_jsd_equal_values_computed_by_hand() -> None:
     """p = (1/2, tail 1/2), q = (1/4, 3/4): KL(q || p) = 1/4 ln 1/2 + 3/4 ln 3/2. With beta 1/2, m = (3/8, 5/8)."""
     teacher = torch.log(torch.tensor([[0.25, 0.375, 0.375]])), *tensors([[0]], [[math.log(0.5)]], [0.5])
     backwards = 0.25 * math.log(1 / 2) + 0.75 * math.log(3 / 2)
@@ -132,7 +131,7 @@ def test_reverse_kl_and_jsd_equal_numbers_worked_by_hand() -> None:
 
 @given(scored_tokens(), st.sampled_from(BETAS))
 @settings(max_examples=200, deadline=None)
-def test_a_cut_divergence_is_at_most_that_over_the_vocabulary_which_whole_entries_give(
+def test_a_truncated_divergence_is_at_most_the_one_over_the_whole_vocabulary(
     token: tuple[list[float], list[int], list[float], float], beta: float
 ) -> None:
     logits, ids, logprobs, tail = token
@@ -147,7 +146,7 @@ def test_a_cut_divergence_is_at_most_that_over_the_vocabulary_which_whole_entrie
 
 
 @pytest.mark.parametrize("loss_of", LOSSES)
-def test_equal_distributions_have_no_divergence_and_no_gradient(loss_of: Callable[..., torch.Tensor]) -> None:
+def test_equal_distributions_have_zero_divergence_and_zero_gradient(loss_of: Callable[..., torch.Tensor]) -> None:
     logits = torch.randn(5, 9, generator=torch.manual_seed(0)).requires_grad_()
     probabilities = logits.detach().softmax(dim=1)
     top = probabilities.topk(4, dim=1)
@@ -169,14 +168,14 @@ def test_a_teacher_tail_of_zero_contributes_nothing() -> None:
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 @pytest.mark.parametrize("beta", BETAS)
-def test_a_teacher_tail_of_zero_is_finite_and_pulls_the_student_back_to_the_entries(
+def test_a_teacher_tail_of_zero_gives_a_finite_value_and_lowers_the_students_tail(
     temperature: float, beta: float
 ) -> None:
-    """Also where the student puts most of its mass there; the reverse KL then takes the tail for 2**-24."""
+    """Most of the student's probability is in the tail; the reverse KL replaces the teacher's tail by 2**-24."""
     logits = torch.tensor([[-3.0, -3.0, 3.0]], requires_grad=True)
     loss = jsd(logits, *tensors([[0, 1]], [[math.log(0.5), math.log(0.5)]], [0.0]), temperature, beta)
     loss.sum().backward()  # type: ignore[no-untyped-call]
-    least = LEAST_TAIL if beta == 1.0 else 0.0
+    least = MIN_TAIL if beta == 1.0 else 0.0
     pairs = naive_buckets([-3, -3, 3], [0, 1], [math.log(0.5)] * 2, least, temperature)
     assert loss.item() == pytest.approx(temperature**2 * naive_jsd(pairs, beta), rel=1e-4)
     assert logits.grad is not None
@@ -184,7 +183,7 @@ def test_a_teacher_tail_of_zero_is_finite_and_pulls_the_student_back_to_the_entr
     assert logits.grad[0, 2] > 0.0
 
 
-def test_a_student_tail_far_below_float_precision_keeps_an_exact_gradient() -> None:
+def test_a_student_tail_below_float_precision_has_an_exact_gradient() -> None:
     """q_tail is about e-60; d KL / d z_v = q_v - p_v inside the entries, and -p_tail on the only token of the tail."""
     logits = torch.tensor([[30.0, 30.0, -30.0]], requires_grad=True)
     loss = forward_kl(logits, *tensors([[0, 1]], [[math.log(0.4), math.log(0.3)]], [0.3]))
@@ -194,7 +193,7 @@ def test_a_student_tail_far_below_float_precision_keeps_an_exact_gradient() -> N
 
 
 @pytest.mark.parametrize("loss_of", LOSSES)
-def test_entries_that_cover_the_vocabulary_ignore_a_tail_of_rounding(loss_of: Callable[..., torch.Tensor]) -> None:
+def test_entries_that_cover_the_vocabulary_ignore_a_tail_from_rounding(loss_of: Callable[..., torch.Tensor]) -> None:
     logits = torch.tensor([[0.0, 1.0]], requires_grad=True)
     loss = loss_of(logits, *tensors([[0, 1]], [[math.log(0.5), math.log(0.5)]], [1e-7]))
     loss.sum().backward()  # type: ignore[no-untyped-call]
@@ -204,7 +203,7 @@ def test_entries_that_cover_the_vocabulary_ignore_a_tail_of_rounding(loss_of: Ca
 
 
 @pytest.mark.parametrize("loss_of", LOSSES)
-def test_filled_up_entries_change_neither_value_nor_gradient(loss_of: Callable[..., torch.Tensor]) -> None:
+def test_padded_entries_change_neither_value_nor_gradient(loss_of: Callable[..., torch.Tensor]) -> None:
     values, gradients = [], []
     for ids, logprobs in (([2, 0], [-0.5, -1.5]), ([2, 0, 2, 2], [-0.5, -1.5, -math.inf, -math.inf])):
         logits = torch.tensor([[0.3, -0.2, 0.9, 0.1]], requires_grad=True)

@@ -1,9 +1,8 @@
-"""Semantics that are pinned here.
+"""Tests of the training objective.
 
-1. Spans that partition the generated tokens, with lambda 1 and summed, equal masked token distillation bit for bit.
-2. A term's mean is over the whole step: cutting the step into passes, or over ranks, changes nothing. The mean of span
-   means is over the whole step's spans.
-3. Projecting only the positions that train gives the loss and gradients of projecting all of them.
+1. Summed terms with lambda 1 that partition the generated tokens equal masked token distillation bit for bit.
+2. Means are over all tokens or spans of a step, so dividing the step into micro-batches or over ranks has no effect.
+3. Projecting only the positions with weight gives the same loss and gradients as projecting all positions.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from tests.learner.toys import VOCABULARY, toy_model, toy_trajectory
 
 
 def batch_of(terms: tuple[Term, ...], seeds: range = range(4)) -> Batch:
-    weightings = [term.weighting for term in terms]
-    return collate([to_sequence(toy_trajectory(s, k=4), weightings) for s in seeds], weightings)
+    weight_names = [term.weight_name for term in terms]
+    return collate([to_sequence(toy_trajectory(s, k=4), weight_names) for s in seeds], weight_names)
 
 
 def logits_for(batch: Batch) -> torch.Tensor:
@@ -43,15 +42,15 @@ def loss_and_gradient(terms: tuple[Term, ...]) -> tuple[torch.Tensor, torch.Tens
 
 
 @pytest.mark.parametrize("make", [CrossEntropyTerm, ForwardKLTerm, ReverseKLTerm, JSDTerm, ULDTerm])
-def test_spans_that_partition_what_was_generated_equal_token_distillation_bit_for_bit(make: Any) -> None:
+def test_terms_that_partition_the_generated_tokens_equal_token_distillation_bit_for_bit(make: Any) -> None:
     spans = tuple(make(stream=stream, reduction="sum") for stream in ("reason", "act", "format"))
     tokens = (make(stream="generated", reduction="sum"),)
     for part, whole in zip(loss_and_gradient(spans), loss_and_gradient(tokens), strict=True):
         assert torch.equal(part, whole)
 
 
-def test_structured_distillation_with_lambda_1_is_token_distillation_masked_by_hand() -> None:
-    """The masked KL of arXiv 2505.13820, summed; the mask and the KL over tokens are made here, without streams."""
+def test_structured_distillation_with_lambda_1_equals_manually_masked_token_distillation() -> None:
+    """The expected value is the summed masked KL of arXiv 2505.13820, computed here without streams."""
     terms = tuple(ForwardKLTerm(stream=stream, reduction="sum") for stream in ("reason", "act", "format"))
     episodes = [toy_trajectory(seed, k=4) for seed in range(4)]
     logits, losses = logits_for(batch_of(terms)), []
@@ -67,7 +66,7 @@ def test_structured_distillation_with_lambda_1_is_token_distillation_masked_by_h
     assert torch.allclose(gradient, torch.autograd.grad(expected, logits)[0], atol=1e-6)
 
 
-def test_terms_that_differ_in_a_parameter_are_evaluated_apart() -> None:
+def test_terms_with_different_parameters_are_evaluated_separately() -> None:
     terms = tuple(JSDTerm(stream=s, beta=b, reduction="sum") for s, b in (("reason", 0.0), ("act", 1.0)))
     apart = (ForwardKLTerm(stream="reason", reduction="sum"), ReverseKLTerm(stream="act", reduction="sum"))
     for one, other in zip(loss_and_gradient(terms), loss_and_gradient(apart), strict=True):
@@ -90,10 +89,10 @@ def test_terms_add_up_to_what_a_loop_over_tokens_gives() -> None:
     assert float(loss.detach()) == pytest.approx(0.5 * by_hand[0] + 2.0 * by_hand[1] + by_hand[2], rel=1e-6)
 
 
-def test_sum_and_mean_differ_as_they_should() -> None:
+def test_reductions_equal_values_computed_by_hand() -> None:
     """Losses 1, 2, 3 on reason and 4 on act: the mean over tokens is 2.5, the mean of span means is 3.0.
 
-    What was generated has two spans, its kinds; terms for reason and act reach the same with a half each.
+    The generated tokens have two spans, one per kind; terms for reason and act with lambda 1/2 give the same loss.
     """
     third = 1 / 3
     weights = np.array(
@@ -139,7 +138,7 @@ def test_a_mean_of_span_means_equals_a_loop_over_the_spans_of_all_episodes() -> 
     assert float(values) == pytest.approx(np.mean([np.mean(span) for span in spans.values()]), rel=1e-5)
 
 
-def test_a_step_cut_into_passes_has_the_same_loss_and_gradient() -> None:
+def test_dividing_a_step_into_micro_batches_keeps_loss_and_gradient() -> None:
     terms = (
         ForwardKLTerm(stream="reason", temperature=2.0),
         CrossEntropyTerm(stream="act"),
@@ -161,7 +160,7 @@ def test_a_step_cut_into_passes_has_the_same_loss_and_gradient() -> None:
     assert torch.allclose(gradient([whole]), gradient(parts), atol=1e-6)
 
 
-def test_a_pass_without_weight_adds_nothing_but_reaches_every_parameter() -> None:
+def test_a_micro_batch_without_weight_gives_zero_gradients_for_every_parameter() -> None:
     terms = (CrossEntropyTerm(stream="act"),)
     model = SelectedLogits(toy_model())
     batch = batch_of(terms)
@@ -174,12 +173,12 @@ def test_a_pass_without_weight_adds_nothing_but_reaches_every_parameter() -> Non
     assert all(p.grad is not None and not p.grad.any() for p in model.parameters())
 
 
-def test_a_term_without_tokens_in_a_step_has_no_coefficient() -> None:
+def test_a_term_without_tokens_in_a_step_has_coefficient_zero() -> None:
     terms = (CrossEntropyTerm(stream="act", weight=3.0), CrossEntropyTerm(stream="reason", weight=3.0))
     assert term_coefficients(terms, [0.0, 6.0]) == [0.0, 0.5]
 
 
-def test_projecting_chosen_positions_equals_projecting_all_of_them() -> None:
+def test_projecting_selected_positions_equals_projecting_all_of_them() -> None:
     terms = (ForwardKLTerm(stream="act"), CrossEntropyTerm(stream="reason"))
     model = toy_model()
     batch = batch_of(terms)
@@ -200,14 +199,14 @@ def test_projecting_chosen_positions_equals_projecting_all_of_them() -> None:
     assert torch.allclose(results[0][1], results[1][1], atol=1e-6)
 
 
-def test_rows_of_a_batch_do_not_see_each_other_and_padding_is_never_read() -> None:
+def test_rows_of_a_batch_are_independent_and_padding_has_no_effect() -> None:
     terms = (CrossEntropyTerm(stream="generated"),)
     model = SelectedLogits(toy_model())
-    run_all, alone = batch_of(terms, range(2)), batch_of(terms, range(1))
-    both = model(torch.from_numpy(run_all.input_ids), torch.from_numpy(run_all.positions))
-    changed = run_all.input_ids.copy()
+    pair, alone = batch_of(terms, range(2)), batch_of(terms, range(1))
+    both = model(torch.from_numpy(pair.input_ids), torch.from_numpy(pair.positions))
+    changed = pair.input_ids.copy()
     changed[0, len(to_sequence(toy_trajectory(0), ["act"])) :] = 7
-    other_padding = model(torch.from_numpy(changed), torch.from_numpy(run_all.positions))
+    other_padding = model(torch.from_numpy(changed), torch.from_numpy(pair.positions))
     one = model(torch.from_numpy(alone.input_ids), torch.from_numpy(alone.positions))
     assert torch.allclose(both[: len(one)], one, atol=1e-5)
     assert torch.allclose(both, other_padding, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Semantics pinned here: likelihoods are compared by rank, stretch by stretch, and cut teachers give a lower bound."""
+"""ULD compares probabilities by rank per aligned group, and a truncated teacher gives a lower bound."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learner.losses.uld import uld
-from rollout.prompts.alignment import align_scores, stretches
+from rollout.prompts.alignment import align_scores, aligned_groups
 from rollout.trajectory import TopK
 from tests.learner.toys import uld_of
 
 
-def test_a_token_on_each_side_equals_a_number_worked_by_hand() -> None:
-    """Teacher 0.6, 0.3 and a tail of 0.1; student 0.2, 0.5, 0.3, so 0.5, 0.3 by rank and 0.2 beyond."""
+def test_a_group_of_one_token_equals_a_value_computed_by_hand() -> None:
+    """Teacher 0.6, 0.3 and a tail of 0.1; student 0.2, 0.5, 0.3, so 0.5, 0.3 by rank and 0.2 in the tail."""
     student = torch.log(torch.tensor([[0.2, 0.5, 0.3]]))
     one = torch.tensor([1])
     entries = torch.log(torch.tensor([[0.3, 0.6]])), torch.tensor([0.1])
@@ -24,10 +24,10 @@ def test_a_token_on_each_side_equals_a_number_worked_by_hand() -> None:
     assert value.tolist() == pytest.approx([0.1 + 0.0 + 0.1], abs=1e-6)
 
 
-def test_a_stretch_of_several_tokens_is_weighed_by_the_tokens_that_were_taken() -> None:
+def test_the_students_distribution_is_scaled_by_the_groups_other_recorded_tokens() -> None:
     """The student needs two tokens: its first distribution (0.75, 0.25), times 0.4, the second token's probability.
 
-    The third token is outside the stretch and has no part in it.
+    The third token is outside the group and has no effect.
     """
     student = torch.log(torch.tensor([[0.75, 0.25], [0.6, 0.4], [0.5, 0.5]])).requires_grad_()
     scored = torch.zeros(1, dtype=torch.long), torch.tensor([2])
@@ -39,8 +39,8 @@ def test_a_stretch_of_several_tokens_is_weighed_by_the_tokens_that_were_taken() 
     assert student.grad[1, 1] < 0.0  # the distance falls if the second token becomes likelier
 
 
-def test_the_teachers_side_of_a_stretch_is_weighed_by_the_tokens_that_were_taken() -> None:
-    """Three teacher tokens for two of the student; the third token is outside the teacher's entries, so the tail."""
+def test_the_teachers_distribution_is_scaled_by_the_groups_other_recorded_tokens() -> None:
+    """Three teacher tokens align with two student tokens; the third is not among the entries, so it gets the tail."""
     scores = TopK(
         ((7, 8), (5,), (4,)), ((math.log(0.5), math.log(0.25)), (math.log(0.8),), (math.log(0.9),)), (0.25, 0.2, 0.1)
     )
@@ -50,7 +50,7 @@ def test_the_teachers_side_of_a_stretch_is_weighed_by_the_tokens_that_were_taken
     assert aligned.tail_mass == pytest.approx((0.25 * 0.08, 0.0), rel=1e-5)
 
 
-def test_a_stretch_with_a_token_that_was_never_scored_has_no_entries() -> None:
+def test_a_group_with_an_unscored_token_has_no_entries() -> None:
     scores = TopK(((7,), ()), ((-0.1,), ()), (0.1, 0.0))
     assert align_scores(scores, (7, 5), [(range(0, 2), range(0, 1))], 1).token_ids == ((),)
 
@@ -59,10 +59,10 @@ ENDS = st.lists(st.integers(0, 3), min_size=1, max_size=12)
 
 
 @given(ENDS, ENDS)
-def test_stretches_cover_both_sides_and_have_no_common_boundary_inside(a: list[int], b: list[int]) -> None:
+def test_groups_cover_both_tokenizations_and_contain_no_common_boundary(a: list[int], b: list[int]) -> None:
     total = sum(a) + sum(b) + 1
     teacher, student = ([*(sum(ends[: i + 1]) for i in range(len(ends))), total] for ends in (a, b))
-    parts = stretches(teacher, student)
+    parts = aligned_groups(teacher, student)
     assert [i for part, _ in parts for i in part] == list(range(len(teacher)))
     assert [i for _, part in parts for i in part] == list(range(len(student)))
     for left, right in parts:
@@ -76,8 +76,8 @@ def by_rank(probabilities: torch.Tensor, length: int) -> torch.Tensor:
     return torch.nn.functional.pad(ranked, (0, length - len(ranked)))
 
 
-def test_two_vocabularies_are_compared_over_all_ranks_if_the_teachers_entries_are_all_it_has() -> None:
-    """Vocabularies of 7 and 10; in the first stretch the student has two tokens, in the second the teacher."""
+def test_entries_that_are_the_teachers_whole_vocabulary_give_the_distance_over_all_ranks() -> None:
+    """Vocabularies of 7 and 10; the student has two tokens in the first group, the teacher in the second."""
     generator = torch.Generator().manual_seed(0)
     student, teacher = (2.0 * torch.randn(3, size, generator=generator) for size in (7, 10))
     q, p = student.softmax(dim=1), teacher.softmax(dim=1)
@@ -91,7 +91,7 @@ def test_two_vocabularies_are_compared_over_all_ranks_if_the_teachers_entries_ar
 
 
 @given(st.integers(0, 10_000), st.integers(1, 9))
-def test_a_cut_teacher_gives_at_most_the_distance_over_all_ranks(seed: int, k: int) -> None:
+def test_a_truncated_teacher_gives_at_most_the_distance_over_all_ranks(seed: int, k: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     student, teacher = (2.0 * torch.randn(3, size, generator=generator) for size in (7, 10))
     given = student, [1, 2, 0], teacher, [0, 0, 3], [(range(i, i + 1), range(i, i + 1)) for i in range(3)]

@@ -1,4 +1,4 @@
-"""Semantics pinned here: what FSDP2 cuts up, what it gathers and in which precision, by a process group of one."""
+"""What FSDP2 shards and gathers, and in which precision, tested in a process group of one."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ TERMS = ({"stream": "generated", "divergence": "cross_entropy"},)
 
 @pytest.fixture(scope="module", autouse=True)
 def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A process group of this process alone."""
-    meeting = tmp_path_factory.mktemp("group") / "meet"
-    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=0, world_size=1)
+    """A process group with this process only."""
+    rendezvous = tmp_path_factory.mktemp("group") / "meet"
+    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=0, world_size=1)
     yield
     dist.destroy_process_group()
 
@@ -34,17 +34,17 @@ def config(**changes: Any) -> LearnerConfig:
     return LearnerConfig.model_validate({"epochs": 1, "batch_episodes": 1, "terms": TERMS, **changes})
 
 
-def cut(model: Any, **changes: Any) -> TorchTrainer:
-    """A trainer that is told of two ranks, so that it shards."""
+def sharded_trainer(model: Any, **changes: Any) -> TorchTrainer:
+    """Create a trainer that shards, by claiming that there are two ranks."""
     return TorchTrainer(config(strategy="fsdp2", **changes), model, Distributed(0, 2, Distributed.current().device))
 
 
-def one_pass() -> Batch:
+def micro_batch() -> Batch:
     data = load_data(config(), [toy_trajectory(0)], 512)
-    return collate(data.sequences[:1], [term.weighting for term in config().terms])
+    return collate(data.sequences[:1], [term.weight_name for term in config().terms])
 
 
-def adapted(model: Any) -> Any:
+def with_adapters(model: Any) -> Any:
     import peft
 
     return peft.get_peft_model(model, peft.LoraConfig(target_modules="all-linear", task_type="CAUSAL_LM"))
@@ -52,31 +52,31 @@ def adapted(model: Any) -> Any:
 
 @pytest.mark.parametrize("kind", ["qwen2", "opt", "gpt2"])
 @pytest.mark.parametrize("adapters", [False, True])
-def test_fsdp2_gathers_one_layer_at_a_time_and_only_there_in_bfloat16(kind: str, adapters: bool) -> None:
-    model = adapted(small_model(kind)) if adapters else small_model(kind)
+def test_fsdp2_gathers_one_layer_at_a_time_in_bfloat16_and_keeps_shards_in_float32(kind: str, adapters: bool) -> None:
+    model = with_adapters(small_model(kind)) if adapters else small_model(kind)
     first, second = decoder_layers(model)
     seen: list[tuple[set[torch.dtype], bool]] = []
 
-    def look(layer: torch.nn.Module, *_: object) -> None:
-        others_are_cut = all(isinstance(p, DTensor) for p in second.parameters())
-        seen.append(({p.dtype for p in layer.parameters()}, others_are_cut))
+    def record(layer: torch.nn.Module, *_: object) -> None:
+        others_are_sharded = all(isinstance(p, DTensor) for p in second.parameters())
+        seen.append(({p.dtype for p in layer.parameters()}, others_are_sharded))
 
-    first.register_forward_hook(look)
-    trainer = cut(model, precision="bfloat16")
-    trainer.accumulate(one_pass(), [1.0], last=True)
+    first.register_forward_hook(record)
+    trainer = sharded_trainer(model, precision="bfloat16")
+    trainer.accumulate(micro_batch(), [1.0], last=True)
     assert seen == [({torch.bfloat16}, True)]
     assert {p.dtype for p in model.parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_fsdp2_keeps_gradients_cut_up_and_in_float32_after_each_pass(precision: str) -> None:
+def test_fsdp2_keeps_gradients_sharded_and_in_float32_after_each_micro_batch(precision: str) -> None:
     model = small_model("gpt2")
-    trainer = cut(model, precision=precision)
-    trainer.accumulate(one_pass(), [1.0], last=False)
+    trainer = sharded_trainer(model, precision=precision)
+    trainer.accumulate(micro_batch(), [1.0], last=False)
     once = [p.grad for p in model.parameters()]
     assert all(isinstance(gradient, DTensor) and gradient.dtype == torch.float32 for gradient in once)
     before = [gradient.full_tensor().clone() for gradient in once if isinstance(gradient, DTensor)]
-    trainer.accumulate(one_pass(), [1.0], last=True)
+    trainer.accumulate(micro_batch(), [1.0], last=True)
     for parameter, single in zip(model.parameters(), before, strict=True):
         assert isinstance(parameter.grad, DTensor)
         torch.testing.assert_close(parameter.grad.full_tensor(), 2 * single)

@@ -2,7 +2,7 @@
 
 1. A translated episode is, segment by segment, what the prompt builder makes of the same episode with the student's
    tokenizer and chat template; content keeps its text, kinds, authors and turns, whatever it holds.
-2. The teacher's scores come along by stretches of whole tokens, and none of its likelihood is lost.
+2. The teacher's scores are converted per aligned group, and none of its likelihood is lost.
 3. Whatever tokenizer prompts can be built with can be the teacher's or the student's; others are refused by name.
 """
 
@@ -163,7 +163,7 @@ def test_content_keeps_its_text_and_provenance_and_the_teachers_likelihood(
             assert len(rows) == len(ends[0] & ends[1])
 
 
-def test_the_end_of_a_turn_is_a_stretch_of_its_own() -> None:
+def test_the_end_of_a_turn_is_its_own_aligned_group() -> None:
     segments = [scored(s, 801) if s.author is Author.MODEL else s for s in built(TEACHER)]
     translated = Retokenizer(TEACHER, STUDENT).translate(episode(segments))
     ends = [s.teacher for s in translated.segments if s.author is Author.MODEL and s.text.endswith("<|end|>")]
