@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -15,6 +14,7 @@ from evaluation.html import render_html
 from evaluation.metrics import METRICS, Summary, paired_differences, summarize
 from evaluation.records import EpisodeRecord, by_environment, by_task_type, episode_record
 from evaluation.tables import render_markdown
+from rollout.storage.atomic import atomic_write_text
 from rollout.trajectory import Trajectory
 
 REPORT_SCHEMA = 1
@@ -88,11 +88,10 @@ def write_report(run_dir: str | Path, report: Report) -> None:
     A number that is not finite (a loss that diverged) is written as null.
     """
     folder = Path(run_dir)
-    folder.mkdir(parents=True, exist_ok=True)
     finite = _finite(report)
-    _write(folder / "report.json", json.dumps(finite, indent=2, sort_keys=True, allow_nan=False) + "\n")
-    _write(folder / "report.md", render_markdown(finite))
-    _write(folder / "report.html", render_html(finite))
+    atomic_write_text(folder / "report.json", json.dumps(finite, indent=2, sort_keys=True, allow_nan=False) + "\n")
+    atomic_write_text(folder / "report.md", render_markdown(finite))
+    atomic_write_text(folder / "report.html", render_html(finite))
 
 
 def _rollout_figures(rollouts: RolloutFigures) -> dict[str, Any]:
@@ -144,10 +143,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [_finite(item) for item in value]
     return value
-
-
-def _write(path: Path, text: str) -> None:
-    """Readers see the old file or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
