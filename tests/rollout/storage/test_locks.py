@@ -17,7 +17,7 @@ from rollout.storage.locks import LockHeldError, build_lock, lock_file
 
 ROOT = Path(__file__).parents[3]
 HOLD = (
-    "import sys, time; from pathlib import Path; from rollout.storage.locks import lock_file\n"
+    "import os, sys; from pathlib import Path; from rollout.storage.locks import lock_file\n"
     "with lock_file(Path(sys.argv[1])):\n    print('held', flush=True); sys.stdin.read()\n"
 )
 
@@ -58,9 +58,7 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
 
 def test_a_lock_is_free_once_its_process_is_dead_though_a_fork_of_it_lives(tmp_path: Path) -> None:
     """Forked workers inherit descriptors; a lock that lives in one of them would block the restart of a run."""
-    fork = HOLD.replace(
-        "    print", "    if not __import__('os').fork(): sys.stdin.read(); raise SystemExit\n    print"
-    )
+    fork = HOLD.replace("    print", "    if not os.fork(): sys.stdin.read(); raise SystemExit\n    print")
     lock = tmp_path / "lock"
     with other_process(lock, fork) as process:
         process.kill()

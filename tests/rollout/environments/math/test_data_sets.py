@@ -153,9 +153,7 @@ def test_bad_files_are_one_sentence(tmp_path: Path, name: str, content: bytes, s
 
 def test_a_math_problem_without_a_box_has_no_answer(tmp_path: Path) -> None:
     write(tmp_path / "train" / "1.json", json.dumps({"problem": "P?", "solution": "It is 4."}).encode())
-    with pytest.raises(
-        UserError, match=r"1\.json, row 1 has a question without an answer: nothing in answer nor a .boxed"
-    ):
+    with pytest.raises(UserError, match=r"1\.json, row 1 has a .* answer: nothing in answer nor a .boxed"):
         DataSet("math", str(tmp_path)).tasks("train", 1)
 
 
