@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -15,6 +14,7 @@ from evaluation.html import render_html
 from evaluation.metrics import METRICS, Summary, paired_differences, summarize
 from evaluation.records import EpisodeRecord, by_environment, by_task_type, episode_record
 from evaluation.tables import render_markdown
+from rollout.storage.atomic import atomic_write_text
 from rollout.trajectory import Trajectory
 
 REPORT_SCHEMA = 1
@@ -91,11 +91,10 @@ def write_report(run_dir: str | Path, report: Report) -> None:
     Numbers that are not finite (a diverged loss) are written as null.
     """
     folder = Path(run_dir)
-    folder.mkdir(parents=True, exist_ok=True)
     finite = _finite(report)
-    _write(folder / "report.json", json.dumps(finite, indent=2, sort_keys=True, allow_nan=False) + "\n")
-    _write(folder / "report.md", render_markdown(finite))
-    _write(folder / "report.html", render_html(finite))
+    atomic_write_text(folder / "report.json", json.dumps(finite, indent=2, sort_keys=True, allow_nan=False) + "\n")
+    atomic_write_text(folder / "report.md", render_markdown(finite))
+    atomic_write_text(folder / "report.html", render_html(finite))
 
 
 def _rollout_figures(rollouts: RolloutFigures) -> dict[str, Any]:
@@ -147,10 +146,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [_finite(item) for item in value]
     return value
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a file atomically."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

@@ -15,10 +15,8 @@ One driver at a time holds the folder (an advisory lock that dies with its proce
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -31,6 +29,8 @@ from cluster.config.recipe import Recipe
 from cluster.run.provenance import git_revision, hardware, versions
 from rollout.environment import Task
 from rollout.errors import UserError
+from rollout.storage.atomic import atomic_write_text
+from rollout.storage.locks import LockHeldError, lock_file
 
 MOVABLE_KEYS = frozenset({"description", "workers", "concurrency", "replicas", "resources", "failures"})
 """Settings that say where a run runs and how it survives failures, not what it computes: they may differ when a run is
@@ -128,7 +128,7 @@ class RunDirectory:
         for key, value in entries.items():
             before = manifest.get(key)
             manifest[key] = {**before, **value} if isinstance(before, dict) and isinstance(value, Mapping) else value
-        write_text(self.manifest_file, json.dumps(manifest, indent=2, sort_keys=True, default=str) + "\n")
+        atomic_write_text(self.manifest_file, json.dumps(manifest, indent=2, sort_keys=True, default=str) + "\n")
 
     def record_split(self, split: str, tasks: Sequence[Task]) -> None:
         """Write down a digest of the tasks taken from ``split``, so that two runs can be seen to share them."""
@@ -201,7 +201,7 @@ def claim(run: RunDirectory, recipe: Recipe, command: Sequence[str]) -> None:
     elif foreign := sorted(p.name for p in run.path.iterdir() if not p.name.startswith(".")):
         raise UserError(f"{run.path} holds {foreign[0]} but no recipe.yaml; give --run-dir a new or empty folder.")
     run.logs.mkdir(exist_ok=True)
-    write_text(run.recipe_file, recipe_yaml(recipe))
+    atomic_write_text(run.recipe_file, recipe_yaml(recipe))
     commands = [*run.manifest().get("commands", []), {"started": _now(), "argv": list(command)}]
     run.add_to_manifest(
         {
@@ -247,18 +247,14 @@ def recipe_yaml(recipe: Recipe) -> str:
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
     """Hold the folder alone. Raises `UserError` if another live process holds it."""
-    with (folder / ".lock").open("a+", encoding="utf-8") as file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
+            stack.enter_context(lock_file(folder / ".lock"))
+        except LockHeldError as error:
             raise UserError(
-                f"another driver (process {holder}) works in {folder}; wait for it, stop it, or take another --run-dir."
+                f"another driver (process {error.holder}) works in {folder}; wait for it, stop it, or take another "
+                "--run-dir."
             ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
         yield
 
 
@@ -272,13 +268,6 @@ def plain_os_errors(sentences: Mapping[int, str], folder: Path) -> Iterator[None
         if sentence is None:
             raise
         raise UserError(sentence.format(where=error.filename or folder)) from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def end_torn_line(path: Path) -> None:

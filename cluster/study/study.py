@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from cluster.driver import run as drive
-from cluster.run.directory import FORBIDDEN, FULL, lock, open_run, plain_os_errors, write_text
+from cluster.run.directory import FORBIDDEN, FULL, lock, open_run, plain_os_errors
 from cluster.run.progress import Screen
 from cluster.run.weights import check_models
 from cluster.study.config import STUDY_FILE, Study, study_yaml
@@ -30,6 +30,7 @@ from cluster.study.processes import processes
 from cluster.study.results import Results, study_json
 from cluster.study.runs import Job, is_finished, make_jobs
 from rollout.errors import UserError
+from rollout.storage.atomic import atomic_write_text
 
 SETTLED = ("name", "recipe", "overrides", "all", "seed", "episodes")
 """What may not change when a study is taken up again; arms and seeds may be added."""
@@ -153,7 +154,7 @@ def held(study: Study, folder: Path) -> Iterator[None]:
                 refuse_other_study(study, folder)
             elif foreign := sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")):
                 raise UserError(f"{folder} holds {foreign[0]} but no {STUDY_FILE}; give --out a new or empty folder.")
-            write_text(file, study_yaml(study))
+            atomic_write_text(file, study_yaml(study))
         yield
 
 
@@ -198,6 +199,6 @@ def carry_out(
 def write(results: Results, folder: Path, command: Sequence[str]) -> dict[str, Any]:
     """Write study.json and study.md of what there is so far, each whole or not at all."""
     found = study_json(results, command)
-    write_text(folder / "study.json", json.dumps(found, indent=2, allow_nan=False) + "\n")
-    write_text(folder / "study.md", study_markdown(found))
+    atomic_write_text(folder / "study.json", json.dumps(found, indent=2, allow_nan=False) + "\n")
+    atomic_write_text(folder / "study.md", study_markdown(found))
     return found

@@ -8,13 +8,11 @@ A bank is written as a whole or not at all.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,6 +22,7 @@ from rapidfuzz.distance import Indel
 
 from rollout.errors import UserError
 from rollout.hints.wording import normalised, unknown_placeholders
+from rollout.storage.atomic import atomic_write_bytes
 from rollout.storage.rows import Row, read_rows
 from rollout.trajectory.store import UNREADABLE
 
@@ -137,16 +136,9 @@ def write_bank(bank: HintBank, path: str | Path) -> None:
         raise UserError(f"a hint bank cannot be written to {place}: name a file that ends in .parquet or .jsonl")
     rows = [hint.model_dump(mode="json") for hint in bank.hints]
     content = _parquet(rows) if place.suffix == ".parquet" else _json_lines(rows)
-    partial = place.with_name(f".{place.name}.{uuid4().hex}.partial")
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, place)
+        atomic_write_bytes(place, content)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise UserError(f"the hint bank {place} cannot be written ({error}); choose another place for it") from error
 
 

@@ -1,4 +1,4 @@
-"""What training writes is there whole or not at all, and a full disk is told in a sentence."""
+"""Writes that are atomic: readers see the old content or the new one, never a part. A full disk is one sentence."""
 
 from __future__ import annotations
 
@@ -13,23 +13,30 @@ from pathlib import Path
 from rollout.errors import UserError
 
 _FULL_BELOW_BYTES = 2**20
-"""Some writers only say that they failed; with less than this left it was for want of space."""
+"""Some writers raise without a reason; with less free space than this, the disk was full."""
 
 
 @contextmanager
-def atomic_write(target: Path) -> Iterator[Path]:
-    """A path beside ``target`` to write a file or folder to; it takes the target's place when the block ends well.
+def atomic_write(target: Path, *, replace_folder: bool = False) -> Iterator[Path]:
+    """A path beside ``target`` to write a file or folder to; it takes the target's place when the block succeeds.
 
-    If the block fails, nothing of it stays.
+    If the block fails, the target is unchanged and nothing else remains.
+
+    Args:
+        replace_folder: also take the place of a folder that is not empty. For an instant neither folder is there.
 
     Raises:
         UserError: no space is left.
+        OSError: among others, the target is a folder that is not empty, and ``replace_folder`` is off.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = _beside(target)
     try:
         yield temporary
-        os.replace(temporary, target)
+        if replace_folder and target.is_dir():
+            _replace_folder(temporary, target)
+        else:
+            os.replace(temporary, target)
     except BaseException as error:
         full = isinstance(error, Exception) and _is_full(error, target.parent)
         _remove(temporary)
@@ -41,13 +48,41 @@ def atomic_write(target: Path) -> Iterator[Path]:
         raise
 
 
+def atomic_write_bytes(target: Path, content: bytes) -> None:
+    """Replace a file; on disk when this returns. Raises `UserError` if no space is left."""
+    with atomic_write(target) as temporary, temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def atomic_write_text(target: Path, text: str) -> None:
+    """Replace a file by UTF-8 text; on disk when this returns. Raises `UserError` if no space is left."""
+    atomic_write_bytes(target, text.encode("utf-8"))
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+
+
+def _replace_folder(new: Path, target: Path) -> None:
+    old = _beside(target)
+    target.rename(old)
+    try:
+        new.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+    _remove(old)
+
+
 def _is_full(error: Exception, folder: Path) -> bool:
-    said = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
-    return said or shutil.disk_usage(folder).free < _FULL_BELOW_BYTES
+    reported = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+    return reported or shutil.disk_usage(folder).free < _FULL_BELOW_BYTES
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""Rows of data files that others made: JSON lines, JSON, CSV and Parquet, plain or compressed.
+"""Rows of data files from elsewhere: JSON lines, JSON, CSV and Parquet, plain or compressed.
 
-Whatever is wrong with a file is one sentence that names the file, the row and the remedy.
+An error is one sentence that names the file, the row and the fix.
 """
 
 from __future__ import annotations
@@ -26,14 +26,24 @@ FORMATS = (".jsonl", ".json", ".csv", ".parquet")
 
 def file_format(path: Path) -> str:
     """``.jsonl`` for ``pages.jsonl.gz``; the empty string for what cannot be read."""
-    suffixes = path.suffixes[:-1] if path.suffix in _COMPRESSIONS else path.suffixes
+    compressed = path.suffix in _COMPRESSIONS
+    suffixes = path.suffixes[:-1] if compressed else path.suffixes
     if path.suffix == ".bz2" and not suffixes:
         return ".jsonl"  # the HotpotQA dump names its parts wiki_00.bz2
-    return suffixes[-1] if suffixes and suffixes[-1] in FORMATS else ""
+    last = suffixes[-1] if suffixes else ""
+    return last if last in FORMATS and not (compressed and last == ".parquet") else ""
+
+
+def file_stem(path: Path) -> str:
+    """``pages`` for ``pages.jsonl.gz``; the empty string for a hidden file and what cannot be read."""
+    found = file_format(path)
+    return path.name.rpartition(found)[0] if found in path.suffixes and not path.name.startswith(".") else ""
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
     """Each row with its place in words (``line 3`` or ``row 3``).
+
+    A JSON file holds a list of rows, an object with such a list under ``data``, ``examples`` or ``rows``, or one row.
 
     Raises:
         UserError: the file is missing, damaged, cut short, not UTF-8, or of an unknown kind.
@@ -43,24 +53,16 @@ def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
     if kind not in readers:
         raise UserError(f"{path} is none of {', '.join(FORMATS)} (plain, .gz or .bz2); convert it to one of them")
     try:
-        yield from readers[kind](path)
+        for place, row in readers[kind](path):
+            if not isinstance(row, dict):
+                raise UserError(f"{path}, {place}, is no JSON object; each row must be one")
+            yield place, row
     except FileNotFoundError as error:
         raise UserError(f"there is no file {path}; check the path") from error
-    except (EOFError, zlib.error, gzip.BadGzipFile, csv.Error) as error:
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path} is cut short or damaged ({error}); copy or download it again") from error
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error}); copy or download it again") from error
-
-
-def as_text(data: bytes, path: Path, place: str) -> str:
-    """Decoded bytes. Raises `UserError` if they are not UTF-8."""
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path}, {place}, is not UTF-8 (byte 0x{data[error.start]:02x} at position {error.start}); "
-            "save the file as UTF-8"
-        ) from error
+        raise UserError(f"{path} cannot be read ({error}); check its permissions, or download it again") from error
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -69,35 +71,56 @@ def _open(path: Path) -> IO[bytes]:
     return bz2.open(path, "rb") if path.suffix == ".bz2" else path.open("rb")
 
 
-def _read_lines(path: Path) -> Iterator[tuple[str, Row]]:
+def _text(data: bytes, path: Path, place: str) -> str:
+    """Decoded bytes without a byte order mark."""
+    try:
+        return data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}, {place}, is not UTF-8 (byte 0x{data[error.start]:02x} at position {error.start}); "
+            "save the file as UTF-8"
+        ) from error
+
+
+def _read_lines(path: Path) -> Iterator[tuple[str, Any]]:
     with _open(path) as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 place = f"line {number}"
-                yield place, _row(_parse(as_text(line, path, place), path, place), path, place)
+                yield place, _parse(_text(line, path, place), path, place)
 
 
-def _read_json(path: Path) -> Iterator[tuple[str, Row]]:
-    """A list of objects, or an object whose one list of objects is under ``data``, ``examples`` or ``rows``."""
+def _read_json(path: Path) -> Iterator[tuple[str, Any]]:
     with _open(path) as file:
         content = file.read()
-    found = _parse(as_text(content, path, "the content"), path, "the content")
+    found = _parse(_text(content, path, "the content"), path, "the content")
     if isinstance(found, dict):
-        found = next((found[key] for key in ("data", "examples", "rows") if isinstance(found.get(key), list)), None)
+        found = next((found[key] for key in ("data", "examples", "rows") if isinstance(found.get(key), list)), [found])
     if not isinstance(found, list):
-        raise UserError(f"{path} holds no list of rows; it must be a JSON list of objects, or JSON lines named .jsonl")
+        raise UserError(f"{path} holds no rows; it must be a JSON list of objects, or JSON lines named .jsonl")
     for number, row in enumerate(found, start=1):
-        yield f"row {number}", _row(row, path, f"row {number}")
+        yield f"row {number}", row
 
 
-def _read_csv(path: Path) -> Iterator[tuple[str, Row]]:
+def _read_csv(path: Path) -> Iterator[tuple[str, Any]]:
     with _open(path) as file:
-        text = as_text(file.read(), path, "the content").removeprefix("\ufeff")
-    for number, row in enumerate(csv.DictReader(io.StringIO(text, newline="")), start=1):
-        yield f"row {number}", {str(key): value for key, value in row.items()}
+        text = _text(file.read(), path, "the content")
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        for number, row in enumerate(reader, start=1):
+            if None in row or None in row.values():
+                raise UserError(
+                    f"{path}, line {reader.line_num}, has not as many fields as the header; fix it there, or download "
+                    "the file again"
+                )
+            yield f"row {number}", row
+    except csv.Error as error:
+        raise UserError(
+            f"{path}, near line {reader.line_num}, is not CSV ({error}); fix it there, or download the file again"
+        ) from error
 
 
-def _read_parquet(path: Path) -> Iterator[tuple[str, Row]]:
+def _read_parquet(path: Path) -> Iterator[tuple[str, Any]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -119,11 +142,5 @@ def _parse(text: str, path: Path, place: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UserError(
-            f"{path}, {place}, is not JSON or is cut short ({error}); mend it, or download the file again"
+            f"{path}, {place}, is not JSON or is cut short ({error}); fix it there, or download the file again"
         ) from error
-
-
-def _row(value: object, path: Path, place: str) -> Row:
-    if not isinstance(value, dict):
-        raise UserError(f"{path}, {place}, is no JSON object; each row must be one")
-    return value

@@ -74,7 +74,7 @@ def merge_pages(paragraphs: Iterable[tuple[str, str]]) -> tuple[Document, ...]:
 
 
 def _question(row: Row, number: int, place: str) -> LoadedQuestion:
-    row = {key.strip().lower() if isinstance(key, str) else key: value for key, value in row.items()}
+    row = {key.strip().lower(): value for key, value in row.items()}
     identity = str(row.get("_id") or row.get("id") or number)
     text = row.get("question")
     if not isinstance(text, str) or not text.strip():

@@ -11,7 +11,7 @@ from typing import Any
 from rollout.environment import Task
 from rollout.environments.math.notation import boxed
 from rollout.errors import UserError
-from rollout.storage.records import Row, read_rows, stem_of
+from rollout.storage.rows import Row, file_stem, read_rows
 
 _IDS = ("id", "unique_id", "_id", "test_index")
 
@@ -103,7 +103,7 @@ class DataSet:
         for number, (place, row) in enumerate(_rows(paths[split])):
             task = self._task(split, number, place, row)
             if task.id in places:
-                raise UserError(f"{place} has the same id as {places[task.id]} ({task.id}); take one of them out")
+                raise UserError(f"{place} has the same id as {places[task.id]} ({task.id}); remove one of them")
             places[task.id] = place
             tasks.append(task)
         if not tasks:
@@ -115,7 +115,7 @@ class DataSet:
         """The file or folder of each split."""
         base = Path(self.data_dir).expanduser()
         found = [base] if base.is_file() else sorted(base.iterdir()) if base.is_dir() else []
-        paths = {stem: path for path in found if path.is_file() and (stem := stem_of(path))}
+        paths = {stem: path for path in found if path.is_file() and (stem := file_stem(path))}
         paths |= {path.name: path for path in found if path.is_dir() and next(path.rglob("*.json"), None)}
         if not paths:
             what = "is no folder" if not base.exists() else "holds no data file"
@@ -151,13 +151,12 @@ class DataSet:
         return text.strip()
 
 
-def _rows(path: Path) -> Iterator[Row]:
-    if path.is_file():
-        yield from read_rows(path)
-        return
-    for file in sorted(path.rglob("*.json")):
+def _rows(path: Path) -> Iterator[tuple[str, Row]]:
+    """Each row, its fields by lower-case name, with its file and place in words."""
+    for file in [path] if path.is_file() else sorted(path.rglob("*.json")):
+        named = {} if path.is_file() else {"id": file.relative_to(path).with_suffix("").as_posix()}
         for place, row in read_rows(file):
-            yield place, {"id": file.relative_to(path).with_suffix("").as_posix(), **row}
+            yield f"{file}, {place}", {**named, **{name.strip().lower(): value for name, value in row.items()}}
 
 
 def _answer(form: _Form, place: str, row: dict[str, Any]) -> str:

@@ -5,9 +5,7 @@ The folder is written once, under another name, and then renamed: a shop is whol
 
 from __future__ import annotations
 
-import fcntl
 import json
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import fields
@@ -23,6 +21,8 @@ from rollout.environments.webshop.build import FORMAT_VERSION, GOAL_KINDS, build
 from rollout.environments.webshop.catalogue import Listing
 from rollout.environments.webshop.product import Goal, Product
 from rollout.errors import UserError
+from rollout.storage.atomic import atomic_write
+from rollout.storage.locks import build_lock
 
 _NO_LIMIT = 1_000_000.0
 _KEPT_BYTES = 1 << 24
@@ -206,12 +206,9 @@ def _open_or_build(
     if (shop := _open_if_right(folder, fingerprint)) is not None:
         return shop
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with folder.with_name(f"{folder.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # one worker of the node builds, the others wait
+        with build_lock(folder):  # one worker of the node builds, the others wait
             if (shop := _open_if_right(folder, fingerprint)) is not None:
                 return shop
-            shutil.rmtree(folder, ignore_errors=True)
             _build(folder, fingerprint, listings(), total)
     except OSError as error:
         raise UserError(
@@ -229,11 +226,9 @@ def _open_if_right(folder: Path, fingerprint: str) -> Shop | None:
 
 
 def _build(folder: Path, fingerprint: str, listings: Iterable[Listing], total: int | None) -> None:
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.") as new:
-        target = Path(new) / "shop"
-        target.mkdir()
-        build_shop(target, listings, fingerprint, total=total)
-        target.rename(folder)
+    with atomic_write(folder, replace_folder=True) as new:
+        new.mkdir()
+        build_shop(new, listings, fingerprint, total=total)
 
 
 def shop_in_memory(listings: Iterable[Listing], fingerprint: str) -> Shop:

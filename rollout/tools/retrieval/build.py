@@ -8,11 +8,9 @@ from doing it at the same time.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import sys
-import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -24,6 +22,8 @@ from typing import Any
 import pyarrow as pa
 
 from rollout.errors import UserError
+from rollout.storage.atomic import atomic_write
+from rollout.storage.locks import build_lock
 from rollout.tools.retrieval.documents import Document, corpus_files, read_documents
 from rollout.tools.retrieval.index import (
     DOCUMENTS_FILE,
@@ -91,7 +91,7 @@ def built(
     target = Path(folder).expanduser() if folder else default_folder(corpus)
     origin = _origin(corpus, config)
     if not _is_of(target, origin):
-        with locked(target):
+        with build_lock(target):
             if not _is_of(target, origin):  # another process may have built it meanwhile
                 build_index(read_documents(corpus), target, config, origin=origin, progress=progress)
     return target
@@ -112,16 +112,11 @@ def build_index(
     """
     config, target = config or LexicalConfig(), Path(folder).expanduser()
     _refuse_foreign(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as name:
-        made = Path(name) / "index"
+    with atomic_write(target, replace_folder=True) as made:
         made.mkdir()
         count = _write(documents, made, config, progress)
         meta = {"version": INDEX_VERSION, "documents": count, "origin": origin, "config": config.model_dump()}
         (made / META_FILE).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
-        if target.exists():
-            target.rename(Path(name) / "old")
-        made.rename(target)
     return count
 
 
@@ -172,15 +167,6 @@ def _is_of(folder: Path, origin: str) -> bool:
         return bool(read_meta(folder)["origin"] == origin)
     except UserError:
         return False
-
-
-@contextmanager
-def locked(target: Path) -> Iterator[None]:
-    """Keep other processes from making ``target`` at the same time."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with (target.parent / f".{target.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @contextmanager

@@ -7,7 +7,6 @@ pooling. The documents are those of a lexical index, so that both find the same 
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +17,9 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from rollout.errors import UserError
-from rollout.tools.retrieval.build import Progress, ignore, locked
+from rollout.storage.atomic import atomic_write
+from rollout.storage.locks import build_lock
+from rollout.tools.retrieval.build import Progress, ignore
 from rollout.tools.retrieval.documents import Hit
 from rollout.tools.retrieval.index import RetrievalIndex
 
@@ -154,10 +155,10 @@ def built_vectors(
     if target.is_dir():
         return target
     try:
-        with locked(target), tempfile.TemporaryDirectory(prefix=".dense-", dir=index) as made:
+        with build_lock(target):
             if not target.is_dir():  # another process may have made them meanwhile
-                DenseIndex.build(RetrievalIndex.open(index), Path(made) / "vectors", config, encoder, progress)
-                (Path(made) / "vectors").rename(target)
+                with atomic_write(target) as made:
+                    DenseIndex.build(RetrievalIndex.open(index), made, config, encoder, progress)
     except PermissionError as error:
         raise UserError(
             f"no vectors can be written to the index {index} ({error}); copy it to a folder of yours"

@@ -1,4 +1,4 @@
-"""What training writes appears whole or not at all; a full disk is one sentence."""
+"""Atomic writes: a file or folder appears as a whole or not at all; a full disk is one sentence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rollout.errors import UserError
-from rollout.storage.atomic import atomic_write
+from rollout.storage.atomic import atomic_write, atomic_write_text
 
 
 def fail_half_way(target: Path, error: Exception) -> None:
@@ -54,3 +54,45 @@ def test_a_full_disk_is_a_sentence_and_leaves_nothing_behind(tmp_path: Path, err
     with pytest.raises(UserError, match=r"No space is left for .*round=000: free some.*same command"):
         fail_half_way(target, error)
     assert list(tmp_path.iterdir()) == []
+
+
+def write_folder(target: Path, text: str, *, replace_folder: bool) -> None:
+    with atomic_write(target, replace_folder=replace_folder) as temporary:
+        temporary.mkdir()
+        (temporary / text).write_text(text)
+
+
+def test_a_folder_is_replaced_only_on_request_and_nothing_of_it_remains(tmp_path: Path) -> None:
+    target = tmp_path / "index"
+    write_folder(target, "old", replace_folder=False)
+    with pytest.raises(OSError, match="not empty"):
+        write_folder(target, "new", replace_folder=False)
+    assert [path.name for path in target.iterdir()] == ["old"]
+    write_folder(target, "new", replace_folder=True)
+    assert [path.name for path in target.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_link_to_a_folder_is_replaced_and_what_it_points_to_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "precious").write_text("precious")
+    target = tmp_path / "index"
+    target.symlink_to("elsewhere")
+    write_folder(target, "new", replace_folder=True)
+    assert not target.is_symlink()
+    assert (tmp_path / "elsewhere" / "precious").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "index"]
+
+
+def test_a_replacement_that_fails_keeps_the_old_folder(tmp_path: Path) -> None:
+    target = tmp_path / "index"
+    write_folder(target, "old", replace_folder=True)
+    with pytest.raises(FileNotFoundError), atomic_write(target, replace_folder=True):
+        pass  # nothing was written
+    assert [path.name for path in target.iterdir()] == ["old"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_text_is_written_as_utf_8(tmp_path: Path) -> None:
+    atomic_write_text(tmp_path / "new" / "report.md", "grün\n")
+    assert (tmp_path / "new" / "report.md").read_bytes() == "grün\n".encode()

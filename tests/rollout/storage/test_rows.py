@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rollout.errors import UserError
+from rollout.storage.rows import file_stem, read_rows
 from rollout.tools.retrieval.documents import Document, paragraph, read_documents
 
 ROWS = [{"id": "a", "title": "Old Mill", "text": "A mill."}, {"id": "b", "title": "Éire", "text": "Grün.\nZwei."}]
@@ -37,6 +38,33 @@ def test_the_same_documents_come_from_every_format(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist(ROWS), paths[4])
     for path in paths:
         assert list(read_documents(path)) == DOCUMENTS
+
+
+def test_a_json_file_may_hold_one_row_or_name_its_list(tmp_path: Path) -> None:
+    assert list(read_rows(written(tmp_path / "a.json", b'{"problem": "P?"}'))) == [("row 1", {"problem": "P?"})]
+    assert list(read_rows(written(tmp_path / "b.json", b'{"data": [{"n": 1}]}'))) == [("row 1", {"n": 1})]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv"])
+def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path: Path, name: str) -> None:
+    content = b"n\n1\n" if name == "a.csv" else b'{"n": "1"}'
+    path = written(tmp_path / name, b"\xef\xbb\xbf" + content)
+    assert list(read_rows(path)) == [("line 1" if name == "a.jsonl" else "row 1", {"n": "1"})]
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("a.b.jsonl.gz", "a.b"),
+        ("a.csv", "a"),
+        ("a.json.bz2", "a"),
+        (".a.json", ""),
+        ("a.txt", ""),
+        ("a.parquet.gz", ""),
+    ],
+)
+def test_the_stem_of_a_data_file_is_its_name_without_endings(name: str, stem: str) -> None:
+    assert file_stem(Path(name)) == stem
 
 
 def test_a_folder_is_read_file_by_file_in_order(tmp_path: Path) -> None:
@@ -73,7 +101,11 @@ def test_usual_shapes_of_dumps_are_understood(tmp_path: Path, row: dict[str, obj
         ("a.jsonl", b"[1]", r"line 1, is no JSON object"),
         ("a.jsonl", b'{"text": "x"}', r"line 1, has no title"),
         ("a.jsonl", b'{"title": "T", "text": 5}', r"line 1 \(T\), has no text"),
-        ("a.json", b'{"pages": 3}', r"holds no list of rows"),
+        ("a.json", b"3", r"holds no rows"),
+        ("a.csv", b"title,text\nT\n", r"a\.csv, line 2, has not as many fields as the header; fix it there"),
+        ("a.csv", b"title,text\nT,x,y\n", r"line 2, has not as many fields"),
+        ("a.csv", b'title,text\nT,"' + b"x" * 200_000, r"near line 1, is not CSV"),
+        ("a.parquet.gz", gzip.compress(b"PAR1"), r"a\.parquet\.gz is none of"),
         ("a.txt", LINES, r"a\.txt is none of \.jsonl, \.json, \.csv, \.parquet"),
     ],
 )

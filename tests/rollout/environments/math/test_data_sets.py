@@ -116,7 +116,7 @@ def test_aime_comes_in_four_formats(tmp_path: Path) -> None:
         (
             "a.jsonl",
             lines([GSM[0], {"question": "Q?", "answer": "no mark"}]),
-            r"a\.jsonl line 2 has a question without an answer: nothing in answer after ####",
+            r"a\.jsonl, line 2 has a question without an answer: nothing in answer after ####",
         ),
         ("a.jsonl", lines([{"question": "Q?"}]), "line 1 has a question without an answer"),
         ("a.jsonl", lines([NO_QUESTION]), "line 1 has no problem text in its field question"),
@@ -128,19 +128,19 @@ def test_aime_comes_in_four_formats(tmp_path: Path) -> None:
         (
             "a.jsonl",
             lines(TWINS),
-            r"line 3 has the same id as .*a\.jsonl line 1",
+            r"line 3 has the same id as .*a\.jsonl, line 1",
         ),
-        ("a.jsonl", lines(GSM)[:-30], r"line 10 is not JSON .* cut short"),
-        ("a.jsonl", b'\n{"question": "\xff"}', r"a\.jsonl line 2 is not UTF-8 \(byte 14\)"),
-        ("a.jsonl", b"[1]\n", "line 1 is no object with named fields"),
+        ("a.jsonl", lines(GSM)[:-30], r"line 10, is not JSON or is cut short"),
+        ("a.jsonl", b'\n{"question": "\xff"}', r"a\.jsonl, line 2, is not UTF-8 \(byte 0xff at position 14\)"),
+        ("a.jsonl", b"[1]\n", "line 1, is no JSON object"),
         ("a.jsonl", b"\n", "has no problems"),
-        ("a.jsonl.gz", gzip.compress(lines(GSM))[:60], "cut short or no gzip file"),
-        ("a.jsonl.gz", lines(GSM), "cut short or no gzip file"),
+        ("a.jsonl.gz", gzip.compress(lines(GSM))[:60], "cut short or damaged"),
+        ("a.jsonl.gz", lines(GSM), "cut short or damaged"),
         ("a.json", b"{", "is not JSON"),
         ("a.json", b"[" * 100_000, "is not JSON"),
-        ("a.csv", b"question,answer\nQ?\n", "line 2 has not as many fields as the header"),
+        ("a.csv", b"question,answer\nQ?\n", "line 2, has not as many fields as the header"),
         ("a.csv", b"question,answer\nQ?,#### 1\n\xff,#### 1\n", "is not UTF-8"),
-        ("a.parquet", b"PAR1 no", "no whole Parquet file"),
+        ("a.parquet", b"PAR1 no", "cut short or no Parquet file"),
     ],
 )
 def test_bad_files_are_one_sentence(tmp_path: Path, name: str, content: bytes, sentence: str) -> None:
@@ -153,7 +153,7 @@ def test_bad_files_are_one_sentence(tmp_path: Path, name: str, content: bytes, s
 
 def test_a_math_problem_without_a_box_has_no_answer(tmp_path: Path) -> None:
     write(tmp_path / "train" / "1.json", json.dumps({"problem": "P?", "solution": "It is 4."}).encode())
-    with pytest.raises(UserError, match=r"1\.json has a question without an answer: nothing in answer nor a .boxed"):
+    with pytest.raises(UserError, match=r"1\.json, row 1 has a .* answer: nothing in answer nor a .boxed"):
         DataSet("math", str(tmp_path)).tasks("train", 1)
 
 
