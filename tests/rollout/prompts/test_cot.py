@@ -91,5 +91,5 @@ def test_nobody_answers_at_once_where_there_is_no_answer_to_give() -> None:
     with pytest.raises(UserError, match="agent.style is cot.* set agent.style to react"):
         make_style(COT, config)
     for name in ("household-expert", "math-random"):
-        with pytest.raises(ValueError, match=f"{name} does not answer in one turn; set agent.style"):
+        with pytest.raises(UserError, match=f"{name} does not answer in one turn; set agent.style"):
             make_policy(name, 0, "cot")
