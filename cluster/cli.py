@@ -135,9 +135,11 @@ def report(run_dir: RunPath) -> None:
 
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(metavar="WHAT", help="recipes, studies, environments, tools or engines")],
+    what: Annotated[
+        str, typer.Argument(metavar="WHAT", help="recipes, studies, environments, tools, engines or divergences")
+    ],
 ) -> None:
-    """List what can be named: recipes, studies, environments, tools or engines."""
+    """List what can be named: recipes, studies, environments, tools, engines or divergences."""
     from cluster.commands.listing import lines
 
     for line in lines(what):

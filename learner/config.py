@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from inspect import signature
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from rollout.errors import UserError
+from rollout.extensions.registry import Registry
+from rollout.extensions.union import LazyUnion
 from rollout.trajectory import Kind
 
 STREAMS = (*(kind.value for kind in Kind), "generated", "assistant", "all", "random")
@@ -136,8 +141,58 @@ class ULDTerm(_Term):
         return self
 
 
+class AddedTerm(TopKTerm):
+    """A divergence of another package, a function like `learner.losses.divergences.forward_kl`."""
+
+    divergence: str
+    options: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    """Further arguments of the function, by name."""
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return {"temperature": self.temperature, **self.options}
+
+    def check(self) -> None:
+        """Raises `UserError` if the function cannot be imported, or does not take these parameters."""
+        function = DIVERGENCES.load(self.divergence)
+        try:
+            signature(function).bind(None, None, None, None, **self.parameters)
+        except TypeError as error:
+            raise UserError(
+                f"the divergence {self.divergence} does not take its options: {error}; correct them"
+            ) from error
+
+
+BUILT_IN_TERMS: dict[str, type[_Term]] = {
+    "cross_entropy": CrossEntropyTerm,
+    "forward_kl": ForwardKLTerm,
+    "reverse_kl": ReverseKLTerm,
+    "jsd": JSDTerm,
+    "uld": ULDTerm,
+}
+DIVERGENCES: Registry[Callable[..., Any]] = Registry(
+    "stillhouse.divergences",
+    "divergence",
+    Callable,
+    {
+        "cross_entropy": "learner.losses.divergences:cross_entropy",
+        "forward_kl": "learner.losses.divergences:forward_kl",
+        "reverse_kl": "learner.losses.divergences:reverse_kl",
+        "jsd": "learner.losses.divergences:jsd",
+        "uld": "learner.losses.uld:uld",
+    },
+)
+"""The functions of the divergences by name. One of another package takes ``(logits_NV, teacher_ids_Nk,
+teacher_logprobs_Nk, teacher_tail_N, temperature, **options)`` and gives ``[N]`` values in float32."""
+
+
+def _term_of(divergence: str) -> type[_Term]:
+    return BUILT_IN_TERMS.get(divergence, AddedTerm)
+
+
 Term = Annotated[
-    CrossEntropyTerm | ForwardKLTerm | ReverseKLTerm | JSDTerm | ULDTerm, Field(discriminator="divergence")
+    CrossEntropyTerm | ForwardKLTerm | ReverseKLTerm | JSDTerm | ULDTerm | AddedTerm,
+    LazyUnion("divergence", DIVERGENCES.names, _term_of),
 ]
 
 
@@ -256,6 +311,12 @@ class LearnerConfig(Frozen):
         if self.optimizer == "muon" and (self.strategy != "ddp" or self.lora is not None):
             raise ValueError("optimizer muon needs strategy ddp and no lora; choose adamw otherwise")
         return self
+
+    def check_divergences(self) -> None:
+        """Raises `UserError` if another package's divergence cannot be imported, or does not take its options."""
+        for term in self.terms:
+            if isinstance(term, AddedTerm):
+                term.check()
 
     def keeps(self, role: str, success: bool) -> bool:
         """Return whether to train on an episode of ``role`` that ended with ``success``."""

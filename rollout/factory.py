@@ -1,28 +1,19 @@
 """What a recipe can name: built-in environments and engines, and those that other packages add by entry point.
 
-An entry point of the group ``stillhouse.environments`` names a class like `EnvironmentKind`; one of
-``stillhouse.engines`` a class of `EngineSettings`. Its name is what ``type:`` says in a recipe. Nothing is imported
-before it is asked for.
+An entry point of the group ``stillhouse.environments`` names an `EnvironmentPlugin`, one of ``stillhouse.engines`` a
+class of `EngineSettings`, one of ``stillhouse.tools`` a `Tool`. Its name is what a recipe says. Nothing is imported
+before it is named.
 """
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
-from typing import Any, Protocol, get_args
-
 from pydantic import BaseModel
 
 from rollout.engine import Engine
+from rollout.engines.config import start_engine
 from rollout.environment import Environment, Task, has_passages
-from rollout.environments.plugins import (
-    EnvironmentKind,
-    _has_search,
-    _load,
-    _refuse_twice,
-    environment_kind,
-    make_task_source,
-    tools_of,
-)
+from rollout.environments.plugin import EnvironmentPlugin
+from rollout.environments.plugins import make_task_source, plugin_of
 from rollout.environments.wrappers.context import ContextEnvironment, found_passages, own_passages
 from rollout.environments.wrappers.search import ACTION, SEARCH, SearchEnvironment
 from rollout.episode.acting import PlainActing
@@ -31,36 +22,11 @@ from rollout.episode.support import raising_user_errors, require_acting
 from rollout.errors import Boundary, EpisodeError, UserError, boundary
 from rollout.models import model_folder
 from rollout.prompts.builder import PromptBuilder
-from rollout.prompts.codeact import Tool
 from rollout.prompts.style import Style
 from rollout.prompts.styles import new_style
 from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
+from rollout.prompts.tool import TOOLS, Tool
 from rollout.tools.retrieval.service import Search
-
-ENGINES = "stillhouse.engines"
-
-
-class EngineSettings(Protocol):
-    """What makes an engine of another package available by name: a frozen pydantic model that can start it.
-
-    Besides ``type: Literal["<name>"]`` it has ``model`` or ``tokenizer``, which says whose tokenizer the engine speaks.
-    """
-
-    type: str
-
-    async def start(self) -> Engine:
-        """Bring the engine up."""
-        ...
-
-
-def engines() -> dict[str, type[BaseModel]]:
-    """The settings of all engines by name. Raises `UserError` if another package's cannot be imported."""
-    from rollout.engines.config import EngineConfig
-
-    built_in = {get_args(settings.model_fields["type"].annotation)[0]: settings for settings in _members(EngineConfig)}
-    added = _load(entry_points(group=ENGINES))
-    _refuse_twice([*built_in, *added])
-    return {**built_in, **added}
 
 
 def make_environment(config: BaseModel, agent: AgentConfig | None = None, search: Search | None = None) -> Environment:
@@ -71,15 +37,15 @@ def make_environment(config: BaseModel, agent: AgentConfig | None = None, search
     Raises:
         UserError: something that it needs is not installed, or no sandbox can be had for the agent's code.
     """
-    kind = environment_kind(config)
-    environment, tools = _with_tools(kind, kind.environment(config), config, agent, search)
+    plugin = plugin_of(config)
+    environment, tools = _with_tools(plugin, plugin.make_environment(config), config, agent, search)
     if agent is None or agent.style != "codeact":
         return environment
     from rollout.environments.wrappers.code import CodeActEnvironment
     from rollout.tools.sandbox.tiers import shared_sandbox
 
     sandbox = shared_sandbox(agent.sandbox)
-    return CodeActEnvironment(environment, sandbox, tools, getattr(kind, "finish", None))
+    return CodeActEnvironment(environment, sandbox, (*tools, *tools_of(agent)), plugin.finish)
 
 
 def require_playable(environment: Environment, config: BaseModel, agent: AgentConfig, *, with_search: bool) -> None:
@@ -100,7 +66,7 @@ def require_playable(environment: Environment, config: BaseModel, agent: AgentCo
         style = make_style(agent, config, with_search=with_search)
         # Code needs no wrapper here: it can be copied where its environment can, and chooses from no list.
         search = _find_nothing if with_search else None
-        environment, _ = _with_tools(environment_kind(config), environment, config, agent, search)
+        environment, _ = _with_tools(plugin_of(config), environment, config, agent, search)
         task = None if isinstance(agent.acting, PlainActing) else _first_task(config)
         if task is not None and _begins(environment, task):
             with raising_user_errors(), boundary(Boundary.ENVIRONMENT):
@@ -112,17 +78,17 @@ def require_playable(environment: Environment, config: BaseModel, agent: AgentCo
 
 
 def _with_tools(
-    kind: type[EnvironmentKind],
+    plugin: EnvironmentPlugin,
     environment: Environment,
     config: BaseModel,
     agent: AgentConfig | None,
     search: Search | None,
 ) -> tuple[Environment, tuple[Tool, ...]]:
     """The environment with passages and a search where the agent gets them, and the functions for code in it."""
-    tools = tools_of(kind)
+    tools = plugin.load_tools()
     if agent is not None and agent.passages:
         environment = _with_passages(environment, agent.passages, config, search)
-    if search is not None and not _has_search(kind):
+    if search is not None and not plugin.has_search:
         environment, tools = SearchEnvironment(environment, search), (*tools, SEARCH)
     return environment, tools
 
@@ -161,19 +127,22 @@ def _begins(environment: Environment, task: Task) -> bool:
     return True
 
 
+def tools_of(agent: AgentConfig) -> tuple[Tool, ...]:
+    """The functions of other packages that the code of an agent may call.
+
+    Raises:
+        UserError: one cannot be imported.
+    """
+    return tuple(TOOLS.load(name) for name in agent.tools)
+
+
 async def make_engine(config: BaseModel, agent: AgentConfig | None = None) -> Engine:
     """Start an engine; a scripted one writes in the style of ``agent``, by default in ReAct's.
 
     Raises:
         UserError: a model or setting cannot work.
     """
-    from rollout.engines.config import EngineConfig, start_engine
-
-    if isinstance(config, _members(EngineConfig)):
-        style = agent.style if agent else "react"
-        return await start_engine(config, style)  # type: ignore[arg-type]  # just checked
-    plugged_in: EngineSettings = config  # type: ignore[assignment]  # what the entry point promises
-    return await plugged_in.start()
+    return await start_engine(config, agent.style if agent else "react")
 
 
 def make_style(agent: AgentConfig, environment: BaseModel, *, with_search: bool = False) -> Style:
@@ -182,27 +151,28 @@ def make_style(agent: AgentConfig, environment: BaseModel, *, with_search: bool 
     Raises:
         UserError: the environment has no such instructions, too few examples, or none that fit the style.
     """
-    kind = environment_kind(environment)
-    if agent.instructions not in kind.instructions:
+    plugin = plugin_of(environment)
+    texts, examples = plugin.load_instructions(), plugin.load_examples()
+    if agent.instructions not in texts:
         raise UserError(
             f"agent.instructions {agent.instructions!r} is not known to this environment; "
-            f"choose one of {', '.join(kind.instructions)}"
+            f"choose one of {', '.join(texts)}"
         )
-    if agent.examples > len(kind.examples):
+    if agent.examples > len(examples):
         raise UserError(
-            f"agent.examples is {agent.examples}, but this environment comes with {len(kind.examples)}; ask for fewer"
+            f"agent.examples is {agent.examples}, but this environment comes with {len(examples)}; ask for fewer"
         )
-    instructions, added = kind.instructions[agent.instructions], with_search and not _has_search(kind)
+    instructions, added = texts[agent.instructions], with_search and not plugin.has_search
     if added and agent.style != "codeact":
         instructions = f"{instructions}\n{ACTION}"
     return new_style(
         agent.style,
         instructions,
-        kind.examples,
+        examples,
         shown=agent.examples,
-        tools=tools_of(kind),
-        added_tools=(SEARCH,) if added else (),
-        answer=getattr(kind, "finish", None),
+        tools=plugin.load_tools(),
+        added_tools=(*((SEARCH,) if added else ()), *tools_of(agent)),
+        answer=plugin.finish,
     )
 
 
@@ -223,8 +193,3 @@ def tokenizer_of(engine: BaseModel) -> Tokenizer:
     if not isinstance(model, str):
         raise UserError("the engine names no tokenizer; set its tokenizer to the folder or hub name of its model")
     return load_tokenizer(model_folder(model))
-
-
-def _members(union: Any) -> tuple[type[BaseModel], ...]:
-    """The classes of ``Annotated[A | B, ...]``."""
-    return get_args(get_args(union)[0])

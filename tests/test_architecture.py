@@ -19,7 +19,14 @@ PACKAGES = ("cluster", "rollout", "learner", "evaluation")
 
 FIRST_PARTY = {
     "rollout": ("rollout",),
-    "learner": ("learner", "rollout.trajectory", "rollout.trajectory.store", "rollout.errors", "rollout.models"),
+    "learner": (
+        "learner",
+        "rollout.trajectory",
+        "rollout.trajectory.store",
+        "rollout.errors",
+        "rollout.extensions",
+        "rollout.models",
+    ),
     "evaluation": ("evaluation", "rollout"),
     "cluster": PACKAGES,
 }

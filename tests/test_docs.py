@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests import distributions
+from tests.distributions import ROOT, python
+
 FILE = re.compile(r"^`guessing/(?P<name>[\w.]+)`\n\n```\w+\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+TOOL = re.compile(r"^```python\n(?P<text>from rollout\.prompts\.tool import Tool\n.*?)^```$", re.MULTILINE | re.DOTALL)
+DIVERGENCE = re.compile(r"^```python\n(?P<text>from torch import Tensor, cat\n.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def install(folder: Path, text: str) -> None:
     """The files of the example in ``folder``, with the entry points that its pyproject.toml names."""
     files = {match["name"]: match["text"] for match in FILE.finditer(text)}
-    assert set(files) == {"pyproject.toml", "guessing.py"}
-    (folder / "guessing.py").write_text(files["guessing.py"], encoding="utf-8")
-    project = tomllib.loads(files["pyproject.toml"])["project"]
-    lines = [
-        f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in points.items())
-        for group, points in project["entry-points"].items()
-    ]
-    info = folder / f"{project['name']}-{project['version']}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
-    (info / "entry_points.txt").write_text("".join(lines))
-
-
-def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{folder}", "NO_COLOR": "1", "COLUMNS": "200"}
-    command = [sys.executable, *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
+    assert set(files) == {"pyproject.toml", "guessing.py", "guessing_plugin.py"}
+    project = tomllib.loads(files.pop("pyproject.toml"))["project"]
+    modules = {name.removesuffix(".py"): source for name, source in files.items()}
+    distributions.install(folder, project["name"], project["entry-points"], **modules)
 
 
 @pytest.fixture
@@ -63,7 +51,7 @@ SEEDED = 'f"guess/{split}/{seed}/{index}"'
         (
             'Literal["guess"] = "guess"',
             'Literal["number"] = "number"',
-            "Config says its name as type: ",
+            "config says its name as type: ",
         ),
         (
             SEEDED,
@@ -97,3 +85,99 @@ for name in ("react", "act", "codeact"):
 """
     done = python(tmp_path, "-c", code)
     assert done.stdout.split() == ["True", "False"] * 3, done.stderr
+
+
+def test_the_expert_of_the_example_plays_in_every_style_and_its_rules_write_hints(tmp_path: Path, page: str) -> None:
+    install(tmp_path, page)
+    code = """
+import asyncio
+from cluster.config.load import load_recipe
+from rollout.environments.hints import hint_rules
+from rollout.environments.make_tokenizer import make_tokenizer
+from rollout.environments.plugins import make_task_source
+from rollout.episode.runner import job, run_episodes
+from rollout.factory import make_builder, make_engine, make_environment
+from pathlib import Path
+
+async def play(policy, style="react"):
+    agent = f"agent={{style: {style}, max_tokens: 20000, sampling: {{max_tokens: 200}}}}"
+    recipe = load_recipe("smoke", ["environment={type: guess, largest: 50}", agent, f"teacher.engine.policy={policy}"])
+    world, engine = recipe.environment, recipe.teacher.engine
+    jobs = [job(task, run="r", role="teacher") for task in make_task_source(world).tasks("valid", 3)]
+    made = run_episodes(
+        jobs, lambda: make_environment(world, recipe.agent), await make_engine(engine, recipe.agent),
+        make_builder(recipe.agent, world, engine), recipe.agent, concurrency=3,
+    )
+    return [episode async for episode in made]
+
+for policy in ("guess-expert", "expert"):
+    for style in ("react", "act"):
+        print(sum(episode.outcome.success for episode in asyncio.run(play(policy, style))))
+failed = [episode for episode in asyncio.run(play("guess-random")) if not episode.outcome.success]
+print({hint.text for episode in failed for hint in hint_rules("guess").write(episode, 3, 120)})
+print(make_tokenizer("guess", Path("tokenizer")) > 256)
+"""
+    done = python(tmp_path, "-c", code)
+    assert done.stdout.splitlines() == ["3"] * 4 + ["{'Do not guess a number twice.'}", "True"], done.stderr
+
+
+def test_the_tool_of_the_page_is_listed_and_called_by_code(tmp_path: Path, page: str) -> None:
+    match = TOOL.search(page)
+    assert match is not None
+    points = {"stillhouse.tools": {"convert": "units_tool:CONVERT"}}
+    distributions.install(tmp_path, "units", points, units_tool=match["text"])
+    assert "convert" in python(tmp_path, "-m", "cluster.cli", "list", "tools").stdout
+    code = """
+from rollout.episode.config import AgentConfig
+from rollout.environments.plugins import config_model, make_task_source
+from rollout.factory import make_environment, make_style
+from rollout.tools.sandbox.config import SandboxConfig
+from rollout.tools.sandbox.tiers import available_tiers
+config = config_model("household")(size="small")
+agent = AgentConfig(style="codeact", tools=("convert",), sandbox=SandboxConfig(packages=(), preload=()))
+print("converts miles to kilometres" in make_style(agent, config).instructions)
+if any(status.works for status in available_tiers()):
+    world = make_environment(config, agent)
+    world.reset(make_task_source(config).tasks("train", 1)[0])
+    print("16.09344" in world.step("print(convert(10))").observation)
+    print("You are not carrying anything." in world.step('print(act("inventory"))').observation)
+    world.close()
+"""
+    done = python(tmp_path, "-c", code)
+    assert set(done.stdout.split()) == {"True"}, done.stdout + done.stderr
+    unknown = python(tmp_path, "-m", "cluster.cli", "run", "smoke", "--dry-run", "agent={style: codeact, tools: [net]}")
+    assert "there is no tool 'net' of another package; known here: convert" in unknown.stderr
+
+
+def test_the_divergence_of_the_page_is_a_term_of_the_loss(tmp_path: Path) -> None:
+    match = DIVERGENCE.search((ROOT / "docs" / "methods.md").read_text(encoding="utf-8"))
+    assert match is not None
+    points = {"stillhouse.divergences": {"total_variation": "variation:total_variation"}}
+    distributions.install(tmp_path, "variation", points, variation=match["text"])
+    listed = python(tmp_path, "-m", "cluster.cli", "list", "divergences").stdout
+    assert "total_variation  TV_n" in listed
+    code = """
+import numpy as np
+import torch
+from learner.config import DIVERGENCES, LearnerConfig
+from rollout.errors import UserError
+
+def config(**term):
+    terms = [{"stream": "act", "divergence": "total_variation", **term}]
+    return LearnerConfig.model_validate({"terms": terms, "epochs": 1, "batch_episodes": 1})
+
+term = config(options={"power": 2.0}).terms[0]
+ids, p = torch.tensor([[0, 1]]), torch.tensor([[0.5, 0.25]])
+value = DIVERGENCES.load(term.divergence)(torch.zeros(1, 4), ids, p.log(), torch.tensor([0.25]), **term.parameters)
+print(round(value.item(), 4))
+try:
+    config(options={"powr": 2.0}).check_divergences()
+except UserError as error:
+    print(error)
+"""
+    done = python(tmp_path, "-c", code)
+    assert done.stdout.splitlines() == [
+        "0.0625",
+        "the divergence total_variation does not take its options: got an unexpected keyword argument 'powr'; "
+        "correct them",
+    ], done.stderr

@@ -14,9 +14,9 @@ from cluster.config.recipe import Recipe
 from cluster.driver import run
 from cluster.run.directory import open_run
 from cluster.run.provenance import cpu_cores
+from rollout.environments.plugins import working_plugins
 from rollout.trajectory.store import TrajectoryStore
 
-WORLDS = ("household", "webshop", "hotpotqa", "math")
 ACTOR = b"ray::RolloutWorker"
 SAMPLE_EVERY_S = 0.5
 MIB = 2**20
@@ -34,7 +34,7 @@ def bench_worlds(episodes: int, address: str | None = None) -> Mapping[str, Any]
         resident at its peak (0 without Ray).
     """
     figures: dict[str, float] = {"episodes_per_world": float(episodes)}
-    for world in WORLDS:
+    for world in worlds():
         with tempfile.TemporaryDirectory(prefix="stillhouse-bench-") as folder, watched_workers() as peak:
             recipe = expert_recipe(world, episodes)
             with open_run(folder, recipe) as directory:
@@ -50,6 +50,11 @@ def bench_worlds(episodes: int, address: str | None = None) -> Mapping[str, Any]
             f"{world}_worker_peak_mib": max(peak.values(), default=0) / MIB,
         }
     return {"figures": figures, "ratios": {}, "seeds": [0]}
+
+
+def worlds() -> list[str]:
+    """The environments that have an expert."""
+    return [name for name, plugin in working_plugins().items() if plugin.expert_policy]
 
 
 def expert_recipe(world: str, episodes: int) -> Recipe:

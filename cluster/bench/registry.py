@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.config.field_path import suggest
 from cluster.run.provenance import hardware, versions
 from rollout.errors import UserError
+from rollout.extensions.registry import suggest
 
 _FEW = 100.0
 

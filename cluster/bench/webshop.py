@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rollout.environments.webshop.environment import ShopConfig, shop_of
+from rollout.environments.webshop.environment import WebShopConfig, shop_of
 from rollout.environments.webshop.generator import Catalogue, GeneratedGoals, generate_goal
 from rollout.environments.webshop.product import Goal
 from rollout.environments.webshop.session import Session
@@ -40,10 +40,10 @@ def small_shop(data_dir: str | None, folder: Path, seed: int, goals: int) -> dic
         UserError: ``data_dir`` does not hold WebShop's files.
     """
     if data_dir is None:
-        shop = shop_of(ShopConfig(products=PRODUCTS))
+        shop = shop_of(WebShopConfig(products=PRODUCTS))
         wanted = _generated(Catalogue(PRODUCTS), seed, goals)
     else:
-        shop = shop_of(ShopConfig(source="official", data_dir=data_dir, index_dir=str(folder)))
+        shop = shop_of(WebShopConfig(source="official", data_dir=data_dir, index_dir=str(folder)))
         wanted = [shop.goal("human", index) for index in range(min(goals, shop.num_goals("human")))]
     _visits(shop, wanted[:3])  # what is read once is read
     times = _visits(shop, wanted)

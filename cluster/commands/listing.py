@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cluster.config.field_path import suggest
 from cluster.config.load import RECIPES, read_settings, recipe_names
 from cluster.study.config import STUDIES, study_names
 from rollout.errors import UserError
+from rollout.extensions.registry import suggest
 
 
 def lines(what: str) -> Iterator[str]:
@@ -18,6 +18,7 @@ def lines(what: str) -> Iterator[str]:
         "environments": _environments,
         "tools": _tools,
         "engines": _engines,
+        "divergences": _divergences,
     }
     if what not in listings:
         near = suggest(what, listings)
@@ -39,30 +40,53 @@ def _studies() -> dict[str, str]:
 
 
 def _environments() -> dict[str, str]:
-    from rollout.environments.plugins import environments
+    from rollout.environments.plugins import ENVIRONMENTS
 
-    return {name: _first_line(made) for name, made in environments().items()}
+    found = ENVIRONMENTS.load_each().items()
+    return {name: _error(made) if isinstance(made, UserError) else made.description for name, made in found}
 
 
 def _tools() -> dict[str, str]:
-    from rollout.environments.plugins import environments, tools_of
+    from rollout.environments.plugins import working_plugins
     from rollout.environments.wrappers.search import SEARCH
+    from rollout.prompts.tool import TOOLS
 
-    functions = {
-        f"{name} {tool.name}": tool.description for name, kind in environments().items() for tool in tools_of(kind)
+    functions: dict[str, str] = {}
+    for name, plugin in working_plugins().items():
+        try:
+            functions |= {f"{name} {tool.name}": tool.description for tool in plugin.load_tools()}
+        except UserError as error:
+            functions[name] = _error(error)
+    added = {
+        name: _error(tool) if isinstance(tool, UserError) else f"{tool.description}; agent.tools of a recipe"
+        for name, tool in TOOLS.load_each().items()
     }
     return functions | {
         "python": "runs code in a sandbox, one interpreter an episode: in style codeact, or math with python",
         SEARCH.name: f"{SEARCH.description}; the section retrieval of a recipe",
+        **added,
     }
 
 
 def _engines() -> dict[str, str]:
-    from rollout.factory import engines
+    from rollout.engines.config import ENGINES
 
-    return {name: _first_line(made) for name, made in engines().items()}
+    return {name: _first_line(made) for name, made in ENGINES.load_each().items()}
+
+
+def _divergences() -> dict[str, str]:
+    from learner.config import BUILT_IN_TERMS, DIVERGENCES
+
+    own: dict[str, str] = {name: _first_line(term) for name, term in BUILT_IN_TERMS.items()}
+    return own | {name: _first_line(made) for name, made in DIVERGENCES.load_each(built_in=False).items()}
 
 
 def _first_line(thing: object) -> str:
-    """The first sentence of a docstring."""
+    """The first line of a docstring; of an error, what it says."""
+    if isinstance(thing, UserError):
+        return _error(thing)
     return (thing.__doc__ or "").strip().partition("\n")[0]
+
+
+def _error(error: UserError) -> str:
+    return f"cannot be used: {error}"

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeVar, Union
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from rollout.environments.plugins import environments
+from rollout.environments.plugins import ENVIRONMENTS, config_model
+from rollout.extensions.union import LazyUnion, TypedSettings
 
-if TYPE_CHECKING:
-    from rollout.environments.household.alfworld_engine import OriginalConfig
-    from rollout.environments.household.environment import HouseholdConfig
-
-    EnvironmentConfig = HouseholdConfig | OriginalConfig
-else:
-    # Those that other packages bring by entry point are settings like our own.
-    _KINDS = tuple(kind.Config for kind in environments().values())
-    EnvironmentConfig = Annotated[Union[_KINDS], Field(discriminator="type")]  # noqa: UP007 (built at run time)
+EnvironmentConfig = Annotated[TypedSettings, LazyUnion("type", ENVIRONMENTS.names, config_model)]
+MIX: Literal["mix"] = "mix"
 
 T = TypeVar("T")
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
@@ -50,10 +44,15 @@ class Mix(BaseModel):
         return self
 
 
-if TYPE_CHECKING:
-    WorldConfig = EnvironmentConfig | Mix
-else:
-    WorldConfig = Annotated[Union[(*_KINDS, Mix)], Field(discriminator="type")]
+def _names() -> list[str]:
+    return [*ENVIRONMENTS.names(), MIX]
+
+
+def _member(name: str) -> type[BaseModel]:
+    return Mix if name == MIX else config_model(name)
+
+
+WorldConfig = Annotated[TypedSettings | Mix, LazyUnion("type", _names, _member)]
 
 
 def parts_of(world: WorldConfig) -> tuple[Part, ...]:

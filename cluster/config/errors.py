@@ -10,8 +10,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticUndefined
 
-from cluster.config.field_path import FieldPath, models_in, resolve, suggest
+from cluster.config.field_path import FieldPath, annotation_of, models_in, resolve, unions_in
 from rollout.errors import UserError
+from rollout.extensions.registry import suggest
 
 M = TypeVar("M", bound=BaseModel)
 MESSAGE_STARTS = {"Input should be": "must be", "Value error, ": "", "Assertion failed, ": ""}
@@ -62,8 +63,12 @@ def wrong_type(place: FieldPath, details: ErrorDetails) -> str:
 
 def choices(field: FieldInfo | None, setting: str) -> list[str]:
     """What the members of a union allow for the setting by which they are told."""
-    fields = [model.model_fields[setting] for model in models_in(field.annotation)] if field else []
-    return [str(choice) for member in fields for choice in get_args(member.annotation)]
+    if field is None:
+        return []
+    annotation = annotation_of(field)
+    fields = [model.model_fields[setting] for model in models_in(annotation)]
+    lazy = [name for union in unions_in(annotation) for name in union.names()]
+    return [*(str(choice) for member in fields for choice in get_args(member.annotation)), *lazy]
 
 
 def plain(message: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+
+from rollout.extensions.union import LazyUnion
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class FieldPath:
     siblings: tuple[str, ...]
     hidden: bool = False
     """A model on the way wants its values never repeated (pydantic's ``hide_input_in_errors``)."""
+    is_open: bool = False
+    """The path ends inside of a `LazyUnion`, whose settings are known only once it is told which member is meant."""
 
     @property
     def dotted(self) -> str:
@@ -41,16 +44,20 @@ def resolve(model: type[BaseModel], keys: Sequence[str | int]) -> FieldPath:
     siblings: tuple[str, ...] = ()
     hidden = False
     for position, key in enumerate(keys):
-        models = models_in(annotation)
+        models, unions = models_in(annotation), unions_in(annotation)
         owners = [m for m in models if key in m.model_fields]
         if owners:
             siblings = _names(models)
             field = owners[0].model_fields[str(key)]
             hidden = hidden or any(m.model_config.get("hide_input_in_errors") for m in owners)
-            annotation = Union[tuple(m.model_fields[str(key)].annotation for m in owners)]  # noqa: UP007 (built at run time)
+            annotation = Union[tuple(annotation_of(m.model_fields[str(key)]) for m in owners)]  # noqa: UP007 (built at run time)
             path.append(str(key))
         elif isinstance(key, int) or (key.isdigit() and holds(annotation, Sequence)):
             path.append(str(key))
+        elif named := [union for union in unions if key in union.names()]:
+            annotation = Union[tuple(union.member(str(key)) for union in named)]  # noqa: UP007
+        elif unions:
+            return FieldPath((*path, *map(str, keys[position:])), field, (), hidden, is_open=True)
         elif tagged := [m for m in models if key in tags(m)]:
             annotation = Union[tuple(tagged)]  # noqa: UP007
         elif holds(annotation, Mapping) and not models:
@@ -60,8 +67,23 @@ def resolve(model: type[BaseModel], keys: Sequence[str | int]) -> FieldPath:
     return FieldPath(tuple(path), field, siblings, hidden)
 
 
+def annotation_of(field: FieldInfo) -> Any:
+    """The annotation of a setting, with the `LazyUnion` that pydantic has taken out of it."""
+    unions = [item for item in field.metadata if isinstance(item, LazyUnion)]
+    return Annotated[field.annotation, unions[0]] if unions else field.annotation
+
+
+def unions_in(annotation: Any) -> list[LazyUnion]:
+    """All unions that an annotation may hold whose members are named by a value."""
+    if isinstance(annotation, LazyUnion):
+        return [annotation]
+    return [union for argument in get_args(annotation) for union in unions_in(argument)]
+
+
 def models_in(annotation: Any) -> list[type[BaseModel]]:
-    """All pydantic models that an annotation may hold, through unions, lists and Annotated."""
+    """All pydantic models that an annotation may hold, through unions, lists and Annotated, but for lazy unions."""
+    if any(isinstance(argument, LazyUnion) for argument in get_args(annotation)):
+        return []
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for argument in get_args(annotation) for model in models_in(argument)]
@@ -93,10 +115,3 @@ def names_a_type(key: str, annotation: Any) -> bool:
         or "[" in key
         or key in {"str", "int", "float", "bool", "none", "function-after", "list", "tuple"}
     )
-
-
-def suggest(word: str, known: Iterable[str]) -> list[str]:
-    """Up to three known words that look like ``word``, or that contain it."""
-    known = list(known)
-    near = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
-    return near or [name for name in known if word and (word in name or name in word)][:3]

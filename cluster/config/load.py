@@ -10,9 +10,10 @@ from typing import Any
 import yaml
 
 from cluster.config.errors import unknown_key, validated
-from cluster.config.field_path import FieldPath, resolve, suggest
+from cluster.config.field_path import FieldPath, resolve
 from cluster.config.recipe import Recipe
 from rollout.errors import UserError
+from rollout.extensions.registry import suggest
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -118,6 +119,8 @@ def refuse_unknown(keys: Sequence[str]) -> None:
     """Name the first key of a path that no recipe has, with what was likely meant."""
     for length in range(1, len(keys) + 1):
         place = resolve(Recipe, keys[:length])
+        if place.is_open:  # the check of the whole recipe knows which settings there are
+            return
         if place.field is None or len(place.path) < length:
             raise UserError(unknown_key(FieldPath(tuple(keys[:length]), None, place.siblings)))
 

@@ -8,7 +8,7 @@ workers, with what resources, which episodes to collect and to evaluate. Recipes
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Literal, Self, Union
+from typing import Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -24,17 +24,12 @@ from cluster.config.environments import WorldConfig, parts_of
 from cluster.config.failures import FailurePolicies
 from learner.config import LearnerConfig
 from rollout.engine import Sampling
-from rollout.environments.plugins import environment_kind, has_own_search
+from rollout.engines.config import EngineConfig
+from rollout.environments.plugins import has_own_search, plugin_of
 from rollout.episode.acting import Acting
 from rollout.episode.config import AgentConfig
-from rollout.factory import engines
-from rollout.tools.retrieval.service import RetrievalConfig
+from rollout.tools.retrieval.config import RetrievalConfig
 
-if TYPE_CHECKING:
-    from rollout.engines.config import EngineConfig
-else:
-    # Those that other packages bring by entry point are settings like our own.
-    EngineConfig = Annotated[Union[tuple(engines().values())], Field(discriminator="type")]  # noqa: UP007
 Agent = Literal["teacher", "student_before", "student"]
 
 BEYOND_GENERATED = frozenset(
@@ -222,7 +217,7 @@ def _collection_inconsistencies(recipe: Recipe) -> Iterator[str]:
                 f"{recipe.teacher.engine.type} has none; take another teacher.engine, or remove first_thought"
             )
         for part in parts_of(recipe.environment):
-            if getattr(environment_kind(part.environment), "finish", None) is None:
+            if plugin_of(part.environment).finish is None:
                 yield (
                     f"first_thought needs tasks with an answer to think of, and {part.environment.type} has none; "
                     "remove first_thought"

@@ -10,6 +10,7 @@ from pathlib import Path
 from cluster.config.recipe import CHECKPOINT, Recipe
 from rollout.errors import UserError
 from rollout.models import model_folder
+from rollout.prompts.tool import TOOLS
 
 TRANSLATED = "learner.teacher_tokenizer"
 
@@ -17,11 +18,16 @@ TRANSLATED = "learner.teacher_tokenizer"
 def check_models(recipe: Recipe) -> None:
     """Raises `UserError` if a model folder is missing, or teacher and student speak two vocabularies.
 
+    So it does if a tool or a divergence of another package cannot be imported.
+
     The learner trains on the very token ids that the teacher saw and wrote, unless it is told the teacher's tokenizer.
     """
     folders = {setting: local_folder(setting, model) for setting, model in models(recipe)}
+    for name in recipe.agent.tools:
+        TOOLS.load(name).load_function()
     if recipe.learner is None:
         return
+    recipe.learner.check_divergences()
     teacher = first(folders, "teacher.engine")
     student = first(folders, "learner") or first(folders, "student.engine")
     translated = folders.get(TRANSLATED)

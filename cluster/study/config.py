@@ -15,10 +15,10 @@ from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 from cluster.config.collect import FROZEN
 from cluster.config.errors import validated
-from cluster.config.field_path import suggest
 from cluster.config.load import RecipeYaml, named_file, read_settings
 from cluster.config.recipe import Agent
 from rollout.errors import UserError
+from rollout.extensions.registry import suggest
 
 STUDIES = Path(__file__).parent / "studies"
 STUDY_FILE = "study.yaml"

@@ -8,7 +8,7 @@ Dimensions: N predicted tokens, V vocabulary, S terms, R tokens with weight in a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -16,11 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from learner.batching import Batch
-from learner.config import CrossEntropyTerm, Term, ULDTerm
-from learner.losses.divergences import cross_entropy, forward_kl, jsd, reverse_kl
+from learner.config import DIVERGENCES, CrossEntropyTerm, Term, ULDTerm
+from learner.losses.divergences import cross_entropy
 from learner.losses.uld import uld
-
-_TOP_K_DIVERGENCES: dict[str, Callable[..., Tensor]] = {"forward_kl": forward_kl, "reverse_kl": reverse_kl, "jsd": jsd}
 
 
 def term_coefficients(terms: Sequence[Term], counts: Sequence[float]) -> list[float]:
@@ -69,7 +67,7 @@ def objective(
 def _groups(terms: Sequence[Term]) -> list[list[int]]:
     groups: dict[tuple[object, ...], list[int]] = {}
     for index, term in enumerate(terms):
-        groups.setdefault((term.divergence, *term.parameters.values()), []).append(index)
+        groups.setdefault((term.divergence, *sorted(term.parameters.items())), []).append(index)
     return list(groups.values())
 
 
@@ -79,13 +77,14 @@ def _divergence(term: Term, logits_RV: Tensor, batch: Batch, rows: NDArray[np.in
     if isinstance(term, ULDTerm):
         return _uld(logits_RV, batch, rows)
     at = np.searchsorted(batch.teacher_rows, rows)
-    return _TOP_K_DIVERGENCES[term.divergence](
+    divergence_R: Tensor = DIVERGENCES.load(term.divergence)(
         logits_RV,
         _tensor(batch.teacher_ids[at], logits_RV),
         _tensor(batch.teacher_logprobs[at], logits_RV),
         _tensor(batch.teacher_tail[at], logits_RV),
         **term.parameters,
     )
+    return divergence_R
 
 
 def _uld(logits_RV: Tensor, batch: Batch, rows: NDArray[np.int64]) -> Tensor:

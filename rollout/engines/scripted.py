@@ -12,8 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rollout.engine import Completion, Sampling
-from rollout.environments.policies import text_policies, text_policy
-from rollout.errors import UserError
+from rollout.environments.policies import check_policy, make_policy
 from rollout.models import model_folder
 from rollout.prompts.styles import StyleName
 from rollout.prompts.template import ChatTemplate
@@ -33,7 +32,7 @@ class ScriptedConfig(BaseModel):
     tokenizer: str
     """Model whose tokenizer and chat template are spoken: ``builtin:NAME``, a folder or a hub name."""
     policy: str | None = None
-    """Name of a built-in policy, such as ``household-expert``. It writes in the style of the agent that it plays."""
+    """Name of an environment's policy, such as ``household-expert``. It writes in the style of the agent."""
     replies: tuple[str, ...] = ()
     """Fixed answers, one a turn, as they stand; the last one is repeated."""
     seed: int = 0
@@ -54,10 +53,11 @@ async def start(config: ScriptedConfig, style: StyleName = "react") -> ScriptedE
     """Make the engine for agents of this style.
 
     Raises:
-        UserError: the policy is unknown, or the tokenizer cannot be used.
+        UserError: the policy is unknown, cannot be imported or does not write in this style, or the tokenizer cannot
+            be used.
     """
-    if config.policy is not None and config.policy not in text_policies():
-        raise UserError(f"there is no policy {config.policy!r}; choose one of {', '.join(sorted(text_policies()))}")
+    if config.policy is not None:
+        check_policy(config.policy, style)
     return ScriptedEngine(config, load_tokenizer(model_folder(config.tokenizer)), style)
 
 
@@ -131,7 +131,7 @@ class ScriptedEngine:
         if self._config.policy is None:
             return _Replies(self._config.replies)
         digest = sha256(f"{self._config.seed}/{session_id}".encode()).digest()
-        return text_policy(self._config.policy, int.from_bytes(digest[:4], "big"), self._style)
+        return make_policy(self._config.policy, int.from_bytes(digest[:4], "big"), self._style)
 
     def _message(self, prompt: tuple[int, ...], seen: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The newest user message, between the last glue and the generation prompt, and how the answer is begun."""

@@ -48,7 +48,7 @@ class TurnMaker:
 
 
 class StyledPolicy:
-    """Another policy, whose turns are written in the form of a style (`rollout.environments.policies.TextPolicy`)."""
+    """Another policy, whose turns are written in the form of a style (`rollout.scripted_policy.TextPolicy`)."""
 
     def __init__(self, maker: TurnMaker, style: Style) -> None:
         self._maker, self._style = maker, style

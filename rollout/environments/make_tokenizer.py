@@ -1,6 +1,6 @@
-"""Makes the tokenizer that the shipped models of a world share: byte-level BPE, about one token a word of that world.
+"""Make the tokenizer that the models of an environment share: byte-level BPE, about one token a word.
 
-    python -m rollout.environments.make_tokenizer WORLD FOLDER
+    python -m rollout.environments.make_tokenizer ENVIRONMENT FOLDER
 
 Any text can be written in it, since the merges stand on bytes. Its words are those of seeded play in the world, so that
 the same call gives the same files.
@@ -14,9 +14,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from rollout.environments.plugins import environments
-from rollout.environments.policies import answers_in_one_turn, text_policies, text_policy
-from rollout.environments.vocabulary import LANGUAGES, Language
+from rollout.environments.plugin import EnvironmentPlugin
+from rollout.environments.plugins import find_plugin
+from rollout.environments.policies import make_policy
+from rollout.environments.vocabulary import Vocabulary
+from rollout.errors import UserError
 
 SPECIAL_TOKENS = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
 CHAT_TEMPLATE = (
@@ -31,31 +33,39 @@ _EPISODES = 400
 _STEPS = 30
 
 
-def words(world: str) -> list[str]:
+def words(environment: str) -> list[str]:
     """Every word that occurs in play of generated tasks, with its space if it has one, and all that always belong.
 
     Only the set counts, so the tokenizer does not change with how players play, but with the words they use.
     """
-    language = LANGUAGES[world]
-    texts = [environments()[world].instructions["short"], "\nYour task is to:", *language.words()]
-    texts += _play(world, language)
-    return sorted({word for text in texts for word in re.findall(language.pattern, text)})
+    plugin = find_plugin(environment)
+    vocabulary = vocabulary_of(plugin)
+    texts = [plugin.load_instructions()["short"], "\nYour task is to:", *vocabulary.words()]
+    texts += _play(plugin, vocabulary)
+    return sorted({word for text in texts for word in re.findall(vocabulary.pattern, text)})
 
 
-def _play(world: str, language: Language) -> Iterator[str]:
+def vocabulary_of(plugin: EnvironmentPlugin) -> Vocabulary:
+    """The vocabulary of an environment. Raises `UserError` if it has none."""
+    vocabulary: Vocabulary | None = plugin.load("vocabulary")
+    if vocabulary is None:
+        raise UserError(f"the environment {plugin.name} has no vocabulary; give its EnvironmentPlugin one")
+    return vocabulary
+
+
+def _play(plugin: EnvironmentPlugin, vocabulary: Vocabulary) -> Iterator[str]:
     """What is read, thought and done, text by text."""
-    kind = environments()[world]
-    config = kind.Config(type=world, **language.settings)
-    environment = kind.environment(config)
-    for seed, task in enumerate(kind.tasks(config).tasks("train", _EPISODES)):
+    config = plugin.config_model()(type=plugin.name, **vocabulary.settings)
+    environment = plugin.make_environment(config)
+    for seed, task in enumerate(plugin.make_tasks(config).tasks("train", _EPISODES)):
         for player in ("expert", "random"):
-            policy, reset = text_policies()[f"{world}-{player}"](seed), environment.reset(task)
+            policy, reset = make_policy(f"{plugin.name}-{player}", seed), environment.reset(task)
             text = f"{reset.observation}\nYour task is to: {reset.instruction}."
             yield text
-            if player == "expert" and answers_in_one_turn(world):
-                yield text_policy(f"{world}-{player}", seed, "cot").respond(text)
+            if player == "expert" and plugin.reasoner:
+                yield make_policy(f"{plugin.name}-{player}", seed, "cot").respond(text)
             for _ in range(_STEPS):
-                first, second = language.delimiters
+                first, second = vocabulary.delimiters
                 thought, action = policy.respond(text).removeprefix(first).split(second)
                 step = environment.step(action.strip())
                 text = step.observation
@@ -64,24 +74,24 @@ def _play(world: str, language: Language) -> Iterator[str]:
                     break
 
 
-def make_tokenizer(world: str, folder: Path) -> int:
+def make_tokenizer(environment: str, folder: Path) -> int:
     """Make it, write its two files to ``folder``, and give the size of its vocabulary."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-    language, heard = LANGUAGES[world], words(world)
+    vocabulary, heard = vocabulary_of(find_plugin(environment)), words(environment)
     to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     letters = sorted(to_bytes.alphabet())
-    if language.merged:
+    if vocabulary.merged:
         tokenizer = Tokenizer(models.BPE())
     else:
         listed = [*SPECIAL_TOKENS, *letters, *(to_bytes.pre_tokenize_str(word)[0][0] for word in heard)]
         numbered = {text: number for number, text in enumerate(dict.fromkeys(listed))}
         tokenizer = Tokenizer(models.BPE(vocab=numbered, merges=[], ignore_merges=True))
         tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
-    by_word = pre_tokenizers.Split(Regex(language.pattern), "isolated")
+    by_word = pre_tokenizers.Split(Regex(vocabulary.pattern), "isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([by_word, to_bytes])
     tokenizer.decoder = decoders.ByteLevel()
-    if language.merged:
+    if vocabulary.merged:
         trainer = trainers.BpeTrainer(
             vocab_size=_VOCABULARY,
             min_frequency=_MIN_FREQUENCY,
@@ -90,7 +100,7 @@ def make_tokenizer(world: str, folder: Path) -> int:
             show_progress=False,
         )
         tokenizer.train_from_iterator((word for word in heard for _ in range(_MIN_FREQUENCY)), trainer)
-    tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in language.delimiters])
+    tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in vocabulary.delimiters])
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     config = {

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from rollout.engine import Sampling
 from rollout.episode.acting import Acting, ConstrainedActing, PlainActing, SelfConsistentActing
 from rollout.prompts.styles import StyleName
+from rollout.prompts.tool import TOOLS
 from rollout.tools.sandbox.config import SandboxConfig
 
 
@@ -37,6 +38,8 @@ class AgentConfig(BaseModel):
     passages: int = Field(0, ge=0, le=50)
     """Passages that are looked up with the task's own words and shown with it, of the environment's corpus or of the
     recipe's ``retrieval`` (which has a number of hits of its own)."""
+    tools: tuple[str, ...] = ()
+    """Functions of other packages that its code may call, by name (style ``codeact``; `stillhouse list tools`)."""
     max_steps: int = Field(30, ge=1)
     """Turns, those without a valid action included."""
     max_tokens: int = Field(4000, ge=1)
@@ -59,6 +62,7 @@ class AgentConfig(BaseModel):
                 f"acting is constrained to admissible actions, but style {self.style} does not choose from a list; set "
                 "acting.to to grammar, or style to react, act or stateact"
             )
+        self._check_tools()
         most = self.sandbox.max_processes - 1
         if isinstance(acting, SelfConsistentActing) and self.style == "codeact" and acting.candidates > most:
             raise ValueError(
@@ -66,3 +70,11 @@ class AgentConfig(BaseModel):
                 "interpreter; set sandbox.max_processes higher, or ask for fewer candidates"
             )
         return self
+
+    def _check_tools(self) -> None:
+        if self.tools and self.style != "codeact":
+            raise ValueError(f"tools are functions for code, but style is {self.style}; set style to codeact")
+        for name in self.tools:
+            if name not in TOOLS.names():
+                known = ", ".join(TOOLS.names()) or "none: no package brings one"
+                raise ValueError(f"there is no tool {name!r} of another package; known here: {known}")

@@ -12,7 +12,8 @@ from rollout.errors import UserError
 from rollout.hints.asking import ChatSession, json_inside
 from rollout.hints.bank import Hint, HintBank
 from rollout.hints.config import HintConfig
-from rollout.tools.retrieval.lexical import Lexical, LexicalConfig, WordRows
+from rollout.tools.retrieval.config import LexicalConfig
+from rollout.tools.retrieval.lexical import Lexical, WordRows
 
 RANKING_SYSTEM = "You choose, from a numbered list of advice, what helps an agent most with the task that it begins."
 _REQUEST = """\

@@ -1,19 +1,15 @@
-"""Hints by rules: what an environment's rules make of a failed episode, and where other packages add theirs.
+"""Hints by rules: what an environment's rules make of a failed episode.
 
-An entry point of the group ``stillhouse.hint_rules`` names a `RuleBook`; its name is that of the environment. Where an
-environment has no rules, those hold that make sense in every world.
+Where an environment has no rules of its own, those hold that make sense in every one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from itertools import pairwise
 from typing import Any, Generic, TypeVar
 
-from rollout.errors import UserError
 from rollout.hints.bank import Hint
 from rollout.hints.wording import PLACEHOLDERS
 from rollout.prompts.style import SharedWords
@@ -22,12 +18,6 @@ from rollout.trajectory.turns import PlayedTurn, played_turns
 
 P = TypeVar("P")
 
-GROUP = "stillhouse.hint_rules"
-_BUILT_IN = {
-    "household": "rollout.environments.household.hint_rules:RULES",
-    "alfworld": "rollout.environments.household.hint_rules:RULES",
-    "webshop": "rollout.environments.webshop.hint_rules:RULES",
-}
 _AGENT_FAILED = frozenset({StopReason.FAILURE, StopReason.STEP_LIMIT, StopReason.TOKEN_LIMIT})
 
 
@@ -112,22 +102,13 @@ def repeated_in_vain(turns: Sequence[PlayedTurn]) -> Iterator[str]:
         yield "Do not repeat an action that changed nothing: do something else."
 
 
-ANY_WORLD: RuleBook[list[PlayedTurn]] = RuleBook(read=played_turns, rules=(no_action, repeated_in_vain))
+ANY_ENVIRONMENT: RuleBook[list[PlayedTurn]] = RuleBook(read=played_turns, rules=(no_action, repeated_in_vain))
 """The rules of environments that have none of their own."""
 
+RuleBooks = Callable[[str], RuleBook[Any]]
+"""Gives the rules of an environment by its name."""
 
-@cache
-def rule_book(environment: str) -> RuleBook[Any]:
-    """The rules of an environment by its name. Raises `UserError` if another package's cannot be imported."""
-    built_in = [EntryPoint(name, value, GROUP) for name, value in _BUILT_IN.items()]
-    points = {point.name: point for point in (*built_in, *entry_points(group=GROUP))}
-    if environment not in points:
-        return ANY_WORLD
-    try:
-        book: RuleBook[Any] = points[environment].load()
-    except (ImportError, AttributeError) as error:
-        raise UserError(
-            f"the hint rules of {environment} ({points[environment].value}) cannot be imported: {error}; "
-            "mend or uninstall the package that brings them"
-        ) from error
-    return book
+
+def general_rules(environment: str) -> RuleBook[Any]:
+    """The same rules for every environment (`RuleBooks`)."""
+    return ANY_ENVIRONMENT

@@ -11,6 +11,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -18,7 +19,7 @@ from rollout.errors import Boundary, EpisodeError, UserError
 from rollout.hints.asking import ChatSession, Conversation, json_inside
 from rollout.hints.bank import Hint, HintBank, merged
 from rollout.hints.config import HintConfig, ModelWriter
-from rollout.hints.rules import has_failed, hint_of, rule_book
+from rollout.hints.rules import RuleBook, RuleBooks, general_rules, has_failed, hint_of
 from rollout.hints.wording import generalised
 from rollout.trajectory import Failure, Trajectory
 from rollout.trajectory.turns import PlayedTurn, opening, played_turns
@@ -72,14 +73,20 @@ class _Answer(BaseModel):
 
 
 async def write_hints(
-    trajectories: Iterable[Trajectory], config: HintConfig, chat: ChatSession | None = None, *, concurrency: int = 32
+    trajectories: Iterable[Trajectory],
+    config: HintConfig,
+    chat: ChatSession | None = None,
+    *,
+    rules: RuleBooks = general_rules,
+    concurrency: int = 32,
 ) -> list[Writing]:
     """Make hints of all episodes that the agent failed, in their order; others are passed over.
 
     Args:
         trajectories: with their segments; drawn from lazily.
         config: who writes, and how much.
-        asker: the model that writes (made with `SYSTEM`); needed if ``config.writer`` is one.
+        chat: the model that writes (made with `SYSTEM`); needed if ``config.writer`` is one.
+        rules: those of each environment, which write, or name what a model's hint must not.
         concurrency: episodes that the model reads at once.
 
     Raises:
@@ -90,7 +97,7 @@ async def write_hints(
 
     async def work() -> None:
         for number, trajectory in failed:
-            written[number] = await _write(trajectory, config, chat)
+            written[number] = await _write(trajectory, config, chat, rules(trajectory.identity.environment))
 
     if isinstance(config.writer, ModelWriter) and chat is None:
         raise UserError("hints.writer.by is llm, but no model is there to write; give one, or set it to rules")
@@ -103,15 +110,15 @@ async def write_hints(
     return [written[number] for number in sorted(written)]
 
 
-async def _write(trajectory: Trajectory, config: HintConfig, chat: ChatSession | None) -> Writing:
+async def _write(trajectory: Trajectory, config: HintConfig, chat: ChatSession | None, book: RuleBook[Any]) -> Writing:
     if isinstance(config.writer, ModelWriter) and chat is not None:
-        return await write_by_model(trajectory, config, config.writer, chat)
-    return write_by_rules(trajectory, config)
+        return await write_by_model(trajectory, config, config.writer, chat, book)
+    return write_by_rules(trajectory, config, book)
 
 
-def bank_of(writings: Sequence[Writing], config: HintConfig) -> HintBank:
-    """One bank of all that was written, with where wanted things were seen most often."""
-    hints = [*(hint for writing in writings for hint in writing.hints), *_where_to_look(writings)]
+def bank_of(writings: Sequence[Writing], config: HintConfig, rules: RuleBooks = general_rules) -> HintBank:
+    """One bank of all that was written, with where wanted things were seen most often, in the words of the rules."""
+    hints = [*(hint for writing in writings for hint in writing.hints), *_where_to_look(writings, rules)]
     return merged((h for h in hints if len(h.text) <= config.max_hint_characters), config.dedupe_above)
 
 
@@ -126,21 +133,23 @@ def count_writings(writings: Sequence[Writing]) -> Mapping[str, int]:
     }
 
 
-def write_by_rules(trajectory: Trajectory, config: HintConfig) -> Writing:
+def write_by_rules(trajectory: Trajectory, config: HintConfig, book: RuleBook[Any]) -> Writing:
     """Hints by the rules of the episode's environment."""
-    identity, book = trajectory.identity, rule_book(trajectory.identity.environment)
+    identity = trajectory.identity
     hints = book.write(trajectory, config.max_hints_per_episode, config.max_hint_characters)
     return Writing(identity.task, identity.task_type, identity.environment, hints, book.places(trajectory))
 
 
-async def write_by_model(trajectory: Trajectory, config: HintConfig, writer: ModelWriter, chat: ChatSession) -> Writing:
+async def write_by_model(
+    trajectory: Trajectory, config: HintConfig, writer: ModelWriter, chat: ChatSession, book: RuleBook[Any]
+) -> Writing:
     """Hints by a model, asked again while its answer cannot be used, and then given up."""
     identity = trajectory.identity
-    reading = _Reading(trajectory, config)
+    reading = _Reading(trajectory, config, book)
     failure: Failure | None = None
     answers = 0
     try:
-        talk = _begin(trajectory, config, writer, chat)
+        talk = _begin(trajectory, config, writer, chat, book)
         for retry in range(writer.retries + 1):
             if retry:
                 talk.say(_COMPLAINT.format(what=reading.complaint))
@@ -161,6 +170,7 @@ class _Reading:
 
     trajectory: Trajectory
     config: HintConfig
+    book: RuleBook[Any]
     hints: list[Hint] = field(default_factory=list)
     complaint: str = ""
 
@@ -171,7 +181,7 @@ class _Reading:
         except ValidationError as error:
             self.complaint = _plain(error)
             return
-        names = rule_book(self.trajectory.identity.environment).names_in(self.trajectory)
+        names = self.book.names_in(self.trajectory)
         good, bad = [], []
         for answered in answer.hints[: self.config.max_hints_per_episode]:
             try:
@@ -213,10 +223,11 @@ def _clipped(text: str) -> str:
     return text if len(text) <= _OBSERVATION_CHARACTERS else f"{text[:_OBSERVATION_CHARACTERS]} (...)"
 
 
-def _begin(trajectory: Trajectory, config: HintConfig, writer: ModelWriter, chat: ChatSession) -> Conversation:
+def _begin(
+    trajectory: Trajectory, config: HintConfig, writer: ModelWriter, chat: ChatSession, book: RuleBook[Any]
+) -> Conversation:
     """The conversation about an episode, with as many turns of it as leave room for all answers."""
     identity, turns = trajectory.identity, played_turns(trajectory)
-    book = rule_book(identity.environment)
     request = _REQUEST.format(
         category=identity.task_type,
         most=config.max_hints_per_episode,
@@ -235,7 +246,7 @@ def _begin(trajectory: Trajectory, config: HintConfig, writer: ModelWriter, chat
         kept = kept * 3 // 4
 
 
-def _where_to_look(writings: Iterable[Writing]) -> Iterator[Hint]:
+def _where_to_look(writings: Iterable[Writing], rules: RuleBooks) -> Iterator[Hint]:
     """For each type of task, the kinds of places in which most episodes saw what they wanted."""
     seen: dict[tuple[str, str], Counter[str]] = {}
     episodes: Counter[tuple[str, str]] = Counter()
@@ -244,7 +255,7 @@ def _where_to_look(writings: Iterable[Writing]) -> Iterator[Hint]:
         seen.setdefault(key, Counter()).update(writing.seen)
         episodes[key] += bool(writing.seen)
     for (environment, category), kinds in seen.items():
-        look_for = rule_book(environment).look_for
+        look_for = rules(environment).look_for
         if kinds and look_for is not None:
             ordered = sorted(kinds, key=lambda kind: (-kinds[kind], kind))
             frequency = episodes[environment, category]

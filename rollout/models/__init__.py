@@ -1,13 +1,16 @@
-"""The tiny models that come with the package, and how a model's name becomes a folder."""
+"""The tiny models that come with packages, and how a model's name becomes a folder."""
 
 from __future__ import annotations
 
+import re
+from importlib.util import find_spec
 from pathlib import Path
 
 from rollout.errors import UserError
 
 BUILTIN_PREFIX = "builtin:"
 _HERE = Path(__file__).parent
+_IN_PACKAGE = re.compile(r"(?P<package>[A-Za-z]\w+):(?P<folder>.+)")
 
 
 def builtin_models() -> list[str]:
@@ -16,16 +19,20 @@ def builtin_models() -> list[str]:
 
 
 def model_folder(name: str) -> str:
-    """Turn ``builtin:NAME`` into its folder; a folder or a Hugging Face hub name stays as it is.
+    """Turn ``builtin:NAME`` or ``PACKAGE:FOLDER`` into a folder; a folder or a Hugging Face hub name stays as it is.
+
+    ``PACKAGE:FOLDER`` is a folder inside of an installed Python package; the package is not imported.
 
     Raises:
-        UserError: no such built-in, or a path that does not exist.
+        UserError: no such built-in model, package or folder.
     """
     if name.startswith(BUILTIN_PREFIX):
         folder = _HERE / name.removeprefix(BUILTIN_PREFIX)
         if not folder.is_dir():
             raise UserError(f"there is no built-in model {name!r}; choose one of {', '.join(builtin_models())}")
         return str(folder)
+    if inside := _IN_PACKAGE.fullmatch(name):
+        return _folder_in_package(inside["package"], inside["folder"])
     looks_like_path = name.startswith(("/", "./", "../", "~")) or name.count("/") > 1
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -33,3 +40,14 @@ def model_folder(name: str) -> str:
     if looks_like_path:
         raise UserError(f"the model folder {name} does not exist; correct the path, or name a model of the hub")
     return name
+
+
+def _folder_in_package(package: str, folder: str) -> str:
+    spec = find_spec(package)
+    for place in (spec.submodule_search_locations if spec else None) or ():
+        if (Path(place) / folder).is_dir():
+            return str(Path(place) / folder)
+    found = "has no such folder" if spec else "is not installed"
+    raise UserError(
+        f"the model {package}:{folder} does not exist, as the package {package} {found}; correct the name or install it"
+    )

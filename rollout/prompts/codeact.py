@@ -15,6 +15,7 @@ from rollout.errors import UserError
 from rollout.grammar import Choice, FreeText, Grammar
 from rollout.prompts.example import WorkedTurn
 from rollout.prompts.style import Parsed, SharedWords, cut
+from rollout.prompts.tool import ACT, Tool
 from rollout.trajectory import Kind
 
 _THOUGHT = re.compile(r"\s*Thought:")
@@ -34,31 +35,6 @@ def turn_text(thought: str, code: str) -> str:
 
 
 _FORM = turn_text("what you know and what to do next", "the code")
-
-
-@dataclass(frozen=True, slots=True)
-class Tool:
-    """A function that code may call. ``inputs`` and ``output`` say types and meaning in words.
-
-    ``action`` is what a call does in the world, where ``{}`` stands for the argument: ``search[{}]``.
-    """
-
-    name: str
-    description: str
-    inputs: str
-    output: str
-    action: str = "{}"
-
-    def text(self) -> str:
-        return (
-            f"- {self.name}: {self.description}\n"
-            f"    Takes inputs: {self.inputs}\n"
-            f"    Returns an output of type: {self.output}"
-        )
-
-
-ACT = Tool("act", "does one action in the world and gives what is then observed", "action (string)", "string")
-"""The function of every world whose actions are lines of text."""
 
 
 def form(tools: Sequence[Tool] = (ACT,)) -> str:

@@ -9,6 +9,7 @@ from rollout.errors import UserError
 from rollout.prompts import act, codeact, cot, react, stateact
 from rollout.prompts.example import Demonstration, Example
 from rollout.prompts.style import Style
+from rollout.prompts.tool import ACT, Tool
 
 StyleName = Literal["react", "act", "stateact", "codeact", "cot"]
 
@@ -22,8 +23,8 @@ def new_style(
     examples: Sequence[Example] = (),
     *,
     shown: int = 0,
-    tools: Sequence[codeact.Tool] = (codeact.ACT,),
-    added_tools: Sequence[codeact.Tool] = (),
+    tools: Sequence[Tool] = (ACT,),
+    added_tools: Sequence[Tool] = (),
     answer: str | None = None,
 ) -> Style:
     """A style for one environment.
@@ -65,7 +66,7 @@ def new_style(
             return cot.ChainOfThoughtStyle(told, shown_examples, answer)
         case "codeact":
             # Without being told of the functions nobody can act at all.
-            acts = any(tool.action == codeact.ACT.action for tool in tools)
+            acts = any(tool.takes_actions for tool in tools)
             instructions = instructions if acts and FORM in instructions else f"{_before_form(instructions)}\n{FORM}"
             return codeact.CodeActStyle(
                 instructions.replace(FORM, codeact.form((*tools, *added_tools))), shown_examples

@@ -2,45 +2,22 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 from pydantic import BaseModel
 
 from rollout.engine import Sampling
+from rollout.engines.config import ENGINES
 from rollout.engines.scripted import ScriptedConfig
+from rollout.environments.conformance.check import check_settings
 from rollout.environments.household.environment import HouseholdConfig
-from rollout.environments.plugins import environments, make_task_source
+from rollout.environments.plugins import make_task_source, working_plugins
 from rollout.episode.config import AgentConfig
 from rollout.errors import UserError
-from rollout.factory import engines, make_builder, make_engine, make_environment, make_style
+from rollout.factory import make_builder, make_engine, make_environment, make_style
 from rollout.trajectory import Kind, StopReason
 from tests.rollout.rolling_out import roll_out_all
 
 HOUSE = HouseholdConfig(size="small")
-PLUGIN = '''
-from typing import Literal
-from pydantic import BaseModel
-class PondConfig(BaseModel):
-    """Fish in a pond."""
-    type: Literal["pond"] = "pond"
-    tokenizer: str = "-"
-    async def start(self):
-        return "a pond's engine"
-class Pond:
-    """A pond with fish."""
-    Config = PondConfig
-    instructions = {"short": "Fish."}
-    examples = ()
-    @staticmethod
-    def environment(config):
-        return "a pond"
-    @staticmethod
-    def tasks(config):
-        return "fish"
-'''
 
 
 class Unknown(BaseModel):
@@ -57,15 +34,21 @@ def test_an_agent_that_writes_code_gets_a_world_that_runs_it() -> None:
 
 
 def test_all_built_in_environments_and_engines_say_what_they_are() -> None:
-    assert {"household", "alfworld"} <= set(environments())
-    assert {"vllm", "openai", "transformers", "scripted"} <= set(engines())
-    assert all(thing.__doc__ for thing in (*environments().values(), *engines().values()))
+    assert {"household", "alfworld"} <= set(working_plugins())
+    assert all(plugin.description for plugin in working_plugins().values())
+    assert {"vllm", "openai", "transformers", "scripted"} <= set(ENGINES.names())
+    assert all(settings.__doc__ for settings in ENGINES.load_each().values())
 
 
 def test_every_built_in_environment_has_both_instructions_and_settings_of_its_name() -> None:
-    for name, kind in environments().items():
-        assert {"short", "full"} <= set(kind.instructions)
-        assert kind.Config.model_fields["type"].default == name
+    for name, plugin in working_plugins().items():
+        assert {"short", "full"} <= set(plugin.load_instructions())
+        assert plugin.config_model().model_fields["type"].default == name
+
+
+def test_every_part_of_every_built_in_environment_can_be_imported() -> None:
+    for plugin in working_plugins().values():
+        assert check_settings(plugin) == []
 
 
 def test_an_unknown_environment_is_refused_with_the_known_names() -> None:
@@ -102,52 +85,3 @@ async def test_an_expert_solves_generated_houses_from_settings_alone(model: str)
     assert sum(t.outcome.success for t in made) >= 9
     solved = next(t for t in made if t.outcome.success)
     assert {Kind.SYSTEM, Kind.TASK, Kind.OBSERVATION, Kind.REASON, Kind.ACT} <= {s.kind for s in solved.segments}
-
-
-def test_another_package_adds_an_environment_and_an_engine_by_entry_point(tmp_path: Path) -> None:
-    (tmp_path / "ponds.py").write_text(PLUGIN)
-    info = tmp_path / "ponds-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ponds\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(
-        "[stillhouse.environments]\npond = ponds:Pond\n[stillhouse.engines]\npond = ponds:PondConfig\n"
-    )
-    code = (
-        "import asyncio; from rollout.factory import *; config = environments()['pond'].Config();"
-        "print(make_environment(config), make_task_source(config), asyncio.run(make_engine(engines()['pond']())))"
-    )
-    assert in_new_process(tmp_path, code) == "a pond fish a pond's engine"
-
-
-def test_a_package_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
-    info = tmp_path / "ponds-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ponds\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[stillhouse.environments]\npond = ponds:Pond\n")
-    code = (
-        "from rollout.errors import UserError\nfrom rollout.factory import environments\n"
-        "try: environments()\nexcept UserError as error: print(error)"
-    )
-    assert in_new_process(tmp_path, code).startswith("pond (ponds:Pond) of the group stillhouse.environments cannot be")
-
-
-def test_two_of_one_name_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "ponds.py").write_text(PLUGIN)
-    info = tmp_path / "ponds-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ponds\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[stillhouse.environments]\nhousehold = ponds:Pond\n")
-    code = (
-        "from rollout.errors import UserError\nfrom rollout.factory import environments\n"
-        "try: environments()\nexcept UserError as error: print(error)"
-    )
-    assert in_new_process(tmp_path, code) == "two packages bring 'household'; uninstall one of them"
-
-
-def in_new_process(folder: Path, code: str) -> str:
-    """What ``code`` prints, with ``folder`` importable."""
-    root = Path(__file__).parents[2]
-    script = f"import sys; sys.path[:0] = [{str(root)!r}, {str(folder)!r}]\n{code}"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()

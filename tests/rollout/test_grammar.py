@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollout.environments.plugins import environments
+from rollout.environments.plugins import find_plugin
 from rollout.errors import UserError
 from rollout.grammar import ANY_ACTION, Choice, FreeText, Grammar
 from rollout.prompts.example import Demonstration, WorkedTurn
@@ -23,7 +23,7 @@ END = 3
 
 
 def demonstrated(world: str) -> list[WorkedTurn]:
-    worked = environments()[world].examples[0]
+    worked = find_plugin(world).load_examples()[0]
     assert isinstance(worked, Demonstration)
     return list(worked.turns)
 
@@ -31,8 +31,7 @@ def demonstrated(world: str) -> list[WorkedTurn]:
 @pytest.mark.parametrize("name", STYLES)
 @pytest.mark.parametrize("world", ["household", "hotpotqa", "math", "webshop"])
 def test_worked_turns_have_the_form_of_their_style(world: str, name: StyleName) -> None:
-    kind = environments()[world]
-    style = new_style(name, "", kind.examples, answer="finish[{}]")
+    style = new_style(name, "", find_plugin(world).load_examples(), answer="finish[{}]")
     for turn in demonstrated(world):
         text, _ = style.turn(turn)
         assert re.fullmatch(style.turn_grammar(ANY_ACTION).regex(), text)

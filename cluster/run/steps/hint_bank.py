@@ -11,6 +11,7 @@ from cluster.run.guidance import load_hint_bank
 from cluster.run.steps.failures import FAILURES
 from cluster.run.steps.planner import HINT_BANK, Planner, trajectories_output
 from cluster.run.steps.step import Cost, Step, StepContext
+from rollout.environments.hints import hint_rules
 from rollout.factory import tokenizer_of
 from rollout.hints.asking import ChatSession
 from rollout.hints.bank import write_bank
@@ -37,8 +38,8 @@ class WriteHintBank:
         config, chat = self.config, None
         if isinstance(config.writer, ModelWriter):
             chat = ChatSession(context.engine, tokenizer_of(context.engine_config), SYSTEM)
-        writings = await write_hints(TrajectoryStore(self.store).read(), config, chat)
-        bank = bank_of(writings, config)
+        writings = await write_hints(TrajectoryStore(self.store).read(), config, chat, rules=hint_rules)
+        bank = bank_of(writings, config, hint_rules)
         require_enough(bank, config, f"the bank made of {len(writings)} failed episodes")
         write_bank(bank, self.bank)
         return {**count_writings(writings), "bank": len(bank)}

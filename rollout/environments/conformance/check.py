@@ -14,7 +14,8 @@ from pydantic import BaseModel
 from rollout.environment import Environment, Task, TaskSource
 from rollout.environments.conformance.contract import Breaches, Requirement, Violation, shown
 from rollout.environments.conformance.play import Player
-from rollout.environments.plugins import EnvironmentKind, environments
+from rollout.environments.plugin import IMPORTED_PARTS, EnvironmentPlugin
+from rollout.environments.plugins import find_plugin
 from rollout.errors import UserError
 from rollout.prompts.example import Demonstration, WorkedTurn
 from rollout.prompts.react import ReActStyle
@@ -25,7 +26,7 @@ _FEW = 5
 
 
 def check_environment(
-    kind: type[EnvironmentKind],
+    plugin: EnvironmentPlugin,
     config: BaseModel,
     episodes: int = 20,
     seed: int = 0,
@@ -34,7 +35,7 @@ def check_environment(
     """Every promise that the environment breaks, each with the first place where it was seen; empty if it keeps all.
 
     Args:
-        kind: what an entry point names.
+        plugin: what an entry point names.
         config: its settings.
         episodes: how many are played at random, over all splits in turn; each is played twice.
         seed: of the tasks and the play.
@@ -44,21 +45,26 @@ def check_environment(
         UserError: what the settings ask for is not there (official data, an engine); that is no breach.
     """
     found, counts = Breaches(), Counter() if counts is None else counts
-    _settings(kind, str(getattr(config, "type", "")), found)
-    _words(kind, found)
-    source, again = _made(found, kind, "tasks", config), _made(found, kind, "tasks", config)
+    _parts(plugin, found)
+    if found.all():
+        return found.all()
+    _settings(plugin, found)
+    examples = _words(plugin, found)
+    source, again = _made(found, plugin, "tasks", config), _made(found, plugin, "tasks", config)
     if source is not None and again is not None:
-        tasks = _Tasks(found, str(getattr(config, "type", "")), episodes, seed).of(source, again, counts)
-        one, other = _made(found, kind, "environment", config), _made(found, kind, "environment", config)
+        tasks = _Tasks(found, plugin.name, episodes, seed).of(source, again, counts)
+        one, other = _made(found, plugin, "environment", config), _made(found, plugin, "environment", config)
         if one is not None and other is not None:
-            _play(found, kind, (one, other), tasks, seed, counts)
+            _play(found, examples, (one, other), tasks, seed, counts)
     return found.all()
 
 
-def check_settings(kind: type[EnvironmentKind], name: str) -> list[Violation]:
-    """What is wrong with the class of the settings itself, of the environment registered as ``name``."""
+def check_settings(plugin: EnvironmentPlugin) -> list[Violation]:
+    """What is wrong with the parts of an environment and with the class of its settings."""
     found = Breaches()
-    _settings(kind, name, found)
+    _parts(plugin, found)
+    if not found.all():
+        _settings(plugin, found)
     return found.all()
 
 
@@ -85,7 +91,7 @@ def check_other_process(name: str, config: BaseModel, seed: int = 0) -> list[Vio
 
 def first_tasks(name: str, config: BaseModel, seed: int) -> dict[str, list[str]]:
     """A few tasks of each split of an environment by name, in words."""
-    source = environments()[name].tasks(config)
+    source = find_plugin(name).make_tasks(config)
     return {split: [_in_words(task) for task in source.tasks(split, _FEW, seed)] for split in source.splits()}
 
 
@@ -93,10 +99,18 @@ def _in_words(task: Task) -> str:
     return repr((task.id, task.environment, task.split, task.task_type, sorted(task.payload.items())))
 
 
-def _settings(kind: Any, name: str, found: Breaches) -> None:
-    model = getattr(kind, "Config", None)
+def _parts(plugin: EnvironmentPlugin, found: Breaches) -> None:
+    for part in IMPORTED_PARTS:
+        try:
+            plugin.load(part)
+        except UserError as error:
+            found.add(Requirement.PARTS, shown(str(error.__cause__ or error)) + f" ({part})")
+
+
+def _settings(plugin: EnvironmentPlugin, found: Breaches) -> None:
+    model, name = plugin.load("config"), plugin.name
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        found.add(Requirement.CONFIG_FROZEN, f"Config is {shown(repr(model))}")
+        found.add(Requirement.CONFIG_FROZEN, f"config is {shown(repr(model))}")
         return
     found.check(bool(model.model_config.get("frozen")), Requirement.CONFIG_FROZEN, f"{model.__name__} can be changed")
     refuses = model.model_config.get("extra") == "forbid"
@@ -110,20 +124,23 @@ def _settings(kind: Any, name: str, found: Breaches) -> None:
     )
 
 
-def _words(kind: Any, found: Breaches) -> None:
-    """Instructions and examples."""
-    instructions = getattr(kind, "instructions", None)
+def _words(plugin: EnvironmentPlugin, found: Breaches) -> Sequence[Any]:
+    """Look at instructions and examples; gives the examples."""
+    instructions, make_examples = plugin.load("instructions"), plugin.load("examples")
     for variant in ("short", "full"):
         text = instructions.get(variant) if isinstance(instructions, Mapping) else None
         good = isinstance(text, str) and bool(text.strip())
         found.check(good, Requirement.INSTRUCTIONS, f"instructions have no text {variant!r}")
-    examples = getattr(kind, "examples", None)
+    examples: Any = ()
+    with found.expect(Requirement.EXAMPLES, "examples()"):
+        examples = make_examples() if make_examples is not None else ()
     if isinstance(examples, str) or not isinstance(examples, Sequence):
-        found.add(Requirement.EXAMPLES, f"examples is {shown(repr(examples))}, not a sequence")
-        return
+        found.add(Requirement.EXAMPLES, f"examples() gives {shown(repr(examples))}, not a sequence")
+        return ()
     for number, example in enumerate(examples, 1):
         fault = _fault_of_example(example)
         found.check(not fault, Requirement.EXAMPLES, f"example {number} {fault}")
+    return examples
 
 
 def _fault_of_example(example: object) -> str:
@@ -141,9 +158,9 @@ def _fault_of_example(example: object) -> str:
     return ""
 
 
-def _made(found: Breaches, kind: Any, what: str, config: BaseModel) -> Any:
-    with found.expect(Requirement.KIND, f"{what}(config)"):
-        return getattr(kind, what)(config)
+def _made(found: Breaches, plugin: EnvironmentPlugin, what: str, config: BaseModel) -> Any:
+    with found.expect(Requirement.CALLS, f"{what}(config)"):
+        return plugin.load(what)(config)
     return None
 
 
@@ -206,13 +223,12 @@ def _is_finite(value: object) -> bool:
 
 def _play(
     found: Breaches,
-    kind: Any,
+    examples: Sequence[Any],
     environments: tuple[Environment, Environment],
     tasks: Sequence[Task],
     seed: int,
     counts: Counter[str],
 ) -> None:
-    examples = kind.examples if isinstance(getattr(kind, "examples", None), Sequence) else ()
     player = Player(found, _actions(examples), seed, counts)
     try:
         for task in tasks[:1]:

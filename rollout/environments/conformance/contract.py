@@ -13,12 +13,13 @@ _SHOWN_CHARS = 120
 
 
 class Requirement(StrEnum):
-    """One promise of `rollout.environment` or `rollout.factory.EnvironmentKind`, in words."""
+    """One promise of `rollout.environment` or `rollout.environments.plugin.EnvironmentPlugin`, in words."""
 
-    KIND = "the entry point names a class with environment(config) and tasks(config)"
-    CONFIG_FROZEN = "Config is a frozen pydantic model"
-    CONFIG_TYPE = "Config says its name as type"
-    CONFIG_KEYS = "Config refuses unknown settings"
+    PARTS = "every part of the plug-in can be imported"
+    CALLS = "environment(config) and tasks(config) can be called"
+    CONFIG_FROZEN = "config is a frozen pydantic model"
+    CONFIG_TYPE = "config says its name as type"
+    CONFIG_KEYS = "config refuses unknown settings"
     INSTRUCTIONS = "instructions are there as short and full"
     EXAMPLES = "examples are worked episodes"
     SPLITS = "splits have names and tasks"
@@ -39,7 +40,8 @@ class Requirement(StrEnum):
 
 
 _MENDS = {
-    Requirement.KIND: "point the entry point at such a class",
+    Requirement.PARTS: "correct the import string in the EnvironmentPlugin",
+    Requirement.CALLS: "let the EnvironmentPlugin name callables that take the settings",
     Requirement.CONFIG_FROZEN: 'give it model_config = ConfigDict(frozen=True, extra="forbid")',
     Requirement.CONFIG_TYPE: 'give it type: Literal["<name>"] = "<name>", with the name of the entry point',
     Requirement.CONFIG_KEYS: 'give it model_config = ConfigDict(frozen=True, extra="forbid")',

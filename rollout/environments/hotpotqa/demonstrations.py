@@ -5,12 +5,13 @@ from __future__ import annotations
 from functools import cache
 
 from rollout.environments.demonstrate import demonstrate
-from rollout.environments.hotpotqa.environment import EncyclopaediaConfig, EncyclopaediaEnvironment
-from rollout.environments.hotpotqa.expert_policy import NO_MISTAKES, EncyclopaediaExpert
-from rollout.environments.hotpotqa.generator import EncyclopaediaTasks
+from rollout.environments.hotpotqa.environment import HotpotQAConfig, HotpotQAEnvironment
+from rollout.environments.hotpotqa.expert_policy import NO_MISTAKES, HotpotQAExpert
+from rollout.environments.hotpotqa.generator import HotpotQATasks
 from rollout.environments.hotpotqa.reading import BeliefState, Chain, Pair, read_question
-from rollout.prompts.codeact import Tool, as_code
+from rollout.prompts.codeact import as_code
 from rollout.prompts.example import Demonstration, State
+from rollout.prompts.tool import Tool
 
 EXAMPLE_TASKS = (20, 1)
 """The numbers of the generated training tasks that the examples are of: a bridge and a comparison."""
@@ -67,13 +68,11 @@ class StateKeeper:
 
 
 @cache
-def encyclopaedia_demonstrations() -> tuple[Demonstration, ...]:
+def hotpotqa_demonstrations() -> tuple[Demonstration, ...]:
     """Episodes of the expert on fixed tasks: the same in every process."""
-    tasks = EncyclopaediaTasks().tasks("train", max(EXAMPLE_TASKS) + 1)
-    environment = EncyclopaediaEnvironment(EncyclopaediaConfig())
+    tasks = HotpotQATasks().tasks("train", max(EXAMPLE_TASKS) + 1)
+    environment = HotpotQAEnvironment(HotpotQAConfig())
     return tuple(
-        demonstrate(
-            environment, tasks[i], EncyclopaediaExpert(error_rates=NO_MISTAKES), state=StateKeeper(), code=as_code
-        )
+        demonstrate(environment, tasks[i], HotpotQAExpert(error_rates=NO_MISTAKES), state=StateKeeper(), code=as_code)
         for i in EXAMPLE_TASKS
     )

@@ -14,7 +14,7 @@ from rollout.environment import Payload, Reset, Step, Task, TaskSource
 from rollout.environments.hotpotqa.datasets import DataSet, QuestionFiles
 from rollout.environments.hotpotqa.generator import (
     FEWEST_PAGES,
-    EncyclopaediaTasks,
+    HotpotQATasks,
     QuestionType,
     generated_task,
 )
@@ -30,7 +30,7 @@ OWN, POOLED = "own", "pooled"
 _KEPT_POOLS = 2
 
 
-class EncyclopaediaConfig(BaseModel):
+class HotpotQAConfig(BaseModel):
     """Which questions, and over which pages."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,7 +57,7 @@ class EncyclopaediaConfig(BaseModel):
     """Read ``Search[...]`` as ``search[...]``, as ReAct's notebook does; the rules themselves do not."""
 
     @model_validator(mode="after")
-    def _check(self) -> EncyclopaediaConfig:
+    def _check(self) -> HotpotQAConfig:
         if self.source == "generated" and (self.data is not None or self.corpus != OWN):
             raise ValueError(
                 "data and corpus are of official questions; set source to their data set or leave them out"
@@ -86,7 +86,7 @@ class _Play:
     last_observation: str = ""
 
 
-class EncyclopaediaEnvironment:
+class HotpotQAEnvironment:
     """Plays ReAct's question answering: search, lookup and finish; the reward is exact match, and F1 is a score.
 
     Raises:
@@ -95,7 +95,7 @@ class EncyclopaediaEnvironment:
 
     action_forms = ("search[{}]", "lookup[{}]", "finish[{}]")
 
-    def __init__(self, config: EncyclopaediaConfig) -> None:
+    def __init__(self, config: HotpotQAConfig) -> None:
         self._config = config
         self._play: _Play | None = None
         self._question = ""
@@ -136,7 +136,7 @@ class EncyclopaediaEnvironment:
     def admissible_actions(self) -> None:
         """None: they cannot be listed, since any title may be searched for."""
 
-    def fork(self) -> EncyclopaediaEnvironment:
+    def fork(self) -> HotpotQAEnvironment:
         """A copy of the reader; the pages are shared."""
         play, twin = self._playing(), copy(self)
         twin._play = replace(play, wiki=play.wiki.copy())
@@ -177,10 +177,10 @@ class EncyclopaediaEnvironment:
         return _index_of(question, str(path)), text, answers
 
 
-def question_tasks(config: EncyclopaediaConfig) -> TaskSource:
+def question_tasks(config: HotpotQAConfig) -> TaskSource:
     """The source of tasks that ``config`` asks for."""
     if config.source == "generated":
-        return EncyclopaediaTasks(config.pages, config.question_types, config.hops, config.questions_per_world)
+        return HotpotQATasks(config.pages, config.question_types, config.hops, config.questions_per_world)
     return QuestionFiles(config.source, config.data or "")
 
 

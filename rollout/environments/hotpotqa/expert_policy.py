@@ -36,7 +36,7 @@ class ErrorRates:
 NO_MISTAKES = ErrorRates(0.0, 0.0, 0.0)
 
 
-class EncyclopaediaExpert(ExpertPolicy[ErrorRates]):
+class HotpotQAExpert(ExpertPolicy[ErrorRates]):
     """Plays one episode in a generated encyclopaedia."""
 
     def __init__(self, seed: int = 0, error_rates: ErrorRates = ErrorRates()) -> None:

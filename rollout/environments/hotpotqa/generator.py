@@ -54,7 +54,7 @@ class Encyclopaedia:
 
 
 @dataclass(frozen=True, slots=True)
-class EncyclopaediaTasks(GeneratedTasks):
+class HotpotQATasks(GeneratedTasks):
     """A task source of questions about generated encyclopaedias.
 
     Attributes:

@@ -1,31 +1,28 @@
-"""The encyclopaedia under its name."""
+"""Questions over an encyclopaedia under their name."""
 
 from __future__ import annotations
 
-from rollout.environment import Environment, TaskSource
-from rollout.environments.demonstrate import Played
-from rollout.environments.hotpotqa.demonstrations import TOOLS, encyclopaedia_demonstrations
-from rollout.environments.hotpotqa.environment import (
-    EncyclopaediaConfig,
-    EncyclopaediaEnvironment,
-    question_tasks,
+from rollout.environments.plugin import EnvironmentPlugin
+
+_HERE = "rollout.environments.hotpotqa"
+
+HOTPOTQA = EnvironmentPlugin(
+    name="hotpotqa",
+    description="Questions over pages by ReAct's search, lookup and finish: generated, HotpotQA, 2Wiki, MuSiQue, "
+    "Bamboogle.",
+    config=f"{_HERE}.environment:HotpotQAConfig",
+    environment=f"{_HERE}.environment:HotpotQAEnvironment",
+    tasks=f"{_HERE}.environment:question_tasks",
+    instructions=f"{_HERE}.instructions:INSTRUCTIONS",
+    examples=f"{_HERE}.demonstrations:hotpotqa_demonstrations",
+    tools=f"{_HERE}.demonstrations:TOOLS",
+    finish="finish[{}]",
+    has_search=True,
+    expert_policy=f"{_HERE}.expert_policy:HotpotQAExpert",
+    random_policy=f"{_HERE}.random_policy:RandomPolicy",
+    reasoner=f"{_HERE}.reasoning:HotpotQAReasoner",
+    state_keeper=f"{_HERE}.demonstrations:StateKeeper",
+    code_writer="rollout.prompts.codeact:as_code",
+    vocabulary=f"{_HERE}.vocabulary:VOCABULARY",
+    models=("builtin:hotpotqa-teacher", "builtin:hotpotqa-base-student"),
 )
-from rollout.environments.hotpotqa.instructions import INSTRUCTIONS
-
-
-class Encyclopaedia:
-    """Questions over pages by ReAct's search, lookup and finish: generated, HotpotQA, 2Wiki, MuSiQue, Bamboogle."""
-
-    Config = EncyclopaediaConfig
-    instructions = INSTRUCTIONS
-    examples = Played(encyclopaedia_demonstrations)
-    tools = TOOLS
-    finish = "finish[{}]"
-
-    @staticmethod
-    def environment(config: EncyclopaediaConfig) -> Environment:
-        return EncyclopaediaEnvironment(config)
-
-    @staticmethod
-    def tasks(config: EncyclopaediaConfig) -> TaskSource:
-        return question_tasks(config)

@@ -10,7 +10,7 @@ from rollout.environments.hotpotqa.planning import Need, progress
 from rollout.environments.hotpotqa.reading import BeliefState, read_question, told
 
 
-class EncyclopaediaReasoner:
+class HotpotQAReasoner:
     """Answers one generated question in one turn (`rollout.environments.policies.Reasoner`).
 
     Args:

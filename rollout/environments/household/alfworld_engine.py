@@ -26,7 +26,7 @@ from rollout.environments.household.game import TaskType
 from rollout.environments.household.text import NOTHING_HAPPENS
 from rollout.errors import UserError
 
-_CHILD = Path(__file__).with_name("original_child.py")
+_CHILD = Path(__file__).with_name("alfworld_child.py")
 _TASK = "Your task is to: "
 _PACKAGES = ("alfworld", "textworld", "fast_downward")
 

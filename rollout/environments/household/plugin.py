@@ -2,48 +2,34 @@
 
 from __future__ import annotations
 
-from rollout.environment import Environment, TaskSource
-from rollout.environments.demonstrate import Played
-from rollout.environments.household.alfworld_engine import (
-    OriginalConfig,
-    OriginalEnvironment,
-    original_tasks,
+from rollout.environments.plugin import EnvironmentPlugin
+
+_HERE = "rollout.environments.household"
+
+HOUSEHOLD = EnvironmentPlugin(
+    name="household",
+    description="Household tasks by ALFWorld's rules, in generated houses or ALFWorld's own games.",
+    config=f"{_HERE}.environment:HouseholdConfig",
+    environment=f"{_HERE}.environment:HouseholdEnvironment",
+    tasks=f"{_HERE}.environment:household_tasks",
+    instructions=f"{_HERE}.instructions:INSTRUCTIONS",
+    examples=f"{_HERE}.demonstrations:household_demonstrations",
+    expert_policy=f"{_HERE}.expert_policy:HouseholdExpert",
+    random_policy=f"{_HERE}.random_policy:RandomPolicy",
+    novice_policy=f"{_HERE}.novice_policy:HouseholdNovice",
+    state_keeper=f"{_HERE}.demonstrations:StateKeeper",
+    hint_rules=f"{_HERE}.hint_rules:RULES",
+    vocabulary=f"{_HERE}.vocabulary:VOCABULARY",
+    models=("builtin:household-teacher", "builtin:household-base-student", "builtin:household-novice"),
 )
-from rollout.environments.household.demonstrations import household_demonstrations
-from rollout.environments.household.environment import HouseholdConfig, HouseholdEnvironment, OfficialGames
-from rollout.environments.household.generator import HouseholdTasks
-from rollout.environments.household.instructions import INSTRUCTIONS
 
-
-class Household:
-    """Household tasks by ALFWorld's rules, in generated houses or ALFWorld's own games."""
-
-    Config = HouseholdConfig
-    instructions = INSTRUCTIONS
-    examples = Played(household_demonstrations)
-
-    @staticmethod
-    def environment(config: HouseholdConfig) -> Environment:
-        return HouseholdEnvironment(config)
-
-    @staticmethod
-    def tasks(config: HouseholdConfig) -> TaskSource:
-        if config.source == "official":
-            return OfficialGames(config.data_dir, config.task_types)
-        return HouseholdTasks(config.size, config.task_types)
-
-
-class Alfworld:
-    """ALFWorld's own games in its original engine (extra ``alfworld``), one child process an environment."""
-
-    Config = OriginalConfig
-    instructions = INSTRUCTIONS
-    examples = Played(household_demonstrations)
-
-    @staticmethod
-    def environment(config: OriginalConfig) -> Environment:
-        return OriginalEnvironment(config)
-
-    @staticmethod
-    def tasks(config: OriginalConfig) -> TaskSource:
-        return original_tasks(config)
+ALFWORLD = EnvironmentPlugin(
+    name="alfworld",
+    description="ALFWorld's own games in its original engine (extra ``alfworld``), one child process an environment.",
+    config=f"{_HERE}.alfworld_engine:OriginalConfig",
+    environment=f"{_HERE}.alfworld_engine:OriginalEnvironment",
+    tasks=f"{_HERE}.alfworld_engine:original_tasks",
+    instructions=f"{_HERE}.instructions:INSTRUCTIONS",
+    examples=f"{_HERE}.demonstrations:household_demonstrations",
+    hint_rules=f"{_HERE}.hint_rules:RULES",
+)

@@ -12,7 +12,7 @@ from rollout.tools.sandbox.config import SandboxConfig
 Source = Literal["generated", "gsm8k", "gsm_hard", "math", "aime"]
 
 
-class MathsConfig(BaseModel):
+class MathConfig(BaseModel):
     """Which problems, and which tools there are to solve them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,7 +32,7 @@ class MathsConfig(BaseModel):
     """CPU time for judging one answer; an answer that needs more is wrong."""
 
     @model_validator(mode="after")
-    def _check(self) -> MathsConfig:
+    def _check(self) -> MathConfig:
         if self.source == "generated" and self.data_dir is not None:
             raise ValueError("data_dir is read with the sources of data sets only; name a source or leave data_dir out")
         if self.source != "generated" and self.data_dir is None:

@@ -8,14 +8,15 @@ from functools import cache
 
 from rollout.environment import Task
 from rollout.environments.demonstrate import demonstrate
-from rollout.environments.math.config import MathsConfig
-from rollout.environments.math.environment import MathsEnvironment
-from rollout.environments.math.expert_policy import NO_MISTAKES, MathsExpert
-from rollout.environments.math.generator import MathsTasks, generate_problem
+from rollout.environments.math.config import MathConfig
+from rollout.environments.math.environment import MathEnvironment
+from rollout.environments.math.expert_policy import NO_MISTAKES, MathExpert
+from rollout.environments.math.generator import MathTasks, generate_problem
 from rollout.prompts import codeact
 from rollout.prompts.example import Demonstration, State
+from rollout.prompts.tool import Tool
 
-TOOLS: tuple[codeact.Tool, ...] = ()
+TOOLS: tuple[Tool, ...] = ()
 """Code needs no function of ours to calculate; ``finish`` is final_answer."""
 
 _SENTENCE = re.compile(r"(?<=[.?!])\s+")
@@ -51,15 +52,15 @@ def as_code(action: str) -> str:
 
 
 @cache
-def maths_demonstrations() -> tuple[Demonstration, ...]:
+def math_demonstrations() -> tuple[Demonstration, ...]:
     """Episodes of the expert on fixed problems: the same in every process."""
-    word_problem = MathsTasks(("collection",)).tasks("train", 45)[44]
-    return (_play(word_problem), _play(MathsTasks(("counting",)).tasks("train", 1)[0]))
+    word_problem = MathTasks(("collection",)).tasks("train", 45)[44]
+    return (_play(word_problem), _play(MathTasks(("counting",)).tasks("train", 1)[0]))
 
 
 def _play(task: Task) -> Demonstration:
-    environment = MathsEnvironment(MathsConfig(), _Prints(generate_problem(task.payload).answer))
-    return demonstrate(environment, task, MathsExpert(error_rates=NO_MISTAKES), state=StateKeeper(), code=as_code)
+    environment = MathEnvironment(MathConfig(), _Prints(generate_problem(task.payload).answer))
+    return demonstrate(environment, task, MathExpert(error_rates=NO_MISTAKES), state=StateKeeper(), code=as_code)
 
 
 @dataclass(frozen=True, slots=True)

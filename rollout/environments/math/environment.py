@@ -8,7 +8,7 @@ from typing import Protocol
 
 from rollout.environment import Reset, Step, Task
 from rollout.environments.math.calculator import CalculationError, calculate
-from rollout.environments.math.config import MathsConfig
+from rollout.environments.math.config import MathConfig
 from rollout.environments.math.generator import generate_problem
 from rollout.environments.math.verify import AnswerChecker, shared_checker
 
@@ -39,7 +39,7 @@ class CodeRunner(Protocol):
         ...
 
 
-class MathsEnvironment:
+class MathEnvironment:
     """Plays generated problems (payload as `generate_problem` takes it) and given ones (``{"problem", "answer"}``).
 
     Args:
@@ -56,7 +56,7 @@ class MathsEnvironment:
     action_forms = ("calculate[{}]", "python[{}]", "finish[{}]")
 
     def __init__(
-        self, config: MathsConfig, runner: CodeRunner | None = None, checker: AnswerChecker | None = None
+        self, config: MathConfig, runner: CodeRunner | None = None, checker: AnswerChecker | None = None
     ) -> None:
         self._runner = runner
         self._checker = checker or shared_checker(config.check_cpu_limit_s)
@@ -93,7 +93,7 @@ class MathsEnvironment:
         """None: there is no end of numbers."""
         return
 
-    def fork(self) -> MathsEnvironment:
+    def fork(self) -> MathEnvironment:
         """A copy of the episode, with an interpreter of its own; the checker is shared."""
         twin = copy(self)
         twin._runner = self._runner and self._runner.fork()

@@ -37,7 +37,7 @@ class ErrorRates:
 NO_MISTAKES = ErrorRates(0.0, 0.0)
 
 
-class MathsExpert(ExpertPolicy[ErrorRates]):
+class MathExpert(ExpertPolicy[ErrorRates]):
     """Plays one maths episode."""
 
     def __init__(self, seed: int = 0, error_rates: ErrorRates = ErrorRates()) -> None:

@@ -38,7 +38,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class MathsTasks(GeneratedTasks):
+class MathTasks(GeneratedTasks):
     """A task source of generated problems; the families take turns."""
 
     families: tuple[Family, ...] = WORD_FAMILIES

@@ -1,36 +1,26 @@
-"""Maths problems under their name."""
+"""Math problems under their name."""
 
 from __future__ import annotations
 
-from rollout.environment import Environment, TaskSource
-from rollout.environments.demonstrate import Played
-from rollout.environments.math.config import MathsConfig
-from rollout.environments.math.data_sets import DataSet
-from rollout.environments.math.demonstrations import TOOLS, maths_demonstrations
-from rollout.environments.math.environment import MathsEnvironment
-from rollout.environments.math.generator import MathsTasks
-from rollout.environments.math.instructions import INSTRUCTIONS
+from rollout.environments.plugin import EnvironmentPlugin
 
+_HERE = "rollout.environments.math"
 
-class Maths:
-    """Maths problems, generated or of a data set, with a calculator and on demand Python in a sandbox."""
-
-    Config = MathsConfig
-    instructions = INSTRUCTIONS
-    examples = Played(maths_demonstrations)
-    tools = TOOLS
-    finish = "finish[{}]"
-
-    @staticmethod
-    def environment(config: MathsConfig) -> Environment:
-        if config.python == "off":
-            return MathsEnvironment(config)
-        from rollout.environments.math.python_tool import SandboxRunner
-
-        return MathsEnvironment(config, SandboxRunner(config.sandbox))
-
-    @staticmethod
-    def tasks(config: MathsConfig) -> TaskSource:
-        if config.source == "generated":
-            return MathsTasks(config.generated_families())
-        return DataSet(config.source, config.data_dir or "")
+MATH = EnvironmentPlugin(
+    name="math",
+    description="Math problems, generated or of a data set, with a calculator and on demand Python in a sandbox.",
+    config=f"{_HERE}.config:MathConfig",
+    environment=f"{_HERE}.parts:make_environment",
+    tasks=f"{_HERE}.parts:make_tasks",
+    instructions=f"{_HERE}.instructions:INSTRUCTIONS",
+    examples=f"{_HERE}.demonstrations:math_demonstrations",
+    tools=f"{_HERE}.demonstrations:TOOLS",
+    finish="finish[{}]",
+    expert_policy=f"{_HERE}.expert_policy:MathExpert",
+    random_policy=f"{_HERE}.random_policy:RandomPolicy",
+    reasoner=f"{_HERE}.reasoning:MathReasoner",
+    state_keeper=f"{_HERE}.demonstrations:StateKeeper",
+    code_writer=f"{_HERE}.demonstrations:as_code",
+    vocabulary=f"{_HERE}.vocabulary:VOCABULARY",
+    models=("builtin:math-teacher", "builtin:math-base-student"),
+)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from rollout.environments.demonstrate import TurnMaker
 from rollout.environments.math.calculator import calculate
-from rollout.environments.math.expert_policy import NO_MISTAKES, MathsExpert
+from rollout.environments.math.expert_policy import NO_MISTAKES, MathExpert
 
 
-class MathsReasoner:
+class MathReasoner:
     """Solves one generated problem in one turn (`rollout.environments.policies.Reasoner`).
 
-    It thinks what `MathsExpert` thinks, and writes each result below the thought that calls for it. A problem that
+    It thinks what `MathExpert` thinks, and writes each result below the thought that calls for it. A problem that
     takes a program it cannot do in its head: it says so, and guesses.
     """
 
@@ -19,7 +19,7 @@ class MathsReasoner:
 
     def reason(self, observation: str) -> tuple[str, str]:
         """Steps and the answer. Raises `ValueError` for a problem that the expert cannot read."""
-        expert, read = TurnMaker(MathsExpert(self._seed, NO_MISTAKES)), observation
+        expert, read = TurnMaker(MathExpert(self._seed, NO_MISTAKES)), observation
         steps: list[str] = []
         while True:
             turn = expert.turn(read)

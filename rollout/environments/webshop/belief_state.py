@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from rollout.environments.webshop.vocabulary import OPTIONS
+from rollout.environments.webshop.goods import OPTIONS
 
 PageKind = Literal["search", "results", "item", "features", "done"]
 

@@ -7,12 +7,13 @@ from functools import cache
 
 from rollout.environments.demonstrate import demonstrate
 from rollout.environments.webshop.belief_state import View, read_page
-from rollout.environments.webshop.environment import ShopConfig, ShopEnvironment, shop_tasks
-from rollout.environments.webshop.expert_policy import NO_MISTAKES, ShopExpert
-from rollout.prompts.codeact import Tool, as_code
+from rollout.environments.webshop.environment import WebShopConfig, WebShopEnvironment, webshop_tasks
+from rollout.environments.webshop.expert_policy import NO_MISTAKES, WebShopExpert
+from rollout.prompts.codeact import as_code
 from rollout.prompts.example import Demonstration, State
+from rollout.prompts.tool import Tool
 
-EXAMPLE_SHOP = ShopConfig(products=100, catalogue_seed=7919)
+EXAMPLE_SHOP = WebShopConfig(products=100, catalogue_seed=7919)
 """A catalogue that no run is likely to have; it takes some hundredths of a second to build."""
 EXAMPLE_TASKS = (0, 1)
 """The numbers of the training tasks in it that the examples are of."""
@@ -75,11 +76,13 @@ class StateKeeper:
 
 
 @cache
-def shop_demonstrations() -> tuple[Demonstration, ...]:
+def webshop_demonstrations() -> tuple[Demonstration, ...]:
     """Episodes of the expert on fixed goals: the same in every process."""
-    tasks = shop_tasks(EXAMPLE_SHOP).tasks("train", max(EXAMPLE_TASKS) + 1)
-    environment = ShopEnvironment(EXAMPLE_SHOP)
+    tasks = webshop_tasks(EXAMPLE_SHOP).tasks("train", max(EXAMPLE_TASKS) + 1)
+    environment = WebShopEnvironment(EXAMPLE_SHOP)
     return tuple(
-        demonstrate(environment, tasks[index], ShopExpert(error_rates=NO_MISTAKES), state=StateKeeper(), code=as_code)
+        demonstrate(
+            environment, tasks[index], WebShopExpert(error_rates=NO_MISTAKES), state=StateKeeper(), code=as_code
+        )
         for index in EXAMPLE_TASKS
     )

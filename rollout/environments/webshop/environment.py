@@ -28,7 +28,7 @@ _memory: dict[str, Shop] = {}
 """Small generated shops of this process, by fingerprint."""
 
 
-class ShopConfig(BaseModel):
+class WebShopConfig(BaseModel):
     """Which shop, what is shown of it, and how a purchase is judged."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,7 +55,7 @@ class ShopConfig(BaseModel):
     """WebShop's rule with its quirks, or ``strict``: an option counts if exactly that value was chosen."""
 
     @model_validator(mode="after")
-    def _check(self) -> ShopConfig:
+    def _check(self) -> WebShopConfig:
         if self.data_dir is not None and self.source == "generated":
             raise ValueError("data_dir is read with source: official only; set source: official or leave data_dir out")
         return self
@@ -66,12 +66,12 @@ class ShopConfig(BaseModel):
         return self.source == "official" or self.products > _IN_MEMORY
 
 
-class ShopEnvironment:
+class WebShopEnvironment:
     """Plays goals in one shop; it is opened, and built if it has to be, at the first reset."""
 
     action_forms = ("search[{}]", "click[{}]")
 
-    def __init__(self, config: ShopConfig) -> None:
+    def __init__(self, config: WebShopConfig) -> None:
         self._config = config
         self._session: Session | None = None
         self._shop: Shop | None = None
@@ -116,7 +116,7 @@ class ShopEnvironment:
         """Searches, on the search page."""
         return ("search[{}]",) if self._playing().has_search_bar else ()
 
-    def fork(self) -> ShopEnvironment:
+    def fork(self) -> WebShopEnvironment:
         """A copy of the visit; the shop is shared."""
         twin = copy(self)
         twin._session = self._playing().copy()
@@ -151,7 +151,7 @@ class ShopEnvironment:
         return shop.goal(kind, index), shop
 
 
-def shop_of(config: ShopConfig) -> Shop:
+def shop_of(config: WebShopConfig) -> Shop:
     """The shop of these settings, shared by all environments of the process.
 
     Raises:
@@ -175,7 +175,7 @@ def shop_of(config: ShopConfig) -> Shop:
 class OfficialGoals:
     """WebShop's goals as tasks, with its splits by place: test the first 500, dev the next 1,000, train the rest."""
 
-    config: ShopConfig
+    config: WebShopConfig
 
     def splits(self) -> Sequence[str]:
         return tuple(_SPLITS)
@@ -211,7 +211,7 @@ class OfficialGoals:
         )
 
 
-def shop_tasks(config: ShopConfig) -> TaskSource:
+def webshop_tasks(config: WebShopConfig) -> TaskSource:
     """The source of tasks that ``config`` asks for."""
     if config.source == "official":
         return OfficialGoals(config)

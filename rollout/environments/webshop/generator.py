@@ -15,8 +15,8 @@ from random import Random
 from rollout.environment import Payload, Task
 from rollout.environments.generated import SPLITS, GeneratedTasks, check_generator, stable_hash
 from rollout.environments.webshop.catalogue import Listing
+from rollout.environments.webshop.goods import OPTIONS, SORTS, SYLLABLES
 from rollout.environments.webshop.product import Goal, Product
-from rollout.environments.webshop.vocabulary import OPTIONS, SORTS, SYLLABLES
 
 GENERATOR_VERSION = 1
 

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from rollout.environment import Environment, TaskSource
-from rollout.environments.demonstrate import Played
-from rollout.environments.webshop.demonstrations import TOOLS, shop_demonstrations
-from rollout.environments.webshop.environment import ShopConfig, ShopEnvironment, shop_tasks
-from rollout.environments.webshop.instructions import INSTRUCTIONS
+from rollout.environments.plugin import EnvironmentPlugin
 
+_HERE = "rollout.environments.webshop"
 
-class Shop:
-    """Shopping by WebShop's pages, search and reward, in generated catalogues or WebShop's own."""
-
-    Config = ShopConfig
-    instructions = INSTRUCTIONS
-    examples = Played(shop_demonstrations)
-    tools = TOOLS
-
-    @staticmethod
-    def environment(config: ShopConfig) -> Environment:
-        return ShopEnvironment(config)
-
-    @staticmethod
-    def tasks(config: ShopConfig) -> TaskSource:
-        return shop_tasks(config)
+WEBSHOP = EnvironmentPlugin(
+    name="webshop",
+    description="Shopping by WebShop's pages, search and reward, in generated catalogues or WebShop's own.",
+    config=f"{_HERE}.environment:WebShopConfig",
+    environment=f"{_HERE}.environment:WebShopEnvironment",
+    tasks=f"{_HERE}.environment:webshop_tasks",
+    instructions=f"{_HERE}.instructions:INSTRUCTIONS",
+    examples=f"{_HERE}.demonstrations:webshop_demonstrations",
+    tools=f"{_HERE}.demonstrations:TOOLS",
+    has_search=True,
+    expert_policy=f"{_HERE}.expert_policy:WebShopExpert",
+    random_policy=f"{_HERE}.random_policy:RandomShopper",
+    state_keeper=f"{_HERE}.demonstrations:StateKeeper",
+    code_writer="rollout.prompts.codeact:as_code",
+    hint_rules=f"{_HERE}.hint_rules:RULES",
+    vocabulary=f"{_HERE}.vocabulary:VOCABULARY",
+    models=("builtin:webshop-teacher", "builtin:webshop-base-student"),
+)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from rollout.environments.scripted import Move, ScriptedPolicy
 from rollout.environments.webshop.belief_state import ParsedTask, View, read_page, read_wish
 from rollout.environments.webshop.expert_policy import in_words
-from rollout.environments.webshop.vocabulary import OPTIONS, SORTS
+from rollout.environments.webshop.goods import OPTIONS, SORTS
 
 _SAID = sorted({attribute for sort in SORTS for attribute in sort.attributes})
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from rollout.environment import Environment, Reset, Step, Task
 from rollout.environments.wrappers.base import EnvironmentWrapper
-from rollout.prompts.codeact import ACT, Tool, error, observation
+from rollout.prompts.codeact import error, observation
+from rollout.prompts.tool import ACT, Tool
 from rollout.tools.sandbox.errors import ToolError
 from rollout.tools.sandbox.sandbox import Sandbox
 from rollout.tools.sandbox.session import CallResult, Session
@@ -21,7 +23,7 @@ class CodeActEnvironment(EnvironmentWrapper):
     Args:
         inner: the environment that the code acts in.
         sandbox: where the code runs.
-        tools: the functions it may call.
+        tools: the functions it may call: actions of the environment, or functions of their own.
         finish: its action that gives an answer, with ``{}`` for it (``finish[{}]``); None if it takes none.
     """
 
@@ -84,7 +86,10 @@ class CodeActEnvironment(EnvironmentWrapper):
             twin._session = self._session.fork(twin._functions)
         return twin
 
-    def _function(self, tool: Tool) -> Callable[[str], str]:
+    def _function(self, tool: Tool) -> Callable[..., Any]:
+        if tool.function:
+            return tool.load_function()
+
         def call(argument: str) -> str:
             if not isinstance(argument, str):
                 raise ToolError(f"{tool.name} takes a text")

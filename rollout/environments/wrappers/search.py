@@ -6,7 +6,7 @@ import re
 
 from rollout.environment import Environment, Reset, Step, Task, action_forms, legal_actions, open_actions
 from rollout.environments.wrappers.base import EnvironmentWrapper
-from rollout.prompts.codeact import Tool
+from rollout.prompts.tool import Tool
 from rollout.tools.retrieval.service import Search
 
 SEARCH = Tool(

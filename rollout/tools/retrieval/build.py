@@ -24,6 +24,7 @@ import pyarrow as pa
 from rollout.errors import UserError
 from rollout.storage.atomic import atomic_write
 from rollout.storage.locks import build_lock
+from rollout.tools.retrieval.config import LexicalConfig
 from rollout.tools.retrieval.documents import Document, corpus_files, read_documents
 from rollout.tools.retrieval.index import (
     DOCUMENTS_FILE,
@@ -36,7 +37,7 @@ from rollout.tools.retrieval.index import (
     read_meta,
 )
 from rollout.tools.retrieval.keys import KeyTable, key_hash
-from rollout.tools.retrieval.lexical import Lexical, LexicalConfig, WordRows
+from rollout.tools.retrieval.lexical import Lexical, WordRows
 from rollout.tools.retrieval.words import title_key
 
 Progress = Callable[[int], object]

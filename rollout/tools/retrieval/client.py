@@ -10,38 +10,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from rollout.concurrency import in_thread
 from rollout.errors import Boundary, boundary
+from rollout.tools.retrieval.config import ClientConfig
 from rollout.tools.retrieval.documents import Hit
 from rollout.tools.retrieval.index import Retriever
 
 Backend = Callable[[Sequence[str], int], Awaitable[Sequence[Sequence[Hit]]]]
 """(queries, k) to up to ``k`` hits for each query."""
-
-
-class ClientConfig(BaseModel):
-    """How long a client waits, and how it gathers queries."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    timeout_s: float = Field(10.0, gt=0)
-    """For one attempt."""
-    retries: int = Field(2, ge=0)
-    """Attempts after the first one."""
-    retry_wait_s: float = Field(0.1, ge=0)
-    """Before the first retry; doubled before each further one."""
-    batch_size: int = Field(64, ge=1)
-    """Queries sent at once, at most."""
-    batch_wait_s: float = Field(0.002, ge=0)
-    """How long the first query of a batch waits for others."""
-
-    @property
-    def longest_wait_s(self) -> float:
-        """From a question to its answer or to the failure of the last attempt."""
-        waits_s = sum(self.retry_wait_s * 2.0**retry for retry in range(self.retries))
-        return self.batch_wait_s + (self.retries + 1) * self.timeout_s + waits_s
 
 
 def in_process(retriever: Retriever) -> Backend:

@@ -14,12 +14,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
 
 from rollout.errors import UserError
 from rollout.storage.atomic import atomic_write
 from rollout.storage.locks import build_lock
 from rollout.tools.retrieval.build import Progress, ignore
+from rollout.tools.retrieval.config import DenseConfig
 from rollout.tools.retrieval.documents import Hit
 from rollout.tools.retrieval.index import RetrievalIndex
 
@@ -27,20 +27,6 @@ DENSE_VERSION = 1
 _META, _VECTORS = "dense.json", "vectors.faiss"
 
 Vectors = npt.NDArray[np.float32]
-
-
-class DenseConfig(BaseModel):
-    """Which encoder, and what is put before texts (E5 models want ``query: `` and ``passage: ``)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    encoder: str = "intfloat/e5-base-v2"
-    """Folder or hub name."""
-    query_prefix: str = ""
-    document_prefix: str = ""
-    batch_size: int = Field(64, ge=1)
-    device: str | None = None
-    """Of the encoder; None lets the library choose."""
 
 
 class Encoder(Protocol):

@@ -16,9 +16,10 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from rollout.errors import UserError
+from rollout.tools.retrieval.config import LexicalConfig
 from rollout.tools.retrieval.documents import Document, Hit
 from rollout.tools.retrieval.keys import KeyTable, key_hash
-from rollout.tools.retrieval.lexical import Lexical, LexicalConfig, WordRows
+from rollout.tools.retrieval.lexical import Lexical, WordRows
 from rollout.tools.retrieval.words import title_key
 
 INDEX_VERSION = 1

@@ -9,24 +9,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
 
+from rollout.tools.retrieval.config import LexicalConfig
 from rollout.tools.retrieval.words import words
 
 _BLOCK = 64
-
-
-class LexicalConfig(BaseModel):
-    """How words count."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    k1: float = Field(1.2, ge=0)
-    """How slowly a repeated word stops to count more."""
-    b: float = Field(0.75, ge=0, le=1)
-    """How much long documents are marked down."""
-    title_weight: int = Field(3, ge=0)
-    """How many times a word of the title counts."""
 
 
 class WordRows:

@@ -29,7 +29,7 @@ def test_a_nested_setting_reaches_the_environment(capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["houshold"], "there is no environment houshold; did you mean household?"),
+        (["houshold"], "there is no environment 'houshold'; did you mean household?"),
         (["household", "sise=small"], "environment household: sise: there is no such setting; did you mean size?"),
         (["household", "size=huge"], "environment household: size: must be 'small'"),
         (["household", "size"], "'size' is no setting; write key=value"),

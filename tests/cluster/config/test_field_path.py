@@ -8,7 +8,8 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cluster.config.errors import sentences
-from cluster.config.field_path import resolve, suggest
+from cluster.config.field_path import resolve
+from rollout.extensions.registry import suggest
 
 
 class Strict(BaseModel):

@@ -113,7 +113,7 @@ def test_the_acting_of_the_evaluation_is_looked_at_too(corpus: Path) -> None:
     mix = {"type": "mix", "parts": [{"environment": HOUSE}, {"environment": QUESTIONS}]}
     one = recipe(mix, ACTING[0], "react", None, 0, evaluate=evaluate)
     fault = (
-        "evaluate.acting is constrained to admissible actions, but EncyclopaediaEnvironment does not list its actions; "
+        "evaluate.acting is constrained to admissible actions, but HotpotQAEnvironment does not list its actions; "
         "set evaluate.acting.to to grammar"
     )
     assert [finding.text for finding in dry_run(one).findings if finding.fatal] == [fault]
@@ -126,7 +126,7 @@ async def test_a_worker_refuses_an_agent_that_cannot_play_before_its_engine_star
     one = recipe(QUESTIONS, ADMISSIBLE, "react", None, 0)
     nowhere = one.teacher.engine.model_copy(update={"tokenizer": "builtin:no-such"})
     worker = RolloutWorker(WorkerConfig(nowhere, (one.environment,), one.agent))
-    with pytest.raises(UserError, match="EncyclopaediaEnvironment does not list its actions"):
+    with pytest.raises(UserError, match="HotpotQAEnvironment does not list its actions"):
         await worker.start()
     assert worker.engine is None
 

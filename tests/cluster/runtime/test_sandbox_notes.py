@@ -13,7 +13,7 @@ from cluster.config.recipe import Recipe
 from cluster.driver import run
 from cluster.run.directory import open_run
 from cluster.run.progress import Screen
-from rollout.environments.plugins import code_sandbox, environments
+from rollout.environments.plugins import code_sandbox, find_plugin
 from rollout.episode.config import AgentConfig
 from rollout.errors import UserError
 from rollout.tools.sandbox.config import SandboxConfig
@@ -39,7 +39,7 @@ def shown(recipe: Recipe, folder: Path) -> str:
 
 
 def test_code_is_run_where_the_style_or_the_environment_says() -> None:
-    maths = environments()["math"].Config
+    maths = find_plugin("math").config_model()
     sandbox = SandboxConfig(memory_mib=300)
     assert code_sandbox(maths(), AgentConfig()) is None
     assert code_sandbox(maths(python="sandbox", sandbox=sandbox), AgentConfig()) == sandbox

@@ -8,9 +8,9 @@ import pytest
 
 from rollout.environment import Payload, TaskSource
 from rollout.environments.generated import stable_hash
-from rollout.environments.hotpotqa.generator import EncyclopaediaTasks, generated_task
+from rollout.environments.hotpotqa.generator import HotpotQATasks, generated_task
 from rollout.environments.household.generator import HouseholdTasks, generate_game
-from rollout.environments.math.generator import MathsTasks, generate_problem
+from rollout.environments.math.generator import MathTasks, generate_problem
 from rollout.environments.webshop.generator import GeneratedGoals, generate_goal
 
 
@@ -22,9 +22,9 @@ def test_the_hash_is_the_same_in_every_process_and_version() -> None:
 @pytest.mark.parametrize(
     ("source", "generate", "name"),
     [
-        (EncyclopaediaTasks(), generated_task, "encyclopaedia"),
+        (HotpotQATasks(), generated_task, "encyclopaedia"),
         (HouseholdTasks(), generate_game, "house"),
-        (MathsTasks(), generate_problem, "maths"),
+        (MathTasks(), generate_problem, "maths"),
         (GeneratedGoals(), generate_goal, "shop"),
     ],
 )

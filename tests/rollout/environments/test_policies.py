@@ -12,8 +12,8 @@ import pytest
 from rollout.engine import Sampling
 from rollout.engines.scripted import ScriptedConfig
 from rollout.environment import Environment, Task
-from rollout.environments.plugins import environments, make_task_source
-from rollout.environments.policies import text_policies, text_policy
+from rollout.environments.plugins import find_plugin, make_task_source
+from rollout.environments.policies import make_policy, policy_names
 from rollout.episode.config import AgentConfig
 from rollout.factory import make_builder, make_engine, make_environment
 from rollout.prompts.react import ReActStyle
@@ -24,17 +24,17 @@ from tests.rollout.rolling_out import roll_out_all
 
 STYLES = [name for name in get_args(StyleName) if name != "cot"]
 """Those of agents that act turn by turn."""
-WORLDS = sorted(name.removesuffix("-expert") for name in text_policies() if name.endswith("-expert"))
+WORLDS = sorted(name.removesuffix("-expert") for name in policy_names() if name.endswith("-expert"))
 TASKS = 20
 STEPS = 40
 
 
 def wins(world: str, player: str) -> int:
     """How many of the first held-out tasks the player of that name solves."""
-    config = environments()[world].Config()
+    config = find_plugin(world).config_model()()
     environment, won = make_environment(config), 0
     for seed, task in enumerate(make_task_source(config).tasks("valid_unseen", TASKS)):
-        won += solves(text_policies()[f"{world}-{player}"](seed), environment, task)
+        won += solves(make_policy(f"{world}-{player}", seed), environment, task)
     environment.close()
     return won
 
@@ -72,7 +72,7 @@ def agent(request: pytest.FixtureRequest) -> AgentConfig:
 
 async def played(world: str, player: str, agent: AgentConfig) -> list[Trajectory]:
     """Two held-out tasks, as a worker joins engine, prompts and environment."""
-    config = environments()[world].Config()
+    config = find_plugin(world).config_model()()
     scripted = ScriptedConfig(tokenizer="builtin:household-tokenizer", policy=f"{world}-{player}", max_model_len=10**5)
     engine, builder = await make_engine(scripted, agent), make_builder(agent, config, scripted)
     tasks = make_task_source(config).tasks("valid_unseen", 2)
@@ -85,17 +85,17 @@ async def played(world: str, player: str, agent: AgentConfig) -> list[Trajectory
 def test_a_policy_for_any_world_plays_as_the_one_of_the_world_it_is_in(
     world: str, player: str, name: StyleName
 ) -> None:
-    config = environments()[world].Config()
+    config = find_plugin(world).config_model()()
     environment, (task,) = make_environment(config), make_task_source(config).tasks("train", 1)
     reset = environment.reset(task)
     text = reset.observation + new_style(name, "").task(reset.instruction)
-    assert text_policy(player, 3, name).respond(text) == text_policy(f"{world}-{player}", 3, name).respond(text)
+    assert make_policy(player, 3, name).respond(text) == make_policy(f"{world}-{player}", 3, name).respond(text)
     environment.close()
 
 
 def test_a_policy_for_any_world_says_when_it_is_in_none() -> None:
-    with pytest.raises(ValueError, match="no task of an embedded world: 'Water the plants"):
-        text_policies()["expert"](0).respond("Water the plants.")
+    with pytest.raises(ValueError, match="no task of an environment with an expert: 'Water the plants"):
+        make_policy("expert", 0).respond("Water the plants.")
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -120,10 +120,10 @@ async def test_a_random_player_is_understood_in_the_style_of_its_agent(world: st
 
 @pytest.mark.parametrize("world", WORLDS)
 def test_a_policy_does_the_same_in_every_style(world: str) -> None:
-    config = environments()[world].Config()
+    config = find_plugin(world).config_model()()
     environment, style = make_environment(config), ReActStyle("")
     for name in ("act", "stateact"):
-        plain, worded = text_policy(f"{world}-expert", 5, "react"), text_policy(f"{world}-expert", 5, name)
+        plain, worded = make_policy(f"{world}-expert", 5, "react"), make_policy(f"{world}-expert", 5, name)
         reset = environment.reset(make_task_source(config).tasks("train", 1)[0])
         text, done = reset.observation + style.task(reset.instruction), False
         while not done:

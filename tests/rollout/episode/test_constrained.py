@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from rollout.engine import Sampling
 from rollout.engines.transformers_engine import TransformersConfig, TransformersEngine, start
 from rollout.environment import Environment, Reset, Step
-from rollout.environments.plugins import environments, make_task_source
+from rollout.environments.plugins import find_plugin, make_task_source
 from rollout.episode.acting import ConstrainedActing
 from rollout.episode.config import AgentConfig
 from rollout.episode.episode import run_episode
@@ -101,7 +101,7 @@ async def test_every_turn_has_an_admissible_action(
     engine: TransformersEngine, style: str, temperature: float, max_tokens: int
 ) -> None:
     config = agent(style=style, sampling={"max_tokens": max_tokens, "temperature": temperature})
-    made, world = await play(engine, environments()["household"].Config(), config)
+    made, world = await play(engine, find_plugin("household").config_model()(), config)
     assert made.counts.steps == len(world.done) == 3
     assert made.counts.invalid_actions == 0
     assert all(listed and done in listed for done, listed in zip(world.done, world.allowed, strict=True))
@@ -109,18 +109,18 @@ async def test_every_turn_has_an_admissible_action(
 
 
 async def test_without_constraint_it_writes_no_action_at_all(engine: TransformersEngine) -> None:
-    made, _ = await play(engine, environments()["household"].Config(), agent(acting={"type": "plain"}))
+    made, _ = await play(engine, find_plugin("household").config_model()(), agent(acting={"type": "plain"}))
     assert made.counts.invalid_actions == made.counts.steps == 3
 
 
 async def test_where_actions_are_written_by_the_worlds_grammar_all_are_understood(engine: TransformersEngine) -> None:
-    made, world = await play(engine, environments()["hotpotqa"].Config(), agent("grammar"))
+    made, world = await play(engine, find_plugin("hotpotqa").config_model()(), agent("grammar"))
     assert made.counts.invalid_actions == 0
     assert all(re.fullmatch(r"(search|lookup|finish)\[.+\]", done) for done in world.done)
 
 
 async def test_a_page_that_lists_no_buttons_is_searched(engine: TransformersEngine) -> None:
-    made, world = await play(engine, environments()["webshop"].Config(), agent(style="act"))
+    made, world = await play(engine, find_plugin("webshop").config_model()(), agent(style="act"))
     assert made.counts.invalid_actions == 0
     for done, listed in zip(world.done, world.allowed, strict=True):
         assert re.fullmatch(r"search\[.+\]", done) if listed is None else done in listed
@@ -130,12 +130,12 @@ async def test_a_world_that_lists_no_actions_is_refused_before_the_first_complet
     engine: TransformersEngine,
 ) -> None:
     with pytest.raises(UserError, match=r"does not list its actions; set agent\.acting\.to to grammar"):
-        await play(engine, environments()["hotpotqa"].Config(), agent())
+        await play(engine, find_plugin("hotpotqa").config_model()(), agent())
 
 
 async def test_a_first_thought_that_was_begun_is_gone_on_with(engine: TransformersEngine) -> None:
     made, _ = await play(
-        engine, environments()["household"].Config(), agent(max_steps=1), guide=always(first_thought="I see")
+        engine, find_plugin("household").config_model()(), agent(max_steps=1), guide=always(first_thought="I see")
     )
     assert made.counts.invalid_actions == 0
     turn = "".join(segment.text for segment in made.segments if segment.turn == 1)
@@ -144,7 +144,7 @@ async def test_a_first_thought_that_was_begun_is_gone_on_with(engine: Transforme
 
 async def test_what_is_recorded_are_the_models_own_log_probabilities(engine: TransformersEngine) -> None:
     sampling = Sampling(max_tokens=60, temperature=1.0, top_p=0.5, top_logprobs=4)
-    made, _ = await play(engine, environments()["household"].Config(), agent(max_steps=1, sampling=sampling))
+    made, _ = await play(engine, find_plugin("household").config_model()(), agent(max_steps=1, sampling=sampling))
     scored = await engine.score(made.token_ids, 520)
     place, compared = 0, 0
     for segment in made.segments:

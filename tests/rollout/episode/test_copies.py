@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from rollout.environment import Environment, Step, Task, fork_of
-from rollout.environments.plugins import environments, make_task_source
-from rollout.environments.policies import text_policies
+from rollout.environments.plugins import find_plugin, make_task_source
+from rollout.environments.policies import make_policy
 from rollout.episode.config import AgentConfig
 from rollout.factory import make_environment
 from rollout.prompts.react import ReActStyle
@@ -18,7 +18,7 @@ Choose = Callable[[str], str]
 
 
 def player(name: str, seed: int = 0) -> Choose:
-    policy = text_policies()[name](seed)
+    policy = make_policy(name, seed)
     return lambda text: STYLE.parse(policy.respond(text)).action or ""
 
 
@@ -35,7 +35,7 @@ def expert_actions(world: str, environment: Environment, task: Task) -> tuple[li
 
 @pytest.mark.parametrize("world", ["household", "hotpotqa", "math", "webshop"])
 def test_a_copy_goes_on_as_the_world_would_and_neither_sees_what_the_other_does(world: str) -> None:
-    config = environments()[world].Config()
+    config = find_plugin(world).config_model()()
     environment = make_environment(config, AgentConfig())
     for number, task in enumerate(make_task_source(config).tasks("valid_unseen", 6)):
         actions, steps = expert_actions(world, environment, task)
@@ -54,7 +54,7 @@ def test_a_copy_goes_on_as_the_world_would_and_neither_sees_what_the_other_does(
 
 
 def test_a_copy_of_a_shop_draws_the_same_random_products() -> None:
-    shop = make_environment(config := environments()["webshop"].Config())
+    shop = make_environment(config := find_plugin("webshop").config_model()())
     shop.reset(make_task_source(config).tasks("train", 1)[0])
     twin = fork_of(shop)
     assert shop.step("search[<r> 1]") == twin.step("search[<r> 1]")
@@ -62,7 +62,7 @@ def test_a_copy_of_a_shop_draws_the_same_random_products() -> None:
 
 
 def test_a_copy_of_a_maths_problem_has_variables_of_its_own(code_agent: AgentConfig) -> None:
-    config = environments()["math"].Config(python="sandbox", sandbox=code_agent.sandbox)
+    config = find_plugin("math").config_model()(python="sandbox", sandbox=code_agent.sandbox)
     problem = make_environment(config)
     problem.reset(make_task_source(config).tasks("train", 1)[0])
     before = fork_of(problem)

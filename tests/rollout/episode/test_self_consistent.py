@@ -22,9 +22,10 @@ from rollout.episode.config import AgentConfig
 from rollout.episode.episode import run_episode
 from rollout.errors import UserError
 from rollout.prompts.builder import PromptBuilder
-from rollout.prompts.codeact import CodeActStyle, Tool
+from rollout.prompts.codeact import CodeActStyle
 from rollout.prompts.react import ReActStyle
 from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
+from rollout.prompts.tool import Tool
 from rollout.tools.sandbox.config import SandboxConfig, Tier
 from rollout.tools.sandbox.sandbox import Sandbox
 from rollout.tools.sandbox.tiers import available_tiers

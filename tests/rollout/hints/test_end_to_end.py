@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rollout.engine import Sampling
 from rollout.engines.scripted import ScriptedConfig, ScriptedEngine
+from rollout.environments.hints import hint_rules
 from rollout.environments.household.environment import HouseholdConfig, HouseholdEnvironment, household_tasks
 from rollout.episode.config import AgentConfig
 from rollout.episode.episode import run_episode
@@ -37,8 +38,8 @@ async def test_failures_become_hints_that_a_later_episode_is_shown_and_a_student
     environment = partial(HouseholdEnvironment, HOUSE)
     store.write(await roll_out_all(tasks[:30], environment, aimless, builder, AGENT, role="student", concurrency=8))
 
-    writings = await write_hints(store.read(), CONFIG)
-    write_bank(bank_of(writings, CONFIG), tmp_path / "hints.parquet")
+    writings = await write_hints(store.read(), CONFIG, rules=hint_rules)
+    write_bank(bank_of(writings, CONFIG, hint_rules), tmp_path / "hints.parquet")
     assert count_writings(writings)["without_hints"] <= len(writings) // 10
     bank = read_bank(tmp_path / "hints.parquet", CONFIG.max_hint_characters)
     assert set(bank.by_category) == {task.task_type for task in tasks}

@@ -10,6 +10,7 @@ import pytest
 
 from rollout.engine import Completion, Engine, Sampling
 from rollout.engines.scripted import ScriptedConfig, ScriptedEngine
+from rollout.environments.hints import hint_rules
 from rollout.errors import UserError
 from rollout.hints.asking import ChatSession
 from rollout.hints.config import HintConfig, ModelWriter
@@ -49,7 +50,7 @@ class Broken(Recorder):
 
 
 async def written(chat: ChatSession, config: HintConfig = BY_MODEL, played: Trajectory = FAILED) -> Writing:
-    (writing,) = await write_hints([played], config, chat)
+    (writing,) = await write_hints([played], config, chat, rules=hint_rules)
     return writing
 
 
@@ -161,7 +162,7 @@ async def test_an_engine_that_hangs_is_data(tokenizer: Tokenizer) -> None:
 async def test_episodes_are_written_in_their_order_and_what_the_agent_did_not_fail_is_passed_over() -> None:
     stops = [StopReason.STEP_LIMIT, StopReason.SUCCESS, StopReason.ERROR, StopReason.FAILURE]
     played = [episode(ROOM, "put a mug in shelf", (None, "-"), task=f"{n}", stop=stop) for n, stop in enumerate(stops)]
-    assert [writing.task for writing in await write_hints(iter(played), HintConfig())] == ["0", "3"]
+    assert [writing.task for writing in await write_hints(iter(played), HintConfig(), rules=hint_rules)] == ["0", "3"]
 
 
 async def test_a_model_that_is_to_write_and_is_not_there_is_named() -> None:
@@ -178,7 +179,7 @@ async def test_the_bank_counts_episodes_and_says_where_most_of_them_saw_what_the
         episode(ROOM, goal, task="c"),
         visit("find a coffee mug that is light", ("click[buy now]", "?"), scores={"type": 1.0}),
     ]
-    bank = bank_of(await write_hints(played, HintConfig()), HintConfig())
+    bank = bank_of(await write_hints(played, HintConfig(), rules=hint_rules), HintConfig(), hint_rules)
     household = {hint.text: (hint.frequency, hint.made_from) for hint in bank.of_category("pick_and_place_simple")}
     assert household["Take the {object} as soon as you see it."] == (2, ("a", "b"))
     assert household["Look for the {object} in/on the shelf, the sinkbasin."] == (2, ())

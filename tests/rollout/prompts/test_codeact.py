@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from rollout.prompts.codeact import ACT, CodeActStyle, Tool, as_code, error, form, observation
+from rollout.prompts.codeact import CodeActStyle, as_code, error, form, observation
 from rollout.prompts.example import WorkedTurn
+from rollout.prompts.tool import ACT, Tool
 from rollout.trajectory import Kind
 
 STYLE = CodeActStyle("Do it.")

@@ -9,8 +9,8 @@ import pytest
 
 from rollout.engine import Sampling
 from rollout.engines.scripted import ScriptedConfig
-from rollout.environments.plugins import environments, make_task_source
-from rollout.environments.policies import text_policy
+from rollout.environments.plugins import find_plugin, make_task_source
+from rollout.environments.policies import make_policy
 from rollout.episode.config import AgentConfig
 from rollout.errors import UserError
 from rollout.factory import make_builder, make_engine, make_environment, make_style
@@ -60,7 +60,7 @@ def test_the_first_thought_ends_before_the_first_empty_line_or_answer(text: str,
 
 
 async def answered(world: str, split: str = "valid_unseen", count: int = 30) -> list[Trajectory]:
-    config = environments()[world].Config()
+    config = find_plugin(world).config_model()()
     scripted = ScriptedConfig(tokenizer=f"builtin:{world}-tokenizer", policy=f"{world}-expert")
     engine, builder = await make_engine(scripted, COT), make_builder(COT, config, scripted)
     tasks = make_task_source(config).tasks(split, count)
@@ -87,9 +87,9 @@ async def test_the_expert_of_the_encyclopaedia_guesses_what_it_was_not_told_and_
 
 
 def test_nobody_answers_at_once_where_there_is_no_answer_to_give() -> None:
-    config = environments()["household"].Config()
+    config = find_plugin("household").config_model()()
     with pytest.raises(UserError, match="agent.style is cot.* set agent.style to react"):
         make_style(COT, config)
     for name in ("household-expert", "math-random"):
-        with pytest.raises(ValueError, match=f"{name} does not answer in one turn; set agent.style"):
-            text_policy(name, 0, "cot")
+        with pytest.raises(UserError, match=f"{name} does not answer in one turn; set agent.style"):
+            make_policy(name, 0, "cot")

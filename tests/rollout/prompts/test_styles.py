@@ -15,16 +15,16 @@ from hypothesis import strategies as st
 from rollout.engine import Completion, Sampling
 from rollout.engines.scripted import ScriptedConfig, ScriptedEngine
 from rollout.environment import Reset, Step, Task
-from rollout.environments.plugins import environments, tools_of
+from rollout.environments.plugins import find_plugin
 from rollout.episode.config import AgentConfig
 from rollout.episode.episode import run_episode
 from rollout.errors import UserError
 from rollout.prompts.builder import PromptBuilder
-from rollout.prompts.codeact import ACT, Tool
 from rollout.prompts.example import Demonstration, WorkedTurn
 from rollout.prompts.style import Style
 from rollout.prompts.styles import StyleName, new_style
 from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
+from rollout.prompts.tool import ACT, Tool
 from rollout.trajectory import Author, Identity, Kind, StopReason, Trajectory
 
 NAMES: tuple[StyleName, ...] = get_args(StyleName)
@@ -245,8 +245,8 @@ def test_examples_that_a_style_cannot_word_are_refused_once_they_are_to_be_shown
 
 @pytest.mark.parametrize(("world", "advice"), [("webshop", "before you buy"), ("hotpotqa", "The answer is short")])
 def test_a_worlds_advice_is_told_in_every_style_though_code_is_not_told_of_its_actions(world: str, advice: str) -> None:
-    kind = environments()[world]
-    full, tools = kind.instructions["full"], tools_of(kind)
+    plugin = find_plugin(world)
+    full, tools = plugin.load_instructions()["full"], plugin.load_tools()
     told = {name: new_style(name, full, tools=tools, answer="{}").instructions for name in NAMES}
     assert all(advice in text for text in told.values())
     assert {name for name in NAMES if "\nsearch[" in told[name]} == {"react", "act", "stateact"}

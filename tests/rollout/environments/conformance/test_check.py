@@ -15,11 +15,13 @@ from pydantic import BaseModel, ConfigDict
 from rollout.environment import Reset, Step, Task
 from rollout.environments.conformance.check import check_environment, check_settings
 from rollout.environments.conformance.contract import Requirement
-from rollout.environments.plugins import EnvironmentKind, environments
+from rollout.environments.plugin import EnvironmentPlugin
+from rollout.environments.plugins import find_plugin
 from rollout.errors import UserError
 from rollout.prompts.example import Demonstration, WorkedTurn
 
 SWITCHES = ("a", "b", "c")
+COUNT = itertools.count()
 
 
 class LampConfig(BaseModel):
@@ -75,12 +77,37 @@ class Lamp:
     source: Any = LampTasks
 
     @classmethod
+    def worked(cls) -> Any:
+        return cls.examples
+
+    @classmethod
     def environment(cls, config: Any) -> Any:
         return cls.world()
 
     @classmethod
     def tasks(cls, config: Any) -> Any:
         return cls.source()
+
+
+class Parts:
+    """The lamps that import strings lead to."""
+
+
+def plugin(lamp: type, **changes: Any) -> EnvironmentPlugin:
+    """The plug-in whose parts are those of ``lamp``."""
+    name = f"lamp_{next(COUNT)}"
+    setattr(Parts, name, lamp)
+    here = f"{__name__}:Parts.{name}"
+    parts = {
+        "config": f"{here}.Config",
+        "environment": f"{here}.environment",
+        "tasks": f"{here}.tasks",
+        "instructions": f"{here}.instructions",
+        "examples": f"{here}.worked",
+    }
+    return EnvironmentPlugin(
+        **{"name": "lamp", "description": "A lamp.", **parts, **getattr(lamp, "plugin", {}), **changes}
+    )
 
 
 class ThawedConfig(LampConfig):
@@ -125,9 +152,6 @@ def stepping(**fields: Any) -> type:
     return world(step=step)
 
 
-COUNT = itertools.count()
-
-
 def long_texts_fail(self: LampWorld, action: str) -> Step:
     if len(action) > 1000:
         raise MemoryError("too long")
@@ -155,8 +179,10 @@ def by_source(self: Any, split: str, seed: int, index: int) -> Task:
 
 
 BROKEN: list[tuple[Requirement, type]] = [
-    (Requirement.KIND, kind(environment=staticmethod(no_such_call))),
-    (Requirement.KIND, kind(tasks=staticmethod(no_such_call))),
+    (Requirement.PARTS, kind(plugin={"expert_policy": "no_such_module:Expert"})),
+    (Requirement.PARTS, kind(plugin={"environment": f"{__name__}:NoSuchName"})),
+    (Requirement.CALLS, kind(environment=staticmethod(no_such_call))),
+    (Requirement.CALLS, kind(tasks=staticmethod(no_such_call))),
     (Requirement.CONFIG_FROZEN, kind(Config=ThawedConfig)),
     (Requirement.CONFIG_FROZEN, kind(Config=dict)),
     (Requirement.CONFIG_TYPE, kind(Config=UntypedConfig)),
@@ -226,7 +252,7 @@ def new_text() -> str:
 def check(made: type, **limits: Any) -> list[Requirement]:
     broken: Any = made
     settings = broken.Config() if issubclass(broken.Config, BaseModel) else LampConfig()
-    return [breach.promise for breach in check_environment(broken, settings, **{"episodes": 6, **limits})]
+    return [breach.promise for breach in check_environment(plugin(broken), settings, **{"episodes": 6, **limits})]
 
 
 def test_a_world_that_keeps_all_promises_has_no_breach() -> None:
@@ -259,7 +285,7 @@ def test_a_kept_promise_is_not_named(promise: Requirement, made: type) -> None:
 
 def test_a_breach_says_where_it_was_seen_and_what_mends_it() -> None:
     broken: Any = stepping(success=True)
-    [breach] = check_environment(broken, LampConfig(), episodes=6)
+    [breach] = check_environment(plugin(broken), LampConfig(), episodes=6)
     assert breach.what == "step('look') gives success without done"
     assert str(breach) == f"success comes only with done: {breach.what}; set done=True wherever success=True"
 
@@ -269,15 +295,14 @@ def test_a_breach_is_one_line_whatever_the_world_says() -> None:
         raise ValueError("no\nnot\n" + "at all " * 1000)
 
     broken: Any = world(step=angry)
-    [breach] = check_environment(broken, LampConfig(), episodes=1)
+    [breach] = check_environment(plugin(broken), LampConfig(), episodes=1)
     assert len(str(breach).splitlines()) == 1
     assert len(str(breach)) < 500
 
 
 def test_the_settings_must_have_the_name_of_the_entry_point() -> None:
-    lamp: Any = Lamp
-    assert check_settings(lamp, "lamp") == []
-    assert [breach.promise for breach in check_settings(lamp, "lantern")] == [Requirement.CONFIG_TYPE]
+    assert check_settings(plugin(Lamp)) == []
+    assert [breach.promise for breach in check_settings(plugin(Lamp, name="lantern"))] == [Requirement.CONFIG_TYPE]
 
 
 def test_data_that_is_not_there_is_no_breach() -> None:
@@ -286,7 +311,7 @@ def test_data_that_is_not_there_is_no_breach() -> None:
 
     broken: Any = source(tasks=missing)
     with pytest.raises(UserError, match="lamps are not at"):
-        check_environment(broken, LampConfig())
+        check_environment(plugin(broken), LampConfig())
 
 
 def test_an_environment_that_is_made_is_closed_even_if_a_reset_cannot_be_played() -> None:
@@ -297,14 +322,13 @@ def test_an_environment_that_is_made_is_closed_even_if_a_reset_cannot_be_played(
 
     broken: Any = world(reset=no_data, close=lambda self: closed.append("closed"))
     with pytest.raises(UserError, match="buy one"):
-        check_environment(broken, LampConfig())
+        check_environment(plugin(broken), LampConfig())
     assert len(closed) == 4
 
 
 @pytest.mark.parametrize("name", ["household", "hotpotqa", "math", "webshop"])
 def test_the_built_in_worlds_keep_their_promises(name: str) -> None:
-    made: type[EnvironmentKind] = environments()[name]
-    counts: Counter[str] = Counter()
-    assert check_environment(made, made.Config(), episodes=3, seed=1, counts=counts) == []
+    made, counts = find_plugin(name), Counter[str]()
+    assert check_environment(made, made.config_model()(), episodes=3, seed=1, counts=counts) == []
     assert counts["episodes"] == 3
     assert counts["steps"] > 20

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from rollout.environments.hotpotqa.environment import (
-    EncyclopaediaConfig,
-    EncyclopaediaEnvironment,
+    HotpotQAConfig,
+    HotpotQAEnvironment,
     question_tasks,
 )
 from rollout.environments.hotpotqa.questions import load_questions
@@ -33,8 +33,8 @@ def records() -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("corpus", ["own", "pooled"])
 def test_every_supporting_page_is_reached_by_search_and_the_answer_wins(corpus: str) -> None:
-    config = EncyclopaediaConfig(source="hotpotqa", data=str(DISTRACTOR), corpus=corpus)
-    environment, known = EncyclopaediaEnvironment(config), records()
+    config = HotpotQAConfig(source="hotpotqa", data=str(DISTRACTOR), corpus=corpus)
+    environment, known = HotpotQAEnvironment(config), records()
     tasks = question_tasks(config).tasks("dev", 1000)
     reached = 0
     for task in tasks:
@@ -54,8 +54,8 @@ def test_every_supporting_page_is_reached_by_search_and_the_answer_wins(corpus: 
 
 def test_a_supporting_page_is_among_the_similar_ones_when_its_title_is_not_quite_right() -> None:
     """One word of the title is left out; all 492 paragraphs are searched."""
-    config = EncyclopaediaConfig(source="hotpotqa", data=str(DISTRACTOR), corpus="pooled")
-    environment = EncyclopaediaEnvironment(config)
+    config = HotpotQAConfig(source="hotpotqa", data=str(DISTRACTOR), corpus="pooled")
+    environment = HotpotQAEnvironment(config)
     environment.reset(question_tasks(config).tasks("dev", 1)[0])
     titles = {title for record in records().values() for title, _ in record["supporting_facts"] if " " in title}
     found = []

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 from typing import get_args
 
-from rollout.environments.hotpotqa.demonstrations import EXAMPLE_TASKS, TOOLS, encyclopaedia_demonstrations
-from rollout.environments.hotpotqa.environment import EncyclopaediaConfig, EncyclopaediaEnvironment
-from rollout.environments.hotpotqa.generator import EncyclopaediaTasks
-from rollout.environments.hotpotqa.plugin import Encyclopaedia
+from rollout.environments.hotpotqa.demonstrations import EXAMPLE_TASKS, TOOLS, hotpotqa_demonstrations
+from rollout.environments.hotpotqa.environment import HotpotQAConfig, HotpotQAEnvironment
+from rollout.environments.hotpotqa.generator import HotpotQATasks
+from rollout.environments.hotpotqa.plugin import HOTPOTQA
 from rollout.episode.config import AgentConfig
 from rollout.factory import make_environment
 from rollout.prompts.styles import StyleName, new_style
 
 
 def test_they_are_solved_tasks_that_the_kind_shows_in_every_style() -> None:
-    environment, tasks = EncyclopaediaEnvironment(EncyclopaediaConfig()), EncyclopaediaTasks().tasks("train", 21)
-    for number, demonstration in zip(EXAMPLE_TASKS, Encyclopaedia.examples, strict=True):
+    environment, tasks = HotpotQAEnvironment(HotpotQAConfig()), HotpotQATasks().tasks("train", 21)
+    for number, demonstration in zip(EXAMPLE_TASKS, HOTPOTQA.load_examples(), strict=True):
         assert environment.reset(tasks[number]).observation == demonstration.observation
         steps = [environment.step(turn.action) for turn in demonstration.turns]
         assert [step.observation for step in steps] == [turn.observation for turn in demonstration.turns]
         assert steps[-1].success
         for name in get_args(StyleName):
             new_style(
-                name, "", Encyclopaedia.examples, shown=1, tools=Encyclopaedia.tools, answer=Encyclopaedia.finish
+                name, "", HOTPOTQA.load_examples(), shown=1, tools=HOTPOTQA.load_tools(), answer=HOTPOTQA.finish
             ).example(demonstration)
 
 
 def test_code_searches_and_its_answer_is_judged() -> None:
-    chain = encyclopaedia_demonstrations()[0]
-    world = make_environment(EncyclopaediaConfig(), AgentConfig(style="codeact"))
-    world.reset(EncyclopaediaTasks().tasks("train", 21)[EXAMPLE_TASKS[0]])
+    chain = hotpotqa_demonstrations()[0]
+    world = make_environment(HotpotQAConfig(), AgentConfig(style="codeact"))
+    world.reset(HotpotQATasks().tasks("train", 21)[EXAMPLE_TASKS[0]])
     steps = [world.step(turn.code or "") for turn in chain.turns]
     world.close()
     assert chain.turns[0].observation in steps[0].observation
@@ -37,7 +37,7 @@ def test_code_searches_and_its_answer_is_judged() -> None:
 
 
 def test_the_state_says_what_is_wanted_and_what_was_found_so_far() -> None:
-    chain = encyclopaedia_demonstrations()[0]
+    chain = hotpotqa_demonstrations()[0]
     states = [dict(turn.state or ()) for turn in chain.turns]
     assert (states[0]["pages opened"], states[0]["found"]) == ("", "")
     answer = chain.turns[-1].action.removeprefix("finish[").removesuffix("]")

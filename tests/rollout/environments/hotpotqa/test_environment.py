@@ -14,12 +14,12 @@ from pydantic import ValidationError
 
 from rollout.environment import Environment, Step, Task
 from rollout.environments.hotpotqa.environment import (
-    EncyclopaediaConfig,
-    EncyclopaediaEnvironment,
+    HotpotQAConfig,
+    HotpotQAEnvironment,
     question_tasks,
 )
-from rollout.environments.hotpotqa.generator import EncyclopaediaTasks
-from rollout.environments.hotpotqa.plugin import Encyclopaedia
+from rollout.environments.hotpotqa.generator import HotpotQATasks
+from rollout.environments.hotpotqa.plugin import HOTPOTQA
 from rollout.errors import UserError
 
 ROWS = [
@@ -42,13 +42,13 @@ def data(tmp_path: Path) -> Path:
     return path
 
 
-def official(data: Path, **settings: Any) -> EncyclopaediaConfig:
-    return EncyclopaediaConfig.model_validate({"source": "hotpotqa", "data": str(data), **settings})
+def official(data: Path, **settings: Any) -> HotpotQAConfig:
+    return HotpotQAConfig.model_validate({"source": "hotpotqa", "data": str(data), **settings})
 
 
-def started(config: EncyclopaediaConfig, **change: Any) -> EncyclopaediaEnvironment:
+def started(config: HotpotQAConfig, **change: Any) -> HotpotQAEnvironment:
     """An environment at question q1, or the first generated task."""
-    environment = EncyclopaediaEnvironment(config)
+    environment = HotpotQAEnvironment(config)
     split = "train" if config.source == "generated" else "dev"
     tasks = {str(task.payload.get("id")): task for task in question_tasks(config).tasks(split, 3)}
     task = tasks.get("q1") or next(iter(tasks.values()))
@@ -57,8 +57,8 @@ def started(config: EncyclopaediaConfig, **change: Any) -> EncyclopaediaEnvironm
 
 
 def test_the_first_observation_is_reacts_with_the_question_below() -> None:
-    environment = EncyclopaediaEnvironment(EncyclopaediaConfig())
-    reset = environment.reset(EncyclopaediaTasks().tasks("train", 1)[0])
+    environment = HotpotQAEnvironment(HotpotQAConfig())
+    reset = environment.reset(HotpotQATasks().tasks("train", 1)[0])
     first, question = reset.observation.split("\n")
     assert first == "Interact with Wikipedia using search[], lookup[], and finish[]."
     assert question.startswith("Question: ")
@@ -113,8 +113,8 @@ def test_a_dump_is_indexed_once_and_serves_questions_without_paragraphs(tmp_path
     }
     for corpus in (settings["corpus"], settings["index_dir"]):
         given_index = {"index_dir": None} if corpus == settings["index_dir"] else {}
-        config = EncyclopaediaConfig.model_validate({**settings, "corpus": corpus, **given_index})
-        environment = EncyclopaediaEnvironment(config)
+        config = HotpotQAConfig.model_validate({**settings, "corpus": corpus, **given_index})
+        environment = HotpotQAEnvironment(config)
         environment.reset(question_tasks(config).tasks("test", 1)[0])
         assert environment.step("search[weir]").observation == "It is on the Osk.."
         assert environment.step("finish[on Osk]").success
@@ -138,7 +138,7 @@ def test_data_that_has_gone_is_a_value_error_at_reset(data: Path) -> None:
     task = question_tasks(config).tasks("dev", 1)[0]
     data.unlink()
     with pytest.raises(ValueError, match="there is no file"):
-        EncyclopaediaEnvironment(config).reset(task)
+        HotpotQAEnvironment(config).reset(task)
 
 
 def test_questions_without_paragraphs_need_a_corpus(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_questions_without_paragraphs_need_a_corpus(tmp_path: Path) -> None:
 
 def test_a_missing_corpus_is_said_when_the_environment_is_made(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no corpus at"):
-        EncyclopaediaEnvironment(official(data, corpus=str(tmp_path / "absent.jsonl")))
+        HotpotQAEnvironment(official(data, corpus=str(tmp_path / "absent.jsonl")))
 
 
 @pytest.mark.parametrize(
@@ -168,17 +168,17 @@ def test_a_missing_corpus_is_said_when_the_environment_is_made(data: Path, tmp_p
 )
 def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValidationError, match=sentence):
-        EncyclopaediaConfig.model_validate(settings)
+        HotpotQAConfig.model_validate(settings)
 
 
 def test_the_kind_brings_all_that_the_registry_needs() -> None:
-    config = Encyclopaedia.Config()
-    environment = Encyclopaedia.environment(config)
+    config = HOTPOTQA.config_model()()
+    environment = HOTPOTQA.make_environment(config)
     assert isinstance(environment, Environment)
     assert config.type == "hotpotqa"
-    assert set(Encyclopaedia.instructions) == {"short", "full"}
-    assert all(example.turns[-1].action.startswith("finish[") for example in Encyclopaedia.examples)
-    assert Encyclopaedia.tasks(config).splits() == ("train", "valid_seen", "valid_unseen")
+    assert set(HOTPOTQA.load_instructions()) == {"short", "full"}
+    assert all(example.turns[-1].action.startswith("finish[") for example in HOTPOTQA.load_examples())
+    assert HOTPOTQA.make_tasks(config).splits() == ("train", "valid_seen", "valid_unseen")
     with pytest.raises(RuntimeError, match="reset must come before"):
         environment.step("search[x]")
 
@@ -186,8 +186,8 @@ def test_the_kind_brings_all_that_the_registry_needs() -> None:
 @given(st.lists(st.one_of(st.text(), st.text().map(lambda text: f"search[{text}]")), max_size=5))
 @settings(max_examples=60, deadline=None)
 def test_whatever_is_written_is_answered_and_ends_nothing_but_by_finish(actions: list[str]) -> None:
-    environment = EncyclopaediaEnvironment(EncyclopaediaConfig())
-    environment.reset(EncyclopaediaTasks().tasks("train", 1)[0])
+    environment = HotpotQAEnvironment(HotpotQAConfig())
+    environment.reset(HotpotQATasks().tasks("train", 1)[0])
     for action in actions:
         step = environment.step(action)
         assert isinstance(step.observation, str)

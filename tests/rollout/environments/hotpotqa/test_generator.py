@@ -12,7 +12,7 @@ from rollout.environments.hotpotqa.asking import is_held_back_combination
 from rollout.environments.hotpotqa.facts import FACTS, REMARKS
 from rollout.environments.hotpotqa.generator import (
     Encyclopaedia,
-    EncyclopaediaTasks,
+    HotpotQATasks,
     encyclopaedia,
     generated_task,
 )
@@ -33,7 +33,7 @@ def worlds(split: str, count: int = 25) -> list[Encyclopaedia]:
 def test_questions_ask_for_combinations_of_their_split_only(split: str, hops: int) -> None:
     keys = {
         key
-        for task in EncyclopaediaTasks(hops=hops).tasks(split, COUNT)
+        for task in HotpotQATasks(hops=hops).tasks(split, COUNT)
         for key in generated_task(task.payload)[1].combinations
     }
     assert {is_held_back_combination(key) for key in keys} == {split == "valid_unseen"}
@@ -57,7 +57,7 @@ def test_every_word_of_an_unseen_name_occurs_in_names_that_agents_train_on() -> 
 @pytest.mark.parametrize("question_type", ["bridge", "comparison"])
 def test_the_answer_follows_from_the_pages_that_the_question_names(split: str, question_type: str) -> None:
     """A bridge's answer stands on its last page, and each page names the next; a comparison's has no third page."""
-    for task in EncyclopaediaTasks(question_types=(question_type,)).tasks(split, 60):  # type: ignore[arg-type]
+    for task in HotpotQATasks(question_types=(question_type,)).tasks(split, 60):  # type: ignore[arg-type]
         world, question = generated_task(task.payload)
         text = {page.title: page.text for page in world.pages}
         name = {thing.title: thing.name for thing in world.things}
@@ -72,7 +72,7 @@ def test_the_answer_follows_from_the_pages_that_the_question_names(split: str, q
 
 
 def test_closed_questions_are_answered_by_yes_about_as_often_as_by_no() -> None:
-    tasks = EncyclopaediaTasks(question_types=("comparison",)).tasks("train", 400)
+    tasks = HotpotQATasks(question_types=("comparison",)).tasks("train", 400)
     answers = Counter(generated_task(task.payload)[1].answer for task in tasks)
     assert answers["yes"] + answers["no"] == pytest.approx(140, abs=40)
     assert answers["yes"] == pytest.approx(answers["no"], abs=35)
@@ -119,7 +119,7 @@ def test_another_process_makes_the_same_encyclopaedias() -> None:
     code = (
         "from rollout.environments.hotpotqa.generator import *;"
         "from rollout.environments.generated import SPLITS; import hashlib;"
-        "made = [generated_task(t.payload) for s in SPLITS for t in EncyclopaediaTasks().tasks(s, 10)];"
+        "made = [generated_task(t.payload) for s in SPLITS for t in HotpotQATasks().tasks(s, 10)];"
         "print(hashlib.sha256(repr([(w.pages, q) for w, q in made]).encode()).hexdigest())"
     )
     one, other = printed_by_two(code)
@@ -127,7 +127,7 @@ def test_another_process_makes_the_same_encyclopaedias() -> None:
 
 
 def test_a_first_few_tasks_are_the_beginning_of_many_and_seeds_differ() -> None:
-    source = EncyclopaediaTasks()
+    source = HotpotQATasks()
     assert source.tasks("train", 3) == source.tasks("train", 9)[:3]
     one, other = (generated_task(source.tasks("train", 1, seed)[0].payload) for seed in (0, 1))
     assert one[0].pages != other[0].pages
@@ -135,7 +135,7 @@ def test_a_first_few_tasks_are_the_beginning_of_many_and_seeds_differ() -> None:
 
 
 def test_tasks_can_share_an_encyclopaedia() -> None:
-    made = [generated_task(t.payload) for t in EncyclopaediaTasks(questions_per_world=3).tasks("train", 6)]
+    made = [generated_task(t.payload) for t in HotpotQATasks(questions_per_world=3).tasks("train", 6)]
     assert [made[0][0] is world for world, _ in made] == [True] * 3 + [False] * 3
     assert len({question.text for _, question in made}) == 6
 
@@ -154,11 +154,11 @@ def test_an_encyclopaedia_may_be_large_and_its_titles_stay_unique() -> None:
     ],
 )
 def test_a_damaged_task_is_refused_in_words(change: dict[str, object], sentence: str) -> None:
-    payload = {**EncyclopaediaTasks().tasks("train", 1)[0].payload, **change}
+    payload = {**HotpotQATasks().tasks("train", 1)[0].payload, **change}
     with pytest.raises(ValueError, match=sentence):
         generated_task(payload)  # type: ignore[arg-type]
 
 
 def test_an_unknown_split_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="valid_unseen"):
-        EncyclopaediaTasks().tasks("test", 1)
+        HotpotQATasks().tasks("test", 1)

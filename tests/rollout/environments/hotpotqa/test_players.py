@@ -10,10 +10,10 @@ import pytest
 from rollout.environment import Task
 from rollout.environments.generated import SPLITS
 from rollout.environments.hotpotqa.asking import is_held_back_combination
-from rollout.environments.hotpotqa.environment import EncyclopaediaConfig, EncyclopaediaEnvironment
-from rollout.environments.hotpotqa.expert_policy import NO_MISTAKES, EncyclopaediaExpert, ErrorRates
+from rollout.environments.hotpotqa.environment import HotpotQAConfig, HotpotQAEnvironment
+from rollout.environments.hotpotqa.expert_policy import NO_MISTAKES, ErrorRates, HotpotQAExpert
 from rollout.environments.hotpotqa.facts import FACTS
-from rollout.environments.hotpotqa.generator import EncyclopaediaTasks, generated_task
+from rollout.environments.hotpotqa.generator import HotpotQATasks, generated_task
 from rollout.environments.hotpotqa.names import FIRST_NAMES, LAST_NAMES, PLACES
 from rollout.environments.hotpotqa.random_policy import RandomPolicy
 from rollout.environments.hotpotqa.reading import Chain, Pair, read_question
@@ -26,7 +26,7 @@ WORD = re.compile(r"\w+")
 
 def play(task: Task, policy: TextPolicy, limit: int = 12) -> tuple[bool, str, list[tuple[str, str, str]]]:
     """Whether it answered rightly, the first message, and (thought, action, observation) of each turn."""
-    environment = EncyclopaediaEnvironment(EncyclopaediaConfig())
+    environment = HotpotQAEnvironment(HotpotQAConfig())
     reset = environment.reset(task)
     first = text = f"{reset.observation}\nYour task is to: {reset.instruction}."
     turns = []
@@ -45,13 +45,13 @@ def play(task: Task, policy: TextPolicy, limit: int = 12) -> tuple[bool, str, li
 @pytest.mark.parametrize("hops", [2, 3])
 @pytest.mark.parametrize("split", SPLITS)
 def test_the_expert_answers_nearly_always(split: str, hops: int) -> None:
-    tasks = EncyclopaediaTasks(hops=hops).tasks(split, 100, seed=3)
-    right = [play(task, EncyclopaediaExpert(seed))[0] for seed, task in enumerate(tasks)]
+    tasks = HotpotQATasks(hops=hops).tasks(split, 100, seed=3)
+    right = [play(task, HotpotQAExpert(seed))[0] for seed, task in enumerate(tasks)]
     assert sum(right) / len(right) >= 0.97
 
 
 def test_the_expert_needs_all_kinds_of_actions() -> None:
-    episodes = [play(task, EncyclopaediaExpert(0, NO_MISTAKES))[2] for task in EncyclopaediaTasks().tasks("train", 150)]
+    episodes = [play(task, HotpotQAExpert(0, NO_MISTAKES))[2] for task in HotpotQATasks().tasks("train", 150)]
     actions = [action.partition("[")[0] for turns in episodes for _, action, _ in turns]
     assert {"search", "lookup", "finish"} == set(actions)
     assert actions.count("lookup") > len(episodes) / 4
@@ -60,8 +60,8 @@ def test_the_expert_needs_all_kinds_of_actions() -> None:
 
 
 def test_the_expert_uses_only_names_it_has_read() -> None:
-    for task in EncyclopaediaTasks().tasks("train", 60, seed=4):
-        _, read, turns = play(task, EncyclopaediaExpert(1))
+    for task in HotpotQATasks().tasks("train", 60, seed=4):
+        _, read, turns = play(task, HotpotQAExpert(1))
         for thought, action, observation in turns:
             assert INVENTED.intersection(WORD.findall(f"{thought} {action}")) <= set(WORD.findall(read))
             read += observation
@@ -70,12 +70,12 @@ def test_the_expert_uses_only_names_it_has_read() -> None:
 def test_what_players_say_is_so_is_so() -> None:
     """``The <noun> of <name> is <value>.`` agrees with the encyclopaedia, in expert and random play."""
     said = 0
-    for seed, task in enumerate(EncyclopaediaTasks().tasks("train", 60, seed=5)):
+    for seed, task in enumerate(HotpotQATasks().tasks("train", 60, seed=5)):
         world, _ = generated_task(task.payload)
         truth = {
             f"The {noun} of {thing.name} is {value}." for thing in world.things for noun, value in thing.facts.items()
         }
-        for policy in (EncyclopaediaExpert(seed), RandomPolicy(seed)):
+        for policy in (HotpotQAExpert(seed), RandomPolicy(seed)):
             for thought, _, _ in play(task, policy)[2]:
                 claims = re.findall(r"The [a-z ]+ of [A-Z][\w ]+ is [\w ]+\.", thought)
                 assert set(claims) <= truth
@@ -86,10 +86,10 @@ def test_what_players_say_is_so_is_so() -> None:
 def test_an_expert_that_erred_finds_its_way_back() -> None:
     clumsy = ErrorRates(random_step=0.0, wrong_name=0.4, wrong_words=0.5)
     in_vain, right = 0, 0
-    tasks = EncyclopaediaTasks().tasks("train", 60, seed=6)
+    tasks = HotpotQATasks().tasks("train", 60, seed=6)
     for seed, task in enumerate(tasks):
-        won, _, turns = play(task, EncyclopaediaExpert(seed, clumsy), limit=30)
-        _, _, plain = play(task, EncyclopaediaExpert(seed, NO_MISTAKES), limit=30)
+        won, _, turns = play(task, HotpotQAExpert(seed, clumsy), limit=30)
+        _, _, plain = play(task, HotpotQAExpert(seed, NO_MISTAKES), limit=30)
         right += won
         in_vain += len(turns) > len(plain)
         assert turns[-1] == plain[-1] or not won
@@ -98,12 +98,12 @@ def test_an_expert_that_erred_finds_its_way_back() -> None:
 
 
 def test_without_mistakes_the_expert_is_the_same_for_every_seed() -> None:
-    task = EncyclopaediaTasks().tasks("train", 1)[0]
-    assert play(task, EncyclopaediaExpert(1, NO_MISTAKES)) == play(task, EncyclopaediaExpert(2, NO_MISTAKES))
+    task = HotpotQATasks().tasks("train", 1)[0]
+    assert play(task, HotpotQAExpert(1, NO_MISTAKES)) == play(task, HotpotQAExpert(2, NO_MISTAKES))
 
 
 def test_the_random_player_follows_no_combination_that_is_held_back() -> None:
-    for seed, task in enumerate(EncyclopaediaTasks().tasks("train", 60, seed=8)):
+    for seed, task in enumerate(HotpotQATasks().tasks("train", 60, seed=8)):
         for thought, _, _ in play(task, RandomPolicy(seed))[2][1:]:
             if not thought.startswith("I want "):
                 continue
@@ -123,14 +123,14 @@ def test_the_random_player_follows_no_combination_that_is_held_back() -> None:
 
 
 def test_the_random_player_rarely_answers_rightly() -> None:
-    tasks = EncyclopaediaTasks().tasks("train", 150, seed=3)
+    tasks = HotpotQATasks().tasks("train", 150, seed=3)
     assert sum(play(task, RandomPolicy(seed))[0] for seed, task in enumerate(tasks)) / len(tasks) <= 0.10
 
 
 @pytest.mark.parametrize("hops", [2, 3, 4])
 def test_every_question_that_is_asked_is_understood(hops: int) -> None:
     for split in SPLITS:
-        for task in EncyclopaediaTasks(hops=hops).tasks(split, 120, seed=9):
+        for task in HotpotQATasks(hops=hops).tasks(split, 120, seed=9):
             _, question = generated_task(task.payload)
             read = read_question(f"Question: {question.text}\nYour task is to: answer the question.")
             if isinstance(read, Chain):
@@ -153,4 +153,4 @@ def test_a_question_is_understood_as_worked_by_hand() -> None:
 
 def test_another_question_is_refused_in_words() -> None:
     with pytest.raises(ValueError, match="no question about a generated encyclopaedia"):
-        EncyclopaediaExpert().respond("Question: Who wrote Hamlet?")
+        HotpotQAExpert().respond("Question: Who wrote Hamlet?")

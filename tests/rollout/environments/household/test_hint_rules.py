@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
+from rollout.environments.hints import hint_rules
 from rollout.environments.household import hint_rules as rules
 from rollout.environments.household.hint_rules import House, read_house
-from rollout.hints.rules import has_failed, no_action, repeated_in_vain, rule_book
+from rollout.hints.rules import has_failed, no_action, repeated_in_vain
 from rollout.trajectory import StopReason
 from rollout.trajectory.turns import played_turns
 from tests.rollout.hints.plays import ROOM, episode
@@ -108,16 +109,16 @@ def test_an_action_without_effect_that_is_done_again_and_a_turn_without_action_a
 
 def test_a_failed_episode_gives_its_worst_mistakes_first_up_to_a_number_each_once() -> None:
     played = episode(ROOM, HOT, refused("open shelf 1"), refused("open shelf 1"), TO_SHELF, TAKE_PEN)
-    texts = [hint.text for hint in rule_book("alfworld").write(played, 2, 120)]
+    texts = [hint.text for hint in hint_rules("alfworld").write(played, 2, 120)]
     assert texts == ["Take the {object} as soon as you see it.", "Take nothing but the {object} that the task names."]
-    hint = rule_book("household").write(played, 4, 120)[2]
+    hint = hint_rules("household").write(played, 4, 120)[2]
     assert (hint.category, hint.source, hint.made_from) == ("pick_and_place_simple", "household", ("task 1",))
-    assert [len(h.text) <= 45 for h in rule_book("household").write(played, 4, 45)] == [True]
+    assert [len(h.text) <= 45 for h in hint_rules("household").write(played, 4, 45)] == [True]
 
 
 def test_an_episode_of_another_world_gives_nothing_and_an_unknown_world_has_the_general_rules() -> None:
-    assert rule_book("household").write(episode("A maze.", "leave it", (None, NOTHING)), 4, 120) == ()
-    general = rule_book("maze").write(episode("A maze.", "leave it", (None, NOTHING)), 4, 120)
+    assert hint_rules("household").write(episode("A maze.", "leave it", (None, NOTHING)), 4, 120) == ()
+    general = hint_rules("maze").write(episode("A maze.", "leave it", (None, NOTHING)), 4, 120)
     assert [hint.text.split()[0] for hint in general] == ["End"]
 
 

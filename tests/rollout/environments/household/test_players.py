@@ -11,7 +11,7 @@ from rollout.environments.household.game import Game, TaskType
 from rollout.environments.household.generator import HouseholdTasks, generate_game
 from rollout.environments.household.random_policy import RandomPolicy
 from rollout.environments.household.world import World
-from rollout.environments.policies import text_policies
+from rollout.environments.policies import policy_names
 from rollout.scripted_policy import TextPolicy
 
 TURN = re.compile(r"Thought: (.+)\nAction: (.+)")
@@ -165,4 +165,4 @@ def test_a_text_without_a_household_task_is_refused_in_words() -> None:
 
 
 def test_both_players_are_found_by_name() -> None:
-    assert {"household-expert", "household-random"} <= set(text_policies())
+    assert {"household-expert", "household-random"} <= set(policy_names())

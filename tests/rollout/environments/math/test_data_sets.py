@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rollout.environments.math.config import MathsConfig
+from rollout.environments.math.config import MathConfig
 from rollout.environments.math.data_sets import DataSet
-from rollout.environments.math.environment import MathsEnvironment
+from rollout.environments.math.environment import MathEnvironment
 from rollout.errors import UserError
 
 REPOSITORY = Path(__file__).parents[4]
@@ -186,7 +186,7 @@ def test_the_official_files_of_gsm8k_load_and_their_answers_win() -> None:
         "gsm8k_test_300": 300,
         "gsm8k_train": 7473,
     }
-    environment = MathsEnvironment(MathsConfig(source="gsm8k", data_dir=str(DATA)))
+    environment = MathEnvironment(MathConfig(source="gsm8k", data_dir=str(DATA)))
     for task in source.tasks("gsm8k_test_300", 300):
         assert environment.reset(task).observation
         assert environment.step(f"finish[{task.payload['answer']}]").success

@@ -8,10 +8,10 @@ import pytest
 
 from rollout.environment import Task
 from rollout.environments.math.calculator import calculate
-from rollout.environments.math.config import MathsConfig
-from rollout.environments.math.demonstrations import StateKeeper, as_code, maths_demonstrations
-from rollout.environments.math.environment import MathsEnvironment
-from rollout.environments.math.plugin import Maths
+from rollout.environments.math.config import MathConfig
+from rollout.environments.math.demonstrations import StateKeeper, as_code, math_demonstrations
+from rollout.environments.math.environment import MathEnvironment
+from rollout.environments.math.plugin import MATH
 from rollout.episode.config import AgentConfig
 from rollout.factory import make_environment
 from rollout.prompts.example import Demonstration
@@ -26,20 +26,22 @@ def task(demonstration: Demonstration) -> Task:
 
 
 def test_they_are_solved_problems_that_the_kind_shows_in_every_style() -> None:
-    environment = MathsEnvironment(MathsConfig(python="sandbox"), TrustingRunner())
-    assert len(Maths.examples) == 2
-    for demonstration in Maths.examples:
+    environment = MathEnvironment(MathConfig(python="sandbox"), TrustingRunner())
+    assert len(MATH.load_examples()) == 2
+    for demonstration in MATH.load_examples():
         environment.reset(task(demonstration))
         steps = [environment.step(turn.action) for turn in demonstration.turns]
         assert [step.observation.strip() for step in steps] == [turn.observation for turn in demonstration.turns]
         assert steps[-1].success
         for name in get_args(StyleName):
-            new_style(name, "", Maths.examples, shown=2, tools=Maths.tools, answer=Maths.finish).example(demonstration)
+            new_style(name, "", MATH.load_examples(), shown=2, tools=MATH.load_tools(), answer=MATH.finish).example(
+                demonstration
+            )
 
 
 def test_code_calculates_and_its_answer_is_judged(code_agent: AgentConfig) -> None:
-    world, style = make_environment(MathsConfig(), code_agent), new_style("codeact", "")
-    for demonstration in maths_demonstrations():
+    world, style = make_environment(MathConfig(), code_agent), new_style("codeact", "")
+    for demonstration in math_demonstrations():
         world.reset(task(demonstration))
         steps = [world.step(turn.code or "") for turn in demonstration.turns]
         shown = [style.turn(turn)[1] for turn in demonstration.turns]
@@ -49,7 +51,7 @@ def test_code_calculates_and_its_answer_is_judged(code_agent: AgentConfig) -> No
 
 
 def test_the_state_says_what_is_asked_and_what_was_worked_out_so_far() -> None:
-    by_hand, _ = maths_demonstrations()
+    by_hand, _ = math_demonstrations()
     assert by_hand.observation.endswith(". How many nuts does Dan have now?")
     assert [dict(turn.state or ()) for turn in by_hand.turns] == [
         {"goal": "How many nuts does Dan have now?", "results": results} for results in ("", "11", "11, 13")
@@ -93,7 +95,7 @@ def test_code_prints_what_the_calculator_shows(expression: str) -> None:
 
 def test_code_is_not_told_of_actions_that_it_cannot_call() -> None:
     told = {
-        name: new_style(name, Maths.instructions["full"], tools=Maths.tools).instructions
+        name: new_style(name, MATH.load_instructions()["full"], tools=MATH.load_tools()).instructions
         for name in ("react", "codeact")
     }
     assert told["react"].startswith("Solve a maths problem.\nIn each turn write a thought and one action")

@@ -8,13 +8,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from rollout.environment import Environment, Step, Task
-from rollout.environments.math.config import MathsConfig
+from rollout.environments.math.config import MathConfig
 from rollout.environments.math.data_sets import DataSet
-from rollout.environments.math.environment import MAX_OBSERVATION, CodeRunner, MathsEnvironment
-from rollout.environments.math.generator import CODE_FAMILIES, WORD_FAMILIES, MathsTasks
-from rollout.environments.math.plugin import Maths
+from rollout.environments.math.environment import MAX_OBSERVATION, CodeRunner, MathEnvironment
+from rollout.environments.math.generator import CODE_FAMILIES, WORD_FAMILIES, MathTasks
+from rollout.environments.math.plugin import MATH
 from rollout.environments.math.verify import shared_checker
-from rollout.environments.plugins import EnvironmentKind
 
 HALF = Task("t", "math", "train", "", {"problem": "What is a half?", "answer": r"\frac{1}{2}"})
 
@@ -32,18 +31,17 @@ class Echo:
         self.closed += 1
 
 
-def playing(runner: CodeRunner | None = None) -> MathsEnvironment:
-    environment = MathsEnvironment(MathsConfig(), runner, shared_checker(0.5))
+def playing(runner: CodeRunner | None = None) -> MathEnvironment:
+    environment = MathEnvironment(MathConfig(), runner, shared_checker(0.5))
     reset = environment.reset(HALF)
     assert (reset.observation, reset.instruction) == ("What is a half?", "answer the question")
     return environment
 
 
 def test_it_is_an_environment_of_its_kind() -> None:
-    kind: type[EnvironmentKind] = Maths
-    environment = kind.environment(MathsConfig())
+    environment = MATH.make_environment(MathConfig())
     assert isinstance(environment, Environment)
-    assert {"short", "full"} <= set(kind.instructions)
+    assert {"short", "full"} <= set(MATH.load_instructions())
     assert environment.admissible_actions() is None
 
 
@@ -108,7 +106,7 @@ def test_each_episode_and_the_end_close_what_the_runner_holds() -> None:
 
 def test_steps_before_a_reset_are_a_mistake_of_the_caller() -> None:
     with pytest.raises(RuntimeError, match="reset must come before"):
-        MathsEnvironment(MathsConfig()).step("finish[1]")
+        MathEnvironment(MathConfig()).step("finish[1]")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +114,7 @@ def test_steps_before_a_reset_are_a_mistake_of_the_caller() -> None:
 )
 def test_a_damaged_task_is_refused_in_words(payload: dict[str, str | int]) -> None:
     with pytest.raises(ValueError, match="has no problem or no answer"):
-        MathsEnvironment(MathsConfig()).reset(Task("t", "math", "", "", payload))
+        MathEnvironment(MathConfig()).reset(Task("t", "math", "", "", payload))
 
 
 @settings(max_examples=60, deadline=None)
@@ -146,11 +144,11 @@ def test_the_configuration_refuses_what_would_be_ignored_or_cannot_work() -> Non
         ({"check_cpu_limit_s": 0}, "greater than 0"),
     ):
         with pytest.raises(ValidationError, match=sentence):
-            MathsConfig.model_validate(settings_)
+            MathConfig.model_validate(settings_)
 
 
 def test_the_default_draws_problems_that_its_tools_can_solve() -> None:
-    assert MathsConfig().generated_families() == WORD_FAMILIES
-    assert MathsConfig(python="sandbox").generated_families() == (*WORD_FAMILIES, *CODE_FAMILIES)
-    assert Maths.tasks(MathsConfig(families=("primes",))) == MathsTasks(("primes",))
-    assert Maths.tasks(MathsConfig(source="aime", data_dir="x")) == DataSet("aime", "x")
+    assert MathConfig().generated_families() == WORD_FAMILIES
+    assert MathConfig(python="sandbox").generated_families() == (*WORD_FAMILIES, *CODE_FAMILIES)
+    assert MATH.make_tasks(MathConfig(families=("primes",))) == MathTasks(("primes",))
+    assert MATH.make_tasks(MathConfig(source="aime", data_dir="x")) == DataSet("aime", "x")

@@ -11,7 +11,7 @@ from rollout.environments.math.code_problems import PROBLEMS
 from rollout.environments.math.generator import (
     CODE_FAMILIES,
     WORD_FAMILIES,
-    MathsTasks,
+    MathTasks,
     Problem,
     generate_problem,
     is_held_back,
@@ -26,7 +26,7 @@ COUNT = 400
 
 
 def problems(split: str) -> list[Problem]:
-    return [generate_problem(task.payload) for task in MathsTasks(ALL).tasks(split, COUNT)]
+    return [generate_problem(task.payload) for task in MathTasks(ALL).tasks(split, COUNT)]
 
 
 def test_plots_of_the_unseen_split_never_occur_in_the_others() -> None:
@@ -109,7 +109,7 @@ def test_what_is_added_to_nothing_stands_alone() -> None:
 def test_another_process_makes_the_same_problems() -> None:
     code = (
         "from rollout.environments.math.generator import *; import hashlib;"
-        "made = [generate_problem(t.payload) for t in MathsTasks((*WORD_FAMILIES, *CODE_FAMILIES)).tasks('train', 40)];"
+        "made = [generate_problem(t.payload) for t in MathTasks((*WORD_FAMILIES, *CODE_FAMILIES)).tasks('train', 40)];"
         "print(hashlib.sha256(repr(made).encode()).hexdigest())"
     )
     one, other = printed_by_two(code)
@@ -117,7 +117,7 @@ def test_another_process_makes_the_same_problems() -> None:
 
 
 def test_a_first_few_tasks_are_the_beginning_of_many_and_seeds_differ() -> None:
-    source = MathsTasks()
+    source = MathTasks()
     assert source.tasks("train", 3) == source.tasks("train", 9)[:3]
     one, other = (generate_problem(source.tasks("train", 1, seed)[0].payload) for seed in (0, 1))
     assert one != other
@@ -129,11 +129,11 @@ def test_a_first_few_tasks_are_the_beginning_of_many_and_seeds_differ() -> None:
     [({"generator": 99}, "maths generator 99"), ({"family": "geometry"}, "geometry"), ({"split": "test"}, "test")],
 )
 def test_a_damaged_task_is_refused_in_words(change: dict[str, str | int], sentence: str) -> None:
-    payload = {**MathsTasks().tasks("train", 1)[0].payload, **change}
+    payload = {**MathTasks().tasks("train", 1)[0].payload, **change}
     with pytest.raises(ValueError, match=sentence):
         generate_problem(payload)
 
 
 def test_an_unknown_split_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="valid_unseen"):
-        MathsTasks().tasks("test", 1)
+        MathTasks().tasks("test", 1)

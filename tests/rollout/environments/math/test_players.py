@@ -8,10 +8,10 @@ import pytest
 
 from rollout.environment import Task
 from rollout.environments.generated import SPLITS
-from rollout.environments.math.config import MathsConfig
-from rollout.environments.math.environment import MathsEnvironment
-from rollout.environments.math.expert_policy import NO_MISTAKES, ErrorRates, MathsExpert
-from rollout.environments.math.generator import CODE_FAMILIES, WORD_FAMILIES, MathsTasks
+from rollout.environments.math.config import MathConfig
+from rollout.environments.math.environment import MathEnvironment
+from rollout.environments.math.expert_policy import NO_MISTAKES, ErrorRates, MathExpert
+from rollout.environments.math.generator import CODE_FAMILIES, WORD_FAMILIES, MathTasks
 from rollout.environments.math.random_policy import RandomPolicy
 from rollout.environments.math.stories import read_story
 from tests.rollout.environments.math.plays import TrustingRunner, play
@@ -20,29 +20,29 @@ ALL = (*WORD_FAMILIES, *CODE_FAMILIES)
 
 
 @pytest.fixture(scope="module")
-def environment() -> MathsEnvironment:
-    return MathsEnvironment(MathsConfig(python="sandbox"), TrustingRunner())
+def environment() -> MathEnvironment:
+    return MathEnvironment(MathConfig(python="sandbox"), TrustingRunner())
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_the_expert_wins_every_generated_problem(environment: MathsEnvironment, split: str) -> None:
-    tasks = MathsTasks(ALL).tasks(split, 300, seed=3)
-    lost = [task.id for task in tasks if not play(environment, task, MathsExpert())[0]]
+def test_the_expert_wins_every_generated_problem(environment: MathEnvironment, split: str) -> None:
+    tasks = MathTasks(ALL).tasks(split, 300, seed=3)
+    lost = [task.id for task in tasks if not play(environment, task, MathExpert())[0]]
     assert lost == []
 
 
 def test_word_problems_need_no_python() -> None:
-    environment = MathsEnvironment(MathsConfig())
-    for task in MathsTasks().tasks("train", 50):
-        won, turns, _ = play(environment, task, MathsExpert())
+    environment = MathEnvironment(MathConfig())
+    for task in MathTasks().tasks("train", 50):
+        won, turns, _ = play(environment, task, MathExpert())
         assert won
         assert not any("python" in action for _, action, _ in turns)
 
 
 def test_the_expert_uses_only_numbers_it_has_read() -> None:
-    environment = MathsEnvironment(MathsConfig())
-    for task in MathsTasks().tasks("train", 100, seed=4):
-        _, turns, read = play(environment, task, MathsExpert())
+    environment = MathEnvironment(MathConfig())
+    for task in MathTasks().tasks("train", 100, seed=4):
+        _, turns, read = play(environment, task, MathExpert())
         for thought, action, observation in turns:
             known = {*re.findall(r"\d+", read), "100", "2"}  # of percent and halves
             assert set(re.findall(r"\d+", thought + action)) <= known
@@ -50,9 +50,9 @@ def test_the_expert_uses_only_numbers_it_has_read() -> None:
 
 
 def test_the_expert_passes_over_what_has_nothing_to_do_with_the_question() -> None:
-    environment = MathsEnvironment(MathsConfig())
+    environment = MathEnvironment(MathConfig())
     task = Task("t", "math", "", "", {"problem": PADDED, "answer": "17"})
-    won, turns, _ = play(environment, task, MathsExpert(0, NO_MISTAKES))
+    won, turns, _ = play(environment, task, MathExpert(0, NO_MISTAKES))
     assert (won, [action for _, action, _ in turns]) == (True, ["calculate[12 + 5]", "finish[17]"])
 
 
@@ -60,12 +60,12 @@ PADDED = "Ann has 12 pens. Ben is 40 years old. Ann finds 5 more pens. How many 
 
 
 def test_an_expert_that_erred_says_so_and_still_wins() -> None:
-    environment, clumsy = MathsEnvironment(MathsConfig()), ErrorRates(random_step=0.3, wrong_number=0.4)
+    environment, clumsy = MathEnvironment(MathConfig()), ErrorRates(random_step=0.3, wrong_number=0.4)
     mended, idle = 0, 0
-    for seed, task in enumerate(MathsTasks().tasks("train", 60, seed=6)):
-        won, turns, _ = play(environment, task, MathsExpert(seed, clumsy), limit=30)
+    for seed, task in enumerate(MathTasks().tasks("train", 60, seed=6)):
+        won, turns, _ = play(environment, task, MathExpert(seed, clumsy), limit=30)
         assert won
-        _, plain, _ = play(environment, task, MathsExpert(seed, NO_MISTAKES))
+        _, plain, _ = play(environment, task, MathExpert(seed, NO_MISTAKES))
         assert {action for _, action, _ in plain} <= {action for _, action, _ in turns}
         mended += sum(thought.startswith("That was wrong. ") for thought, _, _ in turns)
         idle += sum(thought.startswith("I ") or "I start with" in thought for thought, _, _ in turns)
@@ -74,11 +74,11 @@ def test_an_expert_that_erred_says_so_and_still_wins() -> None:
 
 def test_a_problem_that_the_expert_cannot_read_is_refused_in_words() -> None:
     with pytest.raises(ValueError, match="no sentence of a generated maths problem"):
-        MathsExpert().respond("A hen and a half lays an egg and a half.\nYour task is to: answer the question.")
+        MathExpert().respond("A hen and a half lays an egg and a half.\nYour task is to: answer the question.")
 
 
-def test_the_random_player_rarely_wins_and_always_ends(environment: MathsEnvironment) -> None:
-    tasks = MathsTasks(ALL).tasks("train", 300, seed=5)
+def test_the_random_player_rarely_wins_and_always_ends(environment: MathEnvironment) -> None:
+    tasks = MathTasks(ALL).tasks("train", 300, seed=5)
     games = [play(environment, task, RandomPolicy(seed), limit=60) for seed, task in enumerate(tasks)]
     assert sum(won for won, _, _ in games) / len(games) <= 0.10
     assert all(turns[-1][1].startswith("finish[") for _, turns, _ in games)
@@ -87,8 +87,8 @@ def test_the_random_player_rarely_wins_and_always_ends(environment: MathsEnviron
 
 def test_the_random_player_calculates_what_it_quotes() -> None:
     """A sentence of the problem, values that it gives or that were seen, and the sentence's own calculation."""
-    environment, quoted = MathsEnvironment(MathsConfig()), 0
-    for seed, task in enumerate(MathsTasks().tasks("train", 60, seed=7)):
+    environment, quoted = MathEnvironment(MathConfig()), 0
+    for seed, task in enumerate(MathTasks().tasks("train", 60, seed=7)):
         _, turns, problem = play(environment, task, RandomPolicy(seed))
         for thought, action, _ in turns:
             told = [one for one in read_story(problem.partition("\n")[0]) if thought.startswith(one[0])]

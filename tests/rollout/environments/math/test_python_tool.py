@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 from rollout.environment import Environment
-from rollout.environments.math.config import MathsConfig
-from rollout.environments.math.expert_policy import MathsExpert
+from rollout.environments.math.config import MathConfig
+from rollout.environments.math.expert_policy import MathExpert
 from rollout.environments.math.generator import CODE_FAMILIES
-from rollout.environments.math.plugin import Maths
+from rollout.environments.math.plugin import MATH
 from rollout.tools.sandbox.tiers import available_tiers
 from tests.rollout.environments.math.plays import play
 
-CONFIG = MathsConfig(python="sandbox", families=CODE_FAMILIES)
+CONFIG = MathConfig(python="sandbox", families=CODE_FAMILIES)
 
 pytestmark = pytest.mark.skipif(
     not any(status.works for status in available_tiers()[:2]), reason="no strong sandbox works on this machine"
@@ -23,13 +23,13 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def environment() -> Iterator[Environment]:
-    environment = Maths.environment(CONFIG)
+    environment = MATH.make_environment(CONFIG)
     yield environment
     environment.close()
 
 
 def test_names_live_on_within_an_episode_and_not_beyond(environment: Environment) -> None:
-    one, other = Maths.tasks(CONFIG).tasks("train", 2)
+    one, other = MATH.make_tasks(CONFIG).tasks("train", 2)
     environment.reset(one)
     actions = ["python[x = 3]", "python[x * 2]", "python[print('a'); x]"]
     assert [environment.step(action).observation for action in actions] == ["(no output)", "6", "a\n3"]
@@ -38,9 +38,9 @@ def test_names_live_on_within_an_episode_and_not_beyond(environment: Environment
 
 
 def test_code_that_fails_or_never_ends_is_answered_in_words() -> None:
-    config = MathsConfig.model_validate({"python": "sandbox", "sandbox": {"time_limit_s": 1, "preload": []}})
-    environment = Maths.environment(config)
-    environment.reset(Maths.tasks(config).tasks("train", 1)[0])
+    config = MathConfig.model_validate({"python": "sandbox", "sandbox": {"time_limit_s": 1, "preload": []}})
+    environment = MATH.make_environment(config)
+    environment.reset(MATH.make_tasks(config).tasks("train", 1)[0])
     assert "ZeroDivisionError" in environment.step("python[1 / 0]").observation
     assert "TimeoutError" in environment.step("python[while True: pass]").observation
     assert environment.step("python[1 + 1]").observation == "2"
@@ -48,5 +48,5 @@ def test_code_that_fails_or_never_ends_is_answered_in_words() -> None:
 
 
 def test_the_expert_wins_the_problems_for_code_in_the_sandbox(environment: Environment) -> None:
-    for task in Maths.tasks(CONFIG).tasks("valid_unseen", 2 * len(CODE_FAMILIES)):
-        assert play(environment, task, MathsExpert())[0]
+    for task in MATH.make_tasks(CONFIG).tasks("valid_unseen", 2 * len(CODE_FAMILIES)):
+        assert play(environment, task, MathExpert())[0]

@@ -19,12 +19,12 @@ from rollout.environment import Environment, Task, TaskSource
 from rollout.environments.generated import SPLITS
 from rollout.environments.webshop.environment import (
     OfficialGoals,
-    ShopConfig,
-    ShopEnvironment,
+    WebShopConfig,
+    WebShopEnvironment,
     shop_of,
-    shop_tasks,
+    webshop_tasks,
 )
-from rollout.environments.webshop.expert_policy import NO_MISTAKES, ErrorRates, ShopExpert
+from rollout.environments.webshop.expert_policy import NO_MISTAKES, ErrorRates, WebShopExpert
 from rollout.environments.webshop.generator import (
     Catalogue,
     generate_goal,
@@ -32,7 +32,7 @@ from rollout.environments.webshop.generator import (
     is_held_back_product,
 )
 from rollout.environments.webshop.instructions import INSTRUCTIONS
-from rollout.environments.webshop.plugin import Shop
+from rollout.environments.webshop.plugin import WEBSHOP
 from rollout.environments.webshop.random_policy import RandomShopper
 from rollout.errors import UserError
 from rollout.scripted_policy import TextPolicy
@@ -57,8 +57,8 @@ def play(environment: Environment, task: Task, player: TextPolicy, max_steps: in
 
 
 def test_the_kind_keeps_the_interface() -> None:
-    config = ShopConfig()
-    environment, tasks = Shop.environment(config), Shop.tasks(config)
+    config = WebShopConfig()
+    environment, tasks = WEBSHOP.make_environment(config), WEBSHOP.make_tasks(config)
     assert isinstance(environment, Environment)
     assert tuple(tasks.splits()) == SPLITS
     assert {"short", "full"} <= set(INSTRUCTIONS)
@@ -68,7 +68,7 @@ def test_the_kind_keeps_the_interface() -> None:
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_tasks_are_small_stable_and_their_ids_differ(split: str) -> None:
-    source = shop_tasks(ShopConfig())
+    source = webshop_tasks(WebShopConfig())
     tasks = source.tasks(split, 40, seed=5)
     assert tasks[:10] == source.tasks(split, 10, seed=5)
     assert len({task.id for task in tasks}) == 40
@@ -81,15 +81,15 @@ def test_tasks_are_the_same_in_another_process() -> None:
     code = (
         "from rollout.environments.webshop.environment import *\n"
         "from rollout.environments.webshop.generator import generate_goal\n"
-        "print([generate_goal(t.payload).instruction for t in shop_tasks(ShopConfig()).tasks('train', 5)])"
+        "print([generate_goal(t.payload).instruction for t in webshop_tasks(WebShopConfig()).tasks('train', 5)])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    ours = [generate_goal(task.payload).instruction for task in shop_tasks(ShopConfig()).tasks("train", 5)]
+    ours = [generate_goal(task.payload).instruction for task in webshop_tasks(WebShopConfig()).tasks("train", 5)]
     assert done.stdout.strip() == str(ours)
 
 
 def test_splits_hold_back_products_and_pairs_of_kind_and_attribute() -> None:
-    source: TaskSource = shop_tasks(ShopConfig())
+    source: TaskSource = webshop_tasks(WebShopConfig())
     goals = {split: [generate_goal(task.payload) for task in source.tasks(split, 200)] for split in SPLITS}
 
     def held_back(split: str) -> list[bool]:
@@ -113,20 +113,20 @@ def test_ids_of_products_differ_and_fit_webshop() -> None:
 @pytest.mark.parametrize("mode", ["text", "text_rich"])
 @pytest.mark.parametrize("split", SPLITS)
 def test_the_expert_wins_nearly_always_with_valid_actions_alone(split: str, mode: str) -> None:
-    config = ShopConfig.model_validate({"observation": mode})
-    environment = ShopEnvironment(config)
-    rewards = [play(environment, task, ShopExpert())[1] for task in shop_tasks(config).tasks(split, 60, seed=1)]
+    config = WebShopConfig.model_validate({"observation": mode})
+    environment = WebShopEnvironment(config)
+    rewards = [play(environment, task, WebShopExpert())[1] for task in webshop_tasks(config).tasks(split, 60, seed=1)]
     assert sum(reward == 1.0 for reward in rewards) >= 58
 
 
 def test_an_expert_that_erred_finds_its_way_back() -> None:
     clumsy = ErrorRates(wrong_offer=0.3, wrong_value=0.4, idle_reading=0.2)
-    config = ShopConfig(products=200, observation="text")
-    environment, tasks = ShopEnvironment(config), shop_tasks(config).tasks("train", 60, seed=2)
+    config = WebShopConfig(products=200, observation="text")
+    environment, tasks = WebShopEnvironment(config), webshop_tasks(config).tasks("train", 60, seed=2)
     rewards, longer = [], 0
     for seed, task in enumerate(tasks):
-        said, reward = play(environment, task, ShopExpert(seed, clumsy), max_steps=40)
-        plain, _ = play(environment, task, ShopExpert(seed, NO_MISTAKES))
+        said, reward = play(environment, task, WebShopExpert(seed, clumsy), max_steps=40)
+        plain, _ = play(environment, task, WebShopExpert(seed, NO_MISTAKES))
         rewards.append(reward)
         longer += len(said) > len(plain)
     assert sum(reward == 1.0 for reward in rewards) >= 55
@@ -135,9 +135,9 @@ def test_an_expert_that_erred_finds_its_way_back() -> None:
 
 def test_the_random_player_says_nothing_false() -> None:
     """Of what is on the page: prices, values of options, what title and features say."""
-    config = ShopConfig(products=200, observation="text")
-    environment, claims = ShopEnvironment(config), Counter[str]()
-    for seed, task in enumerate(shop_tasks(config).tasks("train", 60, seed=4)):
+    config = WebShopConfig(products=200, observation="text")
+    environment, claims = WebShopEnvironment(config), Counter[str]()
+    for seed, task in enumerate(webshop_tasks(config).tasks("train", 60, seed=4)):
         policy, reset = RandomShopper(seed), environment.reset(task)
         text = f"{reset.observation}\nYour task is to: {reset.instruction}."
         for _ in range(10):
@@ -170,9 +170,9 @@ def _true_claims(thought: str, page: str, wish: str) -> Iterator[str]:
 
 
 def test_buying_tells_the_parts_of_the_reward_once() -> None:
-    config = ShopConfig()
-    environment, (task,) = ShopEnvironment(config), shop_tasks(config).tasks("train", 1)
-    expert, text, steps = ShopExpert(), environment.reset(task).observation, []
+    config = WebShopConfig()
+    environment, (task,) = WebShopEnvironment(config), webshop_tasks(config).tasks("train", 1)
+    expert, text, steps = WebShopExpert(), environment.reset(task).observation, []
     goal = generate_goal(task.payload)
     text = f"{text}\nYour task is to: {goal.instruction}."
     while not steps or not steps[-1].done:
@@ -185,23 +185,23 @@ def test_buying_tells_the_parts_of_the_reward_once() -> None:
 
 
 def test_the_random_player_hardly_ever_wins_and_always_does_something_valid() -> None:
-    config = ShopConfig(observation="text", reward="strict")
-    environment = ShopEnvironment(config)
-    tasks = shop_tasks(config).tasks("train", 60)
+    config = WebShopConfig(observation="text", reward="strict")
+    environment = WebShopEnvironment(config)
+    tasks = webshop_tasks(config).tasks("train", 60)
     rewards = [play(environment, task, RandomShopper(seed))[1] for seed, task in enumerate(tasks)]
     assert sum(reward == 1.0 for reward in rewards) <= 3
 
 
 def test_players_are_repeatable() -> None:
-    environment = ShopEnvironment(ShopConfig())
-    (task,) = shop_tasks(ShopConfig()).tasks("train", 1)
-    for make in (ShopExpert, RandomShopper):
+    environment = WebShopEnvironment(WebShopConfig())
+    (task,) = webshop_tasks(WebShopConfig()).tasks("train", 1)
+    for make in (WebShopExpert, RandomShopper):
         assert play(environment, task, make(3)) == play(environment, task, make(3))
 
 
 def test_clicks_can_be_listed_and_all_of_them_are_valid() -> None:
-    environment = ShopEnvironment(ShopConfig())
-    (task,) = shop_tasks(ShopConfig()).tasks("train", 1)
+    environment = WebShopEnvironment(WebShopConfig())
+    (task,) = webshop_tasks(WebShopConfig()).tasks("train", 1)
     environment.reset(task)
     assert environment.admissible_actions() is None
     environment.step("search[lamp]")
@@ -215,9 +215,9 @@ def test_clicks_can_be_listed_and_all_of_them_are_valid() -> None:
 
 
 def test_after_the_purchase_nothing_more_is_earned() -> None:
-    environment = ShopEnvironment(ShopConfig())
-    (task,) = shop_tasks(ShopConfig()).tasks("train", 1)
-    play(environment, task, ShopExpert())
+    environment = WebShopEnvironment(WebShopConfig())
+    (task,) = webshop_tasks(WebShopConfig()).tasks("train", 1)
+    play(environment, task, WebShopExpert())
     step = environment.step("search[lamp]")
     assert (step.done, step.success, step.reward, step.valid) == (True, True, 0.0, False)
 
@@ -232,17 +232,17 @@ def test_after_the_purchase_nothing_more_is_earned() -> None:
     ],
 )
 def test_damaged_tasks_are_refused_in_a_sentence(changes: dict[str, object], sentence: str | None) -> None:
-    (task,) = shop_tasks(ShopConfig()).tasks("train", 1)
+    (task,) = webshop_tasks(WebShopConfig()).tasks("train", 1)
     payload = {name: value for name, value in {**task.payload, **changes}.items() if value is not None}
     with pytest.raises(ValueError, match=sentence or "index is missing"):
-        ShopEnvironment(ShopConfig()).reset(replace(task, payload=payload))
+        WebShopEnvironment(WebShopConfig()).reset(replace(task, payload=payload))
 
 
 def test_a_larger_catalogue_is_built_on_disk_once(tmp_path: Path) -> None:
-    config = ShopConfig(products=6000, index_dir=str(tmp_path))
-    environment = ShopEnvironment(config)
-    (task,) = shop_tasks(config).tasks("train", 1)
-    assert play(environment, task, ShopExpert())[1] == 1.0
+    config = WebShopConfig(products=6000, index_dir=str(tmp_path))
+    environment = WebShopEnvironment(config)
+    (task,) = webshop_tasks(config).tasks("train", 1)
+    assert play(environment, task, WebShopExpert())[1] == 1.0
     assert shop_of(config) is shop_of(config)
     assert (tmp_path / "generated-1-6000-0" / "manifest.json").is_file()
 
@@ -252,10 +252,10 @@ def test_a_larger_catalogue_is_built_on_disk_once(tmp_path: Path) -> None:
 )
 def test_wrong_settings_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        ShopConfig.model_validate(settings)
+        WebShopConfig.model_validate(settings)
 
 
-def official(folder: Path) -> ShopConfig:
+def official(folder: Path) -> WebShopConfig:
     """Three generated products in WebShop's own files."""
     catalogue = Catalogue()
     products = [catalogue.product(position) for position in range(3)]
@@ -283,7 +283,7 @@ def official(folder: Path) -> ShopConfig:
     }
     for name, content in (("items_shuffle_1000", items), ("items_ins_v2_1000", said), ("items_human_ins", {})):
         (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
-    return ShopConfig(source="official", data_dir=str(folder), goals="synthetic", index_dir=str(folder / "index"))
+    return WebShopConfig(source="official", data_dir=str(folder), goals="synthetic", index_dir=str(folder / "index"))
 
 
 def test_official_files_are_played_like_generated_ones(tmp_path: Path) -> None:
@@ -292,7 +292,7 @@ def test_official_files_are_played_like_generated_ones(tmp_path: Path) -> None:
     tasks = source.tasks("test", 100)
     assert source.tasks("test", 100, seed=1) != tasks
     assert tasks[0].payload["goal"] == 0
-    rewards = [play(ShopEnvironment(config), task, ShopExpert())[1] for task in tasks]
+    rewards = [play(WebShopEnvironment(config), task, WebShopExpert())[1] for task in tasks]
     assert sum(rewards) / len(rewards) > 0.9
     with pytest.raises(UserError, match="dev is empty: there are .* choose the split test"):
         source.tasks("dev", 1)
@@ -301,7 +301,7 @@ def test_official_files_are_played_like_generated_ones(tmp_path: Path) -> None:
 def test_tasks_of_other_official_files_are_refused(tmp_path: Path) -> None:
     config = official(tmp_path)
     (task,) = OfficialGoals(config).tasks("test", 1)
-    environment = ShopEnvironment(config)
+    environment = WebShopEnvironment(config)
     with pytest.raises(ValueError, match="another catalogue"):
         environment.reset(replace(task, payload={**task.payload, "catalogue": "x"}))
     with pytest.raises(ValueError, match="there is no goal 9999"):

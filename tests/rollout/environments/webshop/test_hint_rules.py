@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
+from rollout.environments.hints import hint_rules
 from rollout.environments.webshop import hint_rules as rules
 from rollout.environments.webshop.hint_rules import Visit, read_visit
-from rollout.hints.rules import rule_book
 from tests.rollout.hints.plays import visit
 
 Turn = tuple[str | None, str]
@@ -104,7 +104,7 @@ def test_both_ways_of_writing_a_page_are_read() -> None:
 
 
 def test_a_failed_visit_gives_hints_for_its_department() -> None:
-    hints = rule_book("webshop").write(visit(WISH, SEARCH, OPEN, BUY, scores=BOUGHT | {"type": 0.5}), 4, 120)
+    hints = hint_rules("webshop").write(visit(WISH, SEARCH, OPEN, BUY, scores=BOUGHT | {"type": 0.5}), 4, 120)
     assert {hint.category for hint in hints} == {"kitchen"}
     assert [hint.text.split()[0] for hint in hints] == ["Open", "Click", "Click"]
 
@@ -112,4 +112,4 @@ def test_a_failed_visit_gives_hints_for_its_department() -> None:
 def test_two_mistakes_of_one_wording_are_one_hint() -> None:
     scented = visit(WISH.replace("color: red", "scent: cedar"), SEARCH, OPEN, BUY, scores=BOUGHT)
     assert len(list(rules.wrong_options(read_visit(scented)))) == 2
-    assert [hint.text.split()[2] for hint in rule_book("webshop").write(scented, 4, 120)] == ["{attribute}"]
+    assert [hint.text.split()[2] for hint in hint_rules("webshop").write(scented, 4, 120)] == ["{attribute}"]

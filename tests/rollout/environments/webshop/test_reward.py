@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from rollout.environments.webshop.generator import Catalogue
+from rollout.environments.webshop.goods import OPTIONS
 from rollout.environments.webshop.product import Goal, Product
 from rollout.environments.webshop.reward import COLORS, RewardRule, reward_of
-from rollout.environments.webshop.vocabulary import OPTIONS
 
 LAMP = Product(
     asin="B1",

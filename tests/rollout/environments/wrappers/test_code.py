@@ -11,7 +11,8 @@ from rollout.environments.household.demonstrations import household_demonstratio
 from rollout.environments.household.environment import HouseholdConfig, HouseholdEnvironment
 from rollout.environments.household.generator import HouseholdTasks
 from rollout.environments.wrappers.code import CodeActEnvironment
-from rollout.prompts.codeact import CodeActStyle, Tool, error, observation
+from rollout.prompts.codeact import CodeActStyle, error, observation
+from rollout.prompts.tool import Tool
 from rollout.tools.sandbox.config import SandboxConfig, Tier
 from rollout.tools.sandbox.sandbox import Sandbox
 from rollout.tools.sandbox.tiers import available_tiers

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rollout.environments.hotpotqa.environment import EncyclopaediaConfig
-from rollout.environments.math.config import MathsConfig
+from rollout.environments.hotpotqa.environment import HotpotQAConfig
+from rollout.environments.math.config import MathConfig
 from rollout.environments.plugins import make_task_source
 from rollout.episode.config import AgentConfig
 from rollout.errors import UserError
@@ -16,7 +16,7 @@ COT = AgentConfig(style="cot", max_steps=1, passages=3)
 
 
 def test_an_encyclopaedias_own_pages_stand_before_the_question_a_line_each() -> None:
-    config = EncyclopaediaConfig()
+    config = HotpotQAConfig()
     plain, reading = make_environment(config), make_environment(config, COT)
     told = 0
     for task in make_task_source(config).tasks("train", 10):
@@ -31,7 +31,7 @@ def test_an_encyclopaedias_own_pages_stand_before_the_question_a_line_each() -> 
 
 
 def test_looking_up_passages_changes_nothing_of_the_play() -> None:
-    config = EncyclopaediaConfig()
+    config = HotpotQAConfig()
     (task,) = make_task_source(config).tasks("train", 1)
     plain, reading = make_environment(config), make_environment(config, COT)
     plain.reset(task)
@@ -47,7 +47,7 @@ def test_where_there_is_no_corpus_the_retrieval_service_is_asked_with_the_tasks_
         asked.append(query)
         return Hit("1", "Adding", "One and one is two.", 1.0).text
 
-    config = MathsConfig()
+    config = MathConfig()
     environment = make_environment(config, COT, search)
     (task,) = make_task_source(config).tasks("train", 1)
     reset = environment.reset(task)

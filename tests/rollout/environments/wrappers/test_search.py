@@ -12,24 +12,25 @@ from pydantic import BaseModel
 from rollout.engine import Sampling
 from rollout.engines.scripted import ScriptedConfig
 from rollout.environment import Reset, Step, Task
-from rollout.environments.hotpotqa.environment import EncyclopaediaConfig, EncyclopaediaEnvironment
+from rollout.environments.hotpotqa.environment import HotpotQAConfig, HotpotQAEnvironment
 from rollout.environments.household.environment import HouseholdConfig
-from rollout.environments.math.config import MathsConfig
+from rollout.environments.math.config import MathConfig
 from rollout.environments.plugins import has_own_search, make_task_source
-from rollout.environments.webshop.environment import ShopConfig
+from rollout.environments.webshop.environment import WebShopConfig
 from rollout.environments.wrappers.search import ACTION, NO_QUERY, SearchEnvironment
 from rollout.episode.config import AgentConfig
 from rollout.episode.episode import run_episode
 from rollout.factory import make_builder, make_engine, make_environment, make_style
 from rollout.prompts.styles import StyleName
-from rollout.tools.retrieval.client import Backend, ClientConfig, in_process
+from rollout.tools.retrieval.client import Backend, in_process
+from rollout.tools.retrieval.config import ClientConfig, RetrievalConfig
 from rollout.tools.retrieval.documents import Hit
-from rollout.tools.retrieval.service import RetrievalConfig, RetrievalServer, Service
+from rollout.tools.retrieval.service import RetrievalServer, Service
 from rollout.tools.sandbox.tiers import available_tiers
 from rollout.trajectory import Author, Failure, Kind, StopReason, Trajectory
 from tests.rollout.rolling_out import identity_of
 
-MATHS = MathsConfig()
+MATHS = MathConfig()
 HIT = "[1] Heron's formula: The area of a triangle from its three sides."
 ASK = {
     "react": "Thought: I look it up.\nAction: search[triangle area]",
@@ -152,7 +153,7 @@ def test_the_search_is_added_to_what_an_agent_is_told_anyway(style: StyleName, i
     assert all(line in told.splitlines() for line in plain.splitlines())
 
 
-@pytest.mark.parametrize("environment", [EncyclopaediaConfig(), ShopConfig()])
+@pytest.mark.parametrize("environment", [HotpotQAConfig(), WebShopConfig()])
 @pytest.mark.parametrize("style", STYLES)
 def test_a_world_that_has_a_search_keeps_it_and_gets_no_other(environment: BaseModel, style: StyleName) -> None:
     assert has_own_search(environment)
@@ -161,5 +162,5 @@ def test_a_world_that_has_a_search_keeps_it_and_gets_no_other(environment: BaseM
 
 
 def test_the_encyclopaedia_is_not_wrapped() -> None:
-    assert isinstance(make_environment(EncyclopaediaConfig(), None, lambda query: ""), EncyclopaediaEnvironment)
+    assert isinstance(make_environment(HotpotQAConfig(), None, lambda query: ""), HotpotQAEnvironment)
     assert isinstance(make_environment(MATHS, None, lambda query: ""), SearchEnvironment)

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from rollout.errors import EpisodeError
-from rollout.tools.retrieval.client import ClientConfig, RetrievalClient, hits_text, in_process
+from rollout.tools.retrieval.client import RetrievalClient, hits_text, in_process
+from rollout.tools.retrieval.config import ClientConfig
 from rollout.tools.retrieval.documents import Document, Hit
 from rollout.tools.retrieval.index import RetrievalIndex
 

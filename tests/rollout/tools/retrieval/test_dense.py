@@ -11,10 +11,11 @@ import pytest
 
 from rollout.errors import UserError
 from rollout.tools.retrieval.build import build_index
-from rollout.tools.retrieval.dense import DenseConfig, DenseIndex, SentenceEncoder, Vectors, built_vectors
+from rollout.tools.retrieval.config import DenseConfig, RetrievalConfig
+from rollout.tools.retrieval.dense import DenseIndex, SentenceEncoder, Vectors, built_vectors
 from rollout.tools.retrieval.documents import Document
 from rollout.tools.retrieval.index import RetrievalIndex
-from rollout.tools.retrieval.service import RetrievalConfig, RetrievalServer
+from rollout.tools.retrieval.service import RetrievalServer
 
 HAS_FAISS = importlib.util.find_spec("faiss") is not None
 needs_faiss = pytest.mark.skipif(not HAS_FAISS, reason="needs pip install 'stillhouse[dense]'")

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from rollout.errors import UserError
 from rollout.tools.retrieval.build import build_index, default_folder, open_or_build
+from rollout.tools.retrieval.config import LexicalConfig
 from rollout.tools.retrieval.documents import Document
 from rollout.tools.retrieval.index import META_FILE, RetrievalIndex
-from rollout.tools.retrieval.lexical import LexicalConfig, top_rows
+from rollout.tools.retrieval.lexical import top_rows
 from rollout.tools.retrieval.words import title_key, words
 
 PAGES = [

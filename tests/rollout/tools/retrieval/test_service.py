@@ -12,9 +12,10 @@ from pydantic import ValidationError
 
 from rollout.concurrency import in_thread
 from rollout.errors import EpisodeError, UserError
-from rollout.tools.retrieval.client import ClientConfig, in_process
+from rollout.tools.retrieval.client import in_process
+from rollout.tools.retrieval.config import ClientConfig, RetrievalConfig
 from rollout.tools.retrieval.documents import Hit
-from rollout.tools.retrieval.service import RetrievalConfig, RetrievalServer, Service
+from rollout.tools.retrieval.service import RetrievalServer, Service, build_index
 
 QUICK = ClientConfig(retries=1, retry_wait_s=0.001, timeout_s=60, batch_wait_s=0.2)
 
@@ -33,8 +34,8 @@ def titles(found: Sequence[Sequence[Hit]]) -> list[list[str]]:
 
 def test_an_index_is_built_once_and_its_documents_are_counted(config: RetrievalConfig) -> None:
     counts: list[int] = []
-    config.build(counts.append)
-    config.build(counts.append)
+    build_index(config, counts.append)
+    build_index(config, counts.append)
     assert counts == [3]
 
 

@@ -1,0 +1,20 @@
+"""The hint rules of environments by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rollout.environments.plugins import ENVIRONMENTS, find_plugin
+from rollout.hints.rules import ANY_ENVIRONMENT, RuleBook
+
+
+def hint_rules(environment: str) -> RuleBook[Any]:
+    """The hint rules of an environment; general ones where it has none, or where episodes of it were brought along.
+
+    Raises:
+        UserError: they cannot be imported.
+    """
+    if environment not in ENVIRONMENTS.names():
+        return ANY_ENVIRONMENT
+    rules: RuleBook[Any] | None = find_plugin(environment).load("hint_rules")
+    return ANY_ENVIRONMENT if rules is None else rules

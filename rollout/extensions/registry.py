@@ -1,0 +1,119 @@
+"""Objects that a recipe can name: built-in ones, and those that other packages add by entry points.
+
+Names are read from package metadata. An object is imported when it is asked for by name, so a package that cannot be
+imported breaks only what names it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, TypeVar
+
+from rollout.errors import UserError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """The objects of one entry point group.
+
+    Args:
+        group: the entry point group, such as ``stillhouse.environments``.
+        noun: what one of its objects is called in messages.
+        expected: the type of its objects.
+        built_in: import strings (``module:name``) of our own objects by name.
+    """
+
+    def __init__(self, group: str, noun: str, expected: Any, built_in: Mapping[str, str] | None = None) -> None:
+        self.group = group
+        self.noun = noun
+        self._expected = expected
+        self._built_in = dict(built_in or {})
+
+    @property
+    def built_in_names(self) -> frozenset[str]:
+        """The names of our own objects."""
+        return frozenset(self._built_in)
+
+    def names(self) -> list[str]:
+        """All names, sorted. Imports nothing."""
+        return sorted({point.name for point in self._points()})
+
+    def load(self, name: str) -> T:
+        """The object of that name.
+
+        Raises:
+            UserError: there is none, two packages bring one, or it cannot be imported.
+        """
+        points = [point for point in self._points() if point.name == name]
+        if not points:
+            near = suggest(name, self.names())
+            hint = f"did you mean {near[0]}? " if near else ""
+            known = ", ".join(self.names()) or "none, as no package brings one"
+            raise UserError(f"there is no {self.noun} {name!r}; {hint}choose one of {known}")
+        if len(points) > 1:
+            sources = " and ".join(_source(point) for point in points)
+            raise UserError(f"{sources} bring the {self.noun} {name!r}; uninstall one of them")
+        return self._import(points[0])
+
+    def load_each(self, *, built_in: bool = True) -> dict[str, T | UserError]:
+        """Every object by name, sorted; the error in place of one that cannot be loaded."""
+        return {name: self._try(name) for name in self.names() if built_in or name not in self._built_in}
+
+    def _points(self) -> list[EntryPoint]:
+        own = [EntryPoint(name, value, self.group) for name, value in self._built_in.items()]
+        return [*own, *_added(self.group)]
+
+    def _try(self, name: str) -> T | UserError:
+        try:
+            return self.load(name)
+        except UserError as error:
+            return error
+
+    def _import(self, point: EntryPoint) -> T:
+        found = import_object(point.value, f"the {self.noun} {point.name}", f"fix or uninstall {_source(point)}")
+        if not isinstance(found, self._expected):
+            wanted = getattr(self._expected, "__name__", str(self._expected))
+            raise UserError(
+                f"the {self.noun} {point.name} ({point.value}) is no {wanted}, but {type(found).__name__}; "
+                f"fix or uninstall {_source(point)}"
+            )
+        return found  # type: ignore[no-any-return]  # just checked
+
+
+def import_object(value: str, what: str, fix: str) -> Any:
+    """The object that an import string (``module:name``) leads to.
+
+    Raises:
+        UserError: it cannot be imported; the message names ``what``, the error and the ``fix``.
+    """
+    module, _, name = value.partition(":")
+    try:
+        found = import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except Exception as error:  # a foreign module may raise anything when it is imported
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{what} ({value}) cannot be imported: {type(error).__name__}: {reason}; {fix}") from error
+    return found
+
+
+def suggest(word: str, known: Iterable[str]) -> list[str]:
+    """Up to three known words that look like ``word``, or that contain it."""
+    known = list(known)
+    near = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
+    return near or [name for name in known if word and (word in name or name in word)][:3]
+
+
+@cache
+def _added(group: str) -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group=group))
+
+
+def _source(point: EntryPoint) -> str:
+    """The package of an entry point."""
+    return f"the package {point.dist.name}" if point.dist is not None else "stillhouse"
