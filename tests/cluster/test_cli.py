@@ -7,12 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from cluster.cli import main
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -169,8 +169,7 @@ def interrupt_after_first_new_shard(arguments: list[str], folder: Path, number: 
         text=True,
         preexec_fn=heed_ctrl_c,
     )
-    while len(list(folder.rglob("*.parquet"))) <= before and process.poll() is None:
-        time.sleep(0.05)
+    wait_until(lambda: len(list(folder.rglob("*.parquet"))) > before or process.poll() is not None, "a new shard")
     process.send_signal(number)
     out, err = process.communicate(timeout=120)
     return process.returncode, out, err
