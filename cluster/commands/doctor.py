@@ -182,7 +182,7 @@ def _shipped_models() -> Iterator[Check]:
             yield Check(f"model {name}", State.OK, f"builtin:{name}")
         else:
             yield Check(
-                f"model {name}", State.BROKEN, "weights are missing", "reinstall stillhouse from a complete wheel"
+                f"model {name}", State.BROKEN, "weights are missing", "reinstall Stillhouse from a complete wheel"
             )
 
 
