@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,7 +20,7 @@ DIVIDED = ("cluster", "rollout")
 """Packages whose children are units of their own; each other package is one unit."""
 
 IMPORT_STRING = re.compile(rf"({'|'.join(PACKAGES)})(\.\w+)+:\w+")
-IMPORT_FUNCTIONS = ("import_module", "importlib.import_module", "__import__")
+IMPORT_FUNCTIONS = ("import_module", "__import__")
 
 Edges = dict[str, set[str]]
 """Names by the name that imports them."""
@@ -82,7 +83,7 @@ def imported_names(node: ast.AST, path: str) -> list[str]:
         above = path.removesuffix(".py").split("/")[: -node.level] if node.level else []
         base = [*above, *([node.module] if node.module else [])]
         return [".".join([*base, alias.name]) for alias in node.names]
-    if isinstance(node, ast.Call) and ast.unparse(node.func) in IMPORT_FUNCTIONS:
+    if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in IMPORT_FUNCTIONS:
         return [arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
     return []
 
@@ -98,6 +99,7 @@ def imports_of(text: str, path: str) -> list[Import]:
     return found
 
 
+@cache
 def all_imports(root: Path = ROOT) -> list[Import]:
     """The imports of the four packages."""
     return [
