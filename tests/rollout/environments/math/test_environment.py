@@ -12,8 +12,8 @@ from rollout.environments.math.config import MathsConfig
 from rollout.environments.math.data_sets import DataSet
 from rollout.environments.math.environment import MAX_OBSERVATION, CodeRunner, MathsEnvironment
 from rollout.environments.math.generator import CODE_FAMILIES, WORD_FAMILIES, MathsTasks
+from rollout.environments.math.grading.verify import shared_checker
 from rollout.environments.math.plugin import Maths
-from rollout.environments.math.verify import shared_checker
 from rollout.environments.plugins import EnvironmentKind
 
 HALF = Task("t", "math", "train", "", {"problem": "What is a half?", "answer": r"\frac{1}{2}"})
