@@ -29,6 +29,8 @@ from rollout.errors import UserError
 from tests.learner.toys import small_model, toy_tokenizer, toy_trajectory
 
 ROOT = Path(__file__).resolve().parents[2]
+EXTENSIONS = ROOT / ".pytest_cache" / "torch_extensions"
+"""Where DeepSpeed compiles what it needs on a CPU, once for this checkout."""
 EPISODES = [toy_trajectory(seed, k=4) for seed in range(20)]
 SMALL = {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "num_kv_heads": 2, "intermediate_size": 64}
 CE = ({"stream": "generated", "divergence": "cross_entropy"},)
@@ -210,7 +212,14 @@ def run_two_ranks(tmp_path: Path, configs: dict[str, LearnerConfig], kill_after:
     for name, config in configs.items():
         (tmp_path / f"{name}.json").write_text(config.model_dump_json())
     command = [sys.executable, str(Path(__file__).parent / "two_ranks.py"), str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "TORCH_EXTENSIONS_DIR": str(EXTENSIONS),
+    }
+    for lock in EXTENSIONS.rglob("lock"):
+        lock.unlink()  # of a run that was killed while it compiled: PyTorch would wait for it without a limit
     processes = [
         subprocess.Popen([*command, rank, str(kill_after), *configs], env={**environment, "LOCAL_RANK": rank})
         for rank in ("0", "1")
