@@ -225,7 +225,7 @@ def run_two_ranks(tmp_path: Path, configs: dict[str, LearnerConfig], kill_after:
         for rank in ("0", "1")
     ]
     try:
-        codes = [process.wait(timeout=600) for process in processes]
+        codes = [process.wait(timeout=850) for process in processes]
     finally:
         for process in processes:
             process.kill()
