@@ -86,7 +86,7 @@ ADAPTERS: Mapping[str, Sequence[str]] = {
     "bm25s": ("rollout/tools/retrieval/lexical.py",),
     "deepspeed": ("learner/strategies/deepspeed_trainer.py",),
     "faiss": ("rollout/tools/retrieval/dense.py",),
-    "jinja2": ("rollout/prompts/template.py",),
+    "jinja2": ("rollout/prompts/template.py", "evaluation/html.py"),
     "llguidance": ("rollout/engines/transformers_engine.py",),
     "math_verify": ("rollout/environments/math/grading/verify_child.py",),
     "openai": ("rollout/engines/openai_engine.py",),
@@ -94,6 +94,7 @@ ADAPTERS: Mapping[str, Sequence[str]] = {
     "ray": ("cluster/runtime/*",),
     "regex": ("rollout/environments/webshop/search/analysis.py",),
     "sentence_transformers": ("rollout/tools/retrieval/dense.py",),
+    "stillhouse_cli": ("cluster/__init__.py",),  # ours: the check at start-up, which imports none of the four packages
     "textworld": ("rollout/environments/household/alfworld_child.py",),
     "tokenizers": ("rollout/environments/make_tokenizer.py", "rollout/prompts/tokenizer.py"),
     "torch": ("learner/*", "rollout/engines/transformers_engine.py", "cluster/runtime/train_learner.py"),
@@ -107,7 +108,7 @@ ADAPTERS: Mapping[str, Sequence[str]] = {
 }
 """Files that may import each other package from elsewhere; a package that is in neither table is refused."""
 
-LIGHT = {"jinja2", "regex"}
+LIGHT = {"jinja2", "regex", "stillhouse_cli"}
 """Adapted packages that may be imported when the adapter is; all others only at call time."""
 
 HEAVY_AT_START = ("learner/*", "cluster/runtime/ray_backend.py")

@@ -41,7 +41,13 @@ def unknown(text: str, is_python: bool = False) -> list[str]:
 def files() -> list[Path]:
     folders = (*PACKAGES, "tests", "docs", ".ci")
     inside = [path for folder in folders for path in sorted((ROOT / folder).rglob("*"))]
-    found = [*inside, *sorted(ROOT.glob("*.md")), ROOT / "Makefile", ROOT / "pyproject.toml"]
+    found = [
+        *inside,
+        *sorted(ROOT.glob("*.md")),
+        *sorted(ROOT.glob("*.py")),
+        ROOT / "Makefile",
+        ROOT / "pyproject.toml",
+    ]
     text = {".py", ".md", ".yaml", ".toml", ".json", ".j2", ""}
     return [path for path in found if path.is_file() and path.suffix in text and path != Path(__file__).resolve()]
 
