@@ -18,7 +18,7 @@ from pathlib import Path
 PACKAGES = ("cluster", "rollout", "learner", "evaluation")
 HOME = Path(__file__).resolve().parent
 """Where our packages are: ``site-packages``, or the checkout."""
-OWN_ENVIRONMENT = "install stillhouse in an environment of its own"
+OWN_ENVIRONMENT = "install Stillhouse in an environment of its own"
 
 
 class PackageConflictError(ImportError):
