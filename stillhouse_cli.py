@@ -18,7 +18,7 @@ from pathlib import Path
 PACKAGES = ("cluster", "rollout", "learner", "evaluation")
 HOME = Path(__file__).resolve().parent
 """Where our packages are: ``site-packages``, or the checkout."""
-OWN_ENVIRONMENT = "install stillhouse in an environment of its own"
+OWN_ENVIRONMENT = "install Stillhouse in an environment of its own"
 
 
 class PackageConflictError(ImportError):
@@ -111,7 +111,7 @@ def changed_message(module: str) -> str:
     owner = other_owner(module, HOME)
     cause = f"{owner} installs a file of that name" if owner else "something changed, added or deleted it"
     return (
-        f"{HOME / module} is not as stillhouse installed it: {cause}. To keep both, {OWN_ENVIRONMENT}; to repair this "
+        f"{HOME / module} is not as Stillhouse installed it: {cause}. To keep both, {OWN_ENVIRONMENT}; to repair this "
         f"one, run {f'`pip uninstall {owner.split()[0]}` and then ' if owner else ''}"
         "`pip install --force-reinstall --no-deps stillhouse`."
     )

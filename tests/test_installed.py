@@ -95,7 +95,7 @@ def test_a_package_that_another_distribution_overwrote_is_reported_until_it_is_r
     done = installed.run("stillhouse", "list", "recipes")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(
-        f"stillhouse: {module} is not as stillhouse installed it: foreign-tools 1.5 installs "
+        f"stillhouse: {module} is not as Stillhouse installed it: foreign-tools 1.5 installs "
     )
     assert "`pip uninstall foreign-tools` and then `pip install --force-reinstall --no-deps stillhouse`" in done.stderr
 
@@ -103,7 +103,7 @@ def test_a_package_that_another_distribution_overwrote_is_reported_until_it_is_r
     assert not module.exists()
     done = installed.run("stillhouse", "list", "recipes")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"stillhouse: {module} is not as stillhouse installed it: something changed")
+    assert done.stderr.startswith(f"stillhouse: {module} is not as Stillhouse installed it: something changed")
 
     installed.pip("install", "--force-reinstall", str(wheel))
     assert installed.run("stillhouse", "list", "recipes").returncode == 0
@@ -118,7 +118,7 @@ def test_a_module_that_something_added_to_a_package_is_reported(installed: Insta
     finally:
         added.unlink()
     assert done.returncode == 2
-    assert f"{added} is not as stillhouse installed it" in done.stderr
+    assert f"{added} is not as Stillhouse installed it" in done.stderr
 
 
 @pytest.mark.parametrize("package", ["cluster", "rollout", "learner", "evaluation"])

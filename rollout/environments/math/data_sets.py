@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from rollout.environment import Task
-from rollout.environments.math.notation import boxed
+from rollout.environments.math.grading.notation import boxed
 from rollout.errors import UserError
 from rollout.storage.rows import Row, file_stem, read_rows
 

@@ -10,7 +10,7 @@ from rollout.environment import Reset, Step, Task
 from rollout.environments.math.calculator import CalculationError, calculate
 from rollout.environments.math.config import MathConfig
 from rollout.environments.math.generator import generate_problem
-from rollout.environments.math.verify import AnswerChecker, shared_checker
+from rollout.environments.math.grading.verify import AnswerChecker, shared_checker
 
 INSTRUCTION = "answer the question"
 """The task in words, for every problem."""

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from rollout.environments.webshop import bm25
-from rollout.environments.webshop.analysis import Vocabulary
 from rollout.environments.webshop.catalogue import Listing, ParsedTask
 from rollout.environments.webshop.product import Product
+from rollout.environments.webshop.search import bm25
+from rollout.environments.webshop.search.analysis import Vocabulary
 
 FORMAT_VERSION = 2
 """Goes up whenever the layout or the meaning of a file changes."""

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rollout.environments.webshop.analysis import terms
-from rollout.environments.webshop.bm25 import Postings
 from rollout.environments.webshop.build import FORMAT_VERSION, GOAL_KINDS, build_shop
 from rollout.environments.webshop.catalogue import Listing
 from rollout.environments.webshop.product import Goal, Product
+from rollout.environments.webshop.search.analysis import terms
+from rollout.environments.webshop.search.bm25 import Postings
 from rollout.errors import UserError
 from rollout.storage.atomic import atomic_write
 from rollout.storage.locks import build_lock

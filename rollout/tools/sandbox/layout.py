@@ -54,13 +54,14 @@ def layout(packages: Sequence[str]) -> Layout:
     empty: list[str] = []
     if prefix != "/usr":
         # Elsewhere than in /usr it may lie in someone's home, whose name is nobody's business inside.
-        binds += [(f"{prefix}/lib", f"{PYTHON_PATH}/lib"), (python, f"{PYTHON_PATH}/bin/python")]
+        binds += [(os.path.realpath(f"{prefix}/lib"), f"{PYTHON_PATH}/lib"), (python, f"{PYTHON_PATH}/bin/python")]
         empty = [f"{PYTHON_PATH}/{os.path.relpath(stdlib, prefix)}/site-packages"]
         python = f"{PYTHON_PATH}/bin/python"
     else:
         binds.append((python, python))
     binds.append((str(_INSIDE), f"{CODE_PATH}/rollout/tools/sandbox/inside"))
-    binds += [(str(path), f"{_PACKAGES_PATH}/{path.name}") for path in package_paths(packages)]
+    # While the tree is built, the outside is at another path, where absolute links lead nowhere.
+    binds += [(os.path.realpath(path), f"{_PACKAGES_PATH}/{path.name}") for path in package_paths(packages)]
     devices = ("/proc", "/dev/null", "/dev/zero", "/dev/urandom")
     return Layout(tuple(binds), tuple(links), devices, tuple(empty), python, _PACKAGES_PATH)
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from cluster.config.failures import FailurePolicies, WorkerPolicy
 from cluster.config.recipe import Recipe, Resources
 from cluster.run.directory import RunDirectory
 from cluster.run.episodes import EpisodeRequest
 from cluster.run.plan import make_plan
 from cluster.run.training_data import TrainRequest
-from cluster.runtime.resources import ResourceGroup, ResourceRequest
+from cluster.runtime.resources import ResourceRequest
 from cluster.runtime.rollout_pool import Pool
 from cluster.runtime.rollout_worker import WorkerConfig
 from rollout.errors import UserError
@@ -28,17 +27,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 SMALL = Resources(cpus=0.5)
-SHORT_STOP = WorkerPolicy(stop_timeout_s=2.5)
-FOUR_CPUS = ResourceGroup("train", (ResourceRequest("learner", 4, Resources(cpus=1)),))
-
-
-@pytest.fixture(scope="module")
-def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayBackend]:
-    from cluster.runtime.ray_backend import RayBackend
-
-    backend = RayBackend(None, tmp_path_factory.mktemp("logs"), [FOUR_CPUS], FailurePolicies(student=SHORT_STOP))
-    yield backend
-    backend.close()
 
 
 def requests_of(recipe: Recipe, folder: Path) -> list[EpisodeRequest]:

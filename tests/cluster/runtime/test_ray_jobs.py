@@ -9,7 +9,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from cluster.runtime.ray_jobs import (
     stage,
 )
 from rollout.errors import UserError
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[3]
 
@@ -154,7 +154,7 @@ def head(tmp_path: Path) -> Iterator[Head]:
     command += ["--dashboard-host=127.0.0.1", "--disable-usage-stats", "--object-store-memory=100000000"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     try:
-        wait_for(dashboard, process)
+        wait_until(lambda: answers(dashboard, process), "the dashboard of the Ray head", poll_s=0.5)
         yield Head(f"http://127.0.0.1:{dashboard}", environment)
     finally:
         process.terminate()
@@ -162,16 +162,14 @@ def head(tmp_path: Path) -> Iterator[Head]:
         shutil.rmtree(temp, ignore_errors=True)
 
 
-def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(240):
-        assert process.poll() is None, "ray start ended"
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.5)
-        else:
-            return
-    raise AssertionError("the Ray head did not come up")
+def answers(port: int, process: subprocess.Popen[bytes]) -> bool:
+    """Whether something listens; fails if the process that should has ended."""
+    assert process.poll() is None, "ray start ended"
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def submit_smoke(head: Head, run_dir: Path, *overrides: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -6,7 +6,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from cluster.dry_run.dry_run import dry_run
 from cluster.run.directory import RunDirectory, open_run
 from cluster.run.plan import make_plan
 from cluster.run.progress import Screen
-from cluster.runtime.resources import ResourceGroup, ResourceRequest, resource_groups
+from cluster.runtime.resources import ResourceRequest, resource_groups
 from cluster.runtime.retrieval import start_retrieval
 from cluster.runtime.rollout_pool import Pool
 from cluster.runtime.rollout_worker import WorkerConfig
@@ -159,17 +159,6 @@ def test_the_section_in_the_documentation_is_valid(asking: MakeRecipe) -> None:
     page = (Path(__file__).parents[3] / "docs" / "environments.md").read_text(encoding="utf-8")
     section = yaml.safe_load(page[page.index("retrieval:\n") :].partition("```")[0])
     assert asking(**section).retrieval.kind == "bm25"  # type: ignore[union-attr]  # given
-
-
-@pytest.fixture
-def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayBackend]:
-    from cluster.runtime.ray_backend import RayBackend
-
-    backend = RayBackend(
-        None, tmp_path_factory.mktemp("logs"), [ResourceGroup("", (ResourceRequest("learner", 4, Resources(cpus=1)),))]
-    )
-    yield backend
-    backend.close()
 
 
 @pytest.mark.ray

@@ -24,6 +24,7 @@ from rollout.prompts.builder import PromptBuilder
 from rollout.prompts.react import ReActStyle
 from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
 from rollout.trajectory import Failure, Identity, Key, Kind, StopReason, TopK, Trajectory
+from tests.waiting import wait_in_loop
 
 TASK = Task("counting/train/1", "counting", "train", "count", {"goal": 3})
 IDENTITY = Identity("run", "teacher", 0, TASK.id, 0, "counting", "train", "count")
@@ -203,10 +204,10 @@ async def test_an_environment_that_blocks_is_stepped_in_a_thread(play: Play, ver
 async def test_a_step_that_hangs_is_an_error_of_the_environment(play: Play) -> None:
     environment = Counting(blocking=True)
     made: Trajectory = await play(
-        "Action: hang", environment=environment, config=CONFIG.model_copy(update={"step_timeout_s": 0.05})
+        "Action: hang", environment=environment, config=CONFIG.model_copy(update={"step_timeout_s": 0.5})
     )
     environment.close()
-    assert made.outcome.failure == Failure("environment", "TimeoutError", "no answer within 0.05 s")
+    assert made.outcome.failure == Failure("environment", "TimeoutError", "no answer within 0.5 s")
 
 
 async def test_an_engine_that_hangs_is_an_error_of_the_engine(play: Play) -> None:
@@ -239,7 +240,7 @@ async def test_an_episode_that_never_waits_still_keeps_its_time_limit(
             return super().step(action)
 
     engine = Instant(ScriptedConfig(tokenizer="-", replies=("-",), max_model_len=10**6), tokenizer)
-    config = CONFIG.model_copy(update={"time_limit_s": 0.1, "max_steps": 500, "max_tokens": 10**6})
+    config = CONFIG.model_copy(update={"time_limit_s": 0.5, "max_steps": 500, "max_tokens": 10**6})
     made: Trajectory = await play(engine=engine, environment=Slow(), config=config)
     assert made.outcome.stop_reason is StopReason.TIME_LIMIT
     assert 0 < made.counts.steps < 500
@@ -349,8 +350,9 @@ async def test_a_bug_of_ours_is_no_record(play: Play) -> None:
 
 
 async def test_a_cancelled_episode_is_cancelled(play: Play) -> None:
-    playing = asyncio.ensure_future(play(engine_settings={"latency_s": 20}))
-    await asyncio.sleep(0.05)
+    environment = Counting()
+    playing = asyncio.ensure_future(play(environment=environment, engine_settings={"latency_s": 20}))
+    await wait_in_loop(lambda: environment.goal, "the start of the episode")
     playing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await playing

@@ -17,6 +17,7 @@ from rollout.prompts.builder import PromptBuilder
 from rollout.prompts.react import ReActStyle
 from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
 from rollout.trajectory import Identity, Key, StopReason, Trajectory
+from tests.waiting import wait_in_loop
 
 CONFIG = AgentConfig(
     max_steps=50, max_tokens=10**5, time_limit_s=20, step_timeout_s=5, sampling=Sampling(max_tokens=40)
@@ -137,7 +138,7 @@ async def test_an_episode_whose_environment_hung_is_rolled_out_once_more(
     climb: RollOut, bad: int, stop: StopReason
 ) -> None:
     fresh: type[Hanging] = type("Fresh", (Hanging,), {"made": 0, "closed": 0, "bad": bad, "release": threading.Event()})
-    trajectory = await climb(fresh, 2, CONFIG.model_copy(update={"step_timeout_s": 0.3}))
+    trajectory = await climb(fresh, 2, CONFIG.model_copy(update={"step_timeout_s": 1.0}))
     fresh.release.set()
     assert trajectory.outcome.stop_reason is stop
     assert trajectory.key == Key("teacher", 0, "stairs/0", 3)
@@ -190,8 +191,7 @@ async def test_an_environment_that_cannot_close_does_not_lose_its_episode(climb:
 
 async def test_cancelling_an_episode_closes_its_environment(climb: RollOut, stairs: type[Stairs]) -> None:
     rolling_out = asyncio.ensure_future(climb(stairs, 10**6, CONFIG.model_copy(update={"max_steps": 10**6})))
-    while not stairs.made:
-        await asyncio.sleep(0)
+    await wait_in_loop(lambda: stairs.made, "the start of the episode")
     rolling_out.cancel()
     with pytest.raises(asyncio.CancelledError):
         await rolling_out

@@ -26,6 +26,7 @@ from rollout.trajectory import (
 from rollout.trajectory.arrow import to_table
 from rollout.trajectory.store import TrajectoryStore
 from tests.rollout.trajectory.stores import DiesAt, episode, faulty_store, shards
+from tests.waiting import wait_until
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -275,8 +276,7 @@ def test_processes_that_write_to_one_folder_do_not_disturb_each_other(tmp_path: 
 
 def test_a_killed_writer_leaves_whole_shards_only(tmp_path: Path) -> None:
     writer = start_writer(tmp_path, "one", count=0)
-    while len(shards(tmp_path)) < 5 and writer.poll() is None:
-        time.sleep(0.001)
+    wait_until(lambda: len(shards(tmp_path)) >= 5 or writer.poll() is not None, "five shards", poll_s=0.001)
     writer.send_signal(signal.SIGKILL)
     assert writer.wait(timeout=60) == -signal.SIGKILL
     store = TrajectoryStore(tmp_path)

@@ -12,8 +12,8 @@ from rollout.environments.math.config import MathConfig
 from rollout.environments.math.data_sets import DataSet
 from rollout.environments.math.environment import MAX_OBSERVATION, CodeRunner, MathEnvironment
 from rollout.environments.math.generator import CODE_FAMILIES, WORD_FAMILIES, MathTasks
+from rollout.environments.math.grading.verify import shared_checker
 from rollout.environments.math.plugin import MATH
-from rollout.environments.math.verify import shared_checker
 
 HALF = Task("t", "math", "train", "", {"problem": "What is a half?", "answer": r"\frac{1}{2}"})
 

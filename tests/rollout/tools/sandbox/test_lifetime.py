@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from rollout.tools.sandbox.config import SandboxConfig, Tier
 from rollout.tools.sandbox.sandbox import Sandbox
 from rollout.tools.sandbox.tiers import available_tiers
+from tests.waiting import wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[4]
 BARE = SandboxConfig(packages=(), preload=())
@@ -43,21 +44,16 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
-def gone(pids: set[int], within_s: float = 20) -> bool:
-    """Whether none of these runs any more."""
-    end = time.monotonic() + within_s
-    while time.monotonic() < end:
-        if not any(alive(pid) for pid in pids):
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def alive(pid: int) -> bool:
+def state(pid: int) -> str:
+    """The letter that ``ps`` shows, X where there is no such process."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
-        return False
+        return "X"
+
+
+def wait_until_gone(pids: set[int]) -> None:
+    wait_until(lambda: all(state(pid) in "ZX" for pid in pids), f"the end of processes {sorted(pids)}")
 
 
 @pytest.mark.parametrize("tier", WORKING)
@@ -70,7 +66,7 @@ def test_everything_dies_with_the_worker_even_if_it_is_killed(tier: Tier) -> Non
         assert len(below) >= 3
         worker.kill()
         worker.wait()
-        assert gone(below)
+        wait_until_gone(below)
 
 
 @pytest.mark.parametrize("tier", WORKING)
@@ -85,7 +81,7 @@ def test_closing_leaves_no_process_and_no_descriptor(tier: Tier) -> None:
     copy.close()
     session.close()
     sandbox.close()
-    assert gone(below, 5)
+    wait_until_gone(below)
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -97,8 +93,9 @@ def test_a_fork_server_that_was_killed_is_replaced(sandbox: Sandbox) -> None:
         own_processes = descendants(os.getpid()) - before
         assert own_processes
         for pid in own_processes:
-            os.kill(pid, signal.SIGKILL)
-        assert gone(own_processes)
+            with suppress(ProcessLookupError):  # the death of one ends those below it
+                os.kill(pid, signal.SIGKILL)
+        wait_until_gone(own_processes)
         assert session.run("x").lost
         assert "NameError" in str(session.run("x").error)
         session.close()
@@ -111,5 +108,4 @@ def test_an_interpreter_is_stopped_between_calls(sandbox: Sandbox) -> None:
     with Sandbox(BARE, sandbox.tier) as own, own.session() as session:
         session.run("import threading\ndef spin():\n    while True: pass\nthreading.Thread(target=spin).start()")
         own_processes = descendants(os.getpid()) - others
-        states = {Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in own_processes}
-        assert "T" in states
+        wait_until(lambda: "T" in map(state, own_processes), "a stopped interpreter")

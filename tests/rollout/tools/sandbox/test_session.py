@@ -61,11 +61,11 @@ def test_long_texts_are_cut_and_named(session: Session) -> None:
 
 def test_the_time_limit_ends_the_code_but_keeps_the_variables(session: Session) -> None:
     session.run("kept = 7")
-    result = session.run("import time\nprint('begun')\ntime.sleep(60)", time_limit_s=0.3)
+    result = session.run("import time\nprint('begun')\ntime.sleep(60)", time_limit_s=2)
     assert result.timed_out
     assert not result.lost
     assert result.stdout == "begun\n"
-    assert result.error == "Code execution failed due to: TimeoutError: the code ran longer than 0.3 s"
+    assert result.error == "Code execution failed due to: TimeoutError: the code ran longer than 2 s"
     assert session.run("kept").value == "7"
 
 

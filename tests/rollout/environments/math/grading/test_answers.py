@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollout.environments.math.answers import same_answer
-from rollout.environments.math.notation import boxed, plain
-from rollout.environments.math.verify import AnswerChecker, shared_checker
+from rollout.environments.math.grading.answers import same_answer
+from rollout.environments.math.grading.notation import boxed, plain
+from rollout.environments.math.grading.verify import AnswerChecker, shared_checker
 
-REPOSITORY = Path(__file__).parents[4]
+REPOSITORY = Path(__file__).parents[5]
 DATA = REPOSITORY / os.environ.get("STILLHOUSE_TEST_DATA", "../shared/data") / "math"
 
 EQUAL = [

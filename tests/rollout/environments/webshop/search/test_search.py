@@ -15,8 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollout.environments.webshop.analysis import STOP_WORDS, terms, words
-from rollout.environments.webshop.bm25 import (
+from rollout.environments.webshop.build import build_shop
+from rollout.environments.webshop.catalogue import Listing
+from rollout.environments.webshop.product import Product
+from rollout.environments.webshop.search.analysis import STOP_WORDS, terms, words
+from rollout.environments.webshop.search.bm25 import (
     BLOCK,
     Postings,
     block_row,
@@ -27,10 +30,7 @@ from rollout.environments.webshop.bm25 import (
     saturation,
     term_key,
 )
-from rollout.environments.webshop.build import build_shop
-from rollout.environments.webshop.catalogue import Listing
-from rollout.environments.webshop.product import Product
-from rollout.environments.webshop.stemmer import stem
+from rollout.environments.webshop.search.stemmer import stem
 from rollout.environments.webshop.store import Shop, shop_in_memory
 
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Literal
 
-from rollout.environments.math.answers import same_answer
-from rollout.environments.math.notation import plain
+from rollout.environments.math.grading.answers import same_answer
+from rollout.environments.math.grading.notation import plain
 from rollout.errors import UserError
 
 _CHILD = Path(__file__).with_name("verify_child.py")

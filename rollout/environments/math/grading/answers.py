@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterable
 from fractions import Fraction
 
-from rollout.environments.math.groups import Group, read_group
-from rollout.environments.math.notation import plain
-from rollout.environments.math.quantities import Quantity, read_quantity
-from rollout.environments.math.units import unit_of
+from rollout.environments.math.grading.groups import Group, read_group
+from rollout.environments.math.grading.notation import plain
+from rollout.environments.math.grading.quantities import Quantity, read_quantity
+from rollout.environments.math.grading.units import unit_of
 
 MAX_LENGTH = 1000
 """Characters; a longer answer is wrong unless the right one is long as well."""

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from rollout.environments.math.units import unit_of
+from rollout.environments.math.grading.units import unit_of
 
 _MAX_EXPONENT = 300
 

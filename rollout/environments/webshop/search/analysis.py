@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import regex
 
-from rollout.environments.webshop.stemmer import stem
+from rollout.environments.webshop.search.stemmer import stem
 
 STOP_WORDS = frozenset(
     "a an and are as at be but by for if in into is it no not of on or such that the their then there these they this "

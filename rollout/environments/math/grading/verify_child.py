@@ -1,4 +1,4 @@
-"""The child process of `rollout.environments.math.verify`: hosts math-verify, speaks JSON lines over its pipes.
+"""The child process of `rollout.environments.math.grading.verify`: hosts math-verify, speaks JSON lines over its pipes.
 
 Started by file name, so it imports nothing of ours. A request is ``{"answer", "right", "cpu_limit_s"}``; the answer
 ``{"same": true | false}``, or ``null`` for the value if it took too long, used too much memory or broke. Every request
