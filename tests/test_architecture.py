@@ -33,8 +33,8 @@ from tests.import_graph import (
 Rows = Sequence[Sequence[str]]
 
 ORDER: Rows = (
-    ("rollout.errors", "rollout.grammar", "rollout.scripted_policy", "rollout.concurrency"),
-    ("rollout.storage",),
+    ("rollout.errors", "rollout.grammar", "rollout.messages", "rollout.scripted_policy", "rollout.concurrency"),
+    ("rollout.storage", "rollout.extensions"),
     ("rollout.trajectory", "rollout.models", "rollout.environment"),
     ("rollout.engine", "rollout.tools", "learner", "evaluation"),
     ("rollout.prompts",),
@@ -79,6 +79,7 @@ MAY_IMPORT: Mapping[str, Sequence[str]] = {
         "rollout.models",
         "rollout.errors",
         "rollout.extensions",
+        "rollout.messages",
     ),
     "evaluation": ("evaluation", "rollout"),
     "cluster": PACKAGES,
@@ -92,6 +93,7 @@ ADAPTERS: Mapping[str, Sequence[str]] = {
     "alfworld": ("rollout/environments/household/alfworld_child.py",),
     "bm25s": ("rollout/tools/retrieval/lexical.py",),
     "deepspeed": ("learner/strategies/deepspeed_trainer.py",),
+    "filelock": ("rollout/storage/locks.py",),
     "faiss": ("rollout/tools/retrieval/dense.py",),
     "jinja2": ("rollout/prompts/template.py", "evaluation/html.py"),
     "llguidance": ("rollout/engines/transformers_engine.py",),
@@ -115,7 +117,7 @@ ADAPTERS: Mapping[str, Sequence[str]] = {
 }
 """Files that may import each other package from elsewhere; a package that is in neither table is refused."""
 
-LIGHT = {"jinja2", "regex", "stillhouse_cli"}
+LIGHT = {"filelock", "jinja2", "regex", "stillhouse_cli"}
 """Adapted packages that may be imported when the adapter is; all others only at call time."""
 
 HEAVY_AT_START = ("learner/*", "cluster/runtime/ray_backend.py")

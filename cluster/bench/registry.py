@@ -9,7 +9,7 @@ from typing import Any
 
 from cluster.run.provenance import hardware, versions
 from rollout.errors import UserError
-from rollout.extensions.registry import suggest
+from rollout.messages import suggest
 
 _FEW = 100.0
 

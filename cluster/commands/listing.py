@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from cluster.config.load import RECIPES, read_settings, recipe_names
 from cluster.study.config import STUDIES, study_names
 from rollout.errors import UserError
-from rollout.extensions.registry import suggest
+from rollout.messages import suggest
 
 
 def lines(what: str) -> Iterator[str]:

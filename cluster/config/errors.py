@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails, PydanticUndefined
 
 from cluster.config.field_path import FieldPath, annotation_of, models_in, resolve, unions_in
 from rollout.errors import UserError
-from rollout.extensions.registry import suggest
+from rollout.messages import suggest
 
 M = TypeVar("M", bound=BaseModel)
 MESSAGE_STARTS = {"Input should be": "must be", "Value error, ": "", "Assertion failed, ": ""}

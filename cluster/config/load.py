@@ -13,7 +13,7 @@ from cluster.config.errors import unknown_key, validated
 from cluster.config.field_path import FieldPath, resolve
 from cluster.config.recipe import Recipe
 from rollout.errors import UserError
-from rollout.extensions.registry import suggest
+from rollout.messages import suggest
 
 RECIPES = Path(__file__).parent / "recipes"
 

@@ -18,7 +18,7 @@ from cluster.config.errors import validated
 from cluster.config.load import RecipeYaml, named_file, read_settings
 from cluster.config.recipe import Agent
 from rollout.errors import UserError
-from rollout.extensions.registry import suggest
+from rollout.messages import suggest
 
 STUDIES = Path(__file__).parent / "studies"
 STUDY_FILE = "study.yaml"

@@ -6,14 +6,14 @@ imported breaks only what names it.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
 from rollout.errors import UserError
+from rollout.messages import suggest
 
 T = TypeVar("T")
 
@@ -100,13 +100,6 @@ def import_object(value: str, what: str, fix: str) -> Any:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{what} ({value}) cannot be imported: {type(error).__name__}: {reason}; {fix}") from error
     return found
-
-
-def suggest(word: str, known: Iterable[str]) -> list[str]:
-    """Up to three known words that look like ``word``, or that contain it."""
-    known = list(known)
-    near = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
-    return near or [name for name in known if word and (word in name or name in word)][:3]
 
 
 @cache

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cluster.config.errors import sentences
 from cluster.config.field_path import resolve
-from rollout.extensions.registry import suggest
+from rollout.messages import suggest
 
 
 class Strict(BaseModel):
