@@ -1,4 +1,4 @@
-"""Which worlds a run plays in: one environment, or a mix of several by weight."""
+"""The environments of a run: one, or a weighted mix of several."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Part(BaseModel):
 
     environment: EnvironmentConfig
     weight: float = Field(1.0, gt=0.0)
-    """Its share of the episodes, beside the weights of the others."""
+    """Relative share of the episodes."""
 
 
 class Mix(BaseModel):
-    """Several environments; every number of episodes is divided among them by weight."""
+    """Several environments. Every number of episodes is divided among them by weight."""
 
     model_config = _FROZEN
 
@@ -56,12 +56,12 @@ WorldConfig = Annotated[TypedSettings | Mix, LazyUnion("type", _names, _member)]
 
 
 def parts_of(world: WorldConfig) -> tuple[Part, ...]:
-    """The environments of a mix; one environment is its own only part."""
+    """The parts of a mix; a single environment is one part."""
     return world.parts if isinstance(world, Mix) else (Part(environment=world),)
 
 
 def apportion(count: int, weights: Sequence[float]) -> list[int]:
-    """``count`` divided by ``weights`` into whole shares (largest remainders; of equal ones the first gets more)."""
+    """Divide ``count`` by ``weights`` into whole shares, by largest remainders; ties go to the first."""
     exact = [count * weight / sum(weights) for weight in weights]
     shares = [int(share) for share in exact]
     by_remainder = sorted(range(len(weights)), key=lambda i: shares[i] - exact[i])
@@ -71,6 +71,6 @@ def apportion(count: int, weights: Sequence[float]) -> list[int]:
 
 
 def interleave(parts: Sequence[Sequence[T]]) -> list[T]:
-    """All items, those of each part in their order and spread evenly over the whole."""
+    """Merge the parts: items of a part keep their order and are spread evenly."""
     places = [((i + 0.5) / len(part), number, i) for number, part in enumerate(parts) for i in range(len(part))]
     return [parts[number][i] for _, number, i in sorted(places)]

@@ -1,4 +1,4 @@
-"""What pydantic found wrong with a recipe, in sentences: which setting, what it must be, what it is, how to mend it."""
+"""Turns pydantic errors into sentences: the setting, what it must be, its value, and how to fix it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ MESSAGE_STARTS = {"Input should be": "must be", "Value error, ": "", "Assertion 
 
 
 def sentences(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """One sentence for each thing that is wrong, in the order of the recipe, none twice."""
+    """One sentence per error, in the order of the recipe, without duplicates."""
     return list(dict.fromkeys(sentence(details, model) for details in error.errors(include_url=False)))
 
 
 def sentence(details: ErrorDetails, model: type[BaseModel]) -> str:
-    """Such as ``learner.learning_rate: must be greater than 0 (got -1); the default is 0.002.``."""
+    """A sentence such as ``learner.learning_rate: must be greater than 0 (got -1); the default is 0.002.``."""
     place = resolve(model, details["loc"])
     kind = details["type"]
     if kind == "extra_forbidden":
@@ -41,14 +41,14 @@ def sentence(details: ErrorDetails, model: type[BaseModel]) -> str:
 
 
 def unknown_key(place: FieldPath) -> str:
-    """A path whose last key does not exist."""
+    """Sentence for a path whose last key does not exist."""
     near = suggest(place.path[-1], place.siblings)
     fix = f"did you mean {' or '.join(near)}?" if near else f"known here: {', '.join(place.siblings) or 'nothing'}."
     return f"{place.dotted}: there is no such setting; {fix}"
 
 
 def wrong_type(place: FieldPath, details: ErrorDetails) -> str:
-    """A union that is told by one of its settings (``type``) was given none, or one that does not exist."""
+    """Sentence for a discriminated union whose ``type`` is missing or unknown."""
     context: dict[str, Any] = details.get("ctx", {})
     setting = str(context["discriminator"]).strip("'")
     known = choices(place.field, setting)
@@ -62,7 +62,7 @@ def wrong_type(place: FieldPath, details: ErrorDetails) -> str:
 
 
 def choices(field: FieldInfo | None, setting: str) -> list[str]:
-    """What the members of a union allow for the setting by which they are told."""
+    """Values of the setting that discriminates the members of a union."""
     if field is None:
         return []
     annotation = annotation_of(field)
@@ -72,7 +72,7 @@ def choices(field: FieldInfo | None, setting: str) -> list[str]:
 
 
 def plain(message: str) -> str:
-    """Pydantic's words, shorter."""
+    """A shorter form of pydantic's message."""
     for start, instead in MESSAGE_STARTS.items():
         if message.startswith(start):
             return instead + message.removeprefix(start)
@@ -80,7 +80,7 @@ def plain(message: str) -> str:
 
 
 def format_value(value: object, limit: int = 60) -> str:
-    """A value as a recipe would show it, cut if long."""
+    """A value as in a recipe, truncated if it is long."""
     try:
         text = json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError):
@@ -96,12 +96,12 @@ def _default_hint(place: FieldPath) -> str:
 
 
 def bullet_list(lines: Iterable[str]) -> str:
-    """Lines below a heading."""
+    """Format lines as a bullet list."""
     return "".join(f"\n  - {line}" for line in lines)
 
 
 def validated(model: type[M], settings: Mapping[str, Any], name: str) -> M:
-    """The settings as ``model``. Raises `UserError` for what is wrong, under ``name``: each mistake is named."""
+    """Validate settings as ``model``. Raises `UserError` that lists every error under ``name``."""
     try:
         return model.model_validate(settings)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Follow a path of keys through nested pydantic models: which settings exist there, and what is the default."""
+"""Resolves a path of keys in nested pydantic models to a field."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rollout.extensions.union import LazyUnion
 
 @dataclass(frozen=True, slots=True)
 class FieldPath:
-    """Where a path of keys leads.
+    """A resolved path of keys.
 
     Attributes:
         path: the user's keys, without the tags and type names that pydantic puts between them.
@@ -27,7 +27,7 @@ class FieldPath:
     field: FieldInfo | None
     siblings: tuple[str, ...]
     hidden: bool = False
-    """A model on the way wants its values never repeated (pydantic's ``hide_input_in_errors``)."""
+    """Whether a model on the path hides its values (pydantic's ``hide_input_in_errors``)."""
     is_open: bool = False
     """The path ends inside of a `LazyUnion`, whose settings are known only once it is told which member is meant."""
 
@@ -37,7 +37,7 @@ class FieldPath:
 
 
 def resolve(model: type[BaseModel], keys: Sequence[str | int]) -> FieldPath:
-    """Walk ``keys`` (an error location of pydantic's, or a user's path) from ``model`` down."""
+    """Resolve ``keys``, an error location of pydantic or a path given by a user, from ``model`` down."""
     annotation: Any = model
     path: list[str] = []
     field: FieldInfo | None = None
@@ -94,7 +94,7 @@ def _names(models: Iterable[type[BaseModel]]) -> tuple[str, ...]:
 
 
 def tags(model: type[BaseModel]) -> set[Any]:
-    """Values by which a union may tell a model from others: those of its settings with fixed choices."""
+    """Values that may discriminate a model in a union: those of its Literal fields."""
     annotations = [field.annotation for field in model.model_fields.values()]
     return {tag for annotation in annotations if get_origin(annotation) is Literal for tag in get_args(annotation)}
 

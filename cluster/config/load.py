@@ -1,4 +1,4 @@
-"""Recipes from YAML: by name or path, with ``key.sub=value`` overrides; every mistake is told in a sentence."""
+"""Loads recipes from YAML by name or path, with ``key.sub=value`` overrides."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RECIPES = Path(__file__).parent / "recipes"
 
 
 class RecipeYaml(yaml.SafeLoader):
-    """Safe YAML, where ``1e-3`` is a number and a key given twice is a mistake."""
+    """Safe YAML loader in which ``1e-3`` is a number and a duplicate key is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -52,12 +52,12 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def check_recipe(settings: Mapping[str, Any], name: str) -> Recipe:
-    """The recipe that these settings are. Raises `UserError` for what is wrong, under ``name``."""
+    """Validate settings as a recipe. Raises `UserError` that lists every error under ``name``."""
     return validated(Recipe, settings, f"recipe {name}")
 
 
 def find_recipe(name_or_path: str) -> Path:
-    """The file of a recipe: a shipped name first, then a path (a run directory means the recipe in it)."""
+    """The file of a recipe: a shipped name, else a path. A run directory stands for the recipe in it."""
     return named_file("recipe", name_or_path, RECIPES, "recipe.yaml")
 
 
@@ -93,7 +93,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def apply_override(settings: dict[str, Any], override: str) -> None:
-    """Set one ``key.sub=value`` in place; the value is YAML, a list is reached into by number.
+    """Set one ``key.sub=value`` in place. The value is YAML; a list item is addressed by its index.
 
     Raises:
         UserError: it is not of that form, or the path does not exist.
@@ -116,7 +116,7 @@ def apply_override(settings: dict[str, Any], override: str) -> None:
 
 
 def refuse_unknown(keys: Sequence[str]) -> None:
-    """Name the first key of a path that no recipe has, with what was likely meant."""
+    """Raise `UserError` for the first key of a path that no recipe has, with a suggestion."""
     for length in range(1, len(keys) + 1):
         place = resolve(Recipe, keys[:length])
         if place.is_open:  # the check of the whole recipe knows which settings there are
@@ -126,7 +126,7 @@ def refuse_unknown(keys: Sequence[str]) -> None:
 
 
 def _step_into(target: Any, key: str, path: str) -> Any:
-    """The section below ``key``, made if it is not there yet."""
+    """The section below ``key``; it is created if it does not exist."""
     if isinstance(target, list):
         return target[_list_index(target, key, path)]
     if target.get(key) is None:

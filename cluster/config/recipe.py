@@ -1,4 +1,4 @@
-"""The root of all settings: a `Recipe` says what a whole run does.
+"""The root config: a `Recipe` describes a whole run.
 
 It is composed of the models that live beside what they configure, and adds only what the cluster decides: how many
 workers, with what resources, which episodes to collect and to evaluate. Recipes are YAML files (the shipped ones are in
@@ -35,25 +35,25 @@ Agent = Literal["teacher", "student_before", "student"]
 BEYOND_GENERATED = frozenset(
     {"all", "random", "system", "task", "example", "hint", "prefix", "observation", "assistant"}
 )
-"""Streams with tokens that the teacher did not write, so that it recorded no distribution there."""
+"""Streams with tokens that the teacher did not generate and so recorded no distribution for."""
 
 CHECKPOINT = "checkpoint"
 """As an engine's model: the newest checkpoint of the run. The engine starts when there is one."""
 
 
 class Resources(BaseModel):
-    """What one worker takes of a node."""
+    """Resources of one worker."""
 
     model_config = FROZEN
 
     cpus: float = Field(1.0, ge=0.0)
-    """CPU cores; a share of one is allowed."""
+    """CPU cores; a fraction is allowed."""
     gpus: float = Field(0.0, ge=0.0)
-    """GPUs; a share below 1 lets workers share a device, above 1 it must be whole."""
+    """GPUs. Workers with a fraction below 1 share a device; above 1 the number must be whole."""
     memory_gib: float | None = Field(None, gt=0.0)
     """Memory to reserve; none if not given."""
     custom: dict[str, float] = Field(default_factory=dict)
-    """Further resources by the name the cluster gives them."""
+    """Custom Ray resources by name."""
 
 
 class RoleConfig(BaseModel):
@@ -63,20 +63,20 @@ class RoleConfig(BaseModel):
 
     engine: EngineConfig
     workers: int = Field(1, ge=1)
-    """Actors, each with an engine of its own."""
+    """Number of actors. Each has its own engine."""
     concurrency: int = Field(64, ge=1)
-    """Episodes that one worker plays at once."""
+    """Maximum number of concurrent episodes per worker."""
     resources: Resources = Resources()
 
 
 class EvaluateConfig(BaseModel):
-    """Which agents play which held-out tasks."""
+    """Which agents are evaluated on which held-out tasks."""
 
     model_config = FROZEN
 
     split: str = "valid_unseen"
     episodes: int = Field(ge=1)
-    """Tasks, the same ones for every agent, so that agents are compared task by task."""
+    """Number of tasks. All agents get the same ones, so that they are compared task by task."""
     attempts: int = Field(1, ge=1)
     agents: tuple[Agent, ...] = Field(("teacher", "student_before", "student"), min_length=1)
     sampling: SamplingChanges = SamplingChanges()
@@ -85,21 +85,21 @@ class EvaluateConfig(BaseModel):
 
 
 class RetrievalRole(RetrievalConfig):
-    """What agents can search, and the processes that answer them."""
+    """The retrieval service: its corpus, and the processes that answer queries."""
 
     replicas: int = Field(2, ge=1)
-    """Actors that answer queries; those of one node share the index in its page cache."""
+    """Number of actors that answer queries. Replicas on one node share the index through its page cache."""
     resources: Resources = Resources(cpus=0.5)
-    """Of each replica."""
+    """Resources of each replica."""
 
 
 class LearnerRole(LearnerConfig):
-    """The learner's own settings, and the processes it trains in."""
+    """The learner and its training processes."""
 
     workers: int = Field(1, ge=1)
     """Training processes; one process trains without a process group."""
     resources: Resources = Resources()
-    """Of each training process."""
+    """Resources of each training process."""
 
 
 class Recipe(BaseModel):
@@ -110,28 +110,28 @@ class Recipe(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     description: str = ""
     seed: int = Field(0, ge=0)
-    """Of tasks, sampling and training; the same seed on the same machine asks for the same things."""
+    """Seed of tasks, sampling and training."""
     environment: WorldConfig
     """One environment, or a mix of several by weight."""
     agent: AgentConfig
     retrieval: RetrievalRole | None = None
-    """A search for agents in environments that have none of their own."""
+    """A search for agents in environments without one of their own."""
     teacher: RoleConfig
     student: RoleConfig | None = None
-    """None where nothing but the teacher acts."""
+    """None if only the teacher acts."""
     collect: CollectConfig
     hints: HintsRole | None = None
-    """Advice from failed episodes, for whoever is to get it."""
+    """Hints from failed episodes, and which agents see them."""
     first_thought: FirstThoughtConfig | None = None
-    """The teacher thinks before it collects; None lets it act at once."""
+    """The teacher thinks about each task before it acts; None disables this."""
     score: ScoreConfig | None = None
-    """The teacher scores finished episodes before the learner gets them; None leaves them as they were made."""
+    """The teacher scores collected episodes before training; None disables scoring."""
     rounds: int = Field(1, ge=1)
-    """Times around the loop of collect and train; each round starts from the last one's checkpoint."""
+    """Number of rounds of collection and training. Each round starts from the checkpoint of the round before."""
     learner: LearnerRole | None = None
     evaluate: EvaluateConfig | None = None
     failures: FailurePolicies = FailurePolicies()
-    """What is restarted or retried when it fails, and how often."""
+    """What is restarted or retried after a failure, and how often."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -171,7 +171,7 @@ def model_of(role: RoleConfig) -> str | None:
 
 
 def inconsistencies(recipe: Recipe) -> Iterator[str]:
-    """What is wrong between settings that are fine each for itself, a sentence each."""
+    """Yield one sentence for each inconsistency between settings that are valid on their own."""
     learner = recipe.learner
     yield from _collection_inconsistencies(recipe)
     if recipe.evaluate is not None:
@@ -225,7 +225,7 @@ def _collection_inconsistencies(recipe: Recipe) -> Iterator[str]:
 
 
 def _signal_inconsistencies(recipe: Recipe, learner: LearnerConfig) -> Iterator[str]:
-    """Whether the teacher's distributions will be there for the terms that need them."""
+    """Check that the terms that need the teacher's distributions get them."""
     score = recipe.score
     if learner.teacher_tokenizer is not None and score is not None and "student" in score.roles:
         yield (
@@ -287,7 +287,7 @@ def _retrieval_inconsistencies(recipe: Recipe, retrieval: RetrievalRole) -> Iter
 
 
 def distributions_of(recipe: Recipe) -> tuple[int, int]:
-    """Entries of the distributions that the teacher has to give: beside what it writes, and over finished episodes."""
+    """Number of top-k entries that the teacher must return while it generates, and when it scores finished episodes."""
     learner, score = recipe.learner, recipe.score
     if learner is None or not needs_top_k(learner):
         return 0, 0

@@ -1,4 +1,4 @@
-"""Where the parts of a run live: in this process, or on a Ray cluster. The driver sees no more than `Backend`."""
+"""Where a run executes: in this process or on a Ray cluster. The driver depends only on `Backend`."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from rollout.tools.retrieval.client import in_process
 from rollout.tools.retrieval.service import RetrievalServer
 
 IN_PROCESS = "local"
-"""As an address: no Ray at all."""
+"""Address that runs everything in this process, without Ray."""
 
 
 class Backend(Protocol):
-    """What the driver asks of the place where a run happens."""
+    """Interface of the place where a run executes."""
 
     cores: int | None
-    """CPU cores that a run has to itself; None on a cluster that is shared."""
+    """CPU cores that the run does not share; None on a shared cluster."""
 
     def check(self, wanted: Sequence[ResourceRequest]) -> None:
-        """Raise `UserError` if these workers cannot live here at the same time."""
+        """Raise `UserError` if these workers do not fit at the same time."""
         ...
 
     def worker(self, request: ResourceRequest, config: WorkerConfig) -> Worker:
@@ -39,7 +39,7 @@ class Backend(Protocol):
         ...
 
     async def replicas(self, config: RetrievalRole) -> tuple[Replica, ...]:
-        """The replicas of a retrieval service, once they can answer."""
+        """Start the replicas of a retrieval service; returns when they can answer."""
         ...
 
     async def train(self, request: TrainRequest) -> None:
@@ -52,7 +52,7 @@ class Backend(Protocol):
 
 
 class LocalBackend:
-    """All in this process: coroutines for episodes, a thread for training. For tests, small runs and debugging."""
+    """Runs everything in this process: coroutines for episodes, a thread for training."""
 
     def __init__(self) -> None:
         self.cores: int | None = cpu_cores()
@@ -80,7 +80,7 @@ class LocalBackend:
 def open_backend(
     address: str | None, logs: Path, groups: Sequence[ResourceGroup], failures: FailurePolicies
 ) -> Backend:
-    """The place at ``address``: ``local`` is this process, None a new Ray cluster here, else an existing one.
+    """Open the backend at ``address``: ``local`` is this process, None a new Ray cluster on this machine.
 
     ``groups`` are the workers that live at the same time; a new cluster counts its CPUs by them.
     """

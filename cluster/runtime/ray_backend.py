@@ -1,7 +1,4 @@
-"""Rollout workers and retrieval servers as Ray actors, and the cluster that they live in.
-
-One of the two files that import ray.
-"""
+"""Rollout workers and retrieval servers as Ray actors, and the Ray cluster that runs them."""
 
 from __future__ import annotations
 
@@ -41,7 +38,7 @@ LOG_TAIL_LINES = 15
 
 
 class RayBackend:
-    """A Ray cluster: one that exists, or a new one on this machine that ends with this process."""
+    """An existing Ray cluster, or a new one on this machine that ends with this process."""
 
     def __init__(
         self,
@@ -92,7 +89,7 @@ class RayBackend:
 
 
 class RayWorker:
-    """A `RolloutWorker` in an actor. A dead process is `WorkerDied`; a `UserError` inside comes out as one."""
+    """A `RolloutWorker` in an actor. A dead process raises `WorkerDied`; a `UserError` is raised as one."""
 
     def __init__(self, config: WorkerConfig, options: dict[str, Any], logs: Path, stop_timeout_s: float) -> None:
         self.logs = logs
@@ -117,7 +114,7 @@ class RayWorker:
             await self.actor.load_weights.remote(folder, version)
 
     async def stop(self) -> None:
-        """Let the engine end its processes, then end the actor; one that does not answer is ended all the same."""
+        """Stop the engine, then kill the actor. An actor that does not answer in time is killed too."""
         with suppress(RayActorError, RayTaskError, TimeoutError):
             await asyncio.wait_for(self.actor.stop.remote(), self.stop_timeout_s)
         ray.kill(self.actor)
@@ -182,7 +179,7 @@ def own_sigterm() -> Iterator[None]:
 
 @contextmanager
 def plain_start_errors(address: str | None) -> Iterator[None]:
-    """What keeps a cluster from being reached or started, as a `UserError`."""
+    """Raise `UserError` if a cluster cannot be reached or started."""
     try:
         yield
     except ConnectionError as error:

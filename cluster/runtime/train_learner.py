@@ -1,4 +1,4 @@
-"""The Ray Train shell around the learner, and the same without Ray.
+"""Runs the learner under Ray Train, or in this process.
 
 What a rank does is one plain function, `train_rank`; Ray Train only puts it into processes that form a group. Figures
 go into the run's metrics.jsonl, written by rank 0; the checkpoint appears under its name when it is whole.
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from learner.fit import StepReport
 
 METRICS_INTERVAL_S = 1.0
-"""Seconds between two lines of metrics, so that a fast learner does not write more than it trains."""
+"""Minimum number of seconds between two lines of metrics."""
 
 
 def train_rank(request: TrainRequest) -> None:
@@ -66,7 +66,7 @@ def train_rank(request: TrainRequest) -> None:
 
 
 class StepReporter:
-    """Writes a learner's steps into metrics.jsonl, the first one and then one line a second at most."""
+    """Writes training steps to metrics.jsonl, at most one line per second."""
 
     def __init__(self, directory: RunDirectory, round: int) -> None:
         self.directory = directory
