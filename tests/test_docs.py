@@ -95,20 +95,17 @@ from cluster.config.load import load_recipe
 from rollout.environments.hints import hint_rules
 from rollout.environments.make_tokenizer import make_tokenizer
 from rollout.environments.plugins import make_task_source
-from rollout.episode.runner import job, run_episodes
 from rollout.factory import make_builder, make_engine, make_environment
 from pathlib import Path
+from tests.rollout.rolling_out import roll_out_all
 
 async def play(policy, style="react"):
     agent = f"agent={{style: {style}, max_tokens: 20000, sampling: {{max_tokens: 200}}}}"
     recipe = load_recipe("smoke", ["environment={type: guess, largest: 50}", agent, f"teacher.engine.policy={policy}"])
     world, engine = recipe.environment, recipe.teacher.engine
-    jobs = [job(task, run="r", role="teacher") for task in make_task_source(world).tasks("valid", 3)]
-    made = run_episodes(
-        jobs, lambda: make_environment(world, recipe.agent), await make_engine(engine, recipe.agent),
-        make_builder(recipe.agent, world, engine), recipe.agent, concurrency=3,
-    )
-    return [episode async for episode in made]
+    tasks, engine = make_task_source(world).tasks("valid", 3), await make_engine(engine, recipe.agent)
+    builder = make_builder(recipe.agent, world, recipe.teacher.engine)
+    return await roll_out_all(tasks, lambda: make_environment(world, recipe.agent), engine, builder, recipe.agent)
 
 for policy in ("guess-expert", "expert"):
     for style in ("react", "act"):
