@@ -26,8 +26,8 @@ def choose_one_of(word: str, known: Iterable[str]) -> str:
     return f"did you mean {near[0]}? Choose one of {choices}." if near else f"choose one of {choices}."
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of what an error says; the empty string if it says nothing."""
+def first_line(error: object) -> str:
+    """The first line of an error or text; the empty string if it has none."""
     return str(error).strip().partition("\n")[0].rstrip()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from cluster.run.provenance import hardware, versions
 from rollout.errors import UserError
-from rollout.messages import suggest
+from rollout.messages import choose_one_of
 
 _FEW = 100.0
 
@@ -70,9 +70,7 @@ def measure(name: str, options: BenchOptions, *, command: Sequence[str]) -> dict
         UserError: there is no such benchmark, or it misses its data.
     """
     if name not in BENCHES:
-        near = suggest(name, BENCHES)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise UserError(f"there is no benchmark {name}; {hint}choose one of {', '.join(BENCHES)}.")
+        raise UserError(f"there is no benchmark {name}; {choose_one_of(name, BENCHES)}")
     result = BENCHES[name](options)
     return {"name": name, "command": shlex.join(command), "versions": versions(), "hardware": hardware(), **result}
 

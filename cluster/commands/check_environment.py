@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from cluster.config.errors import bullet_list, sentences
-from cluster.config.load import RecipeYaml
-from rollout.errors import UserError
+from cluster.config.errors import validated
+from cluster.config.settings import parse_override, set_value
 
 
 def check(name: str, overrides: Sequence[str], episodes: int, seed: int) -> tuple[list[str], bool]:
@@ -46,27 +44,5 @@ def read_settings(model: type[BaseModel], name: str, overrides: Sequence[str]) -
     """
     settings: dict[str, Any] = {"type": name}
     for override in overrides:
-        _set(settings, override)
-    try:
-        return model.model_validate(settings)
-    except ValidationError as error:
-        wrong = sentences(error, model)
-        text = wrong[0] if len(wrong) == 1 else f"{len(wrong)} mistakes:{bullet_list(wrong)}"
-        raise UserError(f"environment {name}: {text}") from error
-
-
-def _set(settings: dict[str, Any], override: str) -> None:
-    dotted, equals, text = override.partition("=")
-    keys = dotted.strip().split(".")
-    if not equals or not all(keys):
-        raise UserError(f"{override!r} is no setting; write key=value, for example source=official.")
-    try:
-        value = yaml.load(text, RecipeYaml)
-    except yaml.YAMLError as error:
-        raise UserError(f"the value of {dotted} is not YAML: {' '.join(str(error).split())}") from error
-    section: Any = settings
-    for key in keys[:-1]:
-        section = section.setdefault(key, {})
-        if not isinstance(section, Mapping):
-            raise UserError(f"{dotted}: {key} is a value, not a section; set it as {key}=VALUE.")
-    section[keys[-1]] = value
+        set_value(settings, *parse_override(override, "write key=value, for example source=official"))
+    return validated(model, settings, f"environment {name}")

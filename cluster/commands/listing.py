@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cluster.config.load import RECIPES, read_settings, recipe_names
+from cluster.config.load import RECIPES, recipe_names
+from cluster.config.settings import read_settings
 from cluster.study.config import STUDIES, study_names
 from rollout.errors import UserError
-from rollout.messages import suggest
+from rollout.messages import choose_one_of
 
 
 def lines(what: str) -> Iterator[str]:
@@ -21,9 +22,7 @@ def lines(what: str) -> Iterator[str]:
         "divergences": _divergences,
     }
     if what not in listings:
-        near = suggest(what, listings)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise UserError(f"there is no list of {what}; {hint}choose one of {', '.join(listings)}.")
+        raise UserError(f"there is no list of {what}; {choose_one_of(what, listings)}")
     entries = listings[what]()
     width = max((len(name) for name in entries), default=0)
     return (f"{name:<{width}}  {text}".rstrip() for name, text in sorted(entries.items()))

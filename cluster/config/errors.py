@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails, PydanticUndefined
 
 from cluster.config.field_path import FieldPath, annotation_of, models_in, resolve, unions_in
 from rollout.errors import UserError
-from rollout.messages import suggest
+from rollout.messages import choose_one_of, did_you_mean
 
 M = TypeVar("M", bound=BaseModel)
 MESSAGE_STARTS = {"Input should be": "must be", "Value error, ": "", "Assertion failed, ": ""}
@@ -42,9 +42,8 @@ def sentence(details: ErrorDetails, model: type[BaseModel]) -> str:
 
 def unknown_key(place: FieldPath) -> str:
     """Sentence for a path whose last key does not exist."""
-    near = suggest(place.path[-1], place.siblings)
-    fix = f"did you mean {' or '.join(near)}?" if near else f"known here: {', '.join(place.siblings) or 'nothing'}."
-    return f"{place.dotted}: there is no such setting; {fix}"
+    known = f"known here: {', '.join(place.siblings) or 'nothing'}."
+    return f"{place.dotted}: there is no such setting; {did_you_mean(place.path[-1], place.siblings) or known}"
 
 
 def wrong_type(place: FieldPath, details: ErrorDetails) -> str:
@@ -54,11 +53,9 @@ def wrong_type(place: FieldPath, details: ErrorDetails) -> str:
     known = choices(place.field, setting)
     key = ".".join((*place.path, setting))
     if details["type"] == "union_tag_not_found":
-        return f"{key}: is missing; use one of {', '.join(known)}."
+        return f"{key}: is missing; choose one of {', '.join(known)}."
     tag = str(context["tag"])
-    near = suggest(tag, known)
-    hint = f"did you mean {near[0]}? Use" if near else "use"
-    return f"{key}: there is no {format_value(tag)}; {hint} one of {', '.join(known)}."
+    return f"{key}: there is no {format_value(tag)}; {choose_one_of(tag, known)}"
 
 
 def choices(field: FieldInfo | None, setting: str) -> list[str]:

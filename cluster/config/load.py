@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from cluster.config.errors import unknown_key, validated
 from cluster.config.field_path import FieldPath, resolve
 from cluster.config.recipe import Recipe
+from cluster.config.settings import parse_override, read_settings, set_value
 from rollout.errors import UserError
-from rollout.messages import suggest
+from rollout.messages import choose_one_of
 
 RECIPES = Path(__file__).parent / "recipes"
-
-
-class RecipeYaml(yaml.SafeLoader):
-    """Safe YAML loader in which ``1e-3`` is a number and a duplicate key is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep=deep)
-
-
-RecipeYaml.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
 
 
 def recipe_names() -> list[str]:
@@ -74,45 +56,19 @@ def named_file(what: str, name_or_path: str, folder: Path, inside: str) -> Path:
     path = path / inside if path.is_dir() else path
     if path.is_file():
         return path
-    near = suggest(name_or_path, names)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise UserError(
-        f"there is no {what} {name_or_path}; {hint}Give a path to a YAML file or one of: {', '.join(names)}."
-    )
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    """The YAML of a recipe file as plain data."""
-    try:
-        settings = yaml.load(path.read_text(encoding="utf-8"), RecipeYaml)
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(settings, dict):
-        raise UserError(f"{path} holds no settings; a recipe is a YAML mapping of settings.")
-    return settings
+    choices = choose_one_of(name_or_path, names).removesuffix(".")
+    raise UserError(f"there is no {what} {name_or_path}; {choices}, or give a path to a YAML file.")
 
 
 def apply_override(settings: dict[str, Any], override: str) -> None:
-    """Set one ``key.sub=value`` in place. The value is YAML; a list item is addressed by its index.
+    """Set one ``key.sub=value`` of a recipe in place; see `parse_override` and `set_value`.
 
     Raises:
         UserError: it is not of that form, or the path does not exist.
     """
-    dotted, equals, text = override.partition("=")
-    keys = dotted.strip().split(".")
-    if not equals or not all(keys):
-        raise UserError(
-            f"{override!r} is no setting; write key=value, for example rounds=2 or learner.learning_rate=1e-3."
-        )
-    try:
-        value = yaml.load(text, RecipeYaml)
-    except yaml.YAMLError as error:
-        raise UserError(f"the value of {dotted} is not YAML: {' '.join(str(error).split())}") from error
-    refuse_unknown(keys)
-    target: Any = settings
-    for depth, key in enumerate(keys[:-1]):
-        target = _step_into(target, key, ".".join(keys[: depth + 1]))
-    _set_item(target, keys[-1], value, dotted)
+    key, value = parse_override(override)
+    refuse_unknown(key.split("."))
+    set_value(settings, key, value)
 
 
 def refuse_unknown(keys: Sequence[str]) -> None:
@@ -123,27 +79,3 @@ def refuse_unknown(keys: Sequence[str]) -> None:
             return
         if place.field is None or len(place.path) < length:
             raise UserError(unknown_key(FieldPath(tuple(keys[:length]), None, place.siblings)))
-
-
-def _step_into(target: Any, key: str, path: str) -> Any:
-    """The section below ``key``; it is created if it does not exist."""
-    if isinstance(target, list):
-        return target[_list_index(target, key, path)]
-    if target.get(key) is None:
-        target[key] = {}
-    if not isinstance(target[key], (dict, list)):
-        raise UserError(f"{path}: is a value, not a section; set it as {path}=VALUE.")
-    return target[key]
-
-
-def _set_item(target: Any, key: str, value: Any, path: str) -> None:
-    if isinstance(target, list):
-        target[_list_index(target, key, path)] = value
-    else:
-        target[key] = value
-
-
-def _list_index(items: list[Any], key: str, path: str) -> int:
-    if not key.isdigit() or int(key) >= len(items):
-        raise UserError(f"{path}: the list has {len(items)} entries; give a number from 0 to {len(items) - 1}.")
-    return int(key)

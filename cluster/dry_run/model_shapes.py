@@ -17,6 +17,7 @@ from typing import Any, Literal
 from cluster.config.errors import format_value
 from learner.config import ScratchConfig
 from rollout.errors import UserError
+from rollout.messages import one_line
 from rollout.models import model_folder
 
 Family = Literal["gated", "opt", "gpt2"]
@@ -232,9 +233,7 @@ def _read(model: str, folder: Path) -> ModelShape:
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UnknownShapeError(
-            f"{file} cannot be read ({' '.join(str(error).split())}); name a model folder"
-        ) from error
+        raise UnknownShapeError(f"{file} cannot be read ({one_line(error)}); name a model folder") from error
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind not in _NEEDED:
         known = ", ".join(_NEEDED)

@@ -27,6 +27,7 @@ from cluster.runtime.rollout_worker import RolloutWorker, WorkerConfig
 from cluster.runtime.train_learner import train_with_ray
 from rollout.concurrency import in_thread, run_all
 from rollout.errors import UserError
+from rollout.messages import first_line
 from rollout.tools.retrieval.documents import Hit
 from rollout.tools.retrieval.service import RetrievalServer
 from rollout.trajectory import Trajectory
@@ -124,12 +125,12 @@ class RayWorker:
         try:
             yield
         except RayActorError as error:
-            raise WorkerDied(f"{first_line(error)}{self._log_tail(str(error))}") from error
+            raise WorkerDied(f"{summary(error)}{self._log_tail(str(error))}") from error
         except RayTaskError as error:
             if isinstance(error.cause, UserError):
                 raise UserError(str(error.cause)) from None
             tail = self._log_tail(f"pid={error.pid}")
-            raise PoolError(f"A worker failed: {first_line(error.cause)}{tail}") from error
+            raise PoolError(f"A worker failed: {summary(error.cause)}{tail}") from error
 
     def _log_tail(self, text: str) -> str:
         """The end of the log of the process that an error's text names; logs on other machines are not read."""
@@ -165,7 +166,7 @@ class RayReplica:
             return await self.actor.search.remote(list(queries), k)
         except RayError as error:
             cause = error.cause if isinstance(error, RayTaskError) else error
-            raise ConnectionError(f"a replica of the retrieval service failed: {first_line(cause)}") from error
+            raise ConnectionError(f"a replica of the retrieval service failed: {summary(cause)}") from error
 
 
 @contextmanager
@@ -195,9 +196,9 @@ def plain_start_errors(address: str | None) -> Iterator[None]:
         ) from error
 
 
-def first_line(error: BaseException) -> str:
+def summary(error: BaseException) -> str:
     """Type and first line of an error."""
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def point_to(link: Path, target: Path) -> None:

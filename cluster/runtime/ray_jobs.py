@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.config.recipe import Recipe
 from cluster.run.directory import recipe_yaml
 from rollout.errors import UserError
+from rollout.messages import first_line
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -101,7 +102,7 @@ def accepted(send: Callable[[], str], address: str, *, wait_s: float, pause_s: f
                 raise
             if time.monotonic() > deadline_s:
                 raise UserError(
-                    f"the cluster at {address} takes no jobs ({_first_line(error)}); see its state with `ray status`, "
+                    f"the cluster at {address} takes no jobs ({first_line(error)}); see its state with `ray status`, "
                     "and try again."
                 ) from error
         time.sleep(pause_s)
@@ -126,7 +127,7 @@ def connect(address: str) -> JobSubmissionClient:
         ) from error
     except (ConnectionError, RuntimeError, OSError) as error:
         raise UserError(
-            f"no Ray dashboard answers at {address} ({_first_line(error)}); start one with `ray start --head` there, "
+            f"no Ray dashboard answers at {address} ({first_line(error)}); start one with `ray start --head` there, "
             "and check host, port (8265 by default) and firewall."
         ) from error
 
@@ -185,12 +186,8 @@ def exit_code(client: JobSubmissionClient, job: str, write: Callable[[str], obje
         time.sleep(STATUS_INTERVAL_S)
     if info.status == "SUCCEEDED":
         return 0
-    write(f"job {job} {info.status.value.lower()}: {_first_line(info.message or 'no reason given')}\n")
+    write(f"job {job} {info.status.value.lower()}: {first_line(info.message or 'no reason given')}\n")
     return info.driver_exit_code or 1
-
-
-def _first_line(error: object) -> str:
-    return (str(error).strip().splitlines() or [""])[0]
 
 
 def to_stdout(text: str) -> None:

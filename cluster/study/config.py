@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -15,10 +15,11 @@ from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 from cluster.config.collect import FROZEN
 from cluster.config.errors import validated
-from cluster.config.load import RecipeYaml, named_file, read_settings
+from cluster.config.load import named_file
 from cluster.config.recipe import Agent
+from cluster.config.settings import parse_override, read_settings
 from rollout.errors import UserError
-from rollout.messages import suggest
+from rollout.messages import choose_one_of
 
 STUDIES = Path(__file__).parent / "studies"
 STUDY_FILE = "study.yaml"
@@ -162,6 +163,7 @@ class Study(BaseModel):
 
 COMMAND_LINE = ("seeds", "seed", "episodes", "only_arms", "only_variants")
 """Settings of a study itself that ``key=value`` can change."""
+_USAGE = f"write {', '.join(f'{name}=VALUE' for name in COMMAND_LINE)}, or all.KEY=VALUE for the recipe of every arm"
 
 
 def inconsistencies(study: Study) -> Iterator[str]:
@@ -185,7 +187,7 @@ def inconsistencies(study: Study) -> Iterator[str]:
         references[f"arms.{name}.hints_from"] = ([arm.hints_from] if arm.hints_from else [], study.shared, "shared run")
     for setting, (named, known, what) in references.items():
         for unknown in [name for name in named if name not in known]:
-            yield f"{setting} names {unknown}, {_which_is_not(unknown, known, what)}"
+            yield f"{setting} names {unknown}, which is no {what}; {choose_one_of(unknown, known)}"
     for name, run in study.shared.items():
         if run.hints_from and not run.per_variant and study.shared[run.hints_from].per_variant:
             yield f"shared.{name} takes the hints of {run.hints_from}, which differ by variant; set per_variant: true"
@@ -195,12 +197,6 @@ def inconsistencies(study: Study) -> Iterator[str]:
     twice = [arm for arm, count in Counter(study.order).items() if count > 1]
     if twice or len(study.order) == 1:
         yield f"order {'names ' + twice[0] + ' twice' if twice else 'has one arm'}; give each arm once, two at least"
-
-
-def _which_is_not(unknown: str, known: Iterable[str], what: str) -> str:
-    near = suggest(unknown, known)
-    hint = f"did you mean {near[0]}" if near else f"choose from {', '.join(known) or 'none, as there is none'}"
-    return f"which is no {what}; {hint}"
 
 
 def study_names() -> list[str]:
@@ -235,16 +231,10 @@ def study_yaml(study: Study) -> str:
 
 def _override(settings: dict[str, Any], override: str) -> None:
     """Change one setting in place. Raises `UserError` for what a study cannot be told."""
-    key, equals, text = override.partition("=")
-    if equals and key.startswith(EVERYWHERE) and key != EVERYWHERE:
-        settings["all"] = [*settings.get("all", ()), override.removeprefix(EVERYWHERE)]
-        return
-    if not equals or key not in COMMAND_LINE:
-        raise UserError(
-            f"{override!r} is no setting of a study; write {', '.join(f'{name}=VALUE' for name in COMMAND_LINE)}, or "
-            "all.KEY=VALUE for the recipe of every arm."
-        )
-    try:
-        settings[key] = yaml.load(text, RecipeYaml)
-    except yaml.YAMLError as error:
-        raise UserError(f"the value of {key} is not YAML: {' '.join(str(error).split())}") from error
+    key, value = parse_override(override, _USAGE)
+    if key.startswith(EVERYWHERE):
+        settings["all"] = [*settings.get("all", ()), override.strip().removeprefix(EVERYWHERE)]
+    elif key in COMMAND_LINE:
+        settings[key] = value
+    else:
+        raise UserError(f"{override!r} is no setting of a study; {_USAGE}.")

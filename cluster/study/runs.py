@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cluster.config.load import apply_override, check_recipe, find_recipe, read_settings, refuse_unknown
+from cluster.config.load import apply_override, check_recipe, find_recipe, refuse_unknown
 from cluster.config.recipe import Agent, Recipe
+from cluster.config.settings import parse_override, read_settings
 from cluster.run.directory import RunDirectory, refuse_other_recipe
 from cluster.run.plan import make_plan
 from cluster.study.config import Arm, SharedRun, Study
@@ -128,7 +129,7 @@ def _settings(study: Study, name: str, run: SharedRun | Arm, variant: str) -> di
 
 def _has_section_of(settings: Mapping[str, Any], override: str) -> bool:
     """Whether a run has the section that a setting for all runs belongs to; null means that it is to have none."""
-    key = override.partition("=")[0].strip()
+    key, _ = parse_override(override)
     refuse_unknown(key.split("."))
     section, is_inside, _ = key.partition(".")
     return settings.get(section) is not None or not (is_inside or section in settings)

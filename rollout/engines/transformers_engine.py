@@ -15,6 +15,7 @@ from rollout.engine import Completion, Sampling
 from rollout.engines.decoding import check_scorable, end_of_turn_ids, max_new_tokens, top_rows
 from rollout.errors import UserError
 from rollout.grammar import Grammar
+from rollout.messages import first_line
 from rollout.models import model_folder
 from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
 from rollout.trajectory import TopK
@@ -292,5 +293,5 @@ def _load(folder: str, config: TransformersConfig) -> Any:
         with _LOADING:
             model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=config.dtype, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise UserError(f"no model can be loaded from {folder}: {str(error).splitlines()[0]}") from error
+        raise UserError(f"no model can be loaded from {folder}: {first_line(error)}") from error
     return model.to(device).eval()

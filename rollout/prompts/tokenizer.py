@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rollout.errors import UserError
+from rollout.messages import one_line
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Backend
@@ -144,8 +145,9 @@ def load_tokenizer(folder: str) -> Tokenizer:
     try:
         loaded = _load(folder)
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"no tokenizer.json can be loaded from {folder}; check the name or path ({reason})") from error
+        raise UserError(
+            f"no tokenizer.json can be loaded from {folder}; check the name or path ({one_line(error)})"
+        ) from error
     return Tokenizer(loaded, folder)
 
 

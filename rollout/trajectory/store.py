@@ -23,6 +23,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from rollout.errors import UserError
+from rollout.messages import first_line
 from rollout.trajectory.arrow import (
     KEY_COLUMNS,
     NUMBER_LEAVES,
@@ -204,7 +205,7 @@ class TrajectoryStore:
         except _ForeignError as error:
             return str(error)
         except UNREADABLE as error:
-            return f"it is damaged or cut short ({str(error).splitlines()[0]})"
+            return f"it is damaged or cut short ({first_line(error)})"
         return None
 
     def _put_aside(self, path: str, reason: str) -> None:

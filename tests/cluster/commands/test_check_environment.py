@@ -34,7 +34,7 @@ def test_a_nested_setting_reaches_the_environment(capsys: pytest.CaptureFixture[
         (["household", "size=huge"], "environment household: size: must be 'small'"),
         (["household", "size"], "'size' is no setting; write key=value"),
         (["household", "size=[small"], "the value of size is not YAML"),
-        (["math", "python=off", "python.tier=auto"], "python.tier: python is a value, not a section"),
+        (["math", "python=off", "python.tier=auto"], "python: is a value, not a section"),
     ],
 )
 def test_bad_input_is_one_line_with_exit_code_2(

@@ -87,7 +87,7 @@ def test_later_overrides_win() -> None:
         (["teacher.engine.type=vlm"], 'teacher.engine.type: there is no "vlm"; did you mean vllm?'),
         (
             ["learner.terms=[{stream: act}]"],
-            "learner.terms.0.divergence: is missing; use one of cross_entropy, forward_kl, ",
+            "learner.terms.0.divergence: is missing; choose one of cross_entropy, forward_kl, ",
         ),
         (["learner.terms.7.weight=1"], "give a number from 0 to 2"),
         (["environment.size=huge"], "environment.size: must be 'small'"),

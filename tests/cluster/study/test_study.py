@@ -325,7 +325,7 @@ def test_a_wrong_study_is_one_sentence(write: Write, settings: dict[str, Any], s
     ("overrides", "sentence"),
     [
         (["arms=[]"], "'arms=[]' is no setting of a study; write seeds=VALUE"),
-        (["seeds"], "'seeds' is no setting of a study"),
+        (["seeds"], "'seeds' is no setting; write seeds=VALUE"),
         (["all.lerner.epochs=2"], "study toy, shown: lerner: there is no such setting; did you mean learner?"),
         (["all.agent.max_steps=0"], "study toy: recipe of shown: agent.max_steps: must be greater than or equal to 1"),
     ],
