@@ -6,11 +6,12 @@ from collections.abc import Callable
 from inspect import signature
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from rollout.errors import UserError
 from rollout.extensions.registry import Registry
 from rollout.extensions.union import LazyUnion
+from rollout.frozen_model import FrozenModel
 from rollout.trajectory import Kind
 
 STREAMS = (*(kind.value for kind in Kind), "generated", "assistant", "all", "random")
@@ -18,10 +19,10 @@ STUDENT = "student"
 """Role of the episodes that the student generated, which are recorded in its own tokens."""
 
 
-class Frozen(BaseModel):
+class Frozen(FrozenModel):
     """Base of immutable settings. Unknown keys and numbers that are not finite raise a validation error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(allow_inf_nan=False)
 
 
 class ScratchConfig(Frozen):

@@ -10,16 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, InstanceOf
+from pydantic import Field, InstanceOf
 
+from rollout.frozen_model import FrozenModel
 from rollout.grammar import Grammar
 from rollout.trajectory import TopK
 
 
-class Sampling(BaseModel):
+class Sampling(FrozenModel):
     """How a completion is decoded."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_tokens: int = Field(96, ge=1)
     """Tokens that one turn may have."""

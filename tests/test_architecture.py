@@ -33,7 +33,10 @@ from tests.import_graph import (
 Rows = Sequence[Sequence[str]]
 
 ORDER: Rows = (
-    ("rollout.errors", "rollout.grammar", "rollout.messages", "rollout.scripted_policy", "rollout.concurrency"),
+    (
+        *("rollout.child_process", "rollout.concurrency", "rollout.errors", "rollout.frozen_model", "rollout.grammar"),
+        *("rollout.messages", "rollout.scripted_policy"),
+    ),
     ("rollout.storage", "rollout.extensions"),
     ("rollout.trajectory", "rollout.models", "rollout.environment"),
     ("rollout.engine", "rollout.tools", "learner", "evaluation"),
@@ -79,6 +82,7 @@ MAY_IMPORT: Mapping[str, Sequence[str]] = {
         "rollout.models",
         "rollout.errors",
         "rollout.extensions",
+        "rollout.frozen_model",
         "rollout.messages",
     ),
     "evaluation": ("evaluation", "rollout"),

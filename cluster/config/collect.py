@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from rollout.engine import Sampling
 from rollout.episode.filters import KeepConfig
+from rollout.frozen_model import FrozenModel
 from rollout.hints.config import HintConfig
 
 Role = Literal["teacher", "student"]
 
-FROZEN = ConfigDict(frozen=True, extra="forbid")
 
-
-class SamplingChanges(BaseModel):
+class SamplingChanges(FrozenModel):
     """Overrides of ``agent.sampling``. A setting that is not given keeps its value."""
-
-    model_config = FROZEN
 
     max_tokens: int | None = Field(None, ge=1)
     temperature: float | None = Field(None, ge=0.0, le=10.0)
@@ -30,10 +27,8 @@ class SamplingChanges(BaseModel):
         return sampling.model_copy(update=self.model_dump(exclude_none=True))
 
 
-class Depth(BaseModel):
+class Depth(FrozenModel):
     """Maximum length of the student's episodes, growing with every round."""
-
-    model_config = FROZEN
 
     first_steps: int = Field(ge=1)
     """Turns per episode in the first round."""
@@ -44,10 +39,8 @@ class Depth(BaseModel):
         return min(max_steps, self.first_steps + round * self.more_steps)
 
 
-class CollectConfig(BaseModel):
+class CollectConfig(FrozenModel):
     """Which episodes are collected and trained on in each round."""
-
-    model_config = FROZEN
 
     split: str = "train"
     teacher_episodes: int = Field(ge=0)
@@ -70,10 +63,8 @@ class CollectConfig(BaseModel):
     """Filter for the teacher's episodes, in addition to ``learner.keep``."""
 
 
-class ScoreConfig(BaseModel):
+class ScoreConfig(FrozenModel):
     """The teacher scores finished episodes with one forward pass each."""
-
-    model_config = FROZEN
 
     roles: tuple[Role, ...] = Field(("student",), min_length=1)
     """Roles whose episodes are scored. The teacher's own episodes hold its distributions at generated tokens; scored
@@ -84,13 +75,11 @@ class ScoreConfig(BaseModel):
     """The teacher sees hints when it scores; the agent that acted did not."""
 
 
-class FirstThoughtConfig(BaseModel):
+class FirstThoughtConfig(FrozenModel):
     """The teacher first thinks about a task without acting. Its first thought then begins the episode.
 
     First-thought prefix, arXiv 2505.17612, equation 5.
     """
-
-    model_config = FROZEN
 
     sampling: SamplingChanges = SamplingChanges(temperature=0.0)
     """Overrides of ``agent.sampling`` for this thinking."""

@@ -5,32 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from rollout.environments.plugins import ENVIRONMENTS, config_model
 from rollout.extensions.union import LazyUnion, TypedSettings
+from rollout.frozen_model import FrozenModel
 
 EnvironmentConfig = Annotated[TypedSettings, LazyUnion("type", ENVIRONMENTS.names, config_model)]
 MIX: Literal["mix"] = "mix"
 
 T = TypeVar("T")
-_FROZEN = ConfigDict(frozen=True, extra="forbid")
 
 
-class Part(BaseModel):
+class Part(FrozenModel):
     """One environment of a mix."""
-
-    model_config = _FROZEN
 
     environment: EnvironmentConfig
     weight: float = Field(1.0, gt=0.0)
     """Relative share of the episodes."""
 
 
-class Mix(BaseModel):
+class Mix(FrozenModel):
     """Several environments. Every number of episodes is divided among them by weight."""
-
-    model_config = _FROZEN
 
     type: Literal["mix"] = "mix"
     parts: tuple[Part, ...] = Field(min_length=1)

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
-from cluster.config.collect import FROZEN
 from rollout.episode.config import EpisodePolicy
+from rollout.frozen_model import FrozenModel
 
 UNLIMITED = -1
 """As a number of restarts or failures: no limit, as in Ray."""
 
 
-class RestartPolicy(BaseModel):
+class RestartPolicy(FrozenModel):
     """How often a process that died is started again."""
-
-    model_config = FROZEN
 
     max_restarts: int = Field(ge=UNLIMITED)
     """Restarts of each process while its pool lives; 0 for none, -1 for no limit."""
@@ -46,10 +44,8 @@ class ReplicaPolicy(RestartPolicy):
     """Restarts of each replica by Ray; 0 for none, -1 for no limit."""
 
 
-class LearnerPolicy(BaseModel):
+class LearnerPolicy(FrozenModel):
     """The group of training processes of one round, as Ray Train's ``FailureConfig``."""
-
-    model_config = FROZEN
 
     max_failures: int = Field(1, ge=UNLIMITED)
     """Restarts of the group after a failed process, from its last intermediate checkpoint; 0 for none, -1 for no
@@ -58,10 +54,8 @@ class LearnerPolicy(BaseModel):
     """Restarts of the group after a preempted node, counted apart; 0 for none, -1 for no limit."""
 
 
-class FailurePolicies(BaseModel):
+class FailurePolicies(FrozenModel):
     """Restarts, retries and stop timeouts of a whole run."""
-
-    model_config = FROZEN
 
     teacher: WorkerPolicy = WorkerPolicy()
     student: WorkerPolicy = WorkerPolicy()

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, Self
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from cluster.config.collect import (
-    FROZEN,
     CollectConfig,
     FirstThoughtConfig,
     HintsRole,
@@ -28,6 +27,7 @@ from rollout.engines.config import EngineConfig
 from rollout.environments.plugins import has_own_search, plugin_of
 from rollout.episode.acting import Acting
 from rollout.episode.config import AgentConfig
+from rollout.frozen_model import FrozenModel
 from rollout.tools.retrieval.config import RetrievalConfig
 
 Agent = Literal["teacher", "student_before", "student"]
@@ -41,10 +41,8 @@ CHECKPOINT = "checkpoint"
 """As an engine's model: the newest checkpoint of the run. The engine starts when there is one."""
 
 
-class Resources(BaseModel):
+class Resources(FrozenModel):
     """Resources of one worker."""
-
-    model_config = FROZEN
 
     cpus: float = Field(1.0, ge=0.0)
     """CPU cores; a fraction is allowed."""
@@ -56,10 +54,8 @@ class Resources(BaseModel):
     """Custom Ray resources by name."""
 
 
-class RoleConfig(BaseModel):
+class RoleConfig(FrozenModel):
     """A model that acts (teacher or student): its engine, and the workers that run it."""
-
-    model_config = FROZEN
 
     engine: EngineConfig
     workers: int = Field(1, ge=1)
@@ -69,10 +65,8 @@ class RoleConfig(BaseModel):
     resources: Resources = Resources()
 
 
-class EvaluateConfig(BaseModel):
+class EvaluateConfig(FrozenModel):
     """Which agents are evaluated on which held-out tasks."""
-
-    model_config = FROZEN
 
     split: str = "valid_unseen"
     episodes: int = Field(ge=1)
@@ -102,10 +96,8 @@ class LearnerRole(LearnerConfig):
     """Resources of each training process."""
 
 
-class Recipe(BaseModel):
+class Recipe(FrozenModel):
     """A whole run: collect, train, evaluate. ``learner`` or ``evaluate`` may be left out."""
-
-    model_config = FROZEN
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     description: str = ""

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
-from cluster.config.collect import FROZEN
 from cluster.config.errors import validated
 from cluster.config.load import named_file
 from cluster.config.recipe import Agent
 from cluster.config.settings import parse_override, read_settings
 from rollout.errors import UserError
+from rollout.frozen_model import FrozenModel
 from rollout.messages import choose_one_of
 
 STUDIES = Path(__file__).parent / "studies"
@@ -33,20 +33,16 @@ Overrides = tuple[str, ...]
 """``key=value`` of a recipe, as on the command line."""
 
 
-class Paper(BaseModel):
+class Paper(FrozenModel):
     """What a study is held against."""
-
-    model_config = FROZEN
 
     title: str
     arxiv: str = Field(pattern=r"^\d{4}\.\d{4,5}$")
     """Such as 2505.13820."""
 
 
-class PaperFigure(BaseModel):
+class PaperFigure(FrozenModel):
     """A row that the paper reports for what one of our arms does."""
-
-    model_config = FROZEN
 
     arm: str
     setting: str = Field(min_length=1)
@@ -61,10 +57,8 @@ class PaperFigure(BaseModel):
     """Where it stands: table or section, and how certain it is."""
 
 
-class SharedRun(BaseModel):
+class SharedRun(FrozenModel):
     """A run that only collects, once a seed. Arms train on its episodes or take its hints."""
-
-    model_config = FROZEN
 
     recipe: str | None = None
     """Shipped name or path; None is the study's."""
@@ -75,10 +69,8 @@ class SharedRun(BaseModel):
     """Collect for each variant anew, with the variant's overrides."""
 
 
-class Arm(BaseModel):
+class Arm(FrozenModel):
     """A recipe that is run whole, once a seed and variant, and what of it counts."""
-
-    model_config = FROZEN
 
     recipe: str | None = None
     """Shipped name or path; None is the study's."""
@@ -93,10 +85,8 @@ class Arm(BaseModel):
     """Run it in these alone; none means all."""
 
 
-class Comparison(BaseModel):
+class Comparison(FrozenModel):
     """Two arms that are compared task by task: ``a`` minus ``b``."""
-
-    model_config = FROZEN
 
     a: str
     b: str
@@ -104,10 +94,8 @@ class Comparison(BaseModel):
     """The difference in success that is aimed at, in points of a hundred."""
 
 
-class Study(BaseModel):
+class Study(FrozenModel):
     """A whole study."""
-
-    model_config = FROZEN
 
     name: Name
     description: str = ""

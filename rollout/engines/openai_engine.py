@@ -8,11 +8,12 @@ from dataclasses import replace
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from rollout.engine import Completion, Sampling
 from rollout.engines.decoding import check_scorable, max_new_tokens, top_rows
 from rollout.errors import UserError
+from rollout.frozen_model import FrozenModel
 from rollout.models import model_folder
 from rollout.prompts.template import ChatTemplate
 from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
@@ -22,11 +23,11 @@ _TOKEN_ID = "token_id:"
 """How vLLM names a token when it is asked for ids in place of texts."""
 
 
-class OpenAIConfig(BaseModel):
+class OpenAIConfig(FrozenModel):
     """A model behind an HTTP endpoint."""
 
     # A refused base_url may hold a password: errors do not repeat what was given.
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     type: Literal["openai"] = "openai"
     base_url: str

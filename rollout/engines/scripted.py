@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from rollout.engine import Completion, Sampling
 from rollout.environments.policies import check_policy, make_policy
+from rollout.frozen_model import FrozenModel
 from rollout.models import model_folder
 from rollout.prompts.styles import StyleName
 from rollout.prompts.template import ChatTemplate
@@ -23,10 +24,8 @@ from rollout.trajectory import TopK
 _MAX_SESSIONS = 4096
 
 
-class ScriptedConfig(BaseModel):
+class ScriptedConfig(FrozenModel):
     """An expert, a random player or fixed replies in place of a model."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     type: Literal["scripted"] = "scripted"
     tokenizer: str

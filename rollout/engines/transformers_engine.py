@@ -9,11 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from rollout.engine import Completion, Sampling
 from rollout.engines.decoding import check_scorable, end_of_turn_ids, max_new_tokens, top_rows
 from rollout.errors import UserError
+from rollout.frozen_model import FrozenModel
 from rollout.grammar import Grammar
 from rollout.messages import first_line
 from rollout.models import model_folder
@@ -30,10 +31,8 @@ _LOADING = threading.Lock()
 """One load at a time: transformers builds models under a switch that all threads of a process share."""
 
 
-class TransformersConfig(BaseModel):
+class TransformersConfig(FrozenModel):
     """A model run by transformers in this process."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     type: Literal["transformers"] = "transformers"
     model: str

@@ -15,11 +15,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from rollout.engine import Completion, Sampling
 from rollout.engines.decoding import check_scorable, end_of_turn_ids, max_new_tokens, top_rows
 from rollout.errors import UserError
+from rollout.frozen_model import FrozenModel
 from rollout.models import model_folder
 from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
 from rollout.trajectory import TopK
@@ -29,10 +30,8 @@ _STARTING = threading.Lock()
 """One start at a time: vLLM hands settings to its child processes through this process's environment."""
 
 
-class VllmConfig(BaseModel):
+class VllmConfig(FrozenModel):
     """A model run by vLLM in this process and its children."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     type: Literal["vllm"] = "vllm"
     model: str

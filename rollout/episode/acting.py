@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
+
+from rollout.frozen_model import FrozenModel
 
 MAX_CANDIDATES = 64
 
 
-class PlainActing(BaseModel):
+class PlainActing(FrozenModel):
     """One completion a turn, greedy or sampled as the agent's ``sampling`` says."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     type: Literal["plain"] = "plain"
 
 
-class SelfConsistentActing(BaseModel):
+class SelfConsistentActing(FrozenModel):
     """Several completions a turn; each is tried in a copy of the world, and the outcome that most of them have wins.
 
     Source: Agent Distillation's self-consistent action generation (arXiv 2505.17612), whose defaults these are.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     type: Literal["self_consistent"] = "self_consistent"
     candidates: int = 8
@@ -44,10 +42,8 @@ class SelfConsistentActing(BaseModel):
         return candidates
 
 
-class ConstrainedActing(BaseModel):
+class ConstrainedActing(FrozenModel):
     """One completion a turn, and the model can write nothing but a turn of the agent's style with such an action."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     type: Literal["constrained"] = "constrained"
     to: Literal["admissible", "grammar"] = "admissible"

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from rollout.engine import Sampling
 from rollout.episode.acting import Acting, ConstrainedActing, PlainActing, SelfConsistentActing
+from rollout.frozen_model import FrozenModel
 from rollout.prompts.styles import StyleName
 from rollout.prompts.tool import TOOLS
 from rollout.tools.sandbox.config import SandboxConfig
 
 
-class EpisodePolicy(BaseModel):
+class EpisodePolicy(FrozenModel):
     """What happens to an episode whose environment hangs."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_retries: int = Field(1, ge=0)
     """Times that an episode is played again, each time in a new environment, after the environment did not answer
@@ -23,10 +22,8 @@ class EpisodePolicy(BaseModel):
     """Seconds that an environment may take to close before it is left behind."""
 
 
-class AgentConfig(BaseModel):
+class AgentConfig(FrozenModel):
     """How an agent is prompted, and how far one episode may go."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     style: StyleName = "react"
     """How a turn is written: thought and action, action alone, state and thought and action, thought and code, or an

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from rollout.frozen_model import FrozenModel
 from rollout.prompts.style import SharedWords
 from rollout.trajectory import StopReason, Trajectory
 from rollout.trajectory.turns import played_turns
@@ -18,10 +19,8 @@ from rollout.trajectory.turns import played_turns
 _LIMITS = frozenset({StopReason.STEP_LIMIT, StopReason.TOKEN_LIMIT, StopReason.TIME_LIMIT})
 
 
-class KeepConfig(BaseModel):
+class KeepConfig(FrozenModel):
     """Which episodes become training data. The default keeps every success."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     success: bool = True
     """Only episodes that solved their task."""

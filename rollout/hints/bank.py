@@ -16,11 +16,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 from rapidfuzz import process
 from rapidfuzz.distance import Indel
 
 from rollout.errors import UserError
+from rollout.frozen_model import FrozenModel
 from rollout.hints.wording import normalised, unknown_placeholders
 from rollout.storage.atomic import atomic_write_bytes
 from rollout.storage.rows import Row, read_rows
@@ -44,10 +45,8 @@ _SCHEMA = pa.schema(
 )
 
 
-class Hint(BaseModel):
+class Hint(FrozenModel):
     """One piece of advice, in one sentence."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     category: str
     """The type of task that it is for."""

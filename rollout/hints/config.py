@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from rollout.engine import Sampling
+from rollout.frozen_model import FrozenModel
 
 
-class RulesWriter(BaseModel):
+class RulesWriter(FrozenModel):
     """Hints by rules of the environment: no model is asked."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     by: Literal["rules"] = "rules"
 
 
-class ModelWriter(BaseModel):
+class ModelWriter(FrozenModel):
     """Hints by a model that reads what went wrong."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     by: Literal["llm"] = "llm"
     sampling: Sampling = Sampling(max_tokens=512)
@@ -34,10 +31,8 @@ class ModelWriter(BaseModel):
 Writer = Annotated[RulesWriter | ModelWriter, Field(discriminator="by")]
 
 
-class HintConfig(BaseModel):
+class HintConfig(FrozenModel):
     """Advice that is shown at the start of an episode."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     k: int = Field(3, ge=0, le=32)
     """Hints an episode; 0 shows none."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ConfigDict, ValidationError
 
 from rollout.environment import Reset
 from rollout.errors import UserError
+from rollout.frozen_model import FrozenModel
 from rollout.hints.asking import ChatSession, json_inside
 from rollout.hints.bank import Hint, HintBank
 from rollout.hints.config import HintConfig
@@ -23,8 +24,8 @@ Answer with JSON and nothing else, in this form:
 _INTEGER = re.compile(r"\d+")
 
 
-class _Ranking(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+class _Ranking(FrozenModel):
+    model_config = ConfigDict(strict=True)
 
     answer: list[int]
 

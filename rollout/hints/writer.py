@@ -13,9 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from rollout.errors import Boundary, EpisodeError, UserError
+from rollout.frozen_model import FrozenModel
 from rollout.hints.asking import ChatSession, Conversation, json_inside
 from rollout.hints.bank import Hint, HintBank, merged
 from rollout.hints.config import HintConfig, ModelWriter
@@ -59,16 +60,12 @@ class Writing:
     failure: Failure | None = None
 
 
-class _Answered(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _Answered(FrozenModel):
     env_type: str
     text: str
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _Answer(FrozenModel):
     hints: tuple[_Answered, ...] = Field(min_length=1)
 
 

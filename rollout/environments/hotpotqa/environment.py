@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from rollout.environment import Payload, Reset, Step, Task, TaskSource
 from rollout.environments.hotpotqa.datasets import DataSet, QuestionFiles
@@ -22,6 +22,7 @@ from rollout.environments.hotpotqa.questions import LoadedQuestion, load_questio
 from rollout.environments.hotpotqa.scores import Scores, best_scores
 from rollout.environments.hotpotqa.wiki import FIRST_OBSERVATION, Wiki, page_of, sentences_of
 from rollout.errors import UserError
+from rollout.frozen_model import FrozenModel
 from rollout.tools.retrieval.build import open_or_build
 from rollout.tools.retrieval.index import RetrievalIndex
 
@@ -30,10 +31,8 @@ OWN, POOLED = "own", "pooled"
 _KEPT_POOLS = 2
 
 
-class HotpotQAConfig(BaseModel):
+class HotpotQAConfig(FrozenModel):
     """Which questions, and over which pages."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     type: Literal["hotpotqa"] = "hotpotqa"
     source: Literal["generated", DataSet] = "generated"

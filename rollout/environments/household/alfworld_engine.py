@@ -7,34 +7,27 @@ episodes, after a step that hangs, and after a crash. Only JSON comes back from 
 from __future__ import annotations
 
 import importlib.util
-import json
-import os
-import selectors
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Literal, TypedDict
+from typing import Literal, TypedDict
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from rollout.child_process import ChildProcess
 from rollout.environment import Reset, Step, Task
 from rollout.environments.household.environment import OfficialGames, official_folder
 from rollout.environments.household.game import TaskType
 from rollout.environments.household.text import NOTHING_HAPPENS
 from rollout.errors import UserError
+from rollout.frozen_model import FrozenModel
 
 _CHILD = Path(__file__).with_name("alfworld_child.py")
 _TASK = "Your task is to: "
 _PACKAGES = ("alfworld", "textworld", "fast_downward")
 
 
-class OriginalConfig(BaseModel):
+class OriginalConfig(FrozenModel):
     """How the original engine is hosted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     type: Literal["alfworld"] = "alfworld"
     data_dir: str | None = None
@@ -72,7 +65,9 @@ class OriginalEnvironment:
         self._config = config
         self.child_cpu_s = 0.0
         """CPU time that the present child has used, as of its last answer; 0 before."""
-        self._child: _Child | None = None
+        self._child = ChildProcess(
+            _CHILD, "the original ALFWorld engine", environment=("ALFWORLD_DATA",), keep_stderr=True
+        )
         self._episodes = 0
         self._admissible: list[str] = []
         self._won = False
@@ -84,7 +79,6 @@ class OriginalEnvironment:
             raise ValueError(f"there is no game file {path}")
         if self._episodes >= self._config.recycle_after_episodes:
             self.close()
-        self._child = self._child or _Child()
         self._episodes += 1
         try:
             answer = self._ask({"game": str(path)}, self._config.start_timeout_s)
@@ -118,21 +112,33 @@ class OriginalEnvironment:
         return sorted(self._admissible)
 
     def close(self) -> None:
-        if self._child is not None:
-            self._child.stop()
-        self._child, self._episodes, self.child_cpu_s = None, 0, 0.0
+        self._child.stop()
+        self._episodes, self.child_cpu_s = 0, 0.0
 
     def _ask(self, request: dict[str, str], timeout_s: float) -> _Answer:
-        if self._child is None:
+        if not self._episodes:
             raise RuntimeError("reset must come before the first step")
         try:
-            answer = self._child.ask(request, timeout_s)
+            answer = _checked(self._child.ask(request, timeout_s))
         except (TimeoutError, ChildProcessError):
             self.close()
             raise
         self._admissible, self._won = answer["admissible"], answer["won"]
         self.child_cpu_s = answer["cpu_s"]
         return answer
+
+
+def _checked(answer: dict[str, object]) -> _Answer:
+    """The answer of the child. Raises `AlfworldError` if it is an error."""
+    if "error" in answer:
+        raise AlfworldError(str(answer["error"]))
+    admissible = answer["admissible"]
+    return {
+        "observation": str(answer["observation"]),
+        "admissible": [str(command) for command in admissible] if isinstance(admissible, list) else [],
+        "won": answer["won"] is True,
+        "cpu_s": float(str(answer["cpu_s"])),
+    }
 
 
 def original_tasks(config: OriginalConfig) -> OfficialGames:
@@ -147,61 +153,3 @@ def installed() -> bool:
 
 class AlfworldError(Exception):
     """The original engine raised on a command or a game; its process lives on."""
-
-
-class _Child:
-    """One child process. Requests and answers are JSON, one a line."""
-
-    def __init__(self) -> None:
-        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
-        # -P: the child's own folder must not shadow modules of the engine.
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", str(_CHILD)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-        )
-        self._buffer = b""
-
-    def ask(self, request: dict[str, str], timeout_s: float) -> _Answer:
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")
-            self._process.stdin.flush()
-        except BrokenPipeError as error:
-            raise ChildProcessError(self._obituary()) from error
-        answer: dict[str, object] = json.loads(self._line(timeout_s))
-        if "error" in answer:
-            raise AlfworldError(str(answer["error"]))
-        admissible = answer["admissible"]
-        return {
-            "observation": str(answer["observation"]),
-            "admissible": [str(command) for command in admissible] if isinstance(admissible, list) else [],
-            "won": answer["won"] is True,
-            "cpu_s": float(str(answer["cpu_s"])),
-        }
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.communicate()
-        self._stderr.close()
-
-    def _line(self, timeout_s: float) -> bytes:
-        assert self._process.stdout is not None
-        deadline_s = time.monotonic() + timeout_s
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._process.stdout, selectors.EVENT_READ)
-            while b"\n" not in self._buffer:
-                if not selector.select(max(0.0, deadline_s - time.monotonic())):
-                    raise TimeoutError(f"the original ALFWorld engine gave no answer within {timeout_s:g} s")
-                chunk = os.read(self._process.stdout.fileno(), 1 << 16)
-                if not chunk:
-                    raise ChildProcessError(self._obituary())
-                self._buffer += chunk
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return line
-
-    def _obituary(self) -> str:
-        self._stderr.seek(0)
-        last = self._stderr.read().decode(errors="replace").strip().rpartition("\n")[2]
-        return f"the original ALFWorld engine's process ended with code {self._process.wait()}: {last}"

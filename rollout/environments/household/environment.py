@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
 from rollout.environment import Payload, Reset, Step, Task, TaskSource
 from rollout.environments.household.game import Game, TaskType
@@ -20,6 +20,7 @@ from rollout.environments.household.pddl import read_game
 from rollout.environments.household.text import NOTHING_HAPPENS, Dialect
 from rollout.environments.household.world import World
 from rollout.errors import UserError
+from rollout.frozen_model import FrozenModel
 from rollout.grammar import PLACEHOLDER
 
 _GAME_FILE = "game.tw-pddl"
@@ -29,10 +30,8 @@ ACTION_FORMS = ("look", "inventory", "help", *(f"{verb} {PLACEHOLDER}" for verb 
 _UNSOLVABLE = re.compile(rb'"solvable"\s*:\s*false')
 
 
-class HouseholdConfig(BaseModel):
+class HouseholdConfig(FrozenModel):
     """Which houses, and in which dialect."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     type: Literal["household"] = "household"
     source: Literal["generated", "official"] = "generated"

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from rollout.environments.math.generator import CODE_FAMILIES, WORD_FAMILIES, Family
+from rollout.frozen_model import FrozenModel
 from rollout.tools.sandbox.config import SandboxConfig
 
 Source = Literal["generated", "gsm8k", "gsm_hard", "math", "aime"]
 
 
-class MathConfig(BaseModel):
+class MathConfig(FrozenModel):
     """Which problems, and which tools there are to solve them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     type: Literal["math"] = "math"
     source: Source = "generated"

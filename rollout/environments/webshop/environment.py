@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from rollout.environment import Reset, Step, Task, TaskSource
 from rollout.environments.webshop.catalogue import CatalogueName, OfficialFiles
@@ -20,6 +20,7 @@ from rollout.environments.webshop.reward import RewardRule
 from rollout.environments.webshop.session import Session
 from rollout.environments.webshop.store import Shop, open_shop, shop_in_memory
 from rollout.errors import UserError
+from rollout.frozen_model import FrozenModel
 
 _IN_MEMORY = 5000
 """Generated catalogues of up to so many products are kept in memory and leave nothing on disk."""
@@ -28,10 +29,8 @@ _memory: dict[str, Shop] = {}
 """Small generated shops of this process, by fingerprint."""
 
 
-class WebShopConfig(BaseModel):
+class WebShopConfig(FrozenModel):
     """Which shop, what is shown of it, and how a purchase is judged."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     type: Literal["webshop"] = "webshop"
     source: Literal["generated", "official"] = "generated"

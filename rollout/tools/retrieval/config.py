@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from rollout.frozen_model import FrozenModel
 
 
-class LexicalConfig(BaseModel):
+class LexicalConfig(FrozenModel):
     """How words count."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     k1: float = Field(1.2, ge=0)
     """How slowly a repeated word stops to count more."""
@@ -20,10 +20,8 @@ class LexicalConfig(BaseModel):
     """How many times a word of the title counts."""
 
 
-class DenseConfig(BaseModel):
+class DenseConfig(FrozenModel):
     """Which encoder, and what is put before texts (E5 models want ``query: `` and ``passage: ``)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     encoder: str = "intfloat/e5-base-v2"
     """Folder or hub name."""
@@ -34,10 +32,8 @@ class DenseConfig(BaseModel):
     """Of the encoder; None lets the library choose."""
 
 
-class ClientConfig(BaseModel):
+class ClientConfig(FrozenModel):
     """How long a client waits, and how it gathers queries."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     timeout_s: float = Field(10.0, gt=0)
     """For one attempt."""
@@ -57,10 +53,8 @@ class ClientConfig(BaseModel):
         return self.batch_wait_s + (self.retries + 1) * self.timeout_s + waits_s
 
 
-class RetrievalConfig(BaseModel):
+class RetrievalConfig(FrozenModel):
     """What agents can search, and how."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     corpus: str
     """A title/text dump (.jsonl, .jsonl.gz, .parquet, a folder of them), or the folder of its index."""

@@ -13,8 +13,9 @@ import time
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from rollout.frozen_model import FrozenModel
 from rollout.tools.sandbox.errors import ChannelBrokenError, ChannelTimeoutError
 from rollout.tools.sandbox.inside.wire import HEADER, encode
 
@@ -25,8 +26,8 @@ _READ_BYTES = 1 << 18
 TextName = Literal["stdout", "value", "error", "final_answer"]
 
 
-class _Frame(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+class _Frame(FrozenModel):
+    model_config = ConfigDict(strict=True)
 
     id: str = Field(max_length=64)
 

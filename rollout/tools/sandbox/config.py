@@ -5,7 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from rollout.frozen_model import FrozenModel
 
 
 class Tier(StrEnum):
@@ -19,10 +21,8 @@ class Tier(StrEnum):
     """No namespaces: seccomp, limits and, where the kernel has it, Landlock. Weaker; only on request."""
 
 
-class SandboxConfig(BaseModel):
+class SandboxConfig(FrozenModel):
     """The Python tool's isolation and limits."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     tier: Literal["auto", "bubblewrap", "unshare", "rlimits"] = "auto"
     """``auto`` takes the strongest that works on the machine."""

@@ -8,24 +8,18 @@ from __future__ import annotations
 
 import atexit
 import importlib.util
-import json
-import os
-import selectors
-import subprocess
-import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Literal
 
+from rollout.child_process import ChildProcess
 from rollout.environments.math.grading.answers import same_answer
 from rollout.environments.math.grading.notation import plain
 from rollout.errors import UserError
 
 _CHILD = Path(__file__).with_name("verify_child.py")
 _START_TIMEOUT_S = 300.0
-_ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "HOME", "LANG")
 _GRACE_S = 60.0
 """The process itself limits a question's CPU time; this much later, on the clock, it is taken for hung and killed."""
 
@@ -55,7 +49,7 @@ class AnswerChecker:
         self.restarts = 0
         """Times that the process had to be replaced."""
         self._lock = Lock()
-        self._child: _Child | None = None
+        self._child = ChildProcess(_CHILD, "math-verify", start_timeout_s=_START_TIMEOUT_S)
 
     def check(self, answer: str, right: str) -> Verdict:
         """Judge ``answer`` against ``right``. Never raises, whatever the texts."""
@@ -66,40 +60,27 @@ class AnswerChecker:
 
     def verify(self, answer: str, right: str) -> Verdict:
         """Judge by math-verify alone."""
+        request = {"answer": plain(answer), "right": plain(right), "cpu_limit_s": self.cpu_limit_s}
         with self._lock:
-            same = self._ask(plain(answer), plain(right)) if self._alive() else None
+            same = self._ask(request)
         return Verdict(bool(same), "limit" if same is None else "math-verify")
 
     def close(self) -> None:
         """End the process; the next question starts another."""
         with self._lock:
-            self._stop()
+            self._child.stop()
 
-    def _alive(self) -> bool:
-        """Whether there is a process to ask, started now if need be."""
-        if self._child is None:
-            child = _Child()
-            if child.line(_START_TIMEOUT_S) is None:
-                child.stop()
-                return False
-            self._child = child
-        return True
-
-    def _ask(self, answer: str, right: str) -> bool | None:
-        assert self._child is not None
-        request = {"answer": answer, "right": right, "cpu_limit_s": self.cpu_limit_s}
-        line = self._child.ask(json.dumps(request), self.cpu_limit_s + _GRACE_S)
-        if line is None:
-            self._stop()
+    def _ask(self, request: dict[str, object]) -> bool | None:
+        try:
+            self._child.start()
+        except (TimeoutError, ChildProcessError):
+            return None
+        try:
+            same = self._child.ask(request, self.cpu_limit_s + _GRACE_S)["same"]
+        except (TimeoutError, ChildProcessError):
             self.restarts += 1
             return None
-        same = json.loads(line)["same"]
         return same if isinstance(same, bool) else None
-
-    def _stop(self) -> None:
-        if self._child is not None:
-            self._child.stop()
-        self._child = None
 
 
 def installed() -> bool:
@@ -118,47 +99,3 @@ def shared_checker(cpu_limit_s: float) -> AnswerChecker:
             _shared[cpu_limit_s] = AnswerChecker(cpu_limit_s)
             atexit.register(_shared[cpu_limit_s].close)
         return _shared[cpu_limit_s]
-
-
-class _Child:
-    """One child process. Requests and answers are JSON, one a line; None stands for no answer."""
-
-    def __init__(self) -> None:
-        # -P: the child's own folder must not shadow modules of math-verify.
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", str(_CHILD)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},  # no secrets of ours
-            start_new_session=True,  # an interrupt at the terminal is for us, not for it
-        )
-        self._buffer = b""
-
-    def ask(self, request: str, timeout_s: float) -> str | None:
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(request.encode() + b"\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            return None
-        return self.line(timeout_s)
-
-    def line(self, timeout_s: float) -> str | None:
-        assert self._process.stdout is not None
-        deadline_s = time.monotonic() + timeout_s
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._process.stdout, selectors.EVENT_READ)
-            while b"\n" not in self._buffer:
-                if not selector.select(max(0.0, deadline_s - time.monotonic())):
-                    return None
-                chunk = os.read(self._process.stdout.fileno(), 1 << 16)
-                if not chunk:
-                    return None
-                self._buffer += chunk
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return line.decode()
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.communicate()
