@@ -1,4 +1,4 @@
-"""One guarded child process: JSON lines over its pipes, a limit on every wait, and a new process after a failure."""
+"""A child process for code that may hang, crash or exhaust memory: JSON lines both ways, a limit on every answer."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import IO, Any
 
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "HOME", "LANG", "TMPDIR")
+_EXIT_TIMEOUT_S = 10.0
+"""Time for a process to end after it has closed its stdout."""
 
 
 class ChildProcess:
@@ -65,7 +67,8 @@ class ChildProcess:
     def start(self) -> None:
         """Start the child unless it runs. Raises as `ask` does."""
         try:
-            self._process or self._start()
+            if self._process is None:
+                self._start()
         except BaseException:
             self.stop()
             raise
@@ -121,7 +124,10 @@ class ChildProcess:
             raise ChildProcessError(f"{self._name} answered something that is no JSON: {line[:80]!r}") from error
 
     def _obituary(self, process: subprocess.Popen[bytes]) -> str:
-        process.kill()  # one that only closed its stdout would never end
+        try:
+            process.wait(_EXIT_TIMEOUT_S)
+        except subprocess.TimeoutExpired:  # it only closed its stdout
+            process.kill()
         text = f"the process of {self._name} ended with code {process.wait()}"
         if self._stderr is None:
             return text

@@ -69,7 +69,7 @@ INSIDE: Mapping[str, Rows] = {
     "rollout.engines": (("openai_engine", "scripted", "transformers_engine", "vllm_engine"), ("config",)),
     "learner": (("config", "distributed", "streams"), ("losses",), ("strategies",), ("fit",)),
     "evaluation": (("records", "tables"), ("metrics",), ("report", "seeds")),
-    "cluster.config": (("errors",), ("collect", "environments"), ("recipe",), ("load",)),
+    "cluster.config": (("errors", "settings"), ("collect", "environments"), ("recipe",), ("load",)),
 }
 """The same for the main files and folders inside a folder. What is not listed must only be free of cycles."""
 
@@ -104,6 +104,7 @@ ADAPTERS: Mapping[str, Sequence[str]] = {
     "math_verify": ("rollout/environments/math/grading/verify_child.py",),
     "openai": ("rollout/engines/openai_engine.py",),
     "peft": ("learner/model.py",),
+    "psutil": ("cluster/bench/webshop.py", "rollout/environments/math/grading/verify_child.py"),
     "ray": ("cluster/runtime/*",),
     "regex": ("rollout/environments/webshop/search/analysis.py",),
     "sentence_transformers": ("rollout/tools/retrieval/dense.py",),
@@ -121,7 +122,7 @@ ADAPTERS: Mapping[str, Sequence[str]] = {
 }
 """Files that may import each other package from elsewhere; a package that is in neither table is refused."""
 
-LIGHT = {"filelock", "jinja2", "regex", "stillhouse_cli"}
+LIGHT = {"filelock", "jinja2", "psutil", "regex", "stillhouse_cli"}
 """Adapted packages that may be imported when the adapter is; all others only at call time."""
 
 HEAVY_AT_START = ("learner/*", "cluster/runtime/ray_backend.py")

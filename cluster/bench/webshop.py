@@ -10,12 +10,15 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from rollout.environments.webshop.environment import WebShopConfig, shop_of
 from rollout.environments.webshop.generator import Catalogue, GeneratedGoals, generate_goal
 from rollout.environments.webshop.product import Goal
 from rollout.environments.webshop.session import Session
 from rollout.environments.webshop.store import Shop, open_shop
 
+MIB = 2**20
 PRODUCTS = 1000
 """Of the small generated shop."""
 _MOVES = ("click[search]", "click[back to search]", "click[< prev]", "click[next >]", "click[buy now]")
@@ -72,13 +75,14 @@ def _as_worker(catalogue: Catalogue, folder: Path, seed: int, goals: int) -> dic
     shop, wanted = Shop(folder, catalogue.fingerprint), _generated(catalogue, seed, goals)
     first_ms = _ms(lambda: shop.search(_query(wanted[0])))
     times = _visits(shop, wanted)
+    memory = psutil.Process().memory_info()
     return {
         "shop_first_search_ms": first_ms,
         "shop_search_ms": statistics.median(times.search),
         "shop_search_sentence_ms": statistics.median(times.sentence),
         "shop_click_ms": statistics.median(times.click),
-        "shop_worker_mib": _resident_mib("VmRSS"),
-        "shop_worker_private_mib": _resident_mib("RssAnon"),
+        "shop_worker_mib": memory.rss / MIB,
+        "shop_worker_private_mib": (memory.rss - memory.shared) / MIB,
     }
 
 
@@ -128,9 +132,3 @@ def _ms(deed: Callable[[], object]) -> float:
     started_s = time.perf_counter()
     deed()
     return 1e3 * (time.perf_counter() - started_s)
-
-
-def _resident_mib(kind: str) -> float:
-    """Of this process, as Linux counts it."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{kind}:")) / 1024

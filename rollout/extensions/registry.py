@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
 from rollout.errors import UserError
-from rollout.messages import suggest
+from rollout.messages import choose_one_of
 
 T = TypeVar("T")
 
@@ -51,10 +51,7 @@ class Registry(Generic[T]):
         """
         points = [point for point in self._points() if point.name == name]
         if not points:
-            near = suggest(name, self.names())
-            hint = f"did you mean {near[0]}? " if near else ""
-            known = ", ".join(self.names()) or "none, as no package brings one"
-            raise UserError(f"there is no {self.noun} {name!r}; {hint}choose one of {known}")
+            raise UserError(f"there is no {self.noun} {name!r}; {choose_one_of(name, self.names())}")
         if len(points) > 1:
             sources = " and ".join(_source(point) for point in points)
             raise UserError(f"{sources} bring the {self.noun} {name!r}; uninstall one of them")

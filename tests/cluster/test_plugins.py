@@ -77,7 +77,7 @@ def test_a_recipe_is_checked_against_the_environment_that_it_names(broken: Path)
     wrong = python(broken, "-c", LOAD, "environment={type: pond, dept_m: 3}").stdout
     assert wrong.strip() == "recipe smoke: environment.dept_m: there is no such setting; did you mean depth_m?"
     unknown = python(broken, "-c", LOAD, "environment.type=pund").stdout
-    assert 'environment.type: there is no "pund"; did you mean pond? Use one of alfworld, ' in unknown
+    assert 'environment.type: there is no "pund"; did you mean pond? Choose one of alfworld, ' in unknown
 
 
 @pytest.mark.parametrize("override", ["environment={type: swamp}", "teacher.engine={type: mill}"])

@@ -17,6 +17,8 @@ import sys
 from importlib import import_module
 from typing import Any, TextIO
 
+import psutil
+
 _MEMORY_BYTES = 2 << 30
 """Address space that a fork may have beyond what this process has."""
 
@@ -66,8 +68,7 @@ def _limit(cpu_limit_s: float) -> None:
     """Bounds on a fork; whatever breaks it is silent. SIGPROF is not handled, so it ends the fork within C code too."""
     sys.excepthook = lambda *_: os._exit(1)
     signal.setitimer(signal.ITIMER_PROF, cpu_limit_s)
-    with open("/proc/self/statm") as pages:
-        limit = int(pages.read().split()[0]) * resource.getpagesize() + _MEMORY_BYTES
+    limit = psutil.Process().memory_info().vms + _MEMORY_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
