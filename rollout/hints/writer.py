@@ -255,7 +255,7 @@ def _start_conversation(
 
 
 def _location_hints(results: Iterable[EpisodeHints], rules: RuleBooks) -> Iterator[Hint]:
-    """For each task type, a hint with the kinds of locations at which most episodes saw their target."""
+    """One hint per task type: the kinds of locations at which most episodes saw their target."""
     seen: dict[tuple[str, str], Counter[str]] = {}
     episodes: Counter[tuple[str, str]] = Counter()
     for result in results:

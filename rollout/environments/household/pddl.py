@@ -171,13 +171,13 @@ def _things(facts: Facts, names: dict[str, str]) -> Iterator[Thing]:
             raise ValueError(f"the object {i} lies in {receptacle}, which does not exist")
         places[i].append(names[receptacle])
     for i in sorted(types, key=str.lower):
-        with_timeout = list(dict.fromkeys(places[i]))
+        within = list(dict.fromkeys(places[i]))
         yield Thing(
             name=names[i],
             type=_noun(types[i]),
-            receptacle=with_timeout[0] if with_timeout else None,
+            receptacle=within[0] if within else None,
             location=locations.get(i),
-            also_in=tuple(with_timeout[1:]),
+            also_in=tuple(within[1:]),
             **{field: i in members for field, members in flags.items()},
         )
 
