@@ -56,8 +56,8 @@ def start(config: SandboxConfig, tier: Tier, control: int, worker: int, log: int
         command = [sys.executable, "-I", "-S", "-c", begin]
     else:
         tree = layout(config.packages)
-        with_timeout = [tree.python, "-I", "-S", "-c", begin]
-        command = _bubblewrap(tree, with_timeout) if tier is Tier.BUBBLEWRAP else _unshare(tree, with_timeout)
+        within = [tree.python, "-I", "-S", "-c", begin]
+        command = _bubblewrap(tree, within) if tier is Tier.BUBBLEWRAP else _unshare(tree, within)
     return subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
