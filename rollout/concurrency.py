@@ -1,6 +1,6 @@
-"""Calls that block, kept off the event loop, one daemon thread a call.
+"""Runs blocking calls outside the event loop, with one daemon thread per call.
 
-A call that hangs for ever costs its own thread only: it starves no pool and does not keep the process from ending.
+A call that hangs forever occupies only its own thread. It does not exhaust a pool or keep the process from exiting.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ _log = logging.getLogger(__name__)
 
 
 class Closable(Protocol):
-    """Something that holds processes or files."""
+    """An object that owns processes or files."""
 
     def close(self) -> None:
-        """Release them."""
+        """Release processes and files."""
         ...
 
 
-async def in_thread(function: Callable[..., T], *arguments: object) -> T:
-    """The result of ``function(*arguments)``, computed in a thread of its own.
+async def run_in_thread(function: Callable[..., T], *arguments: object) -> T:
+    """Run ``function(*arguments)`` in a new thread and return its result.
 
-    A caller that stops waiting (a timeout, a cancellation) leaves the thread running; its result is then dropped.
+    After a timeout or a cancellation of the caller, the thread continues and its result is dropped.
     """
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[T] = loop.create_future()
@@ -53,8 +53,8 @@ async def in_thread(function: Callable[..., T], *arguments: object) -> T:
     return await answer
 
 
-async def within(seconds: float, awaitable: Awaitable[T]) -> T:
-    """Its result. Raises `TimeoutError` with a sentence if there is none in time."""
+async def with_timeout(seconds: float, awaitable: Awaitable[T]) -> T:
+    """Await with a time limit. Raises `TimeoutError` with a message if it expires."""
     limit = asyncio.timeout(seconds)
     try:
         async with limit:
@@ -66,16 +66,16 @@ async def within(seconds: float, awaitable: Awaitable[T]) -> T:
 
 
 async def close_in_thread(environment: Closable, timeout_s: float) -> None:
-    """Close an environment; one that fails to, or not within ``timeout_s``, is left behind and named in the log."""
+    """Close an environment in a thread; if it fails or exceeds ``timeout_s``, log a warning and abandon it."""
     try:
         async with asyncio.timeout(timeout_s):
-            await in_thread(environment.close)
+            await run_in_thread(environment.close)
     except Exception as error:
         _log.warning("an environment did not close: %s: %s", type(error).__name__, error)
 
 
 async def run_all(*coroutines: Coroutine[Any, Any, None]) -> None:
-    """Run all at the same time. The first error cancels the others and is raised as it is, not in a group."""
+    """Run all concurrently. The first error cancels the others and is raised itself, not in a group."""
     try:
         async with asyncio.TaskGroup() as group:
             for coroutine in coroutines:
@@ -85,7 +85,7 @@ async def run_all(*coroutines: Coroutine[Any, Any, None]) -> None:
 
 
 def root_error(error: BaseException) -> BaseException:
-    """The first single error of a group, however deep."""
+    """First exception of a possibly nested exception group that is not a group itself."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

@@ -1,4 +1,4 @@
-"""The interface of every environment: tasks come from a `TaskSource`, an `Environment` plays one task at a time."""
+"""The interface of environments: a `TaskSource` provides tasks, an `Environment` runs one task at a time."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from rollout.errors import UserError
 from rollout.grammar import Choice
 
 Payload = Mapping[str, str | int | float | bool | None]
-"""All that an environment needs to make the world of a task; JSON types only."""
+"""Data from which an environment creates a task's initial state; JSON types only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One problem to solve, small enough to be sent anywhere.
+    """One task, small enough to be sent between processes.
 
     Attributes:
         id: unique within a run, readable, stable between processes (``household/train/small/17``).
         environment: the name under which the environment is registered.
-        split: ``train``, ``valid_seen``, ``valid_unseen`` or what the data set calls it.
-        task_type: the family within the environment (``pick_heat_then_place_in_recep``), for per-type figures.
-        payload: all the environment needs to make the world, JSON types only.
+        split: ``train``, ``valid_seen``, ``valid_unseen``, or a name of the data set.
+        task_type: type within the environment (``pick_heat_then_place_in_recep``), for metrics per type.
+        payload: data from which the environment creates the initial state; JSON types only.
     """
 
     id: str
@@ -34,7 +34,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """The start of an episode. ``instruction`` is the task in words, ``observation`` what the agent first sees."""
+    """The start of an episode. ``instruction`` is the task in words, ``observation`` is the first observation."""
 
     observation: str
     instruction: str
@@ -42,17 +42,17 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The answer to one action.
+    """The result of one action.
 
     Attributes:
         observation: text shown to the agent.
-        reward: the environment's reward of this step; an episode's reward is the sum of its steps'.
-        done: the environment has ended the episode.
-        success: the task is solved; only ever true together with ``done``.
-        valid: the action was one that the environment understands and allows here.
-        dialect: the dialect the action was written in, where an environment speaks several; else empty.
-        scores: what else the environment says of the episode, by name (``f1``); what a later step says of a name holds.
-        answer: the agent's own answer, where this step gave one; what is observed then may say whether it was right.
+        reward: reward of this step; an episode's reward is the sum over its steps.
+        done: whether the episode has ended.
+        success: whether the task is solved; true only together with ``done``.
+        valid: whether the environment understands the action and allows it in its current state.
+        dialect: dialect of the action, if the environment accepts several; else empty.
+        scores: further scores of the episode by name (``f1``). Later steps override earlier values.
+        answer: the answer that the agent submitted with this step, if any. The observation may reveal its correctness.
     """
 
     observation: str
@@ -67,9 +67,9 @@ class Step:
 
 @runtime_checkable
 class Environment(Protocol):
-    """Plays one task at a time; not thread-safe. Whatever text the agent writes, ``step`` must answer.
+    """Runs one task at a time; not thread-safe. ``step`` must accept any text.
 
-    What an environment may have besides are `OptionalAbilities`.
+    `OptionalAbilities` lists what an environment may offer in addition.
     """
 
     def reset(self, task: Task) -> Reset:
@@ -77,11 +77,11 @@ class Environment(Protocol):
         ...
 
     def step(self, action: str) -> Step:
-        """Do one action."""
+        """Execute one action."""
         ...
 
     def admissible_actions(self) -> Sequence[str] | None:
-        """All actions allowed now, sorted; None if the environment cannot list them."""
+        """All actions that are currently allowed, sorted; None if the environment cannot list them."""
         ...
 
     def close(self) -> None:
@@ -90,34 +90,34 @@ class Environment(Protocol):
 
 
 class OptionalAbilities(Protocol):
-    """What an environment may have besides: each member by itself. One that is missing, or is None, is not there.
+    """Optional members of an environment, independent of each other. A member that is missing or None is not offered.
 
-    This is the only list of them. `rollout.environments.wrappers.base.EnvironmentWrapper` forwards what stands here, so
-    that a wrapped environment can do what the environment itself can. The functions below read them.
+    This is the only list of them. `rollout.environments.wrappers.base.EnvironmentWrapper` forwards all members listed
+    here, so that a wrapper offers the abilities of its environment. The functions below access them.
     """
 
     @property
     def blocking(self) -> bool:
-        """Whether its calls wait for something, so that callers with an event loop make them in a thread."""
+        """Whether calls may block, so that callers with an event loop must run them in a thread."""
         ...
 
     @property
-    def action_forms(self) -> Sequence[str]:
-        """How actions are written, with one ``{}`` for words of the agent's own, at the end or before a closing bracket
+    def action_templates(self) -> Sequence[str]:
+        """Templates of all actions, with at most one ``{}`` for free text, at the end or before a closing bracket
         (``search[{}]``).
         """
         ...
 
     def open_actions(self) -> Sequence[str]:
-        """The forms of those actions that are allowed now and that ``admissible_actions`` cannot list."""
+        """Templates of currently allowed actions that ``admissible_actions`` cannot list."""
         ...
 
     def fork(self) -> Environment:
-        """A copy in its present state. Either goes on without the other, also in another thread."""
+        """Return an independent copy in the current state; both can be used concurrently in different threads."""
         ...
 
     def passages(self, k: int) -> Sequence[str]:
-        """The ``k`` passages of its own corpus that fit the words of the present task best, a line each."""
+        """Retrieve the ``k`` passages of the environment's corpus that match the current task best, one line each."""
         ...
 
 
@@ -126,63 +126,63 @@ ABILITIES = tuple(name for name in vars(OptionalAbilities) if not name.startswit
 
 
 def is_blocking(environment: Environment) -> bool:
-    """Whether its calls are to be made in a thread."""
+    """Whether calls of the environment must run in a thread."""
     return bool(getattr(environment, "blocking", False))
 
 
-def action_forms(environment: Environment) -> tuple[str, ...]:
-    """How its actions are written; empty if it does not say."""
-    return tuple(getattr(environment, "action_forms", None) or ())
+def action_templates(environment: Environment) -> tuple[str, ...]:
+    """Templates of all actions of the environment; empty if it has none."""
+    return tuple(getattr(environment, "action_templates", None) or ())
 
 
 def open_actions(environment: Environment) -> tuple[str, ...]:
-    """The forms of actions that are allowed now and cannot be listed; empty if it does not say."""
+    """Templates of currently allowed actions that cannot be listed; empty if there are none."""
     function = getattr(environment, "open_actions", None)
     return () if function is None else tuple(function())
 
 
 def legal_actions(environment: Environment) -> Choice | None:
-    """All actions that are allowed now; None if the environment does not list them."""
-    listed, forms = environment.admissible_actions(), open_actions(environment)
-    return None if listed is None and not forms else Choice(tuple(dict.fromkeys(listed or ())), forms)
+    """All currently allowed actions; None if the environment does not list them."""
+    listed, templates = environment.admissible_actions(), open_actions(environment)
+    return None if listed is None and not templates else Choice(tuple(dict.fromkeys(listed or ())), templates)
 
 
 def has_passages(environment: Environment) -> bool:
-    """Whether it has a corpus of its own."""
+    """Whether the environment has a corpus."""
     return getattr(environment, "passages", None) is not None
 
 
 def passages_of(environment: Environment, k: int) -> Sequence[str]:
-    """The ``k`` passages of its own corpus that fit the present task best. The environment `has_passages`."""
+    """Retrieve the ``k`` passages of the environment's corpus that match the current task best (see `has_passages`)."""
     passages: Sequence[str] = getattr(environment, "passages")(k)  # noqa: B009 (not in the protocol)
     return passages
 
 
 def fork_of(environment: Environment) -> Environment:
-    """A copy of an environment. Raises `UserError` if it cannot be copied."""
+    """Copy an environment. Raises `UserError` if it does not support copying."""
     fork = getattr(environment, "fork", None)
     if fork is None:
         raise UserError(
-            f"agent.acting is self_consistent, but {class_name(environment)} cannot be copied to try an action in; "
-            "set agent.acting to plain, or take another environment"
+            f"agent.acting is self_consistent, but {class_name(environment)} cannot be copied to try actions; "
+            "set agent.acting to plain, or use another environment"
         )
     copy: Environment = fork()
     return copy
 
 
 def class_name(environment: Environment) -> str:
-    """The name of an environment's class, without the wrappers around it, for messages."""
+    """Name of the environment's class without its wrappers, for messages."""
     inner = getattr(environment, "inner", None)  # where a wrapper keeps it
     return class_name(inner) if isinstance(inner, Environment) else type(environment).__name__
 
 
 class TaskSource(Protocol):
-    """Where tasks come from: a generator of worlds or a data set. Same arguments, same tasks, in any process."""
+    """Provides tasks from a generator or a data set. The same arguments give the same tasks in every process."""
 
     def splits(self) -> Sequence[str]:
         """Names of the splits."""
         ...
 
     def tasks(self, split: str, count: int, seed: int = 0) -> Sequence[Task]:
-        """The first ``count`` tasks of ``split`` in the order that ``seed`` gives."""
+        """Return the first ``count`` tasks of ``split`` in the order determined by ``seed``."""
         ...

@@ -1,8 +1,8 @@
-"""What can go wrong in an episode, named by the boundary it comes from.
+"""Errors: failures of an episode, attributed to a component, and errors of the user.
 
-A bad rollout is data: ``boundary`` turns whatever escapes from the world's side (an environment, a tool, an engine)
-into an `EpisodeError`; the episode loop catches that in one place and stores it on the record. Bugs of our own are
-raised outside any boundary and propagate.
+``boundary`` converts every exception of an environment, a tool or an engine into an `EpisodeError`. The agent loop
+catches it in one place and stores it in the episode's record. Bugs in this package are raised outside of any boundary
+and propagate.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from enum import StrEnum
 
 
 class Boundary(StrEnum):
-    """The parts of the outside world that an episode touches."""
+    """The external components of an episode."""
 
     ENVIRONMENT = "environment"
     TOOL = "tool"
@@ -24,7 +24,7 @@ class Boundary(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What went wrong, typed by the boundary it came from (see ``rollout.errors``)."""
+    """A recorded failure: the component, the type of the exception, and its message."""
 
     boundary: str
     type: str
@@ -32,7 +32,7 @@ class Failure:
 
 
 class EpisodeError(Exception):
-    """Something failed beyond a boundary. ``failure`` is what the record keeps."""
+    """Failure of an external component. ``failure`` is stored in the episode's record."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(f"{failure.boundary}: {failure.type}: {failure.message}")
@@ -43,12 +43,12 @@ class EpisodeError(Exception):
 
 
 class UserError(Exception):
-    """Bad input from a user: one sentence that says what is wrong and how to mend it. Printed without a traceback."""
+    """Bad input from a user: one sentence that states the problem and how to fix it. Printed without a traceback."""
 
 
 @contextmanager
 def boundary(where: Boundary) -> Iterator[None]:
-    """Attribute any exception that escapes the block to ``where``."""
+    """Convert any exception of the block to an `EpisodeError` of the component ``where``."""
     try:
         yield
     except EpisodeError:

@@ -18,7 +18,7 @@ from rollout.environments.wrappers.context import ContextEnvironment, found_pass
 from rollout.environments.wrappers.search import ACTION, SEARCH, SearchEnvironment
 from rollout.episode.acting import PlainActing
 from rollout.episode.config import AgentConfig
-from rollout.episode.support import raising_user_errors, require_acting
+from rollout.episode.support import check_acting, reraising_user_errors
 from rollout.errors import Boundary, EpisodeError, UserError, boundary
 from rollout.models import model_folder
 from rollout.prompts.builder import PromptBuilder
@@ -69,8 +69,8 @@ def require_playable(environment: Environment, config: BaseModel, agent: AgentCo
         environment, _ = _with_tools(plugin_of(config), environment, config, agent, search)
         task = None if isinstance(agent.acting, PlainActing) else _first_task(config)
         if task is not None and _begins(environment, task):
-            with raising_user_errors(), boundary(Boundary.ENVIRONMENT):
-                require_acting(environment, agent.acting, style)
+            with reraising_user_errors(), boundary(Boundary.ENVIRONMENT):
+                check_acting(environment, agent.acting, style)
     except EpisodeError:
         return  # a fault of the environment, which episodes put on their records
     finally:

@@ -41,18 +41,18 @@ class Choice:
     """
 
     choices: tuple[str, ...] = ()
-    forms: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ()
 
     def alternatives(self) -> Iterator[tuple[str | FreeText, ...]]:
         """All of them, as fixed texts and free parts."""
         yield from ((choice,) for choice in self.choices)
-        for grammar in self.forms:
+        for grammar in self.templates:
             before, _, after = grammar.partition(PLACEHOLDER)
             yield tuple(part for part in (before, FreeText(_BRACKETED if after else FULL_LINE), after) if part)
 
 
 Part = str | FreeText | Choice
-ANY_ACTION = Choice(forms=(PLACEHOLDER,))
+ANY_ACTION = Choice(templates=(PLACEHOLDER,))
 """One line that is not empty."""
 
 

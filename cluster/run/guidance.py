@@ -14,8 +14,8 @@ from rollout.environment import Reset, Task
 from rollout.episode.guidance import Guidance, Guide
 from rollout.errors import UserError
 from rollout.factory import tokenizer_of
-from rollout.hints.asking import ChatSession
 from rollout.hints.bank import HintBank, read_bank, write_bank
+from rollout.hints.chat import ChatSession
 from rollout.hints.config import HintConfig
 from rollout.hints.retrieve import RANKING_SYSTEM, HintRetriever, require_enough
 from rollout.prompts.cot import first_thought

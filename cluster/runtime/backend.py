@@ -14,7 +14,7 @@ from cluster.runtime.resources import ResourceGroup, ResourceRequest
 from cluster.runtime.rollout_pool import Worker
 from cluster.runtime.rollout_worker import RolloutWorker, WorkerConfig
 from cluster.runtime.train_learner import train_rank
-from rollout.concurrency import in_thread
+from rollout.concurrency import run_in_thread
 from rollout.errors import UserError
 from rollout.tools.retrieval.client import Backend as Replica
 from rollout.tools.retrieval.client import in_process
@@ -67,11 +67,12 @@ class LocalBackend:
 
     async def replicas(self, config: RetrievalRole) -> tuple[Replica, ...]:
         server = RetrievalServer(config)
-        await in_thread(server.start)
+        await run_in_thread(server.start)
         return (in_process(server),)
 
     async def train(self, request: TrainRequest) -> None:
-        await in_thread(train_rank, request)  # asyncio's own threads would keep Ctrl-C waiting for the end of training
+        # asyncio's own threads would keep Ctrl-C waiting for the end of training.
+        await run_in_thread(train_rank, request)
 
     def close(self) -> None:
         """Nothing outlives the process."""

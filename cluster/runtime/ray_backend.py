@@ -25,7 +25,7 @@ from cluster.runtime.resources import ResourceGroup, ResourceRequest, check_fits
 from cluster.runtime.rollout_pool import PoolError, Worker, WorkerDied
 from cluster.runtime.rollout_worker import RolloutWorker, WorkerConfig
 from cluster.runtime.train_learner import train_with_ray
-from rollout.concurrency import in_thread, run_all
+from rollout.concurrency import run_all, run_in_thread
 from rollout.errors import UserError
 from rollout.messages import first_line
 from rollout.tools.retrieval.documents import Hit
@@ -83,7 +83,7 @@ class RayBackend:
         return replicas
 
     async def train(self, request: TrainRequest) -> None:
-        await in_thread(train_with_ray, request, self.storage, self.failures.learner)
+        await run_in_thread(train_with_ray, request, self.storage, self.failures.learner)
 
     def close(self) -> None:
         ray.shutdown()

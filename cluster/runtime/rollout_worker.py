@@ -16,14 +16,14 @@ from pydantic import BaseModel
 from cluster.config.environments import EnvironmentConfig
 from cluster.run.episodes import EpisodeRequest, EpisodeSpec, WorkerJob
 from cluster.run.guidance import make_guide
-from rollout.concurrency import in_thread, run_all
+from rollout.concurrency import run_all, run_in_thread
 from rollout.engine import Engine
 from rollout.environment import Environment
 from rollout.environments.plugins import code_sandbox
 from rollout.environments.wrappers.pooled import EnvironmentPool
 from rollout.episode.config import AgentConfig, EpisodePolicy
 from rollout.episode.guidance import Guide
-from rollout.episode.scoring import require_distributions
+from rollout.episode.scoring import check_distributions
 from rollout.factory import make_builder, make_engine, make_environment, require_playable, tokenizer_of
 from rollout.prompts.builder import PromptBuilder
 from rollout.tools.retrieval.service import Search, Service
@@ -80,14 +80,14 @@ class RolloutWorker:
         """
         config = self.config
         sandboxes = {code_sandbox(environment, config.agent) for environment in config.environments} - {None}
-        notes = [tier_sentence(await in_thread(choose_tier, sandbox)) for sandbox in sandboxes]
+        notes = [tier_sentence(await run_in_thread(choose_tier, sandbox)) for sandbox in sandboxes]
         for environment in config.environments:
-            await in_thread(_require_playable, environment, config)
+            await run_in_thread(_require_playable, environment, config)
         self.engine = await make_engine(config.engine, config.agent)
         if any(config.distributions):
             written, scores = config.distributions
             token_ids = tokenizer_of(config.engine).encode("Hello")
-            await require_distributions(self.engine, token_ids, written=written, scored=scores)
+            await check_distributions(self.engine, token_ids, written=written, scored=scores)
         search = config.retrieval.connect() if config.retrieval else None
         self.environments = {each.type: WorkerEnvironment(each, config, search) for each in config.environments}
         return tuple(notes)
@@ -157,13 +157,13 @@ class WorkContext:
         """Made once for a spec, in a thread, since it reads files."""
         guides = self.worker.guides
         if spec not in guides:
-            guides[spec] = asyncio.ensure_future(in_thread(make_guide, spec, self.engine, self.engine_config))
+            guides[spec] = asyncio.ensure_future(run_in_thread(make_guide, spec, self.engine, self.engine_config))
         return await asyncio.shield(guides[spec])
 
     async def read(self, store: str, key: Key) -> Trajectory:
         """Reads the episodes of all requests of this call at once, at the first one."""
         if store not in self.stored:
-            self.stored[store] = asyncio.ensure_future(in_thread(self._read_all, store))
+            self.stored[store] = asyncio.ensure_future(run_in_thread(self._read_all, store))
         return (await asyncio.shield(self.stored[store]))[key]
 
     def _read_all(self, store: str) -> dict[Key, Trajectory]:

@@ -1,1 +1,1 @@
-"""Engines: models behind the one protocol of `rollout.engine`."""
+"""Engines: implementations of the protocol in `rollout.engine`."""

@@ -1,4 +1,4 @@
-"""The engines that a recipe can name by ``type``, and how one is started."""
+"""The union of all engine configs, discriminated by ``type``, and the function that starts an engine."""
 
 from __future__ import annotations
 
@@ -26,23 +26,25 @@ EngineConfig = Annotated[TypedSettings, LazyUnion("type", ENGINES.names, ENGINES
 
 
 class EngineSettings(Protocol):
-    """What makes an engine of another package available by name: a frozen pydantic model that can start it.
+    """The config of an engine in another package: a frozen pydantic model that can start its engine.
 
-    Besides ``type: Literal["<name>"]`` it has ``model`` or ``tokenizer``, which says whose tokenizer the engine speaks.
+    It has ``type: Literal["<name>"]``, and ``model`` or ``tokenizer``, the source of the engine's tokenizer.
     """
 
     async def start(self) -> Engine:
-        """Bring the engine up."""
+        """Start the engine and wait until it is ready."""
         ...
 
 
 async def start_engine(config: BaseModel, style: StyleName = "react") -> Engine:
-    """Bring an engine up; it is ready when this returns.
+    """Start an engine and wait until it is ready.
 
-    ``style`` is how its agents write a turn, which only a script needs to be told.
+    Args:
+        config: which engine to start.
+        style: prompt style of the engine's agents; only scripted engines use it.
 
     Raises:
-        UserError: a model folder that does not exist, a missing API key, a package that is not installed. It is raised
+        UserError: a model folder does not exist, an API key is missing, or a package is not installed. It is raised
             before any process is started.
     """
     from rollout.engines import openai_engine, scripted, transformers_engine, vllm_engine

@@ -1,4 +1,4 @@
-"""An engine without a model, for tests and dry runs: a text policy or fixed replies, token in and token out."""
+"""An engine without a model, for tests and dry runs: it returns the text of a policy, or fixed replies, as tokens."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ _MAX_SESSIONS = 4096
 
 
 class ScriptedConfig(FrozenModel):
-    """An expert, a random player or fixed replies in place of a model."""
+    """A scripted policy (expert or random) or fixed replies in place of a model."""
 
     type: Literal["scripted"] = "scripted"
     tokenizer: str
-    """Model whose tokenizer and chat template are spoken: ``builtin:NAME``, a folder or a hub name."""
+    """Model whose tokenizer and chat template are used: ``builtin:NAME``, a folder or a hub name."""
     policy: str | None = None
-    """Name of an environment's policy, such as ``household-expert``. It writes in the style of the agent."""
+    """Name of a policy of an environment, such as ``household-expert``. It writes turns in the agent's prompt style."""
     replies: tuple[str, ...] = ()
-    """Fixed answers, one a turn, as they stand; the last one is repeated."""
+    """Fixed answers, one per turn; the last one is repeated."""
     seed: int = 0
-    """Of the policies; each episode derives its own."""
+    """Base seed of the policies; each episode derives its own."""
     latency_s: float = Field(0.0, ge=0.0)
-    """Seconds that each answer takes."""
+    """Delay of each answer in seconds."""
     max_model_len: int = Field(32768, ge=1)
-    """Tokens that prompt and answer may have together."""
+    """Context length: tokens of prompt and answer together."""
 
     @model_validator(mode="after")
     def _check(self) -> ScriptedConfig:
         if (self.policy is None) == (not self.replies):
-            raise ValueError("a scripted engine plays either a policy or replies; give one of the two")
+            raise ValueError("a scripted engine has either a policy or replies; set one of the two")
         return self
 
 
 async def start(config: ScriptedConfig, style: StyleName = "react") -> ScriptedEngine:
-    """Make the engine for agents of this style.
+    """Create the engine for agents of this prompt style.
 
     Raises:
         UserError: the policy is unknown, cannot be imported or does not write in this style, or the tokenizer cannot
@@ -61,15 +61,15 @@ async def start(config: ScriptedConfig, style: StyleName = "react") -> ScriptedE
 
 
 class ScriptedEngine:
-    """Plays one text policy a session (`rollout.engine.Engine`).
+    """Runs one text policy per session (`rollout.engine.Engine`).
 
-    No model makes its tokens, so completions carry no log-probabilities and no distribution, whatever was asked for.
-    Temperature, stop texts and the like do not matter; ``Sampling.max_tokens`` does.
+    Completions have no log-probabilities and no distributions, whatever ``Sampling`` asks for. Of its settings only
+    ``max_tokens`` has an effect.
 
     Args:
-        config: which script.
-        tokenizer: of the model that it stands in for.
-        style: in which policies write, so that the agent can read them.
+        config: the policy or the replies.
+        tokenizer: tokenizer of the model that the engine replaces.
+        style: prompt style in which policies write their turns.
     """
 
     def __init__(self, config: ScriptedConfig, tokenizer: Tokenizer, style: StyleName = "react") -> None:
@@ -79,7 +79,7 @@ class ScriptedEngine:
         self.max_model_len = config.max_model_len
         self._config = config
         self._style = style
-        self._tokenizer = tokenizer.guarding(template.text)
+        self._tokenizer = tokenizer.with_template_markers(template.text)
         encode = self._tokenizer.encode_markers
         self._first_user = encode(template.system_to_user)
         self._next_user = encode(template.next_user)
@@ -88,30 +88,32 @@ class ScriptedEngine:
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
 
     async def generate(self, token_ids: Sequence[int], sampling: Sampling, session_id: str) -> Completion:
-        """The policy's answer to the user message that is new since the session's last prompt.
+        """Return the policy's answer to the latest user message of the prompt.
 
-        A prompt that does not continue the session's last one starts it afresh.
+        A prompt that does not continue the session's last prompt restarts the session.
 
         Raises:
-            ValueError: the prompt does not end where an assistant would go on.
+            ValueError: the prompt does not end with a generation prompt, or has no user message.
         """
         await asyncio.sleep(self._config.latency_s)
         prompt = tuple(token_ids)
         session = self._session(session_id, prompt)
-        message, begun = self._message(prompt, len(session.seen))
-        text = _rest(session.policy.respond(self._tokenizer.decode(message)), self._tokenizer.decode(begun))
-        whole = self._tokenizer.encode(text) + self._end_of_turn
-        made = whole[: sampling.max_tokens]
-        session.seen = prompt + made
-        finish: Literal["stop", "length"] = "stop" if made == whole else "length"
-        return Completion(made, None, self._tokenizer.decode(made), finish, weight_version=self.weight_version)
+        message, prefix = self._message(prompt, len(session.seen))
+        text = _without_prefix(session.policy.respond(self._tokenizer.decode(message)), self._tokenizer.decode(prefix))
+        full = self._tokenizer.encode(text) + self._end_of_turn
+        output_ids = full[: sampling.max_tokens]
+        session.seen = prompt + output_ids
+        finish: Literal["stop", "length"] = "stop" if output_ids == full else "length"
+        return Completion(
+            output_ids, None, self._tokenizer.decode(output_ids), finish, weight_version=self.weight_version
+        )
 
     async def score(self, token_ids: Sequence[int], top_k: int) -> TopK:
-        """Raises `NotImplementedError`: a script has no distribution."""
+        """Raise `NotImplementedError`: a script has no distributions."""
         raise NotImplementedError("a scripted engine has no distribution to score with; use an engine with a model")
 
     async def load_weights(self, folder: str, version: int) -> None:
-        """Only the version changes: a script has no weights."""
+        """Set the weight version; there are no weights to load."""
         self.weight_version = version
 
     async def close(self) -> None:
@@ -122,7 +124,7 @@ class ScriptedEngine:
         if session is None or prompt[: len(session.seen)] != session.seen:
             session = _Session(self._policy(session_id))
         self._sessions[session_id] = session
-        if len(self._sessions) > _MAX_SESSIONS:  # episodes do not say when they end
+        if len(self._sessions) > _MAX_SESSIONS:  # the engine is not notified when an episode ends
             self._sessions.popitem(last=False)
         return session
 
@@ -133,14 +135,14 @@ class ScriptedEngine:
         return make_policy(self._config.policy, int.from_bytes(digest[:4], "big"), self._style)
 
     def _message(self, prompt: tuple[int, ...], seen: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The newest user message, between the last glue and the generation prompt, and how the answer is begun."""
+        """Split off the latest user message, and the prefix of the answer after the generation prompt."""
         end = _last(prompt, self._generation_prompt)
         return self._last_user(prompt[:end], seen), prompt[end + len(self._generation_prompt) :]
 
     def _last_user(self, prompt: tuple[int, ...], seen: int) -> tuple[int, ...]:
         if seen:
             start = seen
-            if prompt[start : start + len(self._end_of_turn)] == self._end_of_turn:  # the last answer lacked its end
+            if prompt[start : start + len(self._end_of_turn)] == self._end_of_turn:  # the last answer was truncated
                 start += len(self._end_of_turn)
             return prompt[start + len(self._next_user) :]
         return prompt[_after(prompt, self._first_user) :]
@@ -148,7 +150,7 @@ class ScriptedEngine:
 
 @dataclass(slots=True)
 class _Session:
-    """A policy in the middle of an episode; ``seen`` is the last prompt and its answer."""
+    """State of one episode: its policy, and the last prompt with its answer (``seen``)."""
 
     policy: TextPolicy
     seen: tuple[int, ...] = ()
@@ -165,23 +167,23 @@ class _Replies:
         return reply
 
 
-def _rest(text: str, begun: str) -> str:
-    """What is left to write of a turn that is ``begun``; one that begins otherwise is written behind its first word."""
-    if text.startswith(begun):
-        return text[len(begun) :]
+def _without_prefix(text: str, prefix: str) -> str:
+    """The rest of a turn after ``prefix``. If the turn does not start with it, drop the turn's first word instead."""
+    if text.startswith(prefix):
+        return text[len(prefix) :]
     return f" {text.partition(' ')[2]}"
 
 
 def _last(token_ids: tuple[int, ...], part: tuple[int, ...]) -> int:
-    """Where the last occurrence of ``part`` begins."""
+    """Index at which the last occurrence of ``part`` begins."""
     for start in range(len(token_ids) - len(part), -1, -1):
         if token_ids[start : start + len(part)] == part:
             return start
-    raise ValueError("nowhere in the prompt is the chat template's generation prompt, after which an assistant writes")
+    raise ValueError("the prompt does not contain the generation prompt of the chat template")
 
 
 def _after(token_ids: tuple[int, ...], part: tuple[int, ...]) -> int:
-    """Where the first occurrence of ``part`` ends."""
+    """Index at which the first occurrence of ``part`` ends."""
     for start in range(len(token_ids) - len(part) + 1):
         if token_ids[start : start + len(part)] == part:
             return start + len(part)

@@ -1,4 +1,4 @@
-"""Transformers as the portable engine: no server, any device, concurrent calls gathered into batches."""
+"""Portable engine on transformers: no server, any device, concurrent calls combined into batches."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _LOADING = threading.Lock()
-"""One load at a time: transformers builds models under a switch that all threads of a process share."""
+"""Serializes loading, because transformers sets process-wide state while it builds a model."""
 
 
 class TransformersConfig(FrozenModel):
@@ -38,19 +38,19 @@ class TransformersConfig(FrozenModel):
     model: str
     """``builtin:NAME``, a folder (a checkpoint or a PEFT adapter) or a hub name."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """``auto`` takes a CUDA device if there is one."""
+    """``auto`` uses a CUDA device if there is one."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """``auto`` is what the checkpoint was saved in."""
+    """``auto`` is the dtype of the checkpoint."""
     max_model_len: int | None = Field(None, ge=2)
-    """Tokens that prompt and completion may have together; null is the model's own limit."""
+    """Context length: tokens of prompt and completion together; null is the model's limit."""
     max_batch: int = Field(32, ge=1)
-    """Completions that are made at the same time."""
+    """Upper bound on the completions of a batch."""
     batch_window_ms: float = Field(5.0, ge=0.0, le=1000.0)
-    """How long a call waits for others to share a batch with."""
+    """Milliseconds that a call waits for others to join its batch."""
 
 
 async def start(config: TransformersConfig) -> TransformersEngine:
-    """Load the model. Raises `UserError` for a model or a device that is not there."""
+    """Load the model. Raises `UserError` if the model or the device does not exist."""
     folder = model_folder(config.model)
     tokenizer = load_tokenizer(folder)
     thread = ThreadPoolExecutor(1, thread_name_prefix="transformers-engine")
@@ -60,11 +60,11 @@ async def start(config: TransformersConfig) -> TransformersEngine:
 
 @dataclass(slots=True)
 class _Row:
-    """One completion in the making."""
+    """State of one completion during generation."""
 
     prompt: tuple[int, ...]
     sampling: Sampling
-    budget: int
+    max_tokens: int
     generator: Generator | None = None
     matcher: LLMatcher | None = None
     token_ids: list[int] = field(default_factory=list)
@@ -76,7 +76,7 @@ class _Row:
 class TransformersEngine:
     """Left-padded batches on one background thread (`rollout.engine.Engine`).
 
-    A completion does not depend on what shares its batch, but for the rounding of floating-point sums.
+    A completion does not depend on the rest of its batch, except for floating-point rounding.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class TransformersEngine:
         self._config = config
         self._model = model
         self._tokenizer = tokenizer
-        self._stops = end_of_turn_ids(tokenizer, model.generation_config.eos_token_id)
+        self._stop_ids = end_of_turn_ids(tokenizer, model.generation_config.eos_token_id)
         self._thread = thread
         self._grammar_tokenizer: LLTokenizer | None = None
         self._pending: list[tuple[_Row, asyncio.Future[Completion]]] = []
@@ -109,15 +109,15 @@ class TransformersEngine:
         return await self._on_thread(lambda: self._score(tuple(token_ids), top_k))
 
     async def load_weights(self, folder: str, version: int) -> None:
-        """Take over a checkpoint between two batches; if it cannot be loaded, the old weights stay.
+        """Load a checkpoint between two batches. If loading fails, the old weights are kept.
 
         Raises:
-            UserError: ``folder`` is not there.
+            UserError: ``folder`` does not exist or contains no model that can be loaded.
         """
-        await self._on_thread(lambda: self._exchange(model_folder(folder), version))
+        await self._on_thread(lambda: self._replace_model(model_folder(folder), version))
 
     async def close(self) -> None:
-        """Cancel what waits, end the thread, drop the model."""
+        """Cancel waiting calls, stop the thread, and release the model."""
         if self._batcher is not None:
             self._batcher.cancel()
         for _, future in self._pending:
@@ -135,16 +135,16 @@ class TransformersEngine:
             rows = [row for row, _ in batch]
             try:
                 completions = await self._on_thread(lambda rows=rows: self._complete(rows))  # type: ignore[misc]
-            except Exception as error:  # each caller gets it; the batcher lives on
+            except Exception as error:  # raised to each caller; the batcher continues
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(error)
                 continue
             for (_, future), completion in zip(batch, completions, strict=True):
-                if not future.done():  # its episode may have been cancelled
+                if not future.done():  # the call may have been cancelled
                     future.set_result(completion)
 
-    def _exchange(self, folder: str, version: int) -> None:
+    def _replace_model(self, folder: str, version: int) -> None:
         self._model = _load(folder, self._config)
         self.weight_version = version
 
@@ -155,13 +155,13 @@ class TransformersEngine:
             if row.sampling.seed is not None:
                 row.generator = torch.Generator().manual_seed(row.sampling.seed)
             if row.sampling.grammar is not None:
-                row.matcher = self._matcher(row.sampling.grammar, row.budget)
+                row.matcher = self._matcher(row.sampling.grammar, row.max_tokens)
         with torch.inference_mode():
             self._decode(rows)
         return [self._completion(row) for row in rows]
 
     def _decode(self, rows: list[_Row]) -> None:
-        """Fill the rows token by token; a finished row is carried along until the last one ends."""
+        """Generate tokens until all rows are finished; finished rows stay in the batch."""
         import torch
 
         device, width = self._model.device, max(len(row.prompt) for row in rows)
@@ -186,7 +186,7 @@ class TransformersEngine:
             mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
 
     def _choose(self, logits_BV: Tensor, rows: list[_Row]) -> list[int]:
-        """The next token of each row; what is recorded are the model's own log-probabilities, at temperature 1."""
+        """Choose the next token of each row. Recorded log-probabilities are those of the model, at temperature 1."""
         logprobs_BV = logits_BV.float().log_softmax(-1).cpu()
         chosen = []
         for row, logprobs_V in zip(rows, logprobs_BV, strict=True):
@@ -206,24 +206,26 @@ class TransformersEngine:
         return chosen
 
     def _finish(self, row: _Row) -> Literal["stop", "length"] | None:
-        if row.token_ids[-1] in self._stops:
+        if row.token_ids[-1] in self._stop_ids:
             return "stop"
         if row.sampling.stop:
             text = self._tokenizer.decode(row.token_ids)
             if any(stop in text for stop in row.sampling.stop):
                 return "stop"
-        return "length" if len(row.token_ids) == row.budget else None
+        return "length" if len(row.token_ids) == row.max_tokens else None
 
-    def _matcher(self, grammar: Grammar, budget: int) -> LLMatcher:
-        """Holds one completion to a form. Its grammar takes about a millisecond, whatever the vocabulary."""
+    def _matcher(self, grammar: Grammar, max_tokens: int) -> LLMatcher:
+        """Create the matcher that constrains one completion to a grammar; takes about a millisecond."""
         from llguidance import LLMatcher
         from llguidance.hf import from_tokenizer
 
-        if self._grammar_tokenizer is None:  # takes a second where there are many tokens; a model may know of more
+        if self._grammar_tokenizer is None:  # takes about 1 s for a large vocabulary
             outer = self._tokenizer.hugging_face
             vocab_size = max(int(self._model.config.vocab_size), len(outer))
-            self._grammar_tokenizer = from_tokenizer(outer, vocab_size, min(self._stops))
-        return _checked(LLMatcher(self._grammar_tokenizer, grammar.lark(budget, self._stops, self._tokenizer.encode)))
+            self._grammar_tokenizer = from_tokenizer(outer, vocab_size, min(self._stop_ids))
+        return _raise_if_failed(
+            LLMatcher(self._grammar_tokenizer, grammar.lark(max_tokens, self._stop_ids, self._tokenizer.encode))
+        )
 
     def _completion(self, row: _Row) -> Completion:
         assert row.finish is not None
@@ -251,22 +253,22 @@ def _most_likely(logprobs_V: Tensor, k: int) -> dict[int, float]:
 
 
 def _allowed(logprobs_V: Tensor, matcher: LLMatcher) -> Tensor:
-    """The same, with minus infinity for tokens that the form does not allow next."""
+    """Set the log-probabilities of tokens that the grammar does not allow next to minus infinity."""
     import torch
 
     bias_V = torch.frombuffer(bytearray(matcher.compute_logit_bias()), dtype=torch.uint8)
-    _checked(matcher)
+    _raise_if_failed(matcher)
     return logprobs_V.masked_fill(bias_V[: len(logprobs_V)] == 0, float("-inf"))
 
 
-def _checked(matcher: LLMatcher) -> LLMatcher:
+def _raise_if_failed(matcher: LLMatcher) -> LLMatcher:
     if matcher.is_error():
-        raise ValueError(f"a completion cannot be held to its form: {matcher.get_error()}")
+        raise ValueError(f"a completion cannot be constrained to its grammar: {matcher.get_error()}")
     return matcher
 
 
 def _pick(logprobs_V: Tensor, sampling: Sampling, generator: Generator | None) -> int:
-    """Greedy at temperature 0; else sample among the ``top_k`` most likely with less than ``top_p`` before them."""
+    """Sample a token with temperature, ``top_k`` and ``top_p``; temperature 0 is greedy."""
     if sampling.temperature == 0.0:
         return int(logprobs_V.argmax())
     probabilities_V = (logprobs_V / sampling.temperature).softmax(-1)
@@ -278,7 +280,7 @@ def _pick(logprobs_V: Tensor, sampling: Sampling, generator: Generator | None) -
 
 
 def _load(folder: str, config: TransformersConfig) -> Any:
-    """The model, ready to run. An adapter folder brings its base model along."""
+    """Load a model for inference. For an adapter folder, its base model is loaded, too."""
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
@@ -287,7 +289,7 @@ def _load(folder: str, config: TransformersConfig) -> Any:
     silence()
     device = config.device if config.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("the engine asks for device cuda, but torch sees none; set device to auto or cpu")
+        raise UserError("the engine's device is cuda, but torch finds no CUDA device; set device to auto or cpu")
     try:
         with _LOADING:
             model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=config.dtype, trust_remote_code=False)

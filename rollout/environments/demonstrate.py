@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from rollout.environment import Environment, Task
-from rollout.prompts.example import Demonstration, State, WorkedTurn
+from rollout.prompts.example import Demonstration, DemonstrationTurn, State
 from rollout.prompts.react import ReActStyle
 from rollout.prompts.style import Style
 from rollout.scripted_policy import TextPolicy
@@ -36,7 +36,7 @@ class TurnMaker:
     def __init__(self, policy: TextPolicy, state: StateKeeper | None = None, code: CodeWriter | None = None) -> None:
         self._policy, self._state, self._code = policy, state, code
 
-    def turn(self, read: str) -> WorkedTurn:
+    def turn(self, read: str) -> DemonstrationTurn:
         """The turn that answers what was read; its own observation is still empty.
 
         Raises:
@@ -44,7 +44,7 @@ class TurnMaker:
         """
         known = self._state(read) if self._state else None
         thought, action = _thought_and_action(self._policy.respond(read))
-        return WorkedTurn(thought, action, "", known, self._code(action) if self._code else None)
+        return DemonstrationTurn(thought, action, "", known, self._code(action) if self._code else None)
 
 
 class StyledPolicy:
@@ -54,7 +54,7 @@ class StyledPolicy:
         self._maker, self._style = maker, style
 
     def respond(self, observation: str) -> str:
-        text, _ = self._style.turn(self._maker.turn(self._style.world_said(observation)))
+        text, _ = self._style.turn(self._maker.turn(self._style.environment_text(observation)))
         return text
 
 
@@ -76,7 +76,7 @@ def demonstrate(
     maker = TurnMaker(policy, state, code)
     reset = environment.reset(task)
     read = reset.observation + _REACT.task(reset.instruction)
-    turns: list[WorkedTurn] = []
+    turns: list[DemonstrationTurn] = []
     while len(turns) < max_steps:
         turn = maker.turn(read)
         step = environment.step(turn.action)

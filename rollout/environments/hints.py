@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rollout.environments.plugins import ENVIRONMENTS, find_plugin
-from rollout.hints.rules import ANY_ENVIRONMENT, RuleBook
+from rollout.hints.rules import DEFAULT_RULES, RuleBook
 
 
 def hint_rules(environment: str) -> RuleBook[Any]:
@@ -15,6 +15,6 @@ def hint_rules(environment: str) -> RuleBook[Any]:
         UserError: they cannot be imported.
     """
     if environment not in ENVIRONMENTS.names():
-        return ANY_ENVIRONMENT
+        return DEFAULT_RULES
     rules: RuleBook[Any] | None = find_plugin(environment).load("hint_rules")
-    return ANY_ENVIRONMENT if rules is None else rules
+    return DEFAULT_RULES if rules is None else rules

@@ -8,7 +8,7 @@ from rollout.environments.demonstrate import StyledPolicy, TurnMaker
 from rollout.environments.plugin import EnvironmentPlugin
 from rollout.environments.plugins import ENVIRONMENTS, find_plugin, working_plugins
 from rollout.errors import UserError
-from rollout.prompts.cot import written
+from rollout.prompts.cot import turn_text
 from rollout.prompts.styles import StyleName, new_style
 from rollout.scripted_policy import Reasoner, TextPolicy
 
@@ -87,7 +87,7 @@ class _InOneTurn:
         self._reasoner = reasoner
 
     def respond(self, observation: str) -> str:
-        return written(*self._reasoner.reason(observation))
+        return turn_text(*self._reasoner.reason(observation))
 
 
 class _AnyEnvironment:

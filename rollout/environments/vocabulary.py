@@ -51,8 +51,10 @@ def style_phrases(tools: Iterable[Tool]) -> tuple[str, ...]:
     """What episodes of code and of chains of thought say over and over; each is one token."""
     text = codeact.error("ERROR", "PRINTED") + codeact.observation("PRINTED")
     phrases = [*re.split("ERROR|PRINTED", text), *re.split("THOUGHT|CODE", codeact.turn_text("THOUGHT", "CODE"))]
-    phrases += [*re.split("STEPS|ANSWER", cot.written("STEPS", "ANSWER")), "\n\n", *_CALLS]
-    phrases += [part for text in (codeact.form(tuple(tools)), cot.FORM) for part in text.split("Thought: ")]
+    phrases += [*re.split("STEPS|ANSWER", cot.turn_text("STEPS", "ANSWER")), "\n\n", *_CALLS]
+    phrases += [
+        part for text in (codeact.turn_format(tuple(tools)), cot.TURN_FORMAT) for part in text.split("Thought: ")
+    ]
     phrases += [f'print({tool.name}("' for tool in tools]
     kept = {phrase for phrase in phrases if phrase not in ("", "\n")}
     return tuple(sorted(kept, key=lambda phrase: (-len(phrase), phrase)))

@@ -1,1 +1,1 @@
-"""How an agent chooses what it does: plainly, by trying several actions, or held to the actions that are allowed."""
+"""Rollout of single episodes: the agent loop, acting methods, scoring and filtering."""

@@ -1,4 +1,4 @@
-"""The ways of acting that an agent's settings can name by ``type``."""
+"""Configs of the acting methods, discriminated by ``type``."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ MAX_CANDIDATES = 64
 
 
 class PlainActing(FrozenModel):
-    """One completion a turn, greedy or sampled as the agent's ``sampling`` says."""
+    """One completion per turn, greedy or sampled according to the agent's ``sampling``."""
 
     type: Literal["plain"] = "plain"
 
 
 class SelfConsistentActing(FrozenModel):
-    """Several completions a turn; each is tried in a copy of the world, and the outcome that most of them have wins.
+    """Several completions per turn. Each is tried in a copy of the environment, and the most frequent outcome wins.
 
     Source: Agent Distillation's self-consistent action generation (arXiv 2505.17612), whose defaults these are.
     """
 
     type: Literal["self_consistent"] = "self_consistent"
     candidates: int = 8
-    """Completions a turn. All their tokens count as the episode's."""
+    """Completions per turn. The episode counts the tokens of all of them."""
     temperature: float = Field(0.4, ge=0.0, le=10.0)
-    """Of the candidates, in place of the agent's ``sampling.temperature``."""
+    """Sampling temperature of the candidates, in place of the agent's ``sampling.temperature``."""
     top_p: float = Field(0.8, gt=0.0, le=1.0)
-    """Of the candidates, in place of the agent's ``sampling.top_p``."""
+    """Nucleus sampling of the candidates, in place of the agent's ``sampling.top_p``."""
 
     @field_validator("candidates")
     @classmethod
@@ -37,18 +37,18 @@ class SelfConsistentActing(FrozenModel):
         if not 1 <= candidates <= MAX_CANDIDATES:
             raise ValueError(
                 f"candidates is {candidates}, but from 1 to {MAX_CANDIDATES} completions can be tried in a turn; "
-                "8 is what the paper takes"
+                "the paper uses 8"
             )
         return candidates
 
 
 class ConstrainedActing(FrozenModel):
-    """One completion a turn, and the model can write nothing but a turn of the agent's style with such an action."""
+    """One completion per turn, constrained by a grammar to turns of the agent's style with an allowed action."""
 
     type: Literal["constrained"] = "constrained"
     to: Literal["admissible", "grammar"] = "admissible"
-    """``admissible``: one of the actions that the environment allows now. ``grammar``: an action that is written as the
-    environment's are, or any line if it does not say how."""
+    """``admissible``: one of the actions that the environment currently allows. ``grammar``: an action that matches the
+    environment's action templates, or any line if it has none."""
 
 
 Acting = Annotated[PlainActing | SelfConsistentActing | ConstrainedActing, Field(discriminator="type")]

@@ -1,4 +1,4 @@
-"""Settings of an agent and of its episodes: how it is prompted, how far one episode may go, when it is played again."""
+"""Settings of an agent and its episodes: prompt, limits, acting and retries."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ from rollout.tools.sandbox.config import SandboxConfig
 
 
 class EpisodePolicy(FrozenModel):
-    """What happens to an episode whose environment hangs."""
+    """Handling of episodes whose environment hangs."""
 
     max_retries: int = Field(1, ge=0)
-    """Times that an episode is played again, each time in a new environment, after the environment did not answer
-    within ``agent.step_timeout_s``; the last record is kept."""
+    """Upper bound on further rollouts of an episode, each in a new environment, after the environment did not answer
+    within ``agent.step_timeout_s``. The last record is kept."""
     close_timeout_s: float = Field(10.0, gt=0.0)
-    """Seconds that an environment may take to close before it is left behind."""
+    """Seconds that an environment may take to close before it is abandoned."""
 
 
 class AgentConfig(FrozenModel):
-    """How an agent is prompted, and how far one episode may go."""
+    """Prompt, acting method and episode limits of an agent."""
 
     style: StyleName = "react"
-    """How a turn is written: thought and action, action alone, state and thought and action, thought and code, or an
-    answer after a chain of thought."""
+    """Format of a turn: thought and action (``react``), action only (``act``), state, thought, action (``stateact``),
+    thought and code (``codeact``), or an answer after a chain of thought (``cot``)."""
     instructions: str = "short"
-    """Which of the environment's system messages: ``short``, or ``full`` with the grammar of its actions."""
+    """System message of the environment: ``short``, or ``full`` with the grammar of its actions."""
     examples: int = Field(0, ge=0)
-    """Worked episodes shown before the task."""
+    """Number of demonstrations shown before the task."""
     passages: int = Field(0, ge=0, le=50)
-    """Passages that are looked up with the task's own words and shown with it, of the environment's corpus or of the
-    recipe's ``retrieval`` (which has a number of hits of its own)."""
+    """Number of passages that are retrieved with the text of the task and shown with it, from the environment's corpus
+    or with the recipe's ``retrieval`` (which has a separate number of hits)."""
     tools: tuple[str, ...] = ()
-    """Functions of other packages that its code may call, by name (style ``codeact``; `stillhouse list tools`)."""
+    """Tools of other packages that the agent's code may call, by name (style ``codeact``; `stillhouse list tools`)."""
     max_steps: int = Field(30, ge=1)
-    """Turns, those without a valid action included."""
+    """Upper bound on turns, including those without a valid action."""
     max_tokens: int = Field(4000, ge=1)
-    """Tokens of the whole episode: prompt, answers and observations. No turn starts that could go beyond."""
+    """Upper bound on tokens per episode: prompt, completions and observations. No turn starts that could exceed it."""
     time_limit_s: float = Field(600.0, gt=0)
-    """Seconds for the whole episode."""
+    """Seconds per episode."""
     step_timeout_s: float = Field(120.0, gt=0)
-    """Seconds for one answer of the engine, and for one step of the environment."""
+    """Seconds per answer of the engine, and per step of the environment."""
     sampling: Sampling = Sampling()
     acting: Acting = PlainActing()
-    """How it chooses an action: one completion, the best of several that are tried, or held to allowed actions."""
+    """Acting method: one completion, a vote among several completions, or constrained decoding."""
     sandbox: SandboxConfig = SandboxConfig()
-    """Where code runs that the agent writes (style ``codeact``)."""
+    """Sandbox that runs the agent's code (style ``codeact``)."""
 
     @model_validator(mode="after")
     def _check(self) -> AgentConfig:
@@ -60,10 +60,10 @@ class AgentConfig(FrozenModel):
                 "acting.to to grammar, or style to react, act or stateact"
             )
         self._check_tools()
-        most = self.sandbox.max_processes - 1
-        if isinstance(acting, SelfConsistentActing) and self.style == "codeact" and acting.candidates > most:
+        max_copies = self.sandbox.max_processes - 1
+        if isinstance(acting, SelfConsistentActing) and self.style == "codeact" and acting.candidates > max_copies:
             raise ValueError(
-                f"acting.candidates is {acting.candidates}, but the sandbox has room for {most} copies of an "
+                f"acting.candidates is {acting.candidates}, but the sandbox has room for {max_copies} copies of an "
                 "interpreter; set sandbox.max_processes higher, or ask for fewer candidates"
             )
         return self

@@ -1,25 +1,25 @@
-"""The form of a turn whose action the environment allows or at least understands."""
+"""The actions that constrained acting allows in the current state of an environment."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from rollout.environment import Environment, action_forms, class_name, legal_actions
+from rollout.environment import Environment, action_templates, class_name, legal_actions
 from rollout.errors import UserError
 from rollout.grammar import ANY_ACTION, Choice
 
 
 def allowed_actions(environment: Environment, to: Literal["admissible", "grammar"]) -> Choice:
-    """What an action can be in the environment as it is now.
+    """Actions that are allowed in the current state of the environment.
 
     Raises:
-        UserError: the environment lists no actions, and is to.
+        UserError: ``to`` is ``admissible`` and the environment does not list its actions.
     """
     if to == "grammar":
-        forms = action_forms(environment)
-        return Choice(forms=forms) if forms else ANY_ACTION
+        templates = action_templates(environment)
+        return Choice(templates=templates) if templates else ANY_ACTION
     legal = legal_actions(environment)
-    if legal is None or not (legal.choices or legal.forms):
+    if legal is None or not (legal.choices or legal.templates):
         raise UserError(
             f"agent.acting is constrained to admissible actions, but {class_name(environment)} does not list its "
             "actions; set agent.acting.to to grammar"

@@ -1,4 +1,4 @@
-"""One episode: ask the engine, cut its answer, do the action, show what happened, until something ends it."""
+"""The agent loop of one episode: generate a turn, parse it, step the environment, append the observation."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel
 
-from rollout.concurrency import in_thread, within
+from rollout.concurrency import run_in_thread, with_timeout
 from rollout.engine import Completion, Engine, Sampling
 from rollout.environment import Environment, Reset, Step, Task, is_blocking
 from rollout.episode.acting import ConstrainedActing, PlainActing, SelfConsistentActing
 from rollout.episode.config import AgentConfig, EpisodePolicy
 from rollout.episode.constrained import allowed_actions
-from rollout.episode.guidance import NONE, Guidance, Guide
+from rollout.episode.guidance import NO_GUIDANCE, Guidance, Guide
 from rollout.episode.self_consistency import close_all, try_actions, vote
-from rollout.episode.support import raising_user_errors, require_acting
+from rollout.episode.support import check_acting, reraising_user_errors
 from rollout.errors import Boundary, EpisodeError, boundary
 from rollout.grammar import Grammar
 from rollout.prompts.builder import PromptBuilder, Turn
@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class _State:
-    """What an episode has gathered so far; whatever ends it, this much is recorded."""
+    """State of a running episode; it is recorded however the episode ends."""
 
     segments: list[Segment] = field(default_factory=list)
     token_ids: list[int] = field(default_factory=list)
@@ -73,19 +73,19 @@ async def run_episode(
     guide: Guide | None = None,
     policy: EpisodePolicy | None = None,
 ) -> Trajectory:
-    """Play ``task`` once and give the record of it, whatever happens.
+    """Roll out one episode of ``task`` and return its record.
 
-    ``guide`` gives hints and a first thought, if the agent gets any. What fails in the environment or the engine ends
-    the episode with `StopReason.ERROR` and is on the record. The environment is left as it is; after an error or the
-    time limit it may still be busy and should not be used again.
+    ``guide`` provides hints and a first thought. A failure of the environment or the engine ends the episode with
+    `StopReason.ERROR` and is recorded. The environment is not closed; after an error or the time limit it may still be
+    busy and must not be used again.
 
-    An agent that acts self-consistently goes on in a copy of the environment, which is closed here. The tokens of all
-    its candidates are counted (``prompt_tokens``, ``output_tokens``), since all were paid for; ``steps``,
-    ``invalid_actions`` and ``reason_tokens`` are of the candidates that won.
+    A self-consistent agent continues in a copy of the environment, which is closed at the end. ``prompt_tokens`` and
+    ``output_tokens`` count all its candidates, because all of them were generated; ``steps``, ``invalid_actions`` and
+    ``reason_tokens`` count the winning candidates only.
 
     Raises:
-        UserError: the environment cannot be acted in as ``config.acting`` says; raised before the first completion.
-        Exception: only for bugs of our own.
+        UserError: the environment does not support ``config.acting``; raised before the first completion.
+        Exception: only for bugs in this package.
     """
     episode = _Episode(environment, engine, builder, config, identity, policy or EpisodePolicy())
     started_unix_s, started = time.time(), time.monotonic()
@@ -94,14 +94,14 @@ async def run_episode(
     limit = asyncio.timeout(config.time_limit_s)
     try:
         async with limit:
-            stop = await episode.play(task, guide)
+            stop = await episode.run(task, guide)
     except EpisodeError as error:
         stop, failure = StopReason.ERROR, error.failure
     except TimeoutError:
         if not limit.expired():
             raise
     finally:
-        await episode.leave_copy()
+        await episode.close_copy()
     times = Times(started_unix_s, time.monotonic() - started, episode.state.engine_s, episode.state.environment_s)
     return episode.record(stop, failure, times, version)
 
@@ -118,25 +118,25 @@ class _Episode:
     ) -> None:
         self.environment = environment
         self.copied = False
-        """Whether ``environment`` is a copy of ours rather than the one that was given."""
+        """Whether ``environment`` is a copy made by the episode instead of the caller's environment."""
         self.engine = engine
         self.builder = builder
         self.config = config
-        self.sampling = _stopping(_decoding(config), builder.style.stop)
+        self.sampling = _with_stop_strings(_decoding(config), builder.style.stop)
         self.identity = identity
         self.policy = policy
         self.state = _State()
         self.first_thought = ""
         self._deadline = time.monotonic() + config.time_limit_s
 
-    async def play(self, task: Task, guide: Guide | None) -> StopReason:
-        """The loop. Raises `EpisodeError` for failures of the world."""
+    async def run(self, task: Task, guide: Guide | None) -> StopReason:
+        """Run the agent loop. Raises `EpisodeError` for failures of the environment or the engine."""
         reset = await self._in_environment(self.environment.reset, task)
         acting = self.config.acting
         if not isinstance(acting, PlainActing):
-            with raising_user_errors():
-                await self._in_environment(require_acting, self.environment, acting, self.builder.style)
-        guidance = NONE if guide is None else await self._guidance(guide, task, reset)
+            with reraising_user_errors():
+                await self._in_environment(check_acting, self.environment, acting, self.builder.style)
+        guidance = NO_GUIDANCE if guide is None else await self._guidance(guide, task, reset)
         self.state.append(self.builder.start(reset, hints=guidance.hints))
         for turn in range(1, self.config.max_steps + 1):
             if time.monotonic() >= self._deadline:
@@ -152,33 +152,33 @@ class _Episode:
         return StopReason.STEP_LIMIT
 
     def _fits(self, prompt: Sequence[Segment]) -> bool:
-        """Whether a turn that begins with ``prompt`` stays within the episode's tokens and the model's context."""
-        coming = sum(len(segment.token_ids) for segment in prompt) + self.config.sampling.max_tokens
-        return len(self.state.token_ids) + coming <= min(self.config.max_tokens, self.engine.max_model_len)
+        """Whether a turn that begins with ``prompt`` fits the episode's token limit and the model's context."""
+        num_new_tokens = sum(len(segment.token_ids) for segment in prompt) + self.config.sampling.max_tokens
+        return len(self.state.token_ids) + num_new_tokens <= min(self.config.max_tokens, self.engine.max_model_len)
 
     async def _turn(self, turn: int) -> Step:
-        """An answer of the engine, put on the record, and what its action did."""
+        """Generate a turn, append it, and execute its action."""
         acting = self.config.acting
         if isinstance(acting, SelfConsistentActing):
             return await self._try(turn, acting.candidates)
-        grammar = await self._form(acting) if isinstance(acting, ConstrainedActing) else None
+        grammar = await self._turn_grammar(acting) if isinstance(acting, ConstrainedActing) else None
         [made] = await self._ask(turn, grammar=grammar)
         self.state.append(made.segments)
         return self._count(await self._act(made.action))
 
     async def _ask(self, turn: int, candidates: int = 1, grammar: Grammar | None = None) -> list[Turn]:
-        """Answers of the engine to the same prompt, made at the same time."""
+        """Generate ``candidates`` turns for the same prompt concurrently."""
         state, prompt = self.state, tuple(self.state.token_ids)
-        asked = [self._complete(prompt, turn, candidate, grammar) for candidate in range(candidates)]
+        requests = [self._complete(prompt, turn, candidate, grammar) for candidate in range(candidates)]
         with self._timed("engine_s"), boundary(Boundary.ENGINE):
-            completions = await within(self.config.step_timeout_s, _all(asked))
+            completions = await with_timeout(self.config.step_timeout_s, _gather(requests))
         state.counts = replace(
             state.counts,
             steps=state.counts.steps + 1,
             prompt_tokens=state.counts.prompt_tokens + candidates * len(prompt),
             output_tokens=state.counts.output_tokens + sum(len(made.token_ids) for made in completions),
         )
-        if self.identity.role != "teacher":  # a student's own distribution is no teaching signal
+        if self.identity.role != "teacher":  # a student's own distribution is not a training target
             completions = [replace(completion, top=None) for completion in completions]
         return [self.builder.turn(completion, turn, self.first_thought) for completion in completions]
 
@@ -192,15 +192,15 @@ class _Episode:
             prompt, self.sampling.model_copy(update={"seed": seed, "grammar": grammar}), session
         )
 
-    async def _form(self, acting: ConstrainedActing) -> Grammar:
-        """What this turn must look like; without what it has been begun with."""
-        with raising_user_errors():
+    async def _turn_grammar(self, acting: ConstrainedActing) -> Grammar:
+        """Grammar of the next turn, without the part that the turn was opened with."""
+        with reraising_user_errors():
             actions = await self._in_environment(allowed_actions, self.environment, acting.to)
         grammar = self.builder.style.turn_grammar(actions)
         return Grammar(grammar.parts[1:]) if self.first_thought else grammar
 
     async def _try(self, turn: int, candidates: int) -> Step:
-        """Several answers, the one whose action wins the vote put on the record; its world is gone on with."""
+        """Generate several turns, append the one whose action wins the vote, and continue in its copy."""
         answers = await self._ask(turn, candidates)
         actions = [answer.action for answer in answers]
         with self._timed("environment_s"), boundary(Boundary.ENVIRONMENT):
@@ -208,26 +208,26 @@ class _Episode:
                 self.environment, actions, self.config.step_timeout_s, self.policy.close_timeout_s
             )
             number = vote([None if trial is None else trial.step for trial in trials])
-            left = [trial.world for trial in trials if trial is not None]
+            unused = [trial.environment for trial in trials if trial is not None]
             if (winner := trials[number]) is not None:
-                left = [world for world in left if world is not winner.world]
-                left += [self.environment] if self.copied else []
-                self.environment, self.copied = winner.world, True
-            await close_all(left, self.policy.close_timeout_s)
+                unused = [environment for environment in unused if environment is not winner.environment]
+                unused += [self.environment] if self.copied else []
+                self.environment, self.copied = winner.environment, True
+            await close_all(unused, self.policy.close_timeout_s)
         self.state.append(answers[number].segments)
         return self._count(await self._act(None) if winner is None else winner.step)
 
-    async def leave_copy(self) -> None:
-        """Close the environment if it is a copy of ours."""
+    async def close_copy(self) -> None:
+        """Close the environment if it is a copy made by the episode."""
         if self.copied:
             await close_all([self.environment], self.policy.close_timeout_s)
 
     async def _guidance(self, guide: Guide, task: Task, reset: Reset) -> Guidance:
         with self._timed("engine_s"), boundary(Boundary.ENGINE):
-            return await within(self.config.step_timeout_s, guide(task, reset))
+            return await with_timeout(self.config.step_timeout_s, guide(task, reset))
 
     async def _act(self, action: str | None) -> Step:
-        """Do the action; an answer without one is met by the style's own observation."""
+        """Execute the action; a turn without an action gets the style's ``no_action`` observation."""
         if action is None:
             return Step(self.builder.style.no_action, valid=False)
         return await self._in_environment(self.environment.step, action)
@@ -241,10 +241,10 @@ class _Episode:
         return step
 
     async def _in_environment(self, function: Callable[..., T], *arguments: object) -> T:
-        """A call of the environment: in a thread if it says that it blocks, else at once."""
+        """Call the environment: in a thread if it is blocking, else directly."""
         with self._timed("environment_s"), boundary(Boundary.ENVIRONMENT):
             if is_blocking(self.environment):
-                return await within(self.config.step_timeout_s, in_thread(function, *arguments))
+                return await with_timeout(self.config.step_timeout_s, run_in_thread(function, *arguments))
             return function(*arguments)
 
     @contextmanager
@@ -264,8 +264,8 @@ class _Episode:
                 model=self.engine.name,
                 weight_version=weight_version,
                 prompt_style=self.builder.style.name,
-                sampling_json=_canonical(self.sampling),
-                method_json=_canonical(self.config, exclude={"sampling", "style", *self._not_used()}),
+                sampling_json=_to_json(self.sampling),
+                method_json=_to_json(self.config, exclude={"sampling", "style", *self._not_used()}),
             ),
             outcome=Outcome(state.reward, stop is StopReason.SUCCESS, stop, failure, state.scores),
             segments=tuple(state.segments),
@@ -274,42 +274,42 @@ class _Episode:
         )
 
     def _not_used(self) -> set[str]:
-        """Settings that say nothing about this agent: no code, or no special way of acting."""
+        """Settings without effect on this agent, which are left out of the record."""
         plain = {"acting"} if isinstance(self.config.acting, PlainActing) else set()
         return plain if self.config.style == "codeact" else {*plain, "sandbox"}
 
 
 def _decoding(config: AgentConfig) -> Sampling:
-    """The agent's, where its way of acting does not bring its own."""
+    """Sampling settings of the agent, overridden by those of its acting method."""
     if not isinstance(config.acting, SelfConsistentActing):
         return config.sampling
     own = {"temperature": config.acting.temperature, "top_p": config.acting.top_p}
     return config.sampling.model_copy(update=own)
 
 
-def _stopping(sampling: Sampling, stop: tuple[str, ...]) -> Sampling:
-    """The same, ending turns at these texts as well."""
+def _with_stop_strings(sampling: Sampling, stop: tuple[str, ...]) -> Sampling:
+    """Add stop strings to the sampling settings."""
     return sampling.model_copy(update={"stop": tuple(dict.fromkeys((*sampling.stop, *stop)))}) if stop else sampling
 
 
 def turn_seed(base: int | None, key: Key, turn: int, candidate: int = 0) -> int:
-    """Sampling seed of one completion, in [0, 2**31): the same in every process.
+    """Sampling seed of one completion, in [0, 2**31), stable across processes.
 
-    It differs between tasks, attempts, turns and candidates; candidate 0 has that of a turn's only completion.
+    It differs between tasks, attempts, turns and candidates; candidate 0 has the seed of a plain agent's completion.
     """
     text = "\n".join(map(str, (base, key.task, key.attempt, turn, *([candidate] if candidate else []))))
     return int.from_bytes(sha256(text.encode()).digest()[:4], "big") >> 1
 
 
-async def _all(awaitables: Iterable[Awaitable[T]]) -> list[T]:
-    """Their results; when one fails the others are given up."""
+async def _gather(awaitables: Iterable[Awaitable[T]]) -> list[T]:
+    """Await all concurrently; if one fails, cancel the others."""
     waiting = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
     try:
         return await asyncio.gather(*waiting)
     finally:
-        for one in waiting:
-            one.cancel()
+        for future in waiting:
+            future.cancel()
 
 
-def _canonical(settings: BaseModel, exclude: set[str] | None = None) -> str:
+def _to_json(settings: BaseModel, exclude: set[str] | None = None) -> str:
     return json.dumps(settings.model_dump(mode="json", exclude=exclude), sort_keys=True, separators=(",", ":"))

@@ -1,8 +1,8 @@
-"""Which finished episodes are fit to train on: plain questions to a `Trajectory`, and settings that combine them.
+"""Filters that select the episodes for training, and their settings.
 
-Sources: hint distillation (arXiv 2510.01375) keeps successes, or a score of 67 and more in the shop, and drops episodes
-with more than two invalid actions or with repeated actions that do nothing. Agent Distillation (arXiv 2505.17612) keeps
-successes without a turn that could not be read and without a forced end; code that failed to run stays in.
+Sources: hint distillation (arXiv 2510.01375) keeps successes, or scores of at least 67 in WebShop, and drops episodes
+with more than two invalid actions or with repeated actions without effect. Agent Distillation (arXiv 2505.17612) keeps
+successes without parse errors and without a limit reached; turns whose code failed are kept.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from itertools import pairwise
 from pydantic import Field, model_validator
 
 from rollout.frozen_model import FrozenModel
-from rollout.prompts.style import SharedWords
+from rollout.prompts.style import BaseStyle
 from rollout.trajectory import StopReason, Trajectory
 from rollout.trajectory.turns import played_turns
 
@@ -20,35 +20,37 @@ _LIMITS = frozenset({StopReason.STEP_LIMIT, StopReason.TOKEN_LIMIT, StopReason.T
 
 
 class KeepConfig(FrozenModel):
-    """Which episodes become training data. The default keeps every success."""
+    """Selects the episodes that become training data. The default keeps every success."""
 
     success: bool = True
-    """Only episodes that solved their task."""
+    """Keep only episodes that solved their task."""
     min_reward: float | None = None
-    """Beside those, episodes whose reward is at least this (in the shop, where rewards go from 0 to 1)."""
+    """Also keep episodes with at least this reward (for WebShop, whose rewards are in [0, 1])."""
     max_invalid_actions: int | None = Field(None, ge=0)
-    """Turns whose action was missing or was refused; None does not count them."""
+    """Upper bound on turns whose action was missing or refused; None is no bound."""
     max_repeats: int | None = Field(None, ge=0)
-    """Turns that do again what the turn before did, and get the same answer; None does not count them."""
+    """Upper bound on turns that repeat action and observation of the turn before; None is no bound."""
     max_no_ops: int | None = Field(None, ge=0)
-    """Turns that are answered by ``Nothing happens.``; None does not count them."""
+    """Upper bound on turns with the observation ``Nothing happens.``; None is no bound."""
     allow_parse_errors: bool = True
-    """Keep episodes with a turn in which no action could be found."""
+    """Keep episodes with turns without an action."""
     allow_limits: bool = True
-    """Keep episodes that a limit of steps, tokens or time has ended."""
+    """Keep episodes that were ended by a step, token or time limit."""
 
     @model_validator(mode="after")
     def _check(self) -> KeepConfig:
         if self.min_reward is not None and not self.success:
-            raise ValueError("min_reward is read with success: true only; set success: true or leave min_reward out")
+            raise ValueError(
+                "min_reward has an effect only with success: true; set success: true or leave min_reward out"
+            )
         return self
 
 
 def why_dropped(config: KeepConfig, trajectory: Trajectory) -> str | None:
-    """The first reason against the episode, a few words; None if it is kept. Needs the segments, not a summary."""
+    """First reason to drop the episode, in a few words; None if it is kept. Needs the segments, not a summary."""
     if config.success and not is_solved(trajectory, config.min_reward):
         return "not solved"
-    if not config.allow_limits and hit_a_limit(trajectory):
+    if not config.allow_limits and hit_limit(trajectory):
         return "ended by a limit"
     if not config.allow_parse_errors and count_parse_errors(trajectory):
         return "a turn without an action"
@@ -62,30 +64,30 @@ def why_dropped(config: KeepConfig, trajectory: Trajectory) -> str | None:
 
 
 def is_solved(trajectory: Trajectory, min_reward: float | None = None) -> bool:
-    """Success, or a reward of at least ``min_reward`` if one is given."""
+    """Whether the episode is a success, or has a reward of at least ``min_reward``."""
     outcome = trajectory.outcome
     return outcome.success or (min_reward is not None and outcome.reward >= min_reward)
 
 
-def hit_a_limit(trajectory: Trajectory) -> bool:
-    """A limit of steps, tokens or time has ended it."""
+def hit_limit(trajectory: Trajectory) -> bool:
+    """Whether a step, token or time limit ended the episode."""
     return trajectory.outcome.stop_reason in _LIMITS
 
 
 def count_parse_errors(trajectory: Trajectory) -> int:
-    """Turns without an ``act`` by the model."""
+    """Number of turns without an ``act`` segment of the model."""
     return sum(turn.action is None for turn in played_turns(trajectory))
 
 
 def count_repeats(trajectory: Trajectory) -> int:
-    """Turns whose action and answer are those of the turn before."""
+    """Number of turns that repeat action and observation of the turn before."""
     turns = pairwise(played_turns(trajectory))
     return sum((a.action, a.observation.strip()) == (b.action, b.observation.strip()) for a, b in turns)
 
 
 def count_no_ops(trajectory: Trajectory) -> int:
-    """Turns that are answered by ``Nothing happens.``."""
-    return sum(turn.observation.strip() == SharedWords.no_action for turn in played_turns(trajectory))
+    """Number of turns with the observation ``Nothing happens.``."""
+    return sum(turn.observation.strip() == BaseStyle.no_action for turn in played_turns(trajectory))
 
 
 def _over(count: int, most: int | None) -> bool:

@@ -1,4 +1,4 @@
-"""What an agent is given besides its task: advice from earlier episodes, and words that its first turn begins with."""
+"""Guidance of an agent beside its task: hints from earlier episodes, and the beginning of its first thought."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from rollout.environment import Reset, Task
 
 @dataclass(frozen=True, slots=True)
 class Guidance:
-    """For one episode.
+    """Guidance for one episode.
 
     Attributes:
-        hints: advice that is shown before the task, and that a student never sees.
-        first_thought: what the agent's first thought begins with; it goes on from there.
+        hints: hints that are shown before the task; a student never sees them.
+        first_thought: beginning of the agent's first thought, which the agent continues.
     """
 
     hints: tuple[str, ...] = ()
     first_thought: str = ""
 
 
-NONE = Guidance()
+NO_GUIDANCE = Guidance()
 Guide = Callable[[Task, Reset], Awaitable[Guidance]]
-"""Decides once, when an episode has begun, from the task and what is seen first."""
+"""Called once at the start of an episode with the task and the first observation."""
 
 
-def always(*hints: str, first_thought: str = "") -> Guide:
-    """The same guidance for every episode."""
+def constant_guidance(*hints: str, first_thought: str = "") -> Guide:
+    """Create a guide that returns the same guidance for every episode."""
 
     async def guide(task: Task, reset: Reset) -> Guidance:
         return Guidance(hints, first_thought)

@@ -1,4 +1,4 @@
-"""Rolls out one episode in an environment of its own, and again if the environment did not answer in time."""
+"""Rolls out an episode in a new environment, and retries it if the environment hangs."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ async def roll_out(
 ) -> Trajectory:
     """Roll out one episode and close its environment.
 
-    An episode whose environment did not answer in time is rolled out again in another environment, under the same key,
-    as often as ``policy`` says; only the last record is returned.
+    If the environment did not answer in time, the episode is rolled out again in another environment, under the same
+    key, up to ``policy.max_retries`` times; only the last record is returned.
 
     Raises:
-        Exception: a bug of ours, or what ``make_environment`` raised.
+        Exception: a bug in this package, or an exception of ``make_environment``.
     """
     policy = policy or EpisodePolicy()
     num_retries = 0

@@ -1,4 +1,4 @@
-"""Several actions tried at once, each in a copy of the world, so that none of them can disturb another."""
+"""Tries several actions concurrently, each in its own copy of the environment, and votes on their outcomes."""
 
 from __future__ import annotations
 
@@ -8,102 +8,104 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from rollout.concurrency import close_in_thread, in_thread, within
+from rollout.concurrency import close_in_thread, run_in_thread, with_timeout
 from rollout.environment import Environment, Step, fork_of, is_blocking
 
 T = TypeVar("T")
-_AT_ONCE = 8
-"""Copies of one world that are busy at the same time."""
+_MAX_CONCURRENT = 8
+"""Upper bound on copies of one environment that are stepped concurrently."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A copy of the world after an action. Whoever holds it closes the copy."""
+    """A copy of the environment after an action. The owner of the trial closes the copy."""
 
-    world: Environment
+    environment: Environment
     step: Step
 
 
 async def try_actions(
-    world: Environment, actions: Sequence[str | None], timeout_s: float, close_timeout_s: float
+    environment: Environment, actions: Sequence[str | None], timeout_s: float, close_timeout_s: float
 ) -> list[Trial | None]:
-    """Do each action in a copy of its own, as many at once as is good for the machine; the world stays as it is.
+    """Execute each action in its own copy, with bounded concurrency. The environment itself is unchanged.
 
-    A trial is None where there is no action.
+    The trial of a missing action is None.
 
     Args:
-        world: must not be used meanwhile.
-        actions: one a candidate.
-        timeout_s: for making the copies, and for each step.
-        close_timeout_s: for closing each copy after an error.
+        environment: the environment to copy; it must not be used meanwhile.
+        actions: one action per candidate; None for a candidate without one.
+        timeout_s: limit for making the copies, and for each step.
+        close_timeout_s: limit for closing each copy after an error.
 
     Raises:
-        UserError: the world cannot be copied.
+        UserError: the environment cannot be copied.
         TimeoutError: a step took too long.
-        Exception: what a step raised. All copies are then closed.
+        Exception: an exception of a step. All copies are closed before it is raised.
     """
-    blocking, copies = is_blocking(world), list[Environment]()
-    room = asyncio.Semaphore(_AT_ONCE)
+    blocking, copies = is_blocking(environment), list[Environment]()
+    semaphore = asyncio.Semaphore(_MAX_CONCURRENT)
 
     def copy_all() -> None:
         for action in actions:
             if action is not None:
-                copies.append(fork_of(world))
+                copies.append(fork_of(environment))
 
-    async def try_one(copy: Environment, action: str) -> Trial:
-        async with room:
+    async def try_action(copy: Environment, action: str) -> Trial:
+        async with semaphore:
             return Trial(copy, await _call(blocking, timeout_s, lambda: copy.step(action)))
 
     try:
         await _call(blocking, timeout_s, copy_all)
         waiting = iter(copies)
-        trials = [None if action is None else try_one(next(waiting), action) for action in actions]
-        done = await asyncio.gather(*(trial for trial in trials if trial is not None), return_exceptions=True)
-        for error in done:
+        trials = [None if action is None else try_action(next(waiting), action) for action in actions]
+        results = await asyncio.gather(*(trial for trial in trials if trial is not None), return_exceptions=True)
+        for error in results:
             if isinstance(error, BaseException):
                 raise error
     except BaseException:
         await close_all(copies, close_timeout_s)
         raise
-    made = iter(done)
-    return [None if action is None else next(made) for action in actions]  # type: ignore[misc]  # errors are raised
+    successful = iter(results)
+    return [None if action is None else next(successful) for action in actions]  # type: ignore[misc]  # errors were raised above
 
 
-async def close_all(worlds: Iterable[Environment], timeout_s: float) -> None:
-    """Close copies; one that blocks and does not close within ``timeout_s`` is left behind and named in the log."""
-    worlds = list(worlds)
-    for world in worlds:
-        if not is_blocking(world):
-            world.close()
-    await asyncio.gather(*(close_in_thread(world, timeout_s) for world in worlds if is_blocking(world)))
+async def close_all(environments: Iterable[Environment], timeout_s: float) -> None:
+    """Close copies; one that cannot be closed is abandoned with a warning in the log."""
+    environments = list(environments)
+    for environment in environments:
+        if not is_blocking(environment):
+            environment.close()
+    await asyncio.gather(
+        *(close_in_thread(environment, timeout_s) for environment in environments if is_blocking(environment))
+    )
 
 
 async def _call(blocking: bool, timeout_s: float, function: Callable[[], T]) -> T:
-    return await within(timeout_s, in_thread(function)) if blocking else function()
+    return await with_timeout(timeout_s, run_in_thread(function)) if blocking else function()
 
 
 def outcome(step: Step) -> tuple[bool, str]:
-    """What a step is compared by: the answer that it gave, else what was observed.
+    """Key by which a vote compares steps: the submitted answer, else the observation.
 
-    An answer's observation would tell which candidates are right, and a vote must not know that.
+    The observation after an answer would reveal which candidates are right, and a vote must not use that.
     """
     return (False, step.observation) if step.answer is None else (True, step.answer.strip())
 
 
 def vote(tried: Sequence[Step | None]) -> int:
-    """The number of the winner among candidates; None stands for one that wrote no action.
+    """Return the index of the winning candidate. A step of None belongs to a candidate without an action.
 
-    The most frequent outcome of the valid steps wins, and of several that are as frequent the one that occurs first;
-    its first candidate is given. Without a valid step it is the first that was tried, so that its error is told, and if
-    none was tried the first of all.
+    The most frequent outcome of the valid steps wins; ties go to the outcome that occurs first. The winner is the first
+    candidate with that outcome. Without a valid step, it is the first candidate with an action, so that the agent sees
+    its error; if there is none, the first candidate.
 
-    Source: Agent Distillation (arXiv 2505.17612), whose own code compares printed text only, so that answers which
-    print nothing are all alike there.
+    Source: Agent Distillation (arXiv 2505.17612). Its code compares printed text only, so that all answers that print
+    nothing are equal there.
     """
     valid = [number for number, step in enumerate(tried) if step is not None and step.valid]
     if not valid:
         return next((number for number, step in enumerate(tried) if step is not None), 0)
     outcomes = [outcome(step) for number in valid if (step := tried[number]) is not None]
-    # Counter keeps the order of first occurrence, and so does most_common among equals.
+    # Counter keeps the order of first occurrence, and most_common is stable.
     winner, _ = Counter(outcomes).most_common(1)[0]
     return valid[outcomes.index(winner)]

@@ -1,4 +1,4 @@
-"""Whether an agent can act in an environment as its settings say."""
+"""Checks that an environment supports an agent's acting method."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from rollout.errors import EpisodeError, UserError
 from rollout.prompts.style import Style
 
 
-def require_acting(environment: Environment, acting: Acting, style: Style) -> None:
-    """Raises `UserError` if an agent cannot act so in ``environment``, in which a task has begun.
+def check_acting(environment: Environment, acting: Acting, style: Style) -> None:
+    """Raise `UserError` if ``environment``, in which a task has started, does not support ``acting``.
 
-    Episodes call it before their first completion, and `rollout.factory.require_playable` before engines start, so that
-    both agree.
+    Called by episodes before their first completion, and by `rollout.factory.require_playable` before engines start.
     """
     if isinstance(acting, SelfConsistentActing):
         fork_of(environment).close()
@@ -25,8 +24,8 @@ def require_acting(environment: Environment, acting: Acting, style: Style) -> No
 
 
 @contextmanager
-def raising_user_errors() -> Iterator[None]:
-    """Raise a `UserError` of the block as it is: a wrong setting goes to the user, not on the record of an episode."""
+def reraising_user_errors() -> Iterator[None]:
+    """Raise a `UserError` of the block unchanged, so that it reaches the user instead of an episode's record."""
     try:
         yield
     except EpisodeError as error:

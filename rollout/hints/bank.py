@@ -1,8 +1,8 @@
-"""A bank of hints: a Parquet file, or JSON lines to be read and edited by hand.
+"""A bank of hints, stored as a Parquet file or as JSON lines that can be edited by hand.
 
-    python -m rollout.hints.bank BANK OUT        turns one into the other, by the ends of their names
+    python -m rollout.hints.bank BANK OUT        converts one into the other, according to the file extensions
 
-A bank is written as a whole or not at all.
+Writes are atomic.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from rapidfuzz.distance import Indel
 
 from rollout.errors import UserError
 from rollout.frozen_model import FrozenModel
-from rollout.hints.wording import normalised, unknown_placeholders
+from rollout.hints.wording import normalize, unknown_placeholders
 from rollout.storage.atomic import atomic_write_bytes
 from rollout.storage.rows import Row, read_rows
 from rollout.trajectory.store import UNREADABLE
 
 BANK_VERSION = 1
 VERSION_METADATA = b"stillhouse.hint_bank"
-"""Name of the metadata entry of a Parquet file that holds the version, a decimal number."""
+"""Parquet metadata key of the format version, a decimal number."""
 HEADER = "stillhouse_hint_bank"
-"""The same in the first line of a JSON lines file; a file without it is of the present version."""
-_MADE_FROM = 8
+"""Key of the format version in the first line of a JSON lines file; a file without it has the current version."""
+_MAX_MADE_FROM = 8
 _SCHEMA = pa.schema(
     [
         pa.field("category", pa.string(), nullable=False),
@@ -46,27 +46,27 @@ _SCHEMA = pa.schema(
 
 
 class Hint(FrozenModel):
-    """One piece of advice, in one sentence."""
+    """One hint, a single sentence."""
 
     category: str
-    """The type of task that it is for."""
+    """Task type that the hint applies to."""
     text: str
-    """As `rollout.hints.wording.normalised` has it, with known placeholders only."""
+    """The sentence, normalized (`rollout.hints.wording.normalize`), with known placeholders only."""
     frequency: int = Field(1, ge=1, le=10**15)
-    """Episodes that gave it."""
+    """Number of episodes that produced it."""
     source: str = ""
-    """The environment it comes from."""
+    """Environment of these episodes."""
     made_from: tuple[str, ...] = ()
-    """Some of the tasks whose episodes gave it."""
+    """Ids of some of the tasks whose episodes produced it."""
 
     @field_validator("text", mode="before")
     @classmethod
-    def _normalised(cls, text: object) -> object:
-        return normalised(text) if isinstance(text, str) else text
+    def _normalize(cls, text: object) -> object:
+        return normalize(text) if isinstance(text, str) else text
 
     @field_validator("text")
     @classmethod
-    def _known(cls, text: str) -> str:
+    def _check_placeholders(cls, text: str) -> str:
         if not text:
             raise ValueError("a hint needs words")
         if unknown := unknown_placeholders(text):
@@ -76,59 +76,60 @@ class Hint(FrozenModel):
 
 @dataclass(frozen=True)
 class HintBank:
-    """Hints of all types of tasks; the most frequent ones of a type come first."""
+    """Hints of all task types. Within a type, the most frequent come first."""
 
     hints: tuple[Hint, ...] = ()
 
     def __len__(self) -> int:
         return len(self.hints)
 
-    def of_category(self, category: str) -> tuple[Hint, ...]:
-        """The hints for one type of task."""
+    def in_category(self, category: str) -> tuple[Hint, ...]:
+        """The hints of one task type, the most frequent first."""
         return self.by_category.get(category, ())
 
     @cached_property
     def by_category(self) -> dict[str, tuple[Hint, ...]]:
-        """The hints by type of task."""
+        """The hints by task type."""
         found: dict[str, list[Hint]] = {}
         for hint in sorted(self.hints, key=_order):
             found.setdefault(hint.category, []).append(hint)
         return {category: tuple(hints) for category, hints in found.items()}
 
 
-def merged(hints: Iterable[Hint], dedupe_above: float = 0.85) -> HintBank:
-    """A bank in which those of a category whose texts are more alike than ``dedupe_above`` are one.
+def merge_hints(hints: Iterable[Hint], dedupe_above: float = 0.85) -> HintBank:
+    """Build a bank in which hints of one category with a similarity above ``dedupe_above`` are merged.
 
-    The most frequent wording of them stays, and their frequencies add up. Likeness is that of the lower-cased texts:
-    twice the length of their longest common subsequence by the sum of their lengths. Doing it twice changes nothing.
+    A merged hint has the most frequent text and the sum of the frequencies. The similarity of two lower-cased texts is
+    twice the length of their longest common subsequence, divided by the sum of their lengths. The function is
+    idempotent.
     """
     kept: list[Hint] = []
-    for category_hints in HintBank(tuple(_equal_ones_joined(hints))).by_category.values():
-        kept += _alike_ones_joined(category_hints, dedupe_above)
+    for category_hints in HintBank(tuple(_merge_equal(hints))).by_category.values():
+        kept += _merge_similar(category_hints, dedupe_above)
     return HintBank(tuple(sorted(kept, key=_order)))
 
 
 def read_bank(path: str | Path, max_characters: int = 120) -> HintBank:
-    """The bank in a ``.parquet`` or ``.jsonl`` file, as it stands: nothing is merged.
+    """Read a bank from a ``.parquet`` or ``.jsonl`` file, without merging hints.
 
     Raises:
-        UserError: the file is missing, damaged or of another version, or a row is no hint or too long.
+        UserError: the file is missing, damaged or of another version, or a row is not a valid hint or too long.
     """
     place = Path(path).expanduser()
     if place.suffix == ".parquet":
         rows = _parquet_rows(place)
     elif place.suffix == ".jsonl":
-        rows = _without_header(place)
+        rows = _jsonl_rows(place)
     else:
-        raise UserError(f"{place} is no hint bank: name a file that ends in .parquet or .jsonl")
+        raise UserError(f"{place} is not a hint bank: name a file that ends in .parquet or .jsonl")
     return HintBank(tuple(_hint(row, place, where, max_characters) for where, row in rows))
 
 
 def write_bank(bank: HintBank, path: str | Path) -> None:
-    """Write a ``.parquet`` or ``.jsonl`` file, in place of what is there; a reader sees the old one or the new one.
+    """Write a ``.parquet`` or ``.jsonl`` file, atomically replacing an existing one.
 
     Raises:
-        UserError: the name ends otherwise, or the file cannot be written.
+        UserError: the file has another extension, or cannot be written.
     """
     place = Path(path).expanduser()
     if place.suffix not in (".parquet", ".jsonl"):
@@ -138,7 +139,7 @@ def write_bank(bank: HintBank, path: str | Path) -> None:
     try:
         atomic_write_bytes(place, content)
     except OSError as error:
-        raise UserError(f"the hint bank {place} cannot be written ({error}); choose another place for it") from error
+        raise UserError(f"the hint bank {place} cannot be written ({error}); choose another path") from error
 
 
 def _parquet(rows: list[Row]) -> bytes:
@@ -160,18 +161,20 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:
     except FileNotFoundError as error:
         raise UserError(f"there is no file {path}; check the path") from error
     except UNREADABLE as error:
-        raise UserError(f"the hint bank {path} is cut short or damaged ({error}); copy or make it again") from error
+        raise UserError(
+            f"the hint bank {path} is cut short or damaged ({error}); copy it or create it again"
+        ) from error
     version = (table.schema.metadata or {}).get(VERSION_METADATA, b"")
     if not version.isdigit():
         raise UserError(
-            f"{path} is a Parquet file of another tool and no hint bank; write its rows as .jsonl with "
-            f"{', '.join(_SCHEMA.names)} and name that file"
+            f"{path} is a Parquet file of another tool, not a hint bank; convert its rows to a .jsonl file with the "
+            f"fields {', '.join(_SCHEMA.names)}"
         )
     _check_version(int(version), path)
     return ((f"row {number}", row) for number, row in enumerate(rows, start=1))
 
 
-def _without_header(path: Path) -> Iterator[tuple[str, Row]]:
+def _jsonl_rows(path: Path) -> Iterator[tuple[str, Row]]:
     for place, row in read_rows(path):
         if HEADER in row:
             _check_version(row[HEADER], path)
@@ -182,8 +185,8 @@ def _without_header(path: Path) -> Iterator[tuple[str, Row]]:
 def _check_version(version: object, path: Path) -> None:
     if version != BANK_VERSION:
         raise UserError(
-            f"the hint bank {path} is of version {version}, this program reads version {BANK_VERSION}; "
-            "use the Stillhouse that wrote it, or let a run make a new bank"
+            f"the hint bank {path} has version {version}, but this program reads version {BANK_VERSION}; "
+            "use the Stillhouse version that wrote it, or let a run build a new bank"
         )
 
 
@@ -194,7 +197,7 @@ def _hint(row: Row, path: Path, place: str, max_characters: int) -> Hint:
         first = error.errors()[0]
         what = ".".join(map(str, first["loc"]))
         reason = first["msg"].removeprefix("Value error, ")
-        raise UserError(f"{path}, {place}: {what}: {reason}; mend it there, or remove the row") from error
+        raise UserError(f"{path}, {place}: {what}: {reason}; fix it there, or remove the row") from error
     if len(hint.text) > max_characters:
         raise UserError(
             f"{path}, {place}: the hint has {len(hint.text)} characters, at most {max_characters} are allowed; "
@@ -207,37 +210,37 @@ def _order(hint: Hint) -> tuple[str, int, str]:
     return hint.category, -hint.frequency, hint.text
 
 
-def _joined(first: Hint, other: Hint) -> Hint:
-    tasks = sorted({*first.made_from, *other.made_from})[:_MADE_FROM]
+def _merge(first: Hint, other: Hint) -> Hint:
+    tasks = sorted({*first.made_from, *other.made_from})[:_MAX_MADE_FROM]
     return first.model_copy(
         update={"frequency": first.frequency + other.frequency, "made_from": tuple(tasks)},
     )
 
 
-def _equal_ones_joined(hints: Iterable[Hint]) -> Iterable[Hint]:
-    """One hint for all of a category that differ in case at most."""
+def _merge_equal(hints: Iterable[Hint]) -> Iterable[Hint]:
+    """Merge hints of one category whose texts are equal up to case."""
     found: dict[tuple[str, str], Hint] = {}
     for hint in sorted(hints, key=_order):
         key = hint.category, hint.text.lower()
-        found[key] = _joined(found[key], hint) if key in found else hint
+        found[key] = _merge(found[key], hint) if key in found else hint
     return found.values()
 
 
-def _alike_ones_joined(hints: Iterable[Hint], above: float) -> Iterable[Hint]:
-    """The hints of one category, none more like another than ``above``."""
+def _merge_similar(hints: Iterable[Hint], above: float) -> Iterable[Hint]:
+    """Merge hints of one category whose similarity exceeds ``above``."""
     kept: dict[str, Hint] = {}
     for hint in hints:
         text = hint.text.lower()
         best = process.extractOne(text, list(kept), scorer=Indel.normalized_similarity, score_cutoff=above)
         if best is not None and best[1] > above:
-            kept[best[0]] = _joined(kept[best[0]], hint)
+            kept[best[0]] = _merge(kept[best[0]], hint)
         else:
             kept[text] = hint
     return kept.values()
 
 
 def main(arguments: list[str]) -> int:
-    """Turn a bank into the other kind of file."""
+    """Convert a bank to the other file format."""
     if len(arguments) != 2:
         print("usage: python -m rollout.hints.bank BANK OUT (.parquet or .jsonl each)", file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""Settings of hints: how they are written, kept and chosen."""
+"""Settings for writing, storing and retrieving hints."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from rollout.frozen_model import FrozenModel
 
 
 class RulesWriter(FrozenModel):
-    """Hints by rules of the environment: no model is asked."""
+    """Write hints by the rules of the environment, without a model."""
 
     by: Literal["rules"] = "rules"
 
 
 class ModelWriter(FrozenModel):
-    """Hints by a model that reads what went wrong."""
+    """Write hints by a model that reads the failed episode."""
 
     by: Literal["llm"] = "llm"
     sampling: Sampling = Sampling(max_tokens=512)
-    """Of one answer; its stop texts, if any, must not cut the JSON short."""
+    """Sampling of one answer. Its stop strings, if any, must not truncate the JSON."""
     retries: int = Field(2, ge=0, le=5)
-    """How often it is asked again, with what was wrong, before an episode is given up."""
+    """Number of further requests, each with the reason, after an answer that cannot be used."""
     timeout_s: float = Field(120.0, gt=0)
     """Seconds for one answer."""
 
@@ -32,23 +32,23 @@ Writer = Annotated[RulesWriter | ModelWriter, Field(discriminator="by")]
 
 
 class HintConfig(FrozenModel):
-    """Advice that is shown at the start of an episode."""
+    """Hints that are shown at the start of an episode."""
 
     k: int = Field(3, ge=0, le=32)
-    """Hints an episode; 0 shows none."""
+    """Hints per episode; 0 shows none."""
     bank: str | None = None
-    """File of a bank, ``.parquet`` or ``.jsonl``; None makes one from failed episodes."""
+    """Path of a bank, ``.parquet`` or ``.jsonl``; None builds one from failed episodes."""
     writer: Writer = RulesWriter()
-    """Who writes the hints of a bank that is made."""
+    """Writer of the hints of a bank that is built."""
     max_hints_per_episode: int = Field(4, ge=1, le=16)
-    """Hints that one failed episode may give."""
+    """Upper bound on hints from one failed episode."""
     max_hint_characters: int = Field(120, ge=40, le=1000)
-    """Longer hints are refused."""
+    """Upper bound on the characters of a hint; longer ones are rejected."""
     dedupe_above: float = Field(0.85, gt=0.0, le=1.0)
-    """Hints of one type of task whose texts are more alike than this are one; 1 merges equal texts only."""
+    """Hints of one task type with a text similarity above this are merged; 1 merges only equal texts."""
     retriever: Literal["lexical", "llm"] = "lexical"
-    """What chooses the hints: words shared with task and first observation, or a model that is shown them all."""
+    """``lexical`` ranks hints by words shared with task and first observation; ``llm`` asks a model to choose."""
     ranking_sampling: Sampling = Sampling(max_tokens=96)
-    """Of that model's answer."""
+    """Sampling of that model's answer."""
     ranking_timeout_s: float = Field(120.0, gt=0)
-    """Seconds for that answer."""
+    """Seconds for that model's answer."""

@@ -1,4 +1,4 @@
-"""Which hints an episode is shown: chosen once, from what its agent sees first, among those for its type of task."""
+"""Retrieves the hints of an episode, given its task type, task and first observation."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pydantic import ConfigDict, ValidationError
 from rollout.environment import Reset
 from rollout.errors import UserError
 from rollout.frozen_model import FrozenModel
-from rollout.hints.asking import ChatSession, json_inside
 from rollout.hints.bank import Hint, HintBank
+from rollout.hints.chat import ChatSession, extract_json
 from rollout.hints.config import HintConfig
 from rollout.tools.retrieval.config import LexicalConfig
 from rollout.tools.retrieval.lexical import Lexical, WordRows
@@ -31,47 +31,48 @@ class _Ranking(FrozenModel):
 
 
 class HintRetriever:
-    """Chooses the hints of episodes; safe for many episodes at once.
+    """Retrieves hints for episodes; one retriever serves concurrent episodes.
 
     Args:
-        bank: what there is to choose from.
-        config: how many, and how they are chosen.
-        asker: the model that chooses (made with `RANKING_SYSTEM`); needed if ``config.retriever`` is ``llm``.
+        bank: the hints to choose from.
+        config: number of hints, and the retrieval method.
+        chat: session with the model that chooses (its instructions are `RANKING_SYSTEM`); required if
+            ``config.retriever`` is ``llm``.
 
     Raises:
-        UserError: the bank has fewer hints than an episode is to be shown, or there is no model to choose.
+        UserError: the bank has fewer than ``config.k`` hints, or the retriever is ``llm`` and ``chat`` is None.
     """
 
     def __init__(self, bank: HintBank, config: HintConfig, chat: ChatSession | None = None) -> None:
         require_enough(bank, config)
         if config.k and config.retriever == "llm" and chat is None:
             raise UserError(
-                "hints.retriever is llm, but no model is there to choose; give one, or set hints.retriever to lexical"
+                "hints.retriever is llm, but no model is available; configure one, or set hints.retriever to lexical"
             )
-        self._bank, self._config, self._asker = bank, config, chat
+        self._bank, self._config, self._chat = bank, config, chat
         self._words: dict[str, Lexical] = {}
 
     async def choose(self, category: str, reset: Reset, session: str) -> tuple[str, ...]:
-        """Texts of up to ``k`` different hints of ``category``, the best first; fewer only if it has no more.
+        """Return the texts of ``k`` different hints of ``category``, the best first; fewer only if it has no more.
 
-        ``session`` names the question to an engine.
+        ``session`` is the session id for the engine.
 
         Raises:
-            EpisodeError: the model that chooses failed.
+            EpisodeError: the model failed.
         """
-        hints, config = self._bank.of_category(category), self._config
+        hints, config = self._bank.in_category(category), self._config
         if not hints or not config.k:
             return ()
         query = f"{reset.instruction}\n{reset.observation}"
         by_words = self._by_words(category, query)
-        if config.retriever == "lexical" or self._asker is None or len(hints) <= config.k:
-            return first_texts([*by_words, *hints], config.k)
-        chosen = await self._by_model(self._asker, hints, reset, session)
-        return first_texts([*(chosen or by_words), *hints], config.k)
+        if config.retriever == "lexical" or self._chat is None or len(hints) <= config.k:
+            return unique_texts([*by_words, *hints], config.k)
+        chosen = await self._by_model(self._chat, hints, reset, session)
+        return unique_texts([*(chosen or by_words), *hints], config.k)
 
     def _by_words(self, category: str, query: str) -> list[Hint]:
-        """Hints that share words with the query, the best first; of equals the most frequent."""
-        hints = self._bank.of_category(category)
+        """Hints that share words with the query, the best first; ties go to the more frequent hint."""
+        hints = self._bank.in_category(category)
         if category not in self._words:
             rows = WordRows(title_weight=0)
             for hint in hints:
@@ -80,37 +81,37 @@ class HintRetriever:
         return [hints[row] for row, _ in self._words[category].top(query, self._config.k)]
 
     async def _by_model(self, chat: ChatSession, hints: Sequence[Hint], reset: Reset, session: str) -> list[Hint]:
-        """What the model chose of as many hints as it has room for; empty if its answer names none."""
+        """Hints that the model chose among those that fit its context; empty if its answer names none."""
         config, shown = self._config, len(hints)
-        room = chat.engine.max_model_len - config.ranking_sampling.max_tokens
+        max_prompt_tokens = chat.engine.max_model_len - config.ranking_sampling.max_tokens
         while True:
             numbered = "\n".join(f"{number}. {hint.text}" for number, hint in enumerate(hints[:shown], start=1))
             material = f"The task: {reset.instruction}\nWhat the agent sees: {reset.observation}\n\nAdvice:\n{numbered}"
-            talk = chat.begin(material, _REQUEST.format(k=config.k), session)
-            if len(talk) <= room or shown <= 1:
+            conversation = chat.start(material, _REQUEST.format(k=config.k), session)
+            if len(conversation) <= max_prompt_tokens or shown <= 1:
                 break
             shown = shown * 3 // 4
-        answer = await talk.answer(config.ranking_sampling, config.ranking_timeout_s)
+        answer = await conversation.reply(config.ranking_sampling, config.ranking_timeout_s)
         return [hints[number - 1] for number in numbers_in(answer) if 1 <= number <= shown]
 
 
 def require_enough(bank: HintBank, config: HintConfig, name: str = "the hint bank") -> None:
-    """Raise `UserError` if the whole bank has fewer hints than one episode is to be shown."""
+    """Raise `UserError` if the bank has fewer than ``config.k`` hints."""
     if config.k > len(bank):
         raise UserError(
-            f"hints.k is {config.k}, but {name} has {len(bank)} hints; set hints.k to at most {len(bank)}, or make a "
+            f"hints.k is {config.k}, but {name} has {len(bank)} hints; set hints.k to at most {len(bank)}, or build a "
             "larger bank from more failed episodes"
         )
 
 
-def first_texts(hints: Iterable[Hint], k: int) -> tuple[str, ...]:
-    """The first ``k`` different texts."""
+def unique_texts(hints: Iterable[Hint], k: int) -> tuple[str, ...]:
+    """First ``k`` distinct texts."""
     return tuple(dict.fromkeys(hint.text for hint in hints))[:k]
 
 
 def numbers_in(answer: str) -> list[int]:
-    """The numbers of ``{"answer": [...]}``; of any other text all integers in it."""
+    """Parse the numbers of ``{"answer": [...]}``; in any other text, find all integers."""
     try:
-        return _Ranking.model_validate_json(json_inside(answer)).answer
+        return _Ranking.model_validate_json(extract_json(answer)).answer
     except ValidationError:
         return [int(number) for number in _INTEGER.findall(answer) if len(number) < 10]

@@ -1,8 +1,8 @@
-"""From failed episodes to a bank of hints, by rules or by a model that reads what the student saw and did.
+"""Builds a bank of hints from failed episodes, by rules or by a model that reads the episodes.
 
-    failed episodes ──▶ write_hints ──▶ a Writing each ──▶ bank_of ──▶ HintBank
+    failed episodes ──▶ write_hints ──▶ EpisodeHints ──▶ build_bank ──▶ HintBank
 
-An episode from which no hint could be made is data: its `Writing` says why.
+An episode without hints is recorded, too: its `EpisodeHints` has the reason.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pydantic import Field, ValidationError
 
 from rollout.errors import Boundary, EpisodeError, UserError
 from rollout.frozen_model import FrozenModel
-from rollout.hints.asking import ChatSession, Conversation, json_inside
-from rollout.hints.bank import Hint, HintBank, merged
+from rollout.hints.bank import Hint, HintBank, merge_hints
+from rollout.hints.chat import ChatSession, Conversation, extract_json
 from rollout.hints.config import HintConfig, ModelWriter
 from rollout.hints.rules import RuleBook, RuleBooks, general_rules, has_failed, hint_of
-from rollout.hints.wording import generalised
+from rollout.hints.wording import generalize
 from rollout.trajectory import Failure, Trajectory
 from rollout.trajectory.turns import PlayedTurn, opening, played_turns
 
@@ -36,19 +36,21 @@ Answer with JSON and nothing else, in this form:
 _COMPLAINT = "This cannot be used: {what}. Answer again with JSON and nothing else, in the form that was asked for."
 _COMPLAINT_CHARACTERS = 200
 _OBSERVATION_CHARACTERS = 1000
-"""What is shown of a longer observation."""
+"""Longer observations are truncated to this length."""
 
 
 @dataclass(frozen=True, slots=True)
-class Writing:
-    """What one failed episode gave.
+class EpisodeHints:
+    """The hints from one failed episode.
 
     Attributes:
-        task, category, environment: of the episode.
-        hints: that were made from it, the most telling first.
-        seen: kinds of places in which the wanted thing was seen.
-        answers: how often a model was asked.
-        failure: why there are no hints, where something went wrong.
+        task: id of the episode's task.
+        category: type of the task.
+        environment: name of the episode's environment.
+        hints: the hints, the most important first.
+        seen: kinds of locations at which the target object was seen.
+        answers: number of answers of the model.
+        failure: the reason why there are no hints, if an error caused it.
     """
 
     task: str
@@ -76,28 +78,31 @@ async def write_hints(
     *,
     rules: RuleBooks = general_rules,
     concurrency: int = 32,
-) -> list[Writing]:
-    """Make hints of all episodes that the agent failed, in their order; others are passed over.
+) -> list[EpisodeHints]:
+    """Write hints for all episodes that the agent failed, in their order. Other episodes are skipped.
 
     Args:
-        trajectories: with their segments; drawn from lazily.
-        config: who writes, and how much.
-        chat: the model that writes (made with `SYSTEM`); needed if ``config.writer`` is one.
-        rules: those of each environment, which write, or name what a model's hint must not.
-        concurrency: episodes that the model reads at once.
+        trajectories: trajectories with their segments; consumed lazily.
+        config: the writer and its limits.
+        chat: session with the model that writes (its instructions are `SYSTEM`); required if ``config.writer`` is a
+            `ModelWriter`.
+        rules: returns the rules of an environment, which write hints, or replace names in a model's hints.
+        concurrency: number of episodes that the model reads concurrently.
 
     Raises:
-        UserError: there is no model to write.
+        UserError: the writer is a model and ``chat`` is None.
     """
     failed = enumerate(trajectory for trajectory in trajectories if has_failed(trajectory))
-    written: dict[int, Writing] = {}
+    written: dict[int, EpisodeHints] = {}
 
     async def work() -> None:
         for number, trajectory in failed:
             written[number] = await _write(trajectory, config, chat, rules(trajectory.identity.environment))
 
     if isinstance(config.writer, ModelWriter) and chat is None:
-        raise UserError("hints.writer.by is llm, but no model is there to write; give one, or set it to rules")
+        raise UserError(
+            "hints.writer.by is llm, but no model is available; configure one, or set hints.writer.by to rules"
+        )
     workers = [asyncio.create_task(work()) for _ in range(concurrency)]
     try:
         await asyncio.gather(*workers)
@@ -107,98 +112,102 @@ async def write_hints(
     return [written[number] for number in sorted(written)]
 
 
-async def _write(trajectory: Trajectory, config: HintConfig, chat: ChatSession | None, book: RuleBook[Any]) -> Writing:
+async def _write(
+    trajectory: Trajectory, config: HintConfig, chat: ChatSession | None, book: RuleBook[Any]
+) -> EpisodeHints:
     if isinstance(config.writer, ModelWriter) and chat is not None:
-        return await write_by_model(trajectory, config, config.writer, chat, book)
+        return await write_with_model(trajectory, config, config.writer, chat, book)
     return write_by_rules(trajectory, config, book)
 
 
-def bank_of(writings: Sequence[Writing], config: HintConfig, rules: RuleBooks = general_rules) -> HintBank:
-    """One bank of all that was written, with where wanted things were seen most often, in the words of the rules."""
-    hints = [*(hint for writing in writings for hint in writing.hints), *_where_to_look(writings, rules)]
-    return merged((h for h in hints if len(h.text) <= config.max_hint_characters), config.dedupe_above)
+def build_bank(results: Sequence[EpisodeHints], config: HintConfig, rules: RuleBooks = general_rules) -> HintBank:
+    """Merge all hints into one bank, and add hints about the locations at which targets were seen most often."""
+    hints = [*(hint for result in results for hint in result.hints), *_location_hints(results, rules)]
+    return merge_hints((h for h in hints if len(h.text) <= config.max_hint_characters), config.dedupe_above)
 
 
-def count_writings(writings: Sequence[Writing]) -> Mapping[str, int]:
-    """What to report of them: episodes, those without hints, those that a model was given up on, hints, answers."""
+def summarize(results: Sequence[EpisodeHints]) -> Mapping[str, int]:
+    """Counts for the report: episodes, episodes without hints, failed episodes, hints and model answers."""
     return {
-        "episodes": len(writings),
-        "without_hints": sum(not writing.hints for writing in writings),
-        "given_up": sum(writing.failure is not None for writing in writings),
-        "hints": sum(len(writing.hints) for writing in writings),
-        "answers": sum(writing.answers for writing in writings),
+        "episodes": len(results),
+        "without_hints": sum(not result.hints for result in results),
+        "given_up": sum(result.failure is not None for result in results),
+        "hints": sum(len(result.hints) for result in results),
+        "answers": sum(result.answers for result in results),
     }
 
 
-def write_by_rules(trajectory: Trajectory, config: HintConfig, book: RuleBook[Any]) -> Writing:
-    """Hints by the rules of the episode's environment."""
+def write_by_rules(trajectory: Trajectory, config: HintConfig, book: RuleBook[Any]) -> EpisodeHints:
+    """Write hints by the rules of the episode's environment."""
     identity = trajectory.identity
     hints = book.write(trajectory, config.max_hints_per_episode, config.max_hint_characters)
-    return Writing(identity.task, identity.task_type, identity.environment, hints, book.places(trajectory))
+    return EpisodeHints(identity.task, identity.task_type, identity.environment, hints, book.places(trajectory))
 
 
-async def write_by_model(
+async def write_with_model(
     trajectory: Trajectory, config: HintConfig, writer: ModelWriter, chat: ChatSession, book: RuleBook[Any]
-) -> Writing:
-    """Hints by a model, asked again while its answer cannot be used, and then given up."""
+) -> EpisodeHints:
+    """Write hints by a model, with up to ``writer.retries`` further requests after answers that cannot be used."""
     identity = trajectory.identity
-    reading = _Reading(trajectory, config, book)
+    parser = _AnswerParser(trajectory, config, book)
     failure: Failure | None = None
     answers = 0
     try:
-        talk = _begin(trajectory, config, writer, chat, book)
+        conversation = _start_conversation(trajectory, config, writer, chat, book)
         for retry in range(writer.retries + 1):
             if retry:
-                talk.say(_COMPLAINT.format(what=reading.complaint))
-            reading.read(await talk.answer(writer.sampling, writer.timeout_s))
+                conversation.add_user_message(_COMPLAINT.format(what=parser.error))
+            parser.read(await conversation.reply(writer.sampling, writer.timeout_s))
             answers += 1
-            if not reading.complaint:
+            if not parser.error:
                 break
-        if not reading.hints:
-            failure = Failure(Boundary.PARSER.value, "UnusableAnswer", reading.complaint)
+        if not parser.hints:
+            failure = Failure(Boundary.PARSER.value, "UnusableAnswer", parser.error)
     except EpisodeError as error:
-        failure = None if reading.hints else error.failure
-    return Writing(identity.task, identity.task_type, identity.environment, tuple(reading.hints), (), answers, failure)
+        failure = None if parser.hints else error.failure
+    return EpisodeHints(
+        identity.task, identity.task_type, identity.environment, tuple(parser.hints), (), answers, failure
+    )
 
 
 @dataclass(slots=True)
-class _Reading:
-    """The newest answer: the hints in it that can be used, and what is wrong with the rest."""
+class _AnswerParser:
+    """Parses answers of the model: the valid hints, and the first error of the newest answer."""
 
     trajectory: Trajectory
     config: HintConfig
     book: RuleBook[Any]
     hints: list[Hint] = field(default_factory=list)
-    complaint: str = ""
+    error: str = ""
 
     def read(self, text: str) -> None:
-        """Take in an answer; what an earlier one gave stays if this one gives nothing."""
+        """Parse an answer. Hints of an earlier answer are kept if this one has none."""
         try:
-            answer = _Answer.model_validate_json(json_inside(text))
+            answer = _Answer.model_validate_json(extract_json(text))
         except ValidationError as error:
-            self.complaint = _plain(error)
+            self.error = _first_error(error)
             return
         names = self.book.names_in(self.trajectory)
-        good, bad = [], []
+        accepted, errors = [], []
         for answered in answer.hints[: self.config.max_hints_per_episode]:
             try:
-                # The record knows the type of its task; a model may misname it.
-                good.append(hint_of(generalised(answered.text, names), self.trajectory))
+                # The task type is taken from the record, because the model may get it wrong.
+                accepted.append(hint_of(generalize(answered.text, names), self.trajectory))
             except ValidationError as error:
-                bad.append(_plain(error))
+                errors.append(_first_error(error))
                 continue
-            if len(good[-1].text) > self.config.max_hint_characters:
-                bad.append(f"{len(good.pop().text)} characters in one hint are too many")
-        self.hints = list(dict.fromkeys(good)) or self.hints
-        self.complaint = bad[0][:_COMPLAINT_CHARACTERS] if bad else ""
+            if len(accepted[-1].text) > self.config.max_hint_characters:
+                errors.append(f"{len(accepted.pop().text)} characters in one hint are too many")
+        self.hints = list(dict.fromkeys(accepted)) or self.hints
+        self.error = errors[0][:_COMPLAINT_CHARACTERS] if errors else ""
 
 
-def transcript(first: str, turns: Sequence[PlayedTurn], kept: int) -> str:
-    """An episode as text for a reader: how it began, and of its turns the first and the last, ``kept`` in all."""
-    head = kept // 3
-    tail = turns[len(turns) - (kept - head) :] if kept > head else []
-    shown = list(turns) if kept >= len(turns) else [*turns[:head], *tail]
-    parts, last = [_clipped(first)], 0
+def transcript(first: str, turns: Sequence[PlayedTurn], num_turns: int) -> str:
+    """Render an episode as text: the opening and ``num_turns`` of its turns, from the start and the end."""
+    head = num_turns // 3
+    tail = turns[len(turns) - (num_turns - head) :] if num_turns > head else []
+    shown = list(turns) if num_turns >= len(turns) else [*turns[:head], *tail]
+    parts, last = [_truncate(first)], 0
     for turn in shown:
         if turn.number > last + 1:
             parts.append("(...)")
@@ -212,18 +221,18 @@ def _lines(turn: PlayedTurn) -> Iterator[str]:
     if turn.thought:
         yield f"Thought: {turn.thought}"
     yield f"Action: {turn.action or '(none could be read)'}"
-    yield f"Answer: {_clipped(turn.observation)}"
+    yield f"Answer: {_truncate(turn.observation)}"
 
 
-def _clipped(text: str) -> str:
+def _truncate(text: str) -> str:
     text = text.strip()
     return text if len(text) <= _OBSERVATION_CHARACTERS else f"{text[:_OBSERVATION_CHARACTERS]} (...)"
 
 
-def _begin(
+def _start_conversation(
     trajectory: Trajectory, config: HintConfig, writer: ModelWriter, chat: ChatSession, book: RuleBook[Any]
 ) -> Conversation:
-    """The conversation about an episode, with as many turns of it as leave room for all answers."""
+    """Start a conversation about an episode, with as many of its turns as fit the context beside all answers."""
     identity, turns = trajectory.identity, played_turns(trajectory)
     request = _REQUEST.format(
         category=identity.task_type,
@@ -232,25 +241,27 @@ def _begin(
         placeholders=", ".join(f"{{{name}}}" for name in book.placeholders),
     )
     first = chat.engine.max_model_len - writer.sampling.max_tokens
-    # Short of room, rather no second try than nothing to read.
-    room = max(first - writer.retries * (writer.sampling.max_tokens + _COMPLAINT_CHARACTERS), first // 2)
-    kept = len(turns)
+    # In a short context, reserve less for retries, so that at least half of it is left for the episode.
+    max_prompt_tokens = max(first - writer.retries * (writer.sampling.max_tokens + _COMPLAINT_CHARACTERS), first // 2)
+    num_turns = len(turns)
     while True:
-        text = transcript(opening(trajectory), turns, kept)
-        talk = chat.begin(text, request, f"hints/{identity.role}/{identity.round}/{identity.task}/{identity.attempt}")
-        if len(talk) <= room or kept <= 1:
-            return talk
-        kept = kept * 3 // 4
+        text = transcript(opening(trajectory), turns, num_turns)
+        conversation = chat.start(
+            text, request, f"hints/{identity.role}/{identity.round}/{identity.task}/{identity.attempt}"
+        )
+        if len(conversation) <= max_prompt_tokens or num_turns <= 1:
+            return conversation
+        num_turns = num_turns * 3 // 4
 
 
-def _where_to_look(writings: Iterable[Writing], rules: RuleBooks) -> Iterator[Hint]:
-    """For each type of task, the kinds of places in which most episodes saw what they wanted."""
+def _location_hints(results: Iterable[EpisodeHints], rules: RuleBooks) -> Iterator[Hint]:
+    """One hint per task type: the kinds of locations at which most episodes saw their target."""
     seen: dict[tuple[str, str], Counter[str]] = {}
     episodes: Counter[tuple[str, str]] = Counter()
-    for writing in writings:
-        key = writing.environment, writing.category
-        seen.setdefault(key, Counter()).update(writing.seen)
-        episodes[key] += bool(writing.seen)
+    for result in results:
+        key = result.environment, result.category
+        seen.setdefault(key, Counter()).update(result.seen)
+        episodes[key] += bool(result.seen)
     for (environment, category), kinds in seen.items():
         look_for = rules(environment).look_for
         if kinds and look_for is not None:
@@ -259,7 +270,7 @@ def _where_to_look(writings: Iterable[Writing], rules: RuleBooks) -> Iterator[Hi
             yield Hint(category=category, text=look_for(ordered), frequency=frequency, source=environment)
 
 
-def _plain(error: ValidationError) -> str:
+def _first_error(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     what = ".".join(map(str, first["loc"]))
     reason = str(first["msg"]).removeprefix("Value error, ")

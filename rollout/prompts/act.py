@@ -1,4 +1,4 @@
-"""The Act style: an action and no thought, as ReAct's own baseline has it (Yao et al., 2023)."""
+"""The Act style: an action without a thought, the action-only baseline of ReAct (Yao et al., 2023)."""
 
 from __future__ import annotations
 
@@ -6,44 +6,44 @@ import re
 from dataclasses import dataclass
 
 from rollout.grammar import Choice, Grammar
-from rollout.prompts.example import WorkedTurn
-from rollout.prompts.style import Parsed, SharedWords, cut
+from rollout.prompts.example import DemonstrationTurn
+from rollout.prompts.style import BaseStyle, ParsedTurn, make_spans
 from rollout.trajectory import Kind
 
-_MARK_LINE = re.compile(r"(?:\A|\n)[ \t]*Action:")
-_MARK_ANYWHERE = re.compile(r"Action:")
+_MARKER_LINE = re.compile(r"(?:\A|\n)[ \t]*Action:")
+_MARKER_ANYWHERE = re.compile(r"Action:")
 
-FORM = """\
+TURN_FORMAT = """\
 In each turn write one action and nothing else:
 Action: one of the actions below"""
-"""How a turn is written, in words for the agent."""
+"""Tells the agent the format of a turn."""
 
 
 @dataclass(frozen=True, slots=True)
-class ActStyle(SharedWords):
-    """An action alone (`rollout.prompts.style.Style`)."""
+class ActStyle(BaseStyle):
+    """Turns that consist of an action only (`rollout.prompts.style.Style`)."""
 
     name = "act"
 
-    def turn(self, turn: WorkedTurn) -> tuple[str, str]:
+    def turn(self, turn: DemonstrationTurn) -> tuple[str, str]:
         return f"Action: {turn.action}", turn.observation
 
-    def parse(self, text: str) -> Parsed:
-        """Cut what a model wrote in one turn into act and format. Any text is accepted.
+    def parse(self, text: str) -> ParsedTurn:
+        """Split the text of one turn into act, reason and format. Any text is accepted.
 
-        The mark is found as in ReAct, and what follows it to the end of its line is the act; without a mark the first
-        line that is not empty is. What comes before a mark was thought all the same, and is reason; the rest is format.
+        The marker ``Action:`` is found as in ReAct. The act is the text from the marker to the end of its line; without
+        a marker it is the first line that is not empty. Text before the marker is reason; the rest is format.
         """
-        mark = _MARK_LINE.search(text) or _MARK_ANYWHERE.search(text)
-        start, end = mark.span() if mark else (0, 0)
+        marker = _MARKER_LINE.search(text) or _MARKER_ANYWHERE.search(text)
+        start, end = marker.span() if marker else (0, 0)
         action, line_break, rest = text[end:].lstrip().partition("\n")
-        spans = cut(
+        spans = make_spans(
             (Kind.REASON, start),
             (Kind.FORMAT, end),
             (Kind.ACT if action else Kind.FORMAT, len(text) - len(line_break + rest)),
             (Kind.FORMAT, len(text)),
         )
-        return Parsed(spans, action.strip() or None)
+        return ParsedTurn(spans, action.strip() or None)
 
     def turn_grammar(self, action: Choice) -> Grammar:
         return Grammar(("Action: ", action))

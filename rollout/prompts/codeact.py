@@ -1,6 +1,6 @@
-"""The CodeAct style: a thought, then a block of Python that calls the world's functions.
+"""The CodeAct style: a thought, then a block of Python code that calls the environment's functions.
 
-Source of the form: CodeAct (Wang et al., 2024) as smolagents 1.13 writes it; the prose is our own.
+Source: the format is that of CodeAct (Wang et al., 2024) in the variant of smolagents 1.13; the prompt text is ours.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from textwrap import dedent
 
 from rollout.errors import UserError
 from rollout.grammar import Choice, FreeText, Grammar
-from rollout.prompts.example import WorkedTurn
-from rollout.prompts.style import Parsed, SharedWords, cut
+from rollout.prompts.example import DemonstrationTurn
+from rollout.prompts.style import BaseStyle, ParsedTurn, make_spans
 from rollout.prompts.tool import ACT, Tool
 from rollout.trajectory import Kind
 
@@ -24,24 +24,25 @@ _CLOSE = re.compile(r"\n[ \t]*```|\n?(?:```)?<end_code>")
 _CLOSE_ANYWHERE = re.compile(r"```")
 _EMPTY, _FULL = r"[ \t]*\n", r"[ \t]*[^` \t\n][^\n]*\n"
 _LINES = f"({_EMPTY})*{_FULL}({_EMPTY}|{_FULL})*"
-"""Lines of code, one of them not empty, none of them a fence."""
+"""Lines of code: at least one is not empty, none is a fence."""
 _LOGS = "Observation:\nExecution logs:\n"
 _LAST = "Last output from code snippet:\n"
 
 
 def turn_text(thought: str, code: str) -> str:
-    """What an agent writes in a turn."""
+    """Text of one turn."""
     return f"Thought: {thought}\nCode:\n```py\n{code}\n```<end_code>"
 
 
-_FORM = turn_text("what you know and what to do next", "the code")
+_TURN_FORMAT = turn_text("what you know and what to do next", "the code")
 
 
-def form(tools: Sequence[Tool] = (ACT,)) -> str:
-    """How a turn is written, and which functions there are, in words for the agent."""
+def turn_format(tools: Sequence[Tool] = (ACT,)) -> str:
+    """Tells the agent the format of a turn and the available functions."""
     functions = "".join(f"\n{tool.text()}" for tool in tools)
     return (
-        f"You work in turns, and act by running Python. In each turn write a thought and a block of code:\n{_FORM}\n"
+        "You work in turns, and act by running Python. In each turn write a thought and a block of code:\n"
+        f"{_TURN_FORMAT}\n"
         "The observation that answers it holds what the code printed and the value of its last line. Variables live on "
         "until the task ends; print what you want to see. When you know the result, give it to final_answer(...)."
         + (f" Besides Python's own you have these functions:{functions}" if tools else "")
@@ -49,19 +50,19 @@ def form(tools: Sequence[Tool] = (ACT,)) -> str:
 
 
 def as_code(action: str) -> str:
-    """``search[Old Mill]`` as ``print(search("Old Mill"))``; ``finish[...]`` as a call of final_answer."""
+    """Convert ``search[Old Mill]`` to ``print(search("Old Mill"))``, and ``finish[...]`` to a call of final_answer."""
     name, _, argument = action.removesuffix("]").partition("[")
     text = json.dumps(argument, ensure_ascii=False)
     return f"final_answer({text})" if name == "finish" else f"print({name}({text}))"
 
 
 def observation(printed: str, value: str | None = None) -> str:
-    """What the agent reads after code that ran; ``value`` is the repr of the last expression."""
+    """Observation after code that ran. ``value`` is the repr of the last expression."""
     return f"{_LOGS}{printed}{'' if printed.endswith(chr(10)) else chr(10)}{_LAST}{value}"
 
 
 def error(message: str, printed: str = "") -> str:
-    """What the agent reads after code that failed, with what it had printed until then."""
+    """Observation after code that failed. ``printed`` is its output up to the failure."""
     logs = f"{_LOGS}{printed.rstrip()}\n" if printed.strip() else ""
     return (
         f"{logs}Error:\n{message}\n"
@@ -70,51 +71,54 @@ def error(message: str, printed: str = "") -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class CodeActStyle(SharedWords):
-    """A thought and code (`rollout.prompts.style.Style`); the action is the code. The instructions hold its `form`."""
+class CodeActStyle(BaseStyle):
+    """A thought and code (`rollout.prompts.style.Style`). The action is the code.
+
+    The instructions must contain `turn_format`.
+    """
 
     name = "codeact"
     stop = ("<end_code>", "Observation:", "Calling tools:")
-    no_action = error(f"There is no block of code in your answer. Write it like this:\n{_FORM}")
+    no_action = error(f"There is no block of code in your answer. Write it like this:\n{_TURN_FORMAT}")
 
-    def turn(self, turn: WorkedTurn) -> tuple[str, str]:
+    def turn(self, turn: DemonstrationTurn) -> tuple[str, str]:
         code = turn.code or f"print(act({json.dumps(turn.action, ensure_ascii=False)}))"
         return turn_text(turn.thought, code), observation(f"{turn.observation}\n")
 
-    def world_said(self, observation: str) -> str:
-        """What the code printed, without the line break of its ``print``; the whole text if it is of another form."""
+    def environment_text(self, observation: str) -> str:
+        """Output of the code without the line break of its ``print``; the whole text if the format is another."""
         if not (observation.startswith(_LOGS) and f"\n{_LAST}" in observation):
             return observation
         return observation.removeprefix(_LOGS).rpartition(f"\n{_LAST}")[0]
 
-    def begun(self, thought: str) -> str:
+    def turn_prefix(self, thought: str) -> str:
         return f"Thought: {thought}"
 
-    def parse(self, text: str) -> Parsed:
-        """Cut what a model wrote in one turn into reason, act and format. Any text is accepted.
+    def parse(self, text: str) -> ParsedTurn:
+        """Split the text of one turn into reason, act and format. Any text is accepted.
 
-        ``Thought:`` at the start is format and may be missing. The act is the inside of the first fenced block, on as
-        many lines as it has; the fences, ``Code:`` before them and all behind them are format. A block ends at a fence
-        that begins a line or at ``<end_code>``, else at any fence. Text without a whole block is all reason.
+        ``Thought:`` at the start is format and optional. The act is the content of the first fenced block. The fences,
+        ``Code:`` before them and all text after them are format. A block ends at a fence that begins a line or at
+        ``<end_code>``; if there is neither, at any fence. Text without a complete block is all reason.
         """
         thought = _THOUGHT.match(text)
         start = thought.end() if thought else 0
         opened = _OPEN.search(text, start)
         closed = _closing(text, opened.end()) if opened else None
         if opened is None or closed is None:
-            return Parsed(cut((Kind.FORMAT, start), (Kind.REASON, len(text))), None)
+            return ParsedTurn(make_spans((Kind.FORMAT, start), (Kind.REASON, len(text))), None)
         code = dedent(text[opened.end() : closed.start()]).strip() or None
-        spans = cut(
+        spans = make_spans(
             (Kind.FORMAT, start),
             (Kind.REASON, len(text[: opened.start()].rstrip().removesuffix("Code:").rstrip())),
             (Kind.FORMAT, opened.end()),
             (Kind.ACT if code else Kind.FORMAT, closed.start()),
             (Kind.FORMAT, len(text)),
         )
-        return Parsed(spans, code)
+        return ParsedTurn(spans, code)
 
     def turn_grammar(self, action: Choice) -> Grammar:
-        """A thought, up to the line ``Code:``, and code; the forms of single actions do not matter to it."""
+        """A thought, the line ``Code:`` and code. Action templates are ignored."""
         if action.choices:
             raise UserError(
                 "there is no list of the programs that code could be chosen from; set agent.acting.to to grammar, or "
@@ -124,6 +128,6 @@ class CodeActStyle(SharedWords):
 
 
 def _closing(text: str, start: int) -> re.Match[str] | None:
-    """The end of the block whose inside begins at ``start``."""
-    # The line break before the fence may be the one before ``start``: then the block is empty.
+    """End of the block whose content begins at ``start``."""
+    # In an empty block, the line break before the closing fence is the one before ``start``.
     return _CLOSE.search(text, start - 1) or _CLOSE_ANYWHERE.search(text, start)

@@ -1,7 +1,7 @@
-"""The chain-of-thought style: all the reasoning and the answer in one turn, without a tool or a world to look at.
+"""The chain-of-thought style: all reasoning and the answer in one turn, without tools or observations.
 
-Source of the form: chain-of-thought prompting (Wei et al., 2022), with the answer in marks as Agent Distillation's
-teacher writes it (arXiv 2505.17612, section 3); the prose is our own.
+Source: chain-of-thought prompting (Wei et al., 2022), with the answer in tags as in the teacher's prompts of Agent
+Distillation (arXiv 2505.17612, section 3); the prompt text is ours.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 from rollout.errors import UserError
 from rollout.grammar import Choice, FreeText, Grammar
-from rollout.prompts.example import WorkedTurn
-from rollout.prompts.style import Parsed, SharedWords, cut
+from rollout.prompts.example import DemonstrationTurn
+from rollout.prompts.style import BaseStyle, ParsedTurn, make_spans
 from rollout.trajectory import Kind
 
-FORM = """\
+TURN_FORMAT = """\
 Think step by step, with an empty line between the steps. Then give the answer:
 <answer>the answer</answer>"""
-"""How a turn is written, in words for the agent."""
+"""Tells the agent the format of a turn."""
 
 _OPEN = "<answer>"
 _CLOSE = "</answer>"
@@ -26,11 +26,11 @@ _ARGUMENT = re.compile(r"\A\w+\[(.*)\]\Z", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class ChainOfThoughtStyle(SharedWords):
+class ChainOfThoughtStyle(BaseStyle):
     """Steps of reasoning and an answer (`rollout.prompts.style.Style`).
 
     Attributes:
-        answer: the environment's action that gives an answer, with ``{}`` for it.
+        answer: template of the environment's action that submits an answer, with ``{}`` for the answer.
     """
 
     answer: str = "finish[{}]"
@@ -39,33 +39,33 @@ class ChainOfThoughtStyle(SharedWords):
     stop = (_CLOSE,)
     no_action = "There is no answer in what you wrote."
 
-    def turn(self, turn: WorkedTurn) -> tuple[str, str]:
+    def turn(self, turn: DemonstrationTurn) -> tuple[str, str]:
         given = _ARGUMENT.match(turn.action)
-        return written(turn.thought, given[1] if given else turn.action), turn.observation
+        return turn_text(turn.thought, given[1] if given else turn.action), turn.observation
 
-    def parse(self, text: str) -> Parsed:
-        """Cut what a model wrote into reason, act and format. Any text is accepted.
+    def parse(self, text: str) -> ParsedTurn:
+        """Split the text of one turn into reason, act and format. Any text is accepted.
 
-        The act is the inside of the last pair of marks, the marks are format, and all else before them is reason. A
-        mark that is opened and not closed reaches to the end of the text.
+        The act is the content of the last pair of tags, the tags are format, and all text before them is reason. A tag
+        that is not closed extends to the end of the text.
         """
         opened = text.rfind(_OPEN)
         if opened < 0:
-            return Parsed(cut((Kind.REASON, len(text))), None)
+            return ParsedTurn(make_spans((Kind.REASON, len(text))), None)
         start = opened + len(_OPEN)
         closed = text.find(_CLOSE, start)
         end = closed if closed >= 0 else len(text)
         given = text[start:end].strip()
-        spans = cut(
+        spans = make_spans(
             (Kind.REASON, len(text[:opened].rstrip())),
             (Kind.FORMAT, start),
             (Kind.ACT if given else Kind.FORMAT, end),
             (Kind.FORMAT, len(text)),
         )
-        return Parsed(spans, self.answer.replace("{}", given) if given else None)
+        return ParsedTurn(spans, self.answer.replace("{}", given) if given else None)
 
     def turn_grammar(self, action: Choice) -> Grammar:
-        """Reasoning and an answer; the forms of actions do not matter to it."""
+        """Reasoning and an answer. Action templates are ignored."""
         if action.choices:
             raise UserError(
                 "an answer after a chain of thought is not chosen from a list; set agent.acting.to to grammar, or "
@@ -74,11 +74,11 @@ class ChainOfThoughtStyle(SharedWords):
         return Grammar((FreeText("[^<]*", share=3), _OPEN, FreeText(r"[^<\s][^<]*"), _CLOSE))
 
 
-def written(steps: str, answer: str) -> str:
-    """A whole turn."""
+def turn_text(steps: str, answer: str) -> str:
+    """Text of one turn."""
     return f"{steps}\n\n{_OPEN}{answer}{_CLOSE}"
 
 
 def first_thought(text: str) -> str:
-    """The first step of such reasoning: all before the first empty line or mark (arXiv 2505.17612, equation 5)."""
+    """First reasoning step: the text before the first empty line or tag (arXiv 2505.17612, equation 5)."""
     return text.partition(_OPEN)[0].strip().partition("\n\n")[0].strip()

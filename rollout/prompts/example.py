@@ -1,23 +1,23 @@
-"""Worked episodes that are shown before a task, as structure: each prompt style words them in its own form."""
+"""Demonstrations that are shown before a task, in a structured form that each prompt style renders itself."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 State = tuple[tuple[str, str], ...]
-"""What an agent knows to be so before a turn: (key, value) in the order in which they are written."""
+"""Belief state of an agent before a turn: (key, value) pairs in the order in which they are written."""
 
 
 @dataclass(frozen=True, slots=True)
-class WorkedTurn:
-    """One turn of a worked episode.
+class DemonstrationTurn:
+    """One turn of a demonstration.
 
     Attributes:
-        thought: why; without a mark.
-        action: what is done, as the environment takes it.
-        observation: what answers it.
-        state: for styles that write it down; None if nobody kept it.
-        code: the action as Python that prints the observation; None is a call of ``act``.
+        thought: the reasoning before the action, without a marker.
+        action: the action in the environment's syntax.
+        observation: the observation after the action.
+        state: the belief state before the turn, for styles that write it; None if it is not available.
+        code: the action as Python code that prints the observation; None means a call of ``act``.
     """
 
     thought: str
@@ -29,12 +29,12 @@ class WorkedTurn:
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
-    """A worked episode. ``instruction`` is the task in words, ``observation`` what is seen first."""
+    """A demonstration episode. ``instruction`` is the task in words, ``observation`` is the first observation."""
 
     instruction: str
     observation: str
-    turns: tuple[WorkedTurn, ...]
+    turns: tuple[DemonstrationTurn, ...]
 
 
 Example = str | Demonstration
-"""Text is shown as it is, whatever the style; a demonstration in the style's form."""
+"""A string is shown unchanged in every style; a demonstration is rendered by the style."""

@@ -1,6 +1,6 @@
-"""The ReAct style: a thought, then an action. All its texts, and the parser of what a model writes, in one place.
+"""The ReAct style: a thought, then an action.
 
-Source of the form: ReAct (Yao et al., 2023), as ALFWorld agents use it.
+Source: ReAct (Yao et al., 2023), in the format of its ALFWorld agents.
 """
 
 from __future__ import annotations
@@ -9,54 +9,54 @@ import re
 from dataclasses import dataclass
 
 from rollout.grammar import Choice, FreeText, Grammar
-from rollout.prompts.example import WorkedTurn
-from rollout.prompts.style import Parsed, SharedWords, cut
+from rollout.prompts.example import DemonstrationTurn
+from rollout.prompts.style import BaseStyle, ParsedTurn, make_spans
 from rollout.trajectory import Kind
 
 _THOUGHT = re.compile(r"\s*Thought:")
 _ACTION_LINE = re.compile(r"(?:\A|\n)[ \t]*Action:(?P<act>\s*[^\n]*)")
 _ACTION_ANYWHERE = re.compile(r"Action:(?P<act>\s*[^\n]*)")
 
-FORM = """\
+TURN_FORMAT = """\
 In each turn write a thought and one action, each on a line of its own:
 Thought: what you know and what to do next
 Action: one of the actions below"""
-"""How a turn is written, in words for the agent."""
+"""Tells the agent the format of a turn."""
 
 
 @dataclass(frozen=True, slots=True)
-class ReActStyle(SharedWords):
+class ReActStyle(BaseStyle):
     """A thought and an action (`rollout.prompts.style.Style`)."""
 
     name = "react"
 
-    def turn(self, turn: WorkedTurn) -> tuple[str, str]:
+    def turn(self, turn: DemonstrationTurn) -> tuple[str, str]:
         return f"Thought: {turn.thought}\nAction: {turn.action}", turn.observation
 
-    def begun(self, thought: str) -> str:
+    def turn_prefix(self, thought: str) -> str:
         return f"Thought: {thought}"
 
-    def parse(self, text: str) -> Parsed:
-        """Cut what a model wrote in one turn into reason, act and format. Any text is accepted.
+    def parse(self, text: str) -> ParsedTurn:
+        """Split the text of one turn into reason, act and format. Any text is accepted.
 
-        ``Thought:`` at the start is format and may be missing. The action's mark is the first ``Action:`` that begins a
-        line; only if no line begins so, the first one anywhere. What follows it, to the end of its line, is the act
-        (the line may begin below the mark); the rest is format. Text without a mark is all reason.
+        ``Thought:`` at the start is format and optional. The action's marker is the first ``Action:`` that begins a
+        line; if no line begins with it, the first one anywhere. The act is the rest of that line, or the next line if
+        the marker ends its line. All other text after the marker is format. Text without a marker is all reason.
         """
         thought = _THOUGHT.match(text)
         start = thought.end() if thought else 0
-        mark = _ACTION_LINE.search(text) or _ACTION_ANYWHERE.search(text, start)
-        if mark is None:
-            return Parsed(cut((Kind.FORMAT, start), (Kind.REASON, len(text))), None)
-        action = mark["act"].strip() or None
-        spans = cut(
+        marker = _ACTION_LINE.search(text) or _ACTION_ANYWHERE.search(text, start)
+        if marker is None:
+            return ParsedTurn(make_spans((Kind.FORMAT, start), (Kind.REASON, len(text))), None)
+        action = marker["act"].strip() or None
+        spans = make_spans(
             (Kind.FORMAT, start),
-            (Kind.REASON, mark.start()),
-            (Kind.FORMAT, mark.start("act")),
-            (Kind.ACT if action else Kind.FORMAT, mark.end("act")),
+            (Kind.REASON, marker.start()),
+            (Kind.FORMAT, marker.start("act")),
+            (Kind.ACT if action else Kind.FORMAT, marker.end("act")),
             (Kind.FORMAT, len(text)),
         )
-        return Parsed(spans, action)
+        return ParsedTurn(spans, action)
 
     def turn_grammar(self, action: Choice) -> Grammar:
         return Grammar(("Thought: ", FreeText(), "\nAction: ", action))

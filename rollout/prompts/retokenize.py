@@ -1,8 +1,8 @@
-"""An episode of a teacher in the tokens of a student with another tokenizer.
+"""Converts a teacher's episode to the tokens of a student with another tokenizer.
 
-What the segments are stays: kinds, authors, turns and content, each segment encoded by itself, so that no token reaches
-over a segment's edge. What belongs to the chat template becomes the student's: the glue around the messages, and the
-special token with which the model ended its turn. The result is what the student would see if it had played.
+Kinds, authors, turns and content of the segments are kept. Each segment is encoded separately, so that no token crosses
+a segment boundary. The texts around the messages and the special token that ended the model's turn are replaced by
+those of the student's chat template. The result is the sequence that the student itself would have seen in the episode.
 """
 
 from __future__ import annotations
@@ -19,18 +19,28 @@ from rollout.trajectory import Author, Kind, Segment, Trajectory
 
 
 class Retokenizer:
-    """Puts episodes that were recorded with one tokenizer into the tokens of another."""
+    """Converts episodes that were recorded with one tokenizer to the tokens of another."""
 
     def __init__(self, teacher: str, student: str) -> None:
-        """Args: folders, ``builtin:`` names or hub names. Raises `UserError` if one is not fit for this."""
+        """Load both tokenizers.
+
+        Args:
+            teacher: folder, ``builtin:`` name or hub name of the model that recorded the episodes.
+            student: folder, ``builtin:`` name or hub name of the model to convert them for.
+
+        Raises:
+            UserError: a tokenizer cannot be loaded, or prompts cannot be built with it.
+        """
         self._teacher, _ = _load(teacher)
         self._student, template = _load(student)
-        self._glue = {name: self._student.encode_markers(text) for name, text in dataclasses.asdict(template).items()}
+        self._template_ids = {
+            name: self._student.encode_markers(text) for name, text in dataclasses.asdict(template).items()
+        }
 
     def translate(self, trajectory: Trajectory) -> Trajectory:
-        """The episode in the student's tokens. The teacher's scores are converted per aligned group; see `alignment`.
+        """Convert an episode to the student's tokens. The teacher's scores are aligned (`align_scores`).
 
-        Log-probabilities of the policy belong to tokens that are no more, and are left out.
+        Log-probabilities of the policy are dropped, because they belong to the teacher's tokens.
         """
         content = [segment for segment in trajectory.segments if segment.author is not Author.TEMPLATE]
         last_turn = max((segment.turn for segment in trajectory.segments), default=0)
@@ -41,15 +51,15 @@ class Retokenizer:
         return dataclasses.replace(trajectory, segments=tuple(segments))
 
     def _opening(self, members: Sequence[Segment]) -> Iterator[Segment]:
-        yield from self._glued("before_system", 0)
+        yield from self._template_part("before_system", 0)
         yield from self._contents([s for s in members if s.kind is Kind.SYSTEM])
-        yield from self._glued("system_to_user", 0)
+        yield from self._template_part("system_to_user", 0)
         yield from self._contents([s for s in members if s.kind is not Kind.SYSTEM])
 
     def _turn(self, members: Sequence[Segment], turn: int) -> Iterator[Segment]:
         written = [s for s in members if s.author in (Author.MODEL, Author.TEACHER)]
         answers = [s for s in members if s.author not in (Author.MODEL, Author.TEACHER)]
-        yield from self._glued("generation_prompt", turn)
+        yield from self._template_part("generation_prompt", turn)
         if not members:
             return
         if written and (ending := self._ending(written[-1])):
@@ -57,14 +67,14 @@ class Retokenizer:
             yield self._ended(written[-1], ending)
         else:
             yield from self._contents(written)
-            yield from self._glued("end_of_turn", turn)
+            yield from self._template_part("end_of_turn", turn)
         if answers:
-            yield from self._glued("next_user", turn)
+            yield from self._template_part("next_user", turn)
             yield from self._contents(answers)
 
-    def _glued(self, piece: str, turn: int) -> Iterator[Segment]:
-        """A piece of the student's chat template; nothing if it is empty."""
-        if ids := self._glue[piece]:
+    def _template_part(self, piece: str, turn: int) -> Iterator[Segment]:
+        """A part of the student's chat template; nothing if it is empty."""
+        if ids := self._template_ids[piece]:
             yield Segment(Kind.FORMAT, Author.TEMPLATE, turn, self._student.decode(ids), ids)
 
     def _contents(self, segments: Sequence[Segment]) -> Iterator[Segment]:
@@ -73,15 +83,15 @@ class Retokenizer:
                 yield self._with_scores(segment, segment.text, ids, self._parts(segment.token_ids, ids, segment.text))
 
     def _ending(self, segment: Segment) -> int:
-        """How many special tokens the model's last segment ends with."""
+        """Number of special tokens at the end of the model's last segment."""
         special = [token in self._teacher.special_ids for token in reversed(segment.token_ids)]
         return special.index(False) if False in special else len(special)
 
     def _ended(self, segment: Segment, ending: int) -> Segment:
-        """The model's last segment of a turn; its last ``ending`` tokens become the student's end of turn."""
+        """The model's last segment of a turn, with its last ``ending`` tokens replaced by the student's end of turn."""
         content, end = segment.token_ids[:-ending], segment.token_ids[-ending:]
         text = segment.text.removesuffix(self._teacher.decode(end))
-        ids, end_ids = self._student.encode(text), self._glue["end_of_turn"]
+        ids, end_ids = self._student.encode(text), self._template_ids["end_of_turn"]
         parts = self._parts(content, ids, text)
         parts.append((range(len(content), len(segment.token_ids)), range(len(ids), len(ids) + 1)))
         return self._with_scores(segment, text + self._student.decode(end_ids), ids + end_ids, parts)
@@ -95,16 +105,16 @@ class Retokenizer:
 
 
 def _load(name: str) -> tuple[Tokenizer, ChatTemplate]:
-    """A model's tokenizer, with the marks of its chat template guarded, and that template."""
+    """A model's tokenizer, with the markers of its chat template as special tokens, and that template."""
     tokenizer = load_tokenizer(model_folder(name))
     template = ChatTemplate.from_tokenizer(tokenizer)
-    return tokenizer.guarding(template.text), template
+    return tokenizer.with_template_markers(template.text), template
 
 
 def _ends(tokenizer: Tokenizer, ids: Sequence[int], text: str) -> list[int]:
-    """``[num_tokens]`` the character of ``text`` at which each token ends; one inside a character has that one's end.
+    """``[num_tokens]`` character offset in ``text`` at which each token ends, rounded up to a whole character.
 
-    If the tokens do not decode to the text (a character is cut by the segment's edge), all have the end of the text.
+    If the tokens do not decode to the text (a segment boundary splits a character), all offsets are the text's length.
     """
     pieces = tokenizer.pieces(ids)
     return list(accumulate(map(len, pieces))) if "".join(pieces) == text else [len(text)] * len(ids)

@@ -1,4 +1,4 @@
-"""What a prompt style is: the texts around an episode, and a parser that cuts what a model wrote by provenance."""
+"""The interface of prompt styles: the fixed texts of a prompt, and a parser of model output."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import ClassVar, Protocol
 
 from rollout.errors import UserError
 from rollout.grammar import Choice, Grammar
-from rollout.prompts.example import Example, WorkedTurn
+from rollout.prompts.example import DemonstrationTurn, Example
 from rollout.trajectory import Kind
 
 
 @dataclass(frozen=True, slots=True)
-class Parsed:
-    """A completion's text, cut.
+class ParsedTurn:
+    """The parsed text of one turn.
 
     Attributes:
-        spans: (kind, end) in order: characters up to ``end``, from the end of the span before, are of ``kind``.
-        action: what to send to the environment, stripped; None if there is none.
+        spans: (kind, end) in order. A span covers the characters from the end of the span before it up to ``end``.
+        action: the action to send to the environment, stripped; None if the text contains none.
     """
 
     spans: tuple[tuple[Kind, int], ...]
@@ -26,11 +26,11 @@ class Parsed:
 
 
 class Style(Protocol):
-    """How an agent is told what to do, and how its answers are read. A value without state."""
+    """Renders an agent's prompts and parses its turns. Styles are immutable and stateless."""
 
     @property
     def name(self) -> str:
-        """Recorded with every trajectory."""
+        """Name of the style, recorded with every trajectory."""
         ...
 
     @property
@@ -40,64 +40,68 @@ class Style(Protocol):
 
     @property
     def examples(self) -> tuple[Example, ...]:
-        """Worked episodes that are shown before the task."""
+        """Demonstrations that are shown before the task."""
         ...
 
     @property
     def stop(self) -> tuple[str, ...]:
-        """Texts that end a turn, beside the model's own end-of-turn token; they stay in the completion."""
+        """Stop strings that end a turn, in addition to the end-of-turn token. They are kept in the completion."""
         ...
 
     @property
     def no_action(self) -> str:
-        """What the agent observes after a turn without an action."""
+        """Observation after a turn without an action."""
         ...
 
     def task(self, instruction: str) -> str:
-        """The task's statement, after the first observation."""
+        """Render the task instruction, which follows the first observation."""
         ...
 
     def example(self, example: Example) -> str:
-        """A worked episode, before the task."""
+        """Render a demonstration, which precedes the task."""
         ...
 
     def hint(self, text: str) -> str:
-        """A hint, before the task."""
+        """Render a hint, which precedes the task."""
         ...
 
-    def turn(self, turn: WorkedTurn) -> tuple[str, str]:
-        """A worked turn as (assistant's text, the observation that answers it)."""
+    def turn(self, turn: DemonstrationTurn) -> tuple[str, str]:
+        """Render one turn of a demonstration as (assistant's text, next observation)."""
         ...
 
-    def begun(self, thought: str) -> str:
-        """How a turn begins with this thought; the model goes on from there. `UserError` in a style without one."""
-        ...
-
-    def parse(self, text: str) -> Parsed:
-        """Cut what a model wrote in one turn. Any text is accepted; the spans cover it exactly."""
-        ...
-
-    def turn_grammar(self, action: Choice) -> Grammar:
-        """What a turn with such an action looks like; `parse` finds the action in it.
+    def turn_prefix(self, thought: str) -> str:
+        """Render the beginning of a turn with a thought that the model continues.
 
         Raises:
-            UserError: actions are listed, and a turn of this style does not end in one action.
+            UserError: turns of this style do not begin with a thought.
         """
         ...
 
-    def world_said(self, observation: str) -> str:
-        """What the world said, of an observation that answers a turn of this style: the inverse of `turn`."""
+    def parse(self, text: str) -> ParsedTurn:
+        """Parse the text of one turn. Any text is accepted; the spans cover it exactly."""
+        ...
+
+    def turn_grammar(self, action: Choice) -> Grammar:
+        """Grammar of the turns whose action is one of ``action``; `parse` finds the action in such a turn.
+
+        Raises:
+            UserError: ``action`` lists whole actions, but a turn of this style does not consist of one action.
+        """
+        ...
+
+    def environment_text(self, observation: str) -> str:
+        """Extract the environment's text from an observation after a turn of this style: the inverse of `turn`."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class SharedWords(ABC):
-    """The base of all our styles: the words that they have in common.
+class BaseStyle(ABC):
+    """Base class of the styles, with the texts that they share.
 
     Attributes:
         instructions: the system message.
-        examples: worked episodes that are shown before the task.
-        name: recorded with every trajectory.
+        examples: demonstrations that are shown before the task.
+        name: name of the style, recorded with every trajectory.
     """
 
     instructions: str
@@ -121,21 +125,21 @@ class SharedWords(ABC):
             lines += self.turn(turn)
         return self.example("\n".join(lines))
 
-    def world_said(self, observation: str) -> str:
+    def environment_text(self, observation: str) -> str:
         return observation
 
-    def begun(self, thought: str) -> str:
+    def turn_prefix(self, thought: str) -> str:
         raise UserError(
             f"a turn of the style {self.name} does not begin with a thought; set agent.style to react or codeact"
         )
 
     @abstractmethod
-    def turn(self, turn: WorkedTurn) -> tuple[str, str]:
-        """A worked turn as (assistant's text, the observation that answers it)."""
+    def turn(self, turn: DemonstrationTurn) -> tuple[str, str]:
+        """Render one turn of a demonstration as (assistant's text, next observation)."""
 
 
-def cut(*spans: tuple[Kind, int]) -> tuple[tuple[Kind, int], ...]:
-    """Spans for `Parsed`, with those dropped that end no later than the one before."""
+def make_spans(*spans: tuple[Kind, int]) -> tuple[tuple[Kind, int], ...]:
+    """Spans for `ParsedTurn`, without those that are empty."""
     kept: list[tuple[Kind, int]] = []
     for kind, end in spans:
         if end > (kept[-1][1] if kept else 0):

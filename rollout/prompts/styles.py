@@ -1,4 +1,4 @@
-"""The prompt styles by name, and how one is made from what an environment gives."""
+"""The prompt styles by name, and their construction from an environment's texts."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from rollout.prompts.tool import ACT, Tool
 
 StyleName = Literal["react", "act", "stateact", "codeact", "cot"]
 
-FORM = "{form}"
-"""Stands, in an environment's instructions, for how the style writes a turn."""
+FORMAT_PLACEHOLDER = "{form}"
+"""Placeholder in an environment's instructions for the description of the turn format."""
 
 
 def new_style(
@@ -27,20 +27,20 @@ def new_style(
     added_tools: Sequence[Tool] = (),
     answer: str | None = None,
 ) -> Style:
-    """A style for one environment.
+    """Create a style for one environment.
 
     Args:
-        name: of the style.
-        instructions: the environment's; ``{form}`` in them stands for how a turn is written.
-        examples: all that the environment has.
-        shown: how many of them the agent sees.
-        tools: functions that the environment gives to code; unless one of them takes whole actions, code is not told of
-            the actions that the instructions list behind ``{form}``.
-        added_tools: functions for code that are not of the environment.
-        answer: the environment's action that gives an answer, with ``{}`` for it.
+        name: name of the style.
+        instructions: the environment's instructions; ``{form}`` in them is replaced by the turn format.
+        examples: all examples of the environment.
+        shown: number of examples that are shown to the agent.
+        tools: functions that the environment offers to code. Unless one of them accepts whole actions, a code agent is
+            not shown the part of the instructions after ``{form}``, which lists the actions.
+        added_tools: functions for code that do not belong to the environment.
+        answer: template of the environment's action that submits an answer, with ``{}`` for the answer.
 
     Raises:
-        UserError: an example to be shown cannot be worded in this style, or it needs an answer where none is given.
+        UserError: an example cannot be rendered in this style, or the style needs ``answer`` and it is None.
     """
     keys = _state_keys(examples)
     for example in examples[:shown]:
@@ -48,37 +48,41 @@ def new_style(
     shown_examples = tuple(examples[:shown])
     match name:
         case "react":
-            return react.ReActStyle(instructions.replace(FORM, react.FORM), shown_examples)
+            return react.ReActStyle(instructions.replace(FORMAT_PLACEHOLDER, react.TURN_FORMAT), shown_examples)
         case "act":
-            return act.ActStyle(instructions.replace(FORM, act.FORM), shown_examples)
+            return act.ActStyle(instructions.replace(FORMAT_PLACEHOLDER, act.TURN_FORMAT), shown_examples)
         case "stateact":
             asked = keys or stateact.HOUSEHOLD_KEYS
-            instructions = instructions.replace(FORM, stateact.form(asked))
+            instructions = instructions.replace(FORMAT_PLACEHOLDER, stateact.turn_format(asked))
             known = tuple(dict.fromkeys((*keys, *stateact.KEYS)))
             return stateact.StateActStyle(instructions, shown_examples, known, asked)
         case "cot":
             if answer is None:
                 raise UserError(
-                    "agent.style is cot, which gives an answer at once, but this environment is acted in until the "
-                    "task is done; set agent.style to react, act, stateact or codeact"
+                    "agent.style is cot, which answers in a single turn, but this environment needs several turns; set "
+                    "agent.style to react, act, stateact or codeact"
                 )
-            told = f"{_before_form(instructions)}\n{cot.FORM}"
-            return cot.ChainOfThoughtStyle(told, shown_examples, answer)
+            system_message = f"{_before_form(instructions)}\n{cot.TURN_FORMAT}"
+            return cot.ChainOfThoughtStyle(system_message, shown_examples, answer)
         case "codeact":
-            # Without being told of the functions nobody can act at all.
+            # The description of the functions is required: without it an agent cannot act.
             acts = any(tool.takes_actions for tool in tools)
-            instructions = instructions if acts and FORM in instructions else f"{_before_form(instructions)}\n{FORM}"
+            instructions = (
+                instructions
+                if acts and FORMAT_PLACEHOLDER in instructions
+                else f"{_before_form(instructions)}\n{FORMAT_PLACEHOLDER}"
+            )
             return codeact.CodeActStyle(
-                instructions.replace(FORM, codeact.form((*tools, *added_tools))), shown_examples
+                instructions.replace(FORMAT_PLACEHOLDER, codeact.turn_format((*tools, *added_tools))), shown_examples
             )
 
 
 def _before_form(instructions: str) -> str:
-    return instructions.partition(FORM)[0].rstrip("\n")
+    return instructions.partition(FORMAT_PLACEHOLDER)[0].rstrip("\n")
 
 
 def _state_keys(examples: Sequence[Example]) -> tuple[str, ...]:
-    """The keys of all states in the examples, in the order in which they first occur."""
+    """Keys of all belief states in the examples, in order of first occurrence."""
     turns = (turn for example in examples if isinstance(example, Demonstration) for turn in example.turns)
     return tuple(dict.fromkeys(key for turn in turns for key, _ in turn.state or ()))
 
@@ -90,6 +94,6 @@ def _check(name: StyleName, example: Example) -> None:
         fits = name != "stateact" or all(turn.state for turn in example.turns)
     if not fits:
         raise UserError(
-            f"agent.style is {name}, but the worked examples of this environment cannot be worded in it; "
+            f"agent.style is {name}, but the examples of this environment cannot be rendered in that style; "
             "set agent.examples to 0, or agent.style to react"
         )

@@ -1,4 +1,4 @@
-"""A model's chat template, taken apart once into constant pieces: a conversation then grows segment by segment."""
+"""Splits a model's chat template into constant texts, so that a conversation can be extended segment by segment."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _Message = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class ChatTemplate:
-    """The constant texts around the messages of a conversation, in the order in which they occur.
+    """The constant texts around the messages of a conversation, in order of occurrence.
 
     Attributes:
-        before_system: all that stands before the system message.
-        system_to_user: between the system message and the first user message.
-        generation_prompt: after a user message, where the assistant begins.
-        end_of_turn: the special token that the assistant ends its turn with.
-        next_user: after it, up to the next user message.
+        before_system: text before the system message.
+        system_to_user: text between the system message and the first user message.
+        generation_prompt: text between a user message and the assistant's message.
+        end_of_turn: special token that ends the assistant's turn.
+        next_user: text between the end of turn and the next user message.
     """
 
     before_system: str
@@ -32,10 +32,10 @@ class ChatTemplate:
 
     @classmethod
     def from_tokenizer(cls, tokenizer: Tokenizer) -> ChatTemplate:
-        """Take the tokenizer's template apart; without one, a plain default is used.
+        """Split the tokenizer's chat template. A tokenizer without one gets a plain default.
 
         Raises:
-            UserError: the template does more than put constant texts around messages.
+            UserError: the template does more than insert constant texts around messages.
         """
         if not tokenizer.has_chat_template:
             return _plain(tokenizer)
@@ -44,20 +44,20 @@ class ChatTemplate:
             if template is not None and _agrees(template, tokenizer, merged):
                 return template
         raise UserError(
-            f"the chat template of {tokenizer.name} does not simply put constant texts around the messages and a "
-            "special token after the assistant's, so an episode cannot be built piece by piece: choose another model, "
+            f"the chat template of {tokenizer.name} does more than insert constant texts around the messages and a "
+            "special token after the assistant's, so an episode cannot be built incrementally: choose another model, "
             "or remove chat_template from a copy of its tokenizer_config.json"
         )
 
     @property
     def text(self) -> str:
-        """All constant texts together."""
+        """All constant texts, concatenated."""
         return "".join(
             (self.before_system, self.system_to_user, self.generation_prompt, self.end_of_turn, self.next_user)
         )
 
     def render(self, system: str, turns: Sequence[tuple[str, str]], last_user: str) -> str:
-        """The text of a conversation up to where the assistant goes on; ``turns`` are (user, assistant) pairs."""
+        """Text of a conversation up to the next generation prompt. ``turns`` are (user, assistant) pairs."""
         users = self.before_system + system + self.system_to_user
         for user, assistant in turns:
             users += user + self.generation_prompt + assistant + self.end_of_turn + self.next_user
@@ -73,7 +73,7 @@ def _plain(tokenizer: Tokenizer) -> ChatTemplate:
 
 
 def _messages(merged: bool, system: str, users: Sequence[str], assistants: Sequence[str]) -> list[_Message]:
-    """A conversation as messages; ``merged`` puts the system text at the head of the first user message."""
+    """Messages of a conversation. ``merged`` prepends the system text to the first user message."""
     first = [] if merged else [{"role": "system", "content": system}]
     users = [f"{system}\n\n{users[0]}", *users[1:]] if merged else users
     messages = [*first, {"role": "user", "content": users[0]}]
@@ -87,7 +87,7 @@ def _render(tokenizer: Tokenizer, messages: list[_Message]) -> str | None:
 
     try:
         return tokenizer.render(messages, add_generation_prompt=True)
-    except TemplateError:  # the template refuses these roles
+    except TemplateError:  # the template does not support these roles
         return None
 
 
@@ -109,7 +109,7 @@ def _probe(tokenizer: Tokenizer, merged: bool) -> ChatTemplate | None:
 
 
 def _leading_marker(tokenizer: Tokenizer, text: str) -> str:
-    """The special token that ``text`` begins with, or ""."""
+    """The special token at the start of ``text``, or ""."""
     ids = tokenizer.encode_markers(text)
     marker = tokenizer.decode(ids[:1])
     return marker if ids and ids[0] in tokenizer.special_ids and text.startswith(marker) else ""

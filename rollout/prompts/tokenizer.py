@@ -1,4 +1,4 @@
-"""A model's tokenizer, kept to what prompts need: content that cannot act as a marker, and text token by token.
+"""A model's tokenizer: encodes content without special tokens, and returns the text of each single token.
 
 Transformers is imported when a tokenizer is loaded, not before.
 """
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer as Backend
     from transformers import PreTrainedTokenizerFast
 
-_BROKEN = "\ufffd"
+_REPLACEMENT = "\ufffd"
 
 
 class Tokenizer:
-    """Text to token ids and back, without any hidden additions.
+    """Converts text to token ids and back, without adding special tokens.
 
     Attributes:
-        name: the folder or hub name it came from.
-        special_ids: ids of the tokens that steer a conversation (role markers, end of turn, padding).
+        name: folder or hub name that the tokenizer was loaded from.
+        special_ids: ids of the control tokens (role markers, end of turn, padding).
     """
 
     def __init__(self, hugging_face_tokenizer: PreTrainedTokenizerFast, name: str) -> None:
-        """Wrap a tokenizer of transformers. Raises `UserError` if its text cannot be cut and joined at will."""
+        """Wrap a transformers tokenizer. Raises `UserError` if its texts cannot be split and concatenated."""
         backend = hugging_face_tokenizer.backend_tokenizer
         self.name = name
-        self._outer = hugging_face_tokenizer
-        # Two copies, because the switch is a state of the tokenizer and episodes share it.
+        self._inner = hugging_face_tokenizer
+        # Two copies, because encode_special_tokens is state of the backend and episodes share the tokenizer.
         self._markers = _copy(backend)
         self._content = _copy(backend)
         self._content.encode_special_tokens = True
-        self._alone: dict[int, str] = {}
+        self._token_text: dict[int, str] = {}
         self.special_ids = _special_ids(self._markers)
         self._check()
 
@@ -47,22 +47,22 @@ class Tokenizer:
         if self.decode(left + right) != "One two,\n threefour  5":
             raise UserError(
                 f"the tokenizer of {self.name} adds or drops spaces where texts are joined, so an episode cannot be "
-                "built piece by piece: choose a model with a byte-level tokenizer (Qwen, Llama 3, SmolLM, ...)"
+                "built incrementally: choose a model with a byte-level tokenizer (Qwen, Llama 3, SmolLM, ...)"
             )
         for token in self.special_ids:
             if token in self.encode(self.decode([token])):
                 raise UserError(
-                    f"the tokenizer of {self.name} cannot write its marker {self.decode([token])!r} as plain text, so "
-                    "an environment's text could pose as a role: choose a model with a byte-level tokenizer"
+                    f"the tokenizer of {self.name} cannot encode its marker {self.decode([token])!r} as plain text, so "
+                    "an environment's text could pass for a role marker: choose a model with a byte-level tokenizer"
                 )
 
-    def guarding(self, template_text: str) -> Tokenizer:
-        """The same, with every added token that occurs in ``template_text`` counted as special."""
+    def with_template_markers(self, template_text: str) -> Tokenizer:
+        """A copy in which every added token that occurs in ``template_text`` is special; itself if all are already."""
         added = self._markers.get_added_tokens_decoder().values()
         plain = [token for token in added if not token.special and token.content in template_text]
         if not plain:
             return self
-        guarded = Tokenizer(self._outer, self.name)
+        guarded = Tokenizer(self._inner, self.name)
         for token in plain:
             token.special = True
         guarded._markers.add_special_tokens(plain)
@@ -72,75 +72,75 @@ class Tokenizer:
         return guarded
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Tokens of content. The text of a special token becomes ordinary tokens: content never poses as a role."""
+        """Encode content. The text of a special token becomes ordinary tokens, so content injects no role markers."""
         return tuple(self._content.encode(_without_surrogates(text), add_special_tokens=False).ids)
 
     def encode_markers(self, text: str) -> tuple[int, ...]:
-        """Tokens of a chat template's own text, in which special tokens are meant."""
+        """Encode a chat template's own text. Special tokens are recognized."""
         return tuple(self._markers.encode(text, add_special_tokens=False).ids)
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """The text of tokens, special tokens included."""
+        """Decode token ids, special tokens included."""
         return str(self._markers.decode(list(token_ids), skip_special_tokens=False))
 
     def pieces(self, token_ids: Sequence[int]) -> list[str]:
-        """The text that each token adds: ``[num_tokens]``; joined they are ``decode(token_ids)``.
+        """``[num_tokens]`` the text that each token adds. Concatenated, they are ``decode(token_ids)``.
 
-        A character made of several tokens is whole in the piece of its first token; the others get "".
+        A character that consists of several tokens belongs to the piece of its first token; the others get "".
         """
         pieces: list[str] = []
-        for whole, run in groupby(token_ids, self._is_whole):
+        for is_complete, run in groupby(token_ids, self._is_complete):
             tokens = list(run)
-            pieces += [self._text(token) for token in tokens] if whole else self._broken_run(tokens)
+            pieces += [self._text(token) for token in tokens] if is_complete else self._incomplete_run(tokens)
         return pieces
 
-    def _is_whole(self, token: int) -> bool:
+    def _is_complete(self, token: int) -> bool:
         text = self._text(token)
-        return bool(text) and _BROKEN not in text
+        return bool(text) and _REPLACEMENT not in text
 
-    def _broken_run(self, token_ids: list[int]) -> Iterator[str]:
-        """The pieces of tokens that hold parts of characters, unknown bytes, or no text at all."""
+    def _incomplete_run(self, token_ids: list[int]) -> Iterator[str]:
+        """Pieces of tokens that contain parts of characters, invalid bytes, or no text."""
         text = self.decode(token_ids)
-        so_far = [len(self.decode(token_ids[:end])) for end in range(len(token_ids) + 1)]
-        ends = [min(so_far[end:]) for end in range(len(so_far))]  # parts may show as more characters than they become
+        lengths = [len(self.decode(token_ids[:end])) for end in range(len(token_ids) + 1)]
+        ends = [min(lengths[end:]) for end in range(len(lengths))]  # a part may decode to more characters
         return (text[start:end] for start, end in pairwise(ends))
 
     def _text(self, token: int) -> str:
-        if token not in self._alone:
-            self._alone[token] = self.decode([token])
-        return self._alone[token]
+        if token not in self._token_text:
+            self._token_text[token] = self.decode([token])
+        return self._token_text[token]
 
     @property
     def hugging_face(self) -> PreTrainedTokenizerFast:
-        """The tokenizer of transformers that this is made of."""
-        return self._outer
+        """The wrapped transformers tokenizer."""
+        return self._inner
 
     @property
     def begin(self) -> str:
-        """The text of the token that begins a sequence, or ""."""
-        return self._outer.bos_token or ""
+        """Text of the token that begins a sequence, or ""."""
+        return self._inner.bos_token or ""
 
     @property
     def end(self) -> str:
-        """The text of the token that ends a sequence, or ""."""
-        return self._outer.eos_token or ""
+        """Text of the token that ends a sequence, or ""."""
+        return self._inner.eos_token or ""
 
     @property
     def has_chat_template(self) -> bool:
-        return bool(self._outer.chat_template)
+        return bool(self._inner.chat_template)
 
     def render(self, messages: Sequence[dict[str, str]], *, add_generation_prompt: bool = False) -> str:
-        """What the model's own chat template makes of a conversation."""
+        """Apply the model's chat template to a conversation."""
         return str(
-            self._outer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=add_generation_prompt)
+            self._inner.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=add_generation_prompt)
         )
 
 
 def load_tokenizer(folder: str) -> Tokenizer:
-    """The tokenizer of a model folder or hub name. No code that comes with a model is run.
+    """Load the tokenizer of a model folder or hub name. Code from the model folder is never executed.
 
     Raises:
-        UserError: there is none, or it is of a kind that prompts cannot be built with.
+        UserError: it cannot be loaded, or prompts cannot be built with it.
     """
     try:
         loaded = _load(folder)
@@ -152,23 +152,23 @@ def load_tokenizer(folder: str) -> Tokenizer:
 
 
 def _load(folder: str) -> PreTrainedTokenizerFast:
-    """What ``tokenizer.json`` and its configuration say; for what they leave out, what the kind of model has."""
+    """Load ``tokenizer.json`` and its configuration; where they are incomplete, use the defaults of the model class."""
     from transformers import PreTrainedTokenizerFast
 
     try:
         loaded: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder, trust_remote_code=False)
         if loaded.eos_token is not None:
             return loaded
-    except (OSError, ValueError):  # models as old as OPT have their words in vocab.json
+    except (OSError, ValueError):  # older models such as OPT have a vocab.json instead
         if Path(folder).is_dir() and not (Path(folder) / "vocab.json").is_file():
             raise
-    # Not at once: it imports torch, which prompts do not need.
+    # Only now, because AutoTokenizer imports torch, which prompts do not need.
     from transformers import AutoTokenizer
 
-    by_model = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    if not isinstance(by_model, PreTrainedTokenizerFast):
-        raise ValueError(f"its tokenizer is a {type(by_model).__name__}")
-    return by_model
+    loaded_by_auto = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    if not isinstance(loaded_by_auto, PreTrainedTokenizerFast):
+        raise ValueError(f"its tokenizer is a {type(loaded_by_auto).__name__}")
+    return loaded_by_auto
 
 
 def _copy(backend: Backend) -> Backend:
@@ -181,7 +181,7 @@ def _copy(backend: Backend) -> Backend:
 
 
 def _without_dummy_space(settings: dict[str, Any]) -> None:
-    """Llama 2's kind puts a space before every text and takes it off again: texts could not be cut and joined."""
+    """Remove the space that Llama 2 tokenizers prepend on encoding and strip on decoding: it breaks concatenation."""
     normalizers = (settings["normalizer"] or {}).get("normalizers", [])
     if any(part["type"] == "Prepend" for part in normalizers):
         settings["normalizer"]["normalizers"] = [part for part in normalizers if part["type"] != "Prepend"]

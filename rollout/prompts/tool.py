@@ -1,4 +1,4 @@
-"""Functions that code of the style ``codeact`` may call."""
+"""Functions that an agent's code may call (style ``codeact``)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ from rollout.extensions.registry import Registry, import_object
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function that code may call. ``inputs`` and ``output`` say types and meaning in words.
+    """A function that the agent's code may call.
 
     Attributes:
-        action: what a call does in the environment, where ``{}`` stands for the argument: ``search[{}]``.
-        function: import string (``module:name``) of what a call runs in the worker instead; empty for an action. It
-            takes and gives JSON values and is called from several threads. It raises
-            `rollout.tools.sandbox.errors.ToolError` for what the code did wrong; any other exception ends the episode
-            with an error of the boundary ``tool``.
+        name: name of the function.
+        description: what the function does.
+        inputs: names, types and meaning of the arguments, in words.
+        output: type and meaning of the result, in words.
+        action: template of the environment's action that a call executes, with ``{}`` for the argument
+            (``search[{}]``).
+        function: import string (``module:name``) of a function that a call runs in the worker, in place of an action;
+            empty for an action. Its arguments and result are JSON values, and several threads may call it concurrently.
+            It raises `rollout.tools.sandbox.errors.ToolError` for invalid calls; any other exception ends the episode
+            with a failure of the boundary ``tool``.
     """
 
     name: str
@@ -30,7 +35,7 @@ class Tool:
 
     @property
     def takes_actions(self) -> bool:
-        """Whether a call does any action of the environment, which the agent then has to know."""
+        """Whether a call executes an arbitrary action, so that the agent must know the environment's actions."""
         return not self.function and self.action == "{}"
 
     def text(self) -> str:
@@ -41,14 +46,14 @@ class Tool:
         )
 
     def load_function(self) -> Callable[..., Any]:
-        """What ``function`` names. Raises `UserError` if it cannot be imported."""
-        fix = "fix or uninstall the package that brings the tool"
+        """Import the function. Raises `UserError` if it cannot be imported."""
+        fix = "fix or uninstall the package that provides the tool"
         function: Callable[..., Any] = import_object(self.function, f"the tool {self.name}", fix)
         return function
 
 
 ACT = Tool("act", "does one action in the world and gives what is then observed", "action (string)", "string")
-"""The function of every environment whose actions are lines of text."""
+"""Function of all environments whose actions are lines of text."""
 
 TOOLS: Registry[Tool] = Registry("stillhouse.tools", "tool", Tool)
-"""Functions of other packages, which a recipe gives to agents by ``agent.tools``."""
+"""Tools of other packages, which recipes enable with ``agent.tools``."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rollout.environments.plugins import find_plugin
 from rollout.errors import UserError
 from rollout.grammar import ANY_ACTION, Choice, FreeText, Grammar
-from rollout.prompts.example import Demonstration, WorkedTurn
+from rollout.prompts.example import Demonstration, DemonstrationTurn
 from rollout.prompts.styles import StyleName, new_style
 
 LISTED = Choice(("go to shelf 1", "go to shelf 12", 'take (a) b/c "d" \\ é from shelf 1'), ("search[{}]", "say {}"))
@@ -22,7 +22,7 @@ STYLES = get_args(StyleName)
 END = 3
 
 
-def demonstrated(world: str) -> list[WorkedTurn]:
+def demonstrated(world: str) -> list[DemonstrationTurn]:
     worked = find_plugin(world).load_examples()[0]
     assert isinstance(worked, Demonstration)
     return list(worked.turns)

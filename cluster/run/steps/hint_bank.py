@@ -13,11 +13,11 @@ from cluster.run.steps.planner import HINT_BANK, Planner, trajectories_output
 from cluster.run.steps.step import Cost, Step, StepContext
 from rollout.environments.hints import hint_rules
 from rollout.factory import tokenizer_of
-from rollout.hints.asking import ChatSession
 from rollout.hints.bank import write_bank
+from rollout.hints.chat import ChatSession
 from rollout.hints.config import HintConfig, ModelWriter
 from rollout.hints.retrieve import require_enough
-from rollout.hints.writer import SYSTEM, bank_of, count_writings, write_hints
+from rollout.hints.writer import SYSTEM, build_bank, summarize, write_hints
 from rollout.trajectory.store import TrajectoryStore
 
 
@@ -30,7 +30,7 @@ class WriteHintBank:
     config: HintConfig
 
     async def run(self, context: WorkerContext) -> Mapping[str, int]:
-        """Write the bank; returns what to report of it (`rollout.hints.writer.count_writings`).
+        """Write the bank; returns what to report of it (`rollout.hints.writer.summarize`).
 
         Raises:
             UserError: no hints came of it, or fewer than an episode is shown.
@@ -38,11 +38,11 @@ class WriteHintBank:
         config, chat = self.config, None
         if isinstance(config.writer, ModelWriter):
             chat = ChatSession(context.engine, tokenizer_of(context.engine_config), SYSTEM)
-        writings = await write_hints(TrajectoryStore(self.store).read(), config, chat, rules=hint_rules)
-        bank = bank_of(writings, config, hint_rules)
-        require_enough(bank, config, f"the bank made of {len(writings)} failed episodes")
+        results = await write_hints(TrajectoryStore(self.store).read(), config, chat, rules=hint_rules)
+        bank = build_bank(results, config, hint_rules)
+        require_enough(bank, config, f"the bank made of {len(results)} failed episodes")
         write_bank(bank, self.bank)
-        return {**count_writings(writings), "bank": len(bank)}
+        return {**summarize(results), "bank": len(bank)}
 
 
 @dataclass(frozen=True, kw_only=True)

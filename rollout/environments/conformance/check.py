@@ -17,7 +17,7 @@ from rollout.environments.conformance.play import Player
 from rollout.environments.plugin import IMPORTED_PARTS, EnvironmentPlugin
 from rollout.environments.plugins import find_plugin
 from rollout.errors import UserError
-from rollout.prompts.example import Demonstration, WorkedTurn
+from rollout.prompts.example import Demonstration, DemonstrationTurn
 from rollout.prompts.react import ReActStyle
 from rollout.prompts.styles import new_style
 
@@ -149,7 +149,7 @@ def _fault_of_example(example: object) -> str:
         return "" if ReActStyle("").parse(example).action else "is a text without an action"
     if not isinstance(example, Demonstration):
         return f"is {type(example).__name__}"
-    if not (example.turns and all(isinstance(turn, WorkedTurn) and turn.action for turn in example.turns)):
+    if not (example.turns and all(isinstance(turn, DemonstrationTurn) and turn.action for turn in example.turns)):
         return "has no turns, or one without an action"
     try:
         new_style("react", "-", [example], shown=1).example(example)

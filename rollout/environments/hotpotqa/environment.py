@@ -92,7 +92,7 @@ class HotpotQAEnvironment:
         UserError: the configured corpus is missing or damaged.
     """
 
-    action_forms = ("search[{}]", "lookup[{}]", "finish[{}]")
+    action_templates = ("search[{}]", "lookup[{}]", "finish[{}]")
 
     def __init__(self, config: HotpotQAConfig) -> None:
         self._config = config

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rollout.prompts.styles import FORM
+from rollout.prompts.styles import FORMAT_PLACEHOLDER
 
 _SHORT = "Answer a question by reading in an encyclopaedia."
 
 _FULL = f"""{_SHORT}
 The answer is short: a name, a number, a few words, or yes or no.
-{FORM}
+{FORMAT_PLACEHOLDER}
 The actions:
 search[title] opens the page of that title and shows its first sentences, or names similar titles if there is none
 lookup[words] shows the next sentence of the open page that holds these words

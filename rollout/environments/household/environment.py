@@ -63,7 +63,7 @@ class HouseholdEnvironment:
     A relative ``game`` path is looked up in the folder of the official games.
     """
 
-    action_forms = ACTION_FORMS
+    action_templates = ACTION_FORMS
 
     def __init__(self, config: HouseholdConfig) -> None:
         self._config = config

@@ -16,7 +16,7 @@ from rollout.environments.household.belief_state import (
 )
 from rollout.environments.household.catalogue import OPENABLE
 from rollout.environments.household.game import TaskType
-from rollout.hints.rules import RuleBook, no_action, repeated_in_vain
+from rollout.hints.rules import RuleBook, no_action, repeated_without_effect
 from rollout.trajectory import Trajectory
 from rollout.trajectory.turns import PlayedTurn, opening, played_turns
 
@@ -285,7 +285,7 @@ RULES: RuleBook[House] = RuleBook(
         too_far,
         not_there,
         took_something_else,
-        lambda house: repeated_in_vain(house.turns),
+        lambda house: repeated_without_effect(house.turns),
         lambda house: no_action(house.turns),
     ),
     names=names_of,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rollout.prompts.styles import FORM
+from rollout.prompts.styles import FORMAT_PLACEHOLDER
 
 _SHORT = "Interact with a household to solve a task."
 
 _FULL = f"""{_SHORT}
-{FORM}
+{FORMAT_PLACEHOLDER}
 The actions, with the names and numbers that you were shown in place of the brackets:
 look
 inventory

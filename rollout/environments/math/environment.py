@@ -53,7 +53,7 @@ class MathEnvironment:
 
     blocking = True
     """A step may wait for the checker's process or for code: callers with an event loop step in a thread."""
-    action_forms = ("calculate[{}]", "python[{}]", "finish[{}]")
+    action_templates = ("calculate[{}]", "python[{}]", "finish[{}]")
 
     def __init__(
         self, config: MathConfig, runner: CodeRunner | None = None, checker: AnswerChecker | None = None

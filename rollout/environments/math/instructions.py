@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rollout.prompts.styles import FORM
+from rollout.prompts.styles import FORMAT_PLACEHOLDER
 
 _SHORT = "Solve a maths problem."
 
 _FULL = f"""{_SHORT}
-{FORM}
+{FORMAT_PLACEHOLDER}
 calculate[expression] gives the value of an expression with numbers, + - * / // % ** and brackets.
 python[code] runs one line of Python and shows what it prints; names live on from turn to turn.
 finish[answer] gives the answer and ends the episode; only the first answer counts."""

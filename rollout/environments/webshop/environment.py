@@ -68,7 +68,7 @@ class WebShopConfig(FrozenModel):
 class WebShopEnvironment:
     """Plays goals in one shop; it is opened, and built if it has to be, at the first reset."""
 
-    action_forms = ("search[{}]", "click[{}]")
+    action_templates = ("search[{}]", "click[{}]")
 
     def __init__(self, config: WebShopConfig) -> None:
         self._config = config

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rollout.environments.webshop.belief_state import ParsedTask, View, read_page, read_wish
 from rollout.environments.webshop.pages import BUY
 from rollout.environments.webshop.session import parse_action
-from rollout.hints.rules import RuleBook, no_action, repeated_in_vain
+from rollout.hints.rules import RuleBook, no_action, repeated_without_effect
 from rollout.trajectory import Trajectory
 from rollout.trajectory.turns import PlayedTurn, opening, played_turns
 
@@ -162,7 +162,7 @@ RULES: RuleBook[Visit] = RuleBook(
         too_dear,
         thin_search,
         not_on_the_page,
-        lambda visit: repeated_in_vain(visit.turns),
+        lambda visit: repeated_without_effect(visit.turns),
         lambda visit: no_action(visit.turns),
     ),
     names=names_of,

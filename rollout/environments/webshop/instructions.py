@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rollout.prompts.styles import FORM
+from rollout.prompts.styles import FORMAT_PLACEHOLDER
 
 _SHORT = "Shop on a website: find and buy what is asked for."
 
 _FULL = f"""{_SHORT}
 Choose the options that are asked for before you buy: buying ends the visit.
-{FORM}
+{FORMAT_PLACEHOLDER}
 The actions, with your words or with the text of a button in place of the brackets' content:
 search[words]
 click[button]

@@ -29,7 +29,7 @@ class CodeActEnvironment(EnvironmentWrapper):
 
     blocking = True
     # Programs have neither a list nor the form of an action.
-    action_forms = ()
+    action_templates = ()
     open_actions = None
 
     def __init__(

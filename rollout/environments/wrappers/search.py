@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from rollout.environment import Environment, Reset, Step, Task, action_forms, legal_actions, open_actions
+from rollout.environment import Environment, Reset, Step, Task, action_templates, legal_actions, open_actions
 from rollout.environments.wrappers.base import EnvironmentWrapper
 from rollout.prompts.tool import Tool
 from rollout.tools.retrieval.service import Search
@@ -63,10 +63,10 @@ class SearchEnvironment(EnvironmentWrapper):
         """Those of the environment and the search; none if the environment does not list its own actions."""
         # A list with the search alone would be one of which no agent could ever finish a task.
         legal = legal_actions(self.inner)
-        return open_actions(self.inner) if legal is None or self._over else (*legal.forms, SEARCH.action)
+        return open_actions(self.inner) if legal is None or self._over else (*legal.templates, SEARCH.action)
 
     @property
-    def action_forms(self) -> tuple[str, ...]:
+    def action_templates(self) -> tuple[str, ...]:
         """Those of the environment, if it says them, and the search."""
-        forms = action_forms(self.inner)
-        return (*forms, SEARCH.action) if forms else ()
+        templates = action_templates(self.inner)
+        return (*templates, SEARCH.action) if templates else ()

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 
-from rollout.concurrency import in_thread
+from rollout.concurrency import run_in_thread
 from rollout.errors import Boundary, boundary
 from rollout.tools.retrieval.config import ClientConfig
 from rollout.tools.retrieval.documents import Hit
@@ -24,7 +24,7 @@ def in_process(retriever: Retriever) -> Backend:
     """A backend that searches in a thread of this process."""
 
     async def search(queries: Sequence[str], k: int) -> Sequence[Sequence[Hit]]:
-        return await in_thread(retriever.search, queries, k)
+        return await run_in_thread(retriever.search, queries, k)
 
     return search
 

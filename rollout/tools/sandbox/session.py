@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from rollout.concurrency import in_thread
+from rollout.concurrency import run_in_thread
 from rollout.tools.sandbox.channel import CallFrame, ResultFrame, TextName, channel_pair
 from rollout.tools.sandbox.config import SandboxConfig
 from rollout.tools.sandbox.errors import ChannelBrokenError, ChannelTimeoutError, SandboxError
@@ -97,7 +97,7 @@ class Session:
         def wait(awaitable: Awaitable[Any]) -> Any:
             return asyncio.run_coroutine_threadsafe(finish(awaitable), loop).result()
 
-        return await in_thread(self._run, code, time_limit_s, wait)
+        return await run_in_thread(self._run, code, time_limit_s, wait)
 
     def fork(self, tools: Mapping[str, ToolFunction] | None = None) -> Session:
         """A copy of the interpreter as it is now: variables, open files, and the files of its working folder.

@@ -1,4 +1,4 @@
-"""A toy tokenizer and two checkpoints of a toy model, made from nothing."""
+"""A toy tokenizer and two checkpoints of a toy model with random weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TEMPLATE = (
 
 
 def save_tokenizer(folder: Path) -> None:
-    """Byte-level, one token a byte, after five special tokens."""
+    """Save a byte-level tokenizer: five special tokens, then one token per byte."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -43,8 +43,8 @@ def save_model(folder: Path, *, seed: int, hidden_size: int = 64) -> str:
         num_key_value_heads=1,
         intermediate_size=128,
         max_position_embeddings=512,
-        tie_word_embeddings=True,  # as small models are, whose head is then one with what the tokens are read by
-        initializer_range=0.2,  # far from uniform, so that greedy choices do not hang on rounding
+        tie_word_embeddings=True,  # as in small models
+        initializer_range=0.2,  # far from uniform, so that greedy choices do not depend on rounding
         eos_token_id=3,
         pad_token_id=4,
         bos_token_id=None,
@@ -62,7 +62,7 @@ def first_model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def second_model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Of the same shape as the first, with other weights."""
+    """A model of the same shape as the first, with other weights."""
     return save_model(tmp_path_factory.mktemp("second"), seed=2)
 
 
@@ -80,7 +80,7 @@ def tokenizer_only(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def adapter(first_model: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """A LoRA adapter of the first model, and the same merged into it."""
+    """A LoRA adapter of the first model, and the model with the adapter merged."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
@@ -90,7 +90,7 @@ def adapter(first_model: str, tmp_path_factory: pytest.TempPathFactory) -> tuple
     base = AutoModelForCausalLM.from_pretrained(first_model, dtype="float32")
     model = get_peft_model(base, LoraConfig(r=8, lora_alpha=32, target_modules=["q_proj", "v_proj", "down_proj"]))
     for name, weight in model.named_parameters():
-        if "lora_B" in name:  # zero at first, which would change nothing
+        if "lora_B" in name:  # initialized with zeros, which would change nothing
             torch.nn.init.normal_(weight, std=0.1)
     model.save_pretrained(folder)
     model.merge_and_unload().save_pretrained(merged)

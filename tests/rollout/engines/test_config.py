@@ -1,4 +1,4 @@
-"""Which engine a ``type`` starts, and what is refused before anything starts."""
+"""Engine configs: the engine of each ``type``, and errors before anything starts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rollout.errors import UserError
 SETTINGS: TypeAdapter[EngineConfig] = TypeAdapter(EngineConfig)
 
 
-def test_the_type_says_which_settings_are_meant() -> None:
+def test_the_type_selects_the_config_class() -> None:
     assert isinstance(SETTINGS.validate_python({"type": "vllm", "model": "m"}), VllmConfig)
     assert isinstance(SETTINGS.validate_python({"type": "transformers", "model": "m"}), TransformersConfig)
     assert isinstance(
@@ -43,7 +43,7 @@ def test_unknown_engines_and_settings_are_refused(settings: dict[str, object]) -
 
 
 @pytest.mark.parametrize("type_", [VllmConfig, TransformersConfig])
-async def test_a_model_folder_that_does_not_exist_is_named_before_anything_starts(
+async def test_a_missing_model_folder_is_reported_before_anything_starts(
     type_: type[VllmConfig | TransformersConfig], tmp_path: Path
 ) -> None:
     loaded = "vllm.v1.engine.async_llm" in sys.modules
@@ -53,7 +53,7 @@ async def test_a_model_folder_that_does_not_exist_is_named_before_anything_start
     assert ("vllm.v1.engine.async_llm" in sys.modules) == loaded
 
 
-async def test_settings_start_their_engine(first_model: str) -> None:
+async def test_a_config_starts_its_engine(first_model: str) -> None:
     engine = await start_engine(TransformersConfig(model=first_model, device="cpu"))
     assert isinstance(engine, TransformersEngine)
     assert (engine.name, engine.max_model_len) == (first_model, 512)

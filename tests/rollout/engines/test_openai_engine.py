@@ -1,4 +1,4 @@
-"""The client of OpenAI-compatible endpoints, against a server on this machine that plays back answers."""
+"""The client of OpenAI-compatible endpoints, against a local server that returns recorded answers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Answer = tuple[int, dict[str, str], Any]
 
 
 class Server(ThreadingHTTPServer):
-    """Answers with what is in ``answers``, in order, and keeps what it was asked."""
+    """Returns ``answers`` in order, and records the requests."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -89,55 +89,55 @@ def completion(text: str, finish: str = "stop", **more: Any) -> Answer:
 
 
 def likely(*rows: dict[str, float]) -> dict[str, Any]:
-    """Log-probabilities as the completions API words them; the first of each row was taken."""
+    """Log-probabilities in the format of the completions API; the first token of each row is the sampled one."""
     names = [next(iter(row)) for row in rows]
     values = [row[name] for row, name in zip(rows, names, strict=True)]
     return {"tokens": names, "token_logprobs": values, "top_logprobs": list(rows), "text_offset": [0] * len(rows)}
 
 
-async def test_a_form_goes_out_as_a_regular_expression_to_servers_that_know_it(
+async def test_a_grammar_is_sent_as_a_regular_expression_to_servers_that_support_it(
     server: Server, tokenizer_only: str
 ) -> None:
     sampling = Sampling(top_logprobs=1, grammar=Grammar(("Action: ", Choice(("go (1)", "look")))))
     server.answers = [completion("!", token_ids=[9], logprobs=likely({"token_id:9": -0.5}))]
     async with engine(server, tokenizer_only) as client:
-        made = await client.generate([7, 8], sampling, "s")
+        result = await client.generate([7, 8], sampling, "s")
     assert server.requests[0]["structured_outputs"] == {"regex": r"Action: (go \(1\)|look)"}
-    assert (made.logprobs, made.top) == (None, None)  # they would be of what the form allowed
+    assert (result.logprobs, result.top) == (None, None)  # they would be normalized over the allowed tokens
     async with engine(server, tokenizer_only, extensions=False) as client:
         with pytest.raises(NotImplementedError, match=r"set extensions: true, or agent\.acting to plain"):
             await client.generate([7, 8], sampling.model_copy(update={"top_logprobs": 0}), "s")
 
 
-async def test_token_ids_go_out_and_come_back_as_they_are(server: Server, tokenizer_only: str) -> None:
+async def test_token_ids_are_sent_and_returned_unchanged(server: Server, tokenizer_only: str) -> None:
     server.answers = [completion("!", token_ids=[9, 3], logprobs=likely({"token_id:9": -0.5}, {"token_id:3": -0.25}))]
     async with engine(server, tokenizer_only) as client:
-        made = await client.generate([7, 8], Sampling(max_tokens=5, temperature=0.5, seed=3, stop=("x",)), "s")
+        result = await client.generate([7, 8], Sampling(max_tokens=5, temperature=0.5, seed=3, stop=("x",)), "s")
     sent = server.requests[0]
     assert server.paths == ["/v1/completions"]
     assert sent["prompt"] == [7, 8]
     assert (sent["max_tokens"], sent["temperature"], sent["seed"], sent["stop"]) == (5, 0.5, 3, ["x"])
-    assert made.token_ids == (9, 3)
-    assert made.logprobs == (-0.5, -0.25)
-    assert made.text == load_tokenizer(tokenizer_only).decode((9, 3))
-    assert (made.finish, made.top, made.weight_version) == ("stop", None, 0)
+    assert result.token_ids == (9, 3)
+    assert result.logprobs == (-0.5, -0.25)
+    assert result.text == load_tokenizer(tokenizer_only).decode((9, 3))
+    assert (result.finish, result.top, result.weight_version) == ("stop", None, 0)
 
 
-async def test_likely_tokens_come_back_by_id_with_the_rest_as_tail(server: Server, tokenizer_only: str) -> None:
+async def test_top_tokens_are_returned_by_id_with_the_rest_as_tail_mass(server: Server, tokenizer_only: str) -> None:
     rows = likely(
         {"token_id:9": -1.0, "token_id:8": -0.7, "token_id:4": -3.0}, {"token_id:3": -0.1, "token_id:5": -4.0}
     )
     server.answers = [completion("!", logprobs=rows)]
     async with engine(server, tokenizer_only) as client:
-        made = await client.generate([7], Sampling(top_logprobs=2), "s")
+        result = await client.generate([7], Sampling(top_logprobs=2), "s")
     assert server.requests[0]["logprobs"] == 2
-    assert made.token_ids == (9, 3)
-    assert made.top is not None
-    assert made.top.token_ids == ((8, 9), (3, 5))
-    assert made.top.tail_mass == pytest.approx((1 - 0.496585 - 0.367879, 1 - 0.904837 - 0.018316), abs=1e-5)
+    assert result.token_ids == (9, 3)
+    assert result.top is not None
+    assert result.top.token_ids == ((8, 9), (3, 5))
+    assert result.top.tail_mass == pytest.approx((1 - 0.496585 - 0.367879, 1 - 0.904837 - 0.018316), abs=1e-5)
 
 
-async def test_without_ids_from_the_endpoint_its_text_is_tokenised(server: Server, tokenizer_only: str) -> None:
+async def test_without_ids_from_the_endpoint_its_text_is_tokenized(server: Server, tokenizer_only: str) -> None:
     server.answers = [completion("ab", "length", logprobs=likely({"a": -1.0}, {"b": -2.0})), completion("ab")]
     async with engine(server, tokenizer_only, extensions=False, prompt="text") as client:
         first = await client.generate(load_tokenizer(tokenizer_only).encode("Hi, you"), Sampling(), "s")
@@ -154,7 +154,7 @@ async def test_without_ids_from_the_endpoint_its_text_is_tokenised(server: Serve
     assert second.logprobs is None
 
 
-async def test_an_endpoint_that_ignores_the_extensions_cannot_give_likely_tokens(
+async def test_an_endpoint_that_ignores_the_extensions_cannot_return_top_tokens(
     server: Server, tokenizer_only: str
 ) -> None:
     server.answers = [completion("a", logprobs=likely({"a": -1.0}))]
@@ -168,7 +168,7 @@ async def test_a_chat_server_gets_the_messages_that_the_prompt_was_made_of(serve
     prompt = ChatTemplate.from_tokenizer(tokenizer).render("Be <b>rief.", [("One?", "1"), ("Two?", "2")], "Three?")
     server.answers = [answer(index=0, message={"role": "assistant", "content": "3!"}, finish_reason="stop")] * 2
     async with engine(server, tokenizer_only, api="chat", extensions=False) as client:
-        made = await client.generate(tokenizer.encode_markers(prompt), Sampling(), "s")
+        result = await client.generate(tokenizer.encode_markers(prompt), Sampling(), "s")
         await client.generate(tokenizer.encode_markers(prompt + "So"), Sampling(), "s")
         with pytest.raises(ValueError, match="does not begin"):
             await client.generate(tokenizer.encode_markers("<|user|>x"), Sampling(), "s")
@@ -179,11 +179,13 @@ async def test_a_chat_server_gets_the_messages_that_the_prompt_was_made_of(serve
     assert [message["role"] for message in messages] == ["system", "user", "assistant", "user", "assistant", "user"]
     assert [message["content"] for message in messages] == ["Be <b>rief.", "One?", "1", "Two?", "2", "Three?"]
     assert server.requests[1]["messages"][6:] == [{"role": "assistant", "content": "So"}]
-    assert (made.token_ids, made.text, made.logprobs) == (tokenizer.encode("3!"), "3!", None)
+    assert (result.token_ids, result.text, result.logprobs) == (tokenizer.encode("3!"), "3!", None)
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-async def test_a_busy_or_broken_endpoint_is_asked_again(server: Server, tokenizer_only: str, status: int) -> None:
+async def test_a_request_to_a_busy_or_broken_endpoint_is_retried(
+    server: Server, tokenizer_only: str, status: int
+) -> None:
     busy: Answer = (status, {"Retry-After": "0.01"}, {"error": {"message": "busy"}})
     server.answers = [busy, busy, completion("ok")]
     async with engine(server, tokenizer_only, max_retries=2) as client:
@@ -233,7 +235,7 @@ async def test_the_api_key_is_sent_and_never_shown(server: Server, tokenizer_onl
     assert raised.value.__cause__ is None
 
 
-async def test_a_key_that_is_not_set_is_asked_for(tokenizer_only: str) -> None:
+async def test_a_missing_api_key_is_reported(tokenizer_only: str) -> None:
     config = OpenAIConfig(base_url="http://x/v1", model="m", tokenizer=tokenizer_only, api_key_env="STILLHOUSE_NO_KEY")
     with pytest.raises(UserError, match="STILLHOUSE_NO_KEY is not set"):
         await start(config)
@@ -254,16 +256,16 @@ async def test_a_score_goes_through_prompt_log_probabilities(server: Server, tok
     assert scores.tail_mass == pytest.approx((1.0, 1 - 0.496585 - 0.367879, 1 - 0.904837 - 0.018316), abs=1e-5)
 
 
-async def test_the_weights_are_the_endpoints(server: Server, tokenizer_only: str) -> None:
+async def test_the_weights_of_an_endpoint_cannot_be_changed(server: Server, tokenizer_only: str) -> None:
     async with engine(server, tokenizer_only) as client:
         with pytest.raises(NotImplementedError, match="cannot be changed"):
             await client.load_weights("folder", 1)
 
 
-async def test_strange_answers_are_failures(server: Server, tokenizer_only: str) -> None:
+async def test_malformed_answers_are_failures(server: Server, tokenizer_only: str) -> None:
     server.answers = [completion("", "content_filter"), (200, {}, {"choices": []}), (200, {}, {"hello": "world"})]
     async with engine(server, tokenizer_only) as client:
-        with pytest.raises(EndpointError, match="ended by 'content_filter'"):
+        with pytest.raises(EndpointError, match="finish reason 'content_filter'"):
             await client.generate([7], Sampling(), "s")
         for _ in range(2):
             with pytest.raises(EndpointError, match="no choices"):
@@ -271,7 +273,7 @@ async def test_strange_answers_are_failures(server: Server, tokenizer_only: str)
 
 
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://host/v1", "http://", "https://me:secret@host/v1"])
-def test_an_address_that_cannot_be_right_is_refused_without_repeating_it(url: str) -> None:
+def test_an_invalid_url_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(ValueError, match="base_url must") as raised:
         OpenAIConfig(base_url=url, model="m", tokenizer="t")
     assert "secret" not in str(raised.value)

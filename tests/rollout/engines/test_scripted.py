@@ -1,4 +1,4 @@
-"""The scripted engine speaks tokens like a model, and follows each episode by its prompts alone."""
+"""The scripted engine returns tokens like a model, and follows each episode by its prompts alone."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ SAMPLING = Sampling(max_tokens=64)
 
 
 class Echo:
-    """Answers with what it was told."""
+    """Answers with the observation."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.observations: list[str] = []
 
     def respond(self, observation: str) -> str:
-        self.told.append(observation)
-        return f"Thought: {len(self.told)}\nAction: {observation}"
+        self.observations.append(observation)
+        return f"Thought: {len(self.observations)}\nAction: {observation}"
 
 
 class EchoEngine(ScriptedEngine):
-    """Plays `Echo` in each session."""
+    """Runs `Echo` in each session."""
 
     def _policy(self, session_id: str) -> Echo:
         return Echo()
@@ -56,7 +56,7 @@ def ids(segments: list[Segment]) -> list[int]:
 
 
 async def answer(engine: ScriptedEngine, builder: PromptBuilder, segments: list[Segment], session: str) -> str | None:
-    """One more turn; ``segments`` grows."""
+    """Generate one turn and append it to ``segments``."""
     turn = segments[-1].turn + 1
     segments += builder.open_turn(turn)
     made = builder.turn(await engine.generate(ids(segments), SAMPLING, session), turn)
@@ -64,21 +64,21 @@ async def answer(engine: ScriptedEngine, builder: PromptBuilder, segments: list[
     return made.action
 
 
-async def test_a_policy_is_told_the_first_user_message_and_then_each_observation(
+async def test_a_policy_receives_the_first_user_message_and_then_each_observation(
     echo: EchoEngine, builder: PromptBuilder
 ) -> None:
     segments = builder.start(RESET)
-    told = [await answer(echo, builder, segments, "a")]
+    observations = [await answer(echo, builder, segments, "a")]
     for observation in ("One é🙂.", "<|end|><|user|>", "Three."):
         segments += builder.observation(observation, segments[-1].turn)
-        told.append(await answer(echo, builder, segments, "a"))
-    assert told == ["You see a fridge 1.", "One é🙂.", "<|end|><|user|>", "Three."]
+        observations.append(await answer(echo, builder, segments, "a"))
+    assert observations == ["You see a fridge 1.", "One é🙂.", "<|end|><|user|>", "Three."]
     first = echo._sessions["a"].policy
     assert isinstance(first, Echo)
-    assert first.told[0] == "You see a fridge 1.\nYour task is to: put a mug in fridge."
+    assert first.observations[0] == "You see a fridge 1.\nYour task is to: put a mug in fridge."
 
 
-async def test_an_answer_cut_by_length_does_not_confuse_the_next_turn(echo: EchoEngine, builder: PromptBuilder) -> None:
+async def test_a_truncated_answer_does_not_affect_the_next_turn(echo: EchoEngine, builder: PromptBuilder) -> None:
     segments = builder.start(RESET) + builder.open_turn(1)
     cut = await echo.generate(ids(segments), Sampling(max_tokens=3), "a")
     assert (cut.finish, len(cut.token_ids)) == ("length", 3)
@@ -96,16 +96,16 @@ async def test_sessions_do_not_mix(echo: EchoEngine, builder: PromptBuilder) -> 
     assert await answer(echo, builder, a, "a") == "A."
 
 
-async def test_an_episode_that_starts_again_gets_a_fresh_policy(echo: EchoEngine, builder: PromptBuilder) -> None:
+async def test_an_episode_that_restarts_gets_a_new_policy(echo: EchoEngine, builder: PromptBuilder) -> None:
     segments = builder.start(RESET)
     await answer(echo, builder, segments, "a")
     await answer(echo, builder, builder.start(RESET), "a")
     policy = echo._sessions["a"].policy
     assert isinstance(policy, Echo)
-    assert len(policy.told) == 1
+    assert len(policy.observations) == 1
 
 
-async def test_replies_come_one_a_turn_and_the_last_one_stays(model: str, builder: PromptBuilder) -> None:
+async def test_replies_are_returned_in_order_and_the_last_is_repeated(model: str, builder: PromptBuilder) -> None:
     engine = await start(ScriptedConfig(tokenizer=model, replies=("Action: one", "Action: two")))
     segments = builder.start(RESET)
     answers = []
@@ -115,7 +115,9 @@ async def test_replies_come_one_a_turn_and_the_last_one_stays(model: str, builde
     assert answers == ["one", "two", "two"]
 
 
-async def test_no_model_means_no_log_probabilities_and_no_scores(echo: EchoEngine, builder: PromptBuilder) -> None:
+async def test_without_a_model_there_are_no_log_probabilities_and_no_scores(
+    echo: EchoEngine, builder: PromptBuilder
+) -> None:
     prompt = ids(builder.start(RESET) + builder.open_turn(1))
     completion = await echo.generate(prompt, Sampling(max_tokens=64, top_logprobs=5), "a")
     assert (completion.logprobs, completion.top, completion.finish) == (None, None, "stop")
@@ -123,18 +125,18 @@ async def test_no_model_means_no_log_probabilities_and_no_scores(echo: EchoEngin
         await echo.score(prompt, 1)
 
 
-async def test_a_new_weight_version_is_stamped_on_answers(echo: EchoEngine, builder: PromptBuilder) -> None:
+async def test_completions_have_the_current_weight_version(echo: EchoEngine, builder: PromptBuilder) -> None:
     await echo.load_weights("anywhere", 7)
     completion = await echo.generate(ids(builder.start(RESET) + builder.open_turn(1)), SAMPLING, "a")
     assert (echo.weight_version, completion.weight_version) == (7, 7)
 
 
-async def test_a_prompt_that_is_not_the_assistants_turn_is_refused(echo: EchoEngine, builder: PromptBuilder) -> None:
+async def test_a_prompt_without_a_generation_prompt_is_refused(echo: EchoEngine, builder: PromptBuilder) -> None:
     with pytest.raises(ValueError, match="generation prompt"):
         await echo.generate(ids(builder.start(RESET)), SAMPLING, "a")
 
 
-async def test_policies_of_two_episodes_differ_and_of_one_episode_agree(model: str, builder: PromptBuilder) -> None:
+async def test_policies_are_seeded_by_their_episode(model: str, builder: PromptBuilder) -> None:
     reset = Reset(
         "You are in the middle of a room. Looking quickly around you, you see a cabinet 1, a fridge 1, and a mug 1.",
         "put a mug in cabinet",
@@ -148,12 +150,12 @@ async def test_policies_of_two_episodes_differ_and_of_one_episode_agree(model: s
     assert len({await play(name) for name in "abcdefgh"}) > 1
 
 
-async def test_an_unknown_policy_is_named_with_the_known_ones(model: str) -> None:
+async def test_an_unknown_policy_is_reported_with_the_known_ones(model: str) -> None:
     with pytest.raises(UserError, match="no policy 'wizard'; choose one of .*household-expert"):
         await start(ScriptedConfig(tokenizer=model, policy="wizard"))
 
 
 @pytest.mark.parametrize("settings", [{}, {"policy": "household-expert", "replies": ("a",)}])
 def test_a_script_is_a_policy_or_replies(settings: dict[str, object]) -> None:
-    with pytest.raises(ValidationError, match="give one of the two"):
+    with pytest.raises(ValidationError, match="set one of the two"):
         ScriptedConfig(tokenizer="-", **settings)

@@ -23,7 +23,7 @@ PROMPTS = [list(range(10, 10 + length)) for length in (3, 17, 40, 8)]
 
 
 def logprobs_TV(folder: str, token_ids: Sequence[int]) -> Tensor:
-    """Row i predicts token i + 1, from a forward pass without batch, padding or cache."""
+    """Log-probabilities from a forward pass without batch, padding or cache; row i predicts token i + 1."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -40,8 +40,8 @@ async def engine(first_model: str) -> AsyncIterator[TransformersEngine]:
 
 
 async def test_greedy_completions_of_a_batch_are_the_models_own(engine: TransformersEngine, first_model: str) -> None:
-    made = await asyncio.gather(*(engine.generate(p, Sampling(max_tokens=9), f"s{len(p)}") for p in PROMPTS))
-    for prompt, completion in zip(PROMPTS, made, strict=True):
+    result = await asyncio.gather(*(engine.generate(p, Sampling(max_tokens=9), f"s{len(p)}") for p in PROMPTS))
+    for prompt, completion in zip(PROMPTS, result, strict=True):
         expected = logprobs_TV(first_model, [*prompt, *completion.token_ids])[len(prompt) - 1 : -1]
         assert list(completion.token_ids) == expected.argmax(-1).tolist()
         assert completion.logprobs == pytest.approx(expected.max(-1).values.tolist(), abs=1e-4)
@@ -66,16 +66,16 @@ async def test_top_k_and_top_p_keep_to_the_most_likely_tokens(engine: Transforme
     ):
         assert (await engine.generate(PROMPTS[1], narrow, "n")).token_ids == greedy.token_ids
     three = Sampling(max_tokens=40, temperature=3.0, top_k=3, seed=1, top_logprobs=3)
-    made = await engine.generate(PROMPTS[1], three, "t")
-    assert made.top is not None
-    assert all(token in row for token, row in zip(made.token_ids, made.top.token_ids, strict=True))
-    assert any(token != row[0] for token, row in zip(made.token_ids, made.top.token_ids, strict=True))
+    result = await engine.generate(PROMPTS[1], three, "t")
+    assert result.top is not None
+    assert all(token in row for token, row in zip(result.token_ids, result.top.token_ids, strict=True))
+    assert any(token != row[0] for token, row in zip(result.token_ids, result.top.token_ids, strict=True))
 
 
 async def test_recorded_log_probabilities_are_at_temperature_one(engine: TransformersEngine, first_model: str) -> None:
-    made = await engine.generate(PROMPTS[2], Sampling(max_tokens=8, temperature=0.5, seed=0), "s")
-    expected = logprobs_TV(first_model, [*PROMPTS[2], *made.token_ids])[len(PROMPTS[2]) - 1 : -1]
-    assert made.logprobs == pytest.approx([expected[i, t].item() for i, t in enumerate(made.token_ids)], abs=1e-4)
+    result = await engine.generate(PROMPTS[2], Sampling(max_tokens=8, temperature=0.5, seed=0), "s")
+    expected = logprobs_TV(first_model, [*PROMPTS[2], *result.token_ids])[len(PROMPTS[2]) - 1 : -1]
+    assert result.logprobs == pytest.approx([expected[i, t].item() for i, t in enumerate(result.token_ids)], abs=1e-4)
 
 
 async def test_a_score_is_the_distribution_that_predicts_each_token(
@@ -92,20 +92,20 @@ async def test_a_score_is_the_distribution_that_predicts_each_token(
 
 
 async def test_recorded_likely_tokens_are_those_of_a_score(engine: TransformersEngine) -> None:
-    made = await engine.generate(PROMPTS[0], Sampling(max_tokens=6, top_logprobs=5), "s")
-    scores = await engine.score([*PROMPTS[0], *made.token_ids], 5)
-    assert made.top is not None
-    assert made.top.token_ids == scores.token_ids[len(PROMPTS[0]) :]
-    assert [row[0] for row in made.top.token_ids] == list(made.token_ids)
+    result = await engine.generate(PROMPTS[0], Sampling(max_tokens=6, top_logprobs=5), "s")
+    scores = await engine.score([*PROMPTS[0], *result.token_ids], 5)
+    assert result.top is not None
+    assert result.top.token_ids == scores.token_ids[len(PROMPTS[0]) :]
+    assert [row[0] for row in result.top.token_ids] == list(result.token_ids)
 
 
 async def test_a_stop_text_ends_a_completion_and_stays_in_it(engine: TransformersEngine) -> None:
     free = await engine.generate(PROMPTS[3], Sampling(max_tokens=30, temperature=1.5, seed=4), "s")
     assert free.finish == "length"
     letter = next(c for c in free.text if c.isascii() and c.isalnum())
-    made = await engine.generate(PROMPTS[3], Sampling(max_tokens=30, temperature=1.5, seed=4, stop=(letter,)), "s")
-    assert made.finish == "stop"
-    assert made.text == free.text[: free.text.index(letter) + 1]
+    result = await engine.generate(PROMPTS[3], Sampling(max_tokens=30, temperature=1.5, seed=4, stop=(letter,)), "s")
+    assert result.finish == "stop"
+    assert result.text == free.text[: free.text.index(letter) + 1]
 
 
 async def test_an_end_of_turn_token_of_the_generation_settings_ends_a_completion(
@@ -118,12 +118,12 @@ async def test_an_end_of_turn_token_of_the_generation_settings_ends_a_completion
     settings["eos_token_id"] = [3, free.token_ids[last]]
     (tmp_path / "model/generation_config.json").write_text(json.dumps(settings))
     other = await start(TransformersConfig(model=str(tmp_path / "model"), device="cpu"))
-    made = await other.generate(PROMPTS[0], Sampling(max_tokens=8, temperature=1.0, seed=1), "s")
+    result = await other.generate(PROMPTS[0], Sampling(max_tokens=8, temperature=1.0, seed=1), "s")
     await other.close()
-    assert (made.token_ids, made.finish) == (free.token_ids[: last + 1], "stop")
+    assert (result.token_ids, result.finish) == (free.token_ids[: last + 1], "stop")
 
 
-async def test_new_weights_answer_as_their_checkpoint_does(
+async def test_new_weights_give_the_completions_of_their_checkpoint(
     engine: TransformersEngine, first_model: str, second_model: str
 ) -> None:
     before = await engine.generate(PROMPTS[2], Sampling(max_tokens=5), "s")
@@ -135,9 +135,7 @@ async def test_new_weights_answer_as_their_checkpoint_does(
     assert before.logprobs != after.logprobs
 
 
-async def test_weights_that_cannot_be_loaded_leave_the_old_ones_in_place(
-    engine: TransformersEngine, tmp_path: Path
-) -> None:
+async def test_a_failed_load_keeps_the_old_weights(engine: TransformersEngine, tmp_path: Path) -> None:
     before = await engine.generate(PROMPTS[0], Sampling(max_tokens=5), "s")
     with pytest.raises(UserError, match="does not exist"):
         await engine.load_weights(str(tmp_path / "missing"), 1)
@@ -146,16 +144,16 @@ async def test_weights_that_cannot_be_loaded_leave_the_old_ones_in_place(
     assert await engine.generate(PROMPTS[0], Sampling(max_tokens=5), "s") == before
 
 
-async def test_what_breaks_a_batch_reaches_its_callers_and_no_others(engine: TransformersEngine) -> None:
+async def test_an_error_in_a_batch_is_raised_to_its_callers_only(engine: TransformersEngine) -> None:
     wrong = await asyncio.gather(engine.generate([9999], Sampling(), "w"), return_exceptions=True)
     assert isinstance(wrong[0], IndexError)
     assert len((await engine.generate(PROMPTS[0], Sampling(max_tokens=4), "s")).token_ids) == 4
 
 
-async def test_a_completion_ends_where_the_context_does(first_model: str) -> None:
+async def test_a_completion_ends_at_the_end_of_the_context(first_model: str) -> None:
     engine = await start(TransformersConfig(model=first_model, device="cpu", max_model_len=20))
-    made = await engine.generate(PROMPTS[1], Sampling(max_tokens=9), "s")
-    assert (len(made.token_ids), made.finish) == (3, "length")
+    result = await engine.generate(PROMPTS[1], Sampling(max_tokens=9), "s")
+    assert (len(result.token_ids), result.finish) == (3, "length")
     with pytest.raises(ValueError, match="leaves no room in a context of 20"):
         await engine.generate(PROMPTS[2], Sampling(), "s")
     with pytest.raises(ValueError, match="cannot score 40 tokens"):
@@ -163,7 +161,7 @@ async def test_a_completion_ends_where_the_context_does(first_model: str) -> Non
     await engine.close()
 
 
-async def test_a_cancelled_call_does_not_hold_up_the_others(engine: TransformersEngine) -> None:
+async def test_a_cancelled_call_does_not_block_others(engine: TransformersEngine) -> None:
     given_up = asyncio.create_task(engine.generate(PROMPTS[0], Sampling(max_tokens=4), "a"))
     await asyncio.sleep(0)
     given_up.cancel()

@@ -1,4 +1,4 @@
-"""The vLLM engine on the CPU against transformers. One start serves all tests; the last ones change its weights."""
+"""The vLLM engine on the CPU against transformers. All tests share one engine; the last ones change its weights."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PROMPTS = [[5 + (7 * i + length) % 250 for i in range(length)] for length in (3,
 
 
 def logprobs_TV(folder: str, token_ids: Sequence[int]) -> Tensor:
-    """Row i predicts token i + 1, from a plain forward pass."""
+    """Log-probabilities from a plain forward pass; row i predicts token i + 1."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -49,8 +49,8 @@ async def engine(first_model: str, environment_before: dict[str, str]) -> AsyncI
 
 
 async def check_greedy(engine: VllmEngine, folder: str) -> None:
-    made = await asyncio.gather(*(engine.generate(p, Sampling(max_tokens=9), "s") for p in PROMPTS))
-    for prompt, completion in zip(PROMPTS, made, strict=True):
+    result = await asyncio.gather(*(engine.generate(p, Sampling(max_tokens=9), "s") for p in PROMPTS))
+    for prompt, completion in zip(PROMPTS, result, strict=True):
         expected = logprobs_TV(folder, [*prompt, *completion.token_ids])[len(prompt) - 1 : -1]
         assert list(completion.token_ids) == expected.argmax(-1).tolist()
         assert completion.logprobs == pytest.approx(expected.max(-1).values.tolist(), abs=1e-2)
@@ -69,22 +69,22 @@ async def test_greedy_completions_are_the_models_own(engine: VllmEngine, first_m
 
 
 async def test_many_seeded_samples_at_once_are_repeatable(engine: VllmEngine) -> None:
-    """Together the prompts are longer than what one step takes, so that some would be cut into chunks."""
+    """All prompts together exceed the tokens of one step, so that some would be split into chunks."""
     prompts = [[5 + (i * n) % 250 for i in range(400)] for n in range(1, 13)]
     for prompt_list in (prompts, prompts[::-1]):
-        made = await asyncio.gather(
+        result = await asyncio.gather(
             *(engine.generate(p, Sampling(max_tokens=6, temperature=1.0, seed=p[1]), "s") for p in prompt_list)
         )
-        ids = [completion.token_ids for completion in made]
+        ids = [completion.token_ids for completion in result]
         if prompt_list is prompts:
             forwards = ids
     assert ids[::-1] == forwards
 
 
 async def test_log_probabilities_of_a_sample_are_at_temperature_one(engine: VllmEngine, first_model: str) -> None:
-    made = await engine.generate(PROMPTS[2], Sampling(max_tokens=8, temperature=0.5, seed=0, top_p=0.9), "s")
-    expected = logprobs_TV(first_model, [*PROMPTS[2], *made.token_ids])[len(PROMPTS[2]) - 1 : -1]
-    assert made.logprobs == pytest.approx([expected[i, t].item() for i, t in enumerate(made.token_ids)], abs=1e-2)
+    result = await engine.generate(PROMPTS[2], Sampling(max_tokens=8, temperature=0.5, seed=0, top_p=0.9), "s")
+    expected = logprobs_TV(first_model, [*PROMPTS[2], *result.token_ids])[len(PROMPTS[2]) - 1 : -1]
+    assert result.logprobs == pytest.approx([expected[i, t].item() for i, t in enumerate(result.token_ids)], abs=1e-2)
 
 
 async def test_a_score_is_the_distribution_that_predicts_each_token(engine: VllmEngine, first_model: str) -> None:
@@ -100,22 +100,22 @@ async def test_a_score_is_the_distribution_that_predicts_each_token(engine: Vllm
 
 
 async def test_recorded_likely_tokens_are_those_of_a_score(engine: VllmEngine) -> None:
-    made = await engine.generate(PROMPTS[0], Sampling(max_tokens=6, temperature=2.0, seed=3, top_logprobs=25), "s")
-    scores = await engine.score([*PROMPTS[0], *made.token_ids], 25)
-    assert made.top is not None
-    assert made.top.token_ids == scores.token_ids[len(PROMPTS[0]) :]
-    assert all(len(row) == 25 for row in made.top.token_ids)
+    result = await engine.generate(PROMPTS[0], Sampling(max_tokens=6, temperature=2.0, seed=3, top_logprobs=25), "s")
+    scores = await engine.score([*PROMPTS[0], *result.token_ids], 25)
+    assert result.top is not None
+    assert result.top.token_ids == scores.token_ids[len(PROMPTS[0]) :]
+    assert all(len(row) == 25 for row in result.top.token_ids)
 
 
-async def test_a_stop_text_ends_a_completion_and_stays_in_it(engine: VllmEngine) -> None:
+async def test_a_stop_string_ends_a_completion_and_is_kept(engine: VllmEngine) -> None:
     free = await engine.generate(PROMPTS[1], Sampling(max_tokens=40, temperature=1.5, seed=4), "s")
     letter = next(c for c in free.text if c.isascii() and c.isalnum())
-    made = await engine.generate(PROMPTS[1], Sampling(max_tokens=40, temperature=1.5, seed=4, stop=(letter,)), "s")
-    assert made.finish == "stop"
-    assert made.text == free.text[: free.text.index(letter) + 1]
+    result = await engine.generate(PROMPTS[1], Sampling(max_tokens=40, temperature=1.5, seed=4, stop=(letter,)), "s")
+    assert result.finish == "stop"
+    assert result.text == free.text[: free.text.index(letter) + 1]
 
 
-async def test_a_completion_keeps_to_its_form_and_its_log_probabilities_are_the_models_own(
+async def test_a_constrained_completion_matches_its_grammar_and_has_the_models_own_log_probabilities(
     engine: VllmEngine, first_model: str
 ) -> None:
     grammar = Grammar(("Thought: ", FreeText(), "\nAction: ", Choice(("look", "go to 1", "go to 12"), ("say [{}]",))))
@@ -123,22 +123,22 @@ async def test_a_completion_keeps_to_its_form_and_its_log_probabilities_are_the_
     settings = [
         free.model_copy(update={"seed": seed, "grammar": grammar, "top_logprobs": 3 * (seed == 0)}) for seed in range(6)
     ]
-    made = await asyncio.gather(*(engine.generate(PROMPTS[2], one, "s") for one in [*settings, free]))
-    for completion in made[:-1]:
+    result = await asyncio.gather(*(engine.generate(PROMPTS[2], one, "s") for one in [*settings, free]))
+    for completion in result[:-1]:
         assert completion.finish == "stop"
         assert re.fullmatch(rf"(?s){grammar.regex()}<\|end\|>", completion.text)
-    assert not made[-1].text.startswith("Thought")
-    assert [completion.logprobs is None for completion in made] == [False, True, True, True, True, True, False]
-    first = made[0]
+    assert not result[-1].text.startswith("Thought")
+    assert [completion.logprobs is None for completion in result] == [False, True, True, True, True, True, False]
+    first = result[0]
     expected = logprobs_TV(first_model, [*PROMPTS[2], *first.token_ids])[len(PROMPTS[2]) - 1 : -1]
     assert first.logprobs == pytest.approx([expected[i, t].item() for i, t in enumerate(first.token_ids)], abs=1e-2)
     assert first.top is not None
     assert first.top.token_ids[0] == tuple(expected[0].topk(3).indices.tolist())
 
 
-async def test_a_completion_ends_where_the_context_does(engine: VllmEngine) -> None:
-    made = await engine.generate([9] * 510, Sampling(max_tokens=9), "s")
-    assert (len(made.token_ids), made.finish) == (2, "length")
+async def test_a_completion_ends_at_the_end_of_the_context(engine: VllmEngine) -> None:
+    result = await engine.generate([9] * 510, Sampling(max_tokens=9), "s")
+    assert (len(result.token_ids), result.finish) == (2, "length")
     assert len(await engine.score([9] * 512, 1)) == 512
     with pytest.raises(ValueError, match="leaves no room in a context of 512"):
         await engine.generate([9] * 512, Sampling(), "s")
@@ -155,7 +155,7 @@ async def test_weights_of_another_shape_are_refused_and_nothing_changes(
     await check_greedy(engine, first_model)
 
 
-async def test_an_adapter_is_taken_and_dropped_again(
+async def test_an_adapter_is_loaded_and_removed_again(
     engine: VllmEngine, first_model: str, adapter: tuple[str, str]
 ) -> None:
     folder, merged = adapter
@@ -165,7 +165,7 @@ async def test_an_adapter_is_taken_and_dropped_again(
     await check_greedy(engine, first_model)
 
 
-async def test_new_weights_are_taken_while_completions_run(
+async def test_new_weights_are_loaded_while_completions_run(
     engine: VllmEngine, first_model: str, second_model: str
 ) -> None:
     running = [asyncio.create_task(engine.generate(p, Sampling(max_tokens=60), "s")) for p in PROMPTS]
@@ -182,7 +182,7 @@ async def test_new_weights_are_taken_while_completions_run(
     assert engine.weight_version == 7
 
 
-async def test_a_token_that_does_not_exist_harms_nobody_else(engine: VllmEngine) -> None:
+async def test_an_unknown_token_id_does_not_affect_other_calls(engine: VllmEngine) -> None:
     with pytest.raises(Exception, match="out of vocabulary"):
         await engine.generate([99999], Sampling(), "s")
     assert (await engine.generate(PROMPTS[0], Sampling(max_tokens=1), "s")).token_ids

@@ -1,4 +1,4 @@
-"""A process that had an engine of vLLM's in it."""
+"""Exit of a process that ran a vLLM engine."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ asyncio.run(main())
 """
 
 
-def test_it_ends_without_a_traceback_once_the_engine_is_closed(first_model: str) -> None:
+def test_a_process_exits_without_a_traceback_after_the_engine_is_closed(first_model: str) -> None:
     ended = subprocess.run([sys.executable, "-c", SCRIPT, first_model], capture_output=True, text=True, check=True)
     assert "Traceback" not in ended.stderr

@@ -1,4 +1,4 @@
-"""A process that was left alone ends by itself."""
+"""A worker process exits when its owner has ended."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 CHILD = """
 import sys, time
 from rollout.engines.vllm_worker import WorkerExtension
-WorkerExtension().end_with(int(sys.argv[1]))
+WorkerExtension().exit_with(int(sys.argv[1]))
 print("ready", flush=True)
 time.sleep(300)
 """
@@ -25,7 +25,7 @@ def test_a_process_ends_when_its_owner_is_killed() -> None:
     assert child.stdout.readline() == "ready\n"
     ended = os.pidfd_open(child.pid)
     assert select.select([ended], [], [], 0.3)[0] == []
-    owner.send_signal(signal.SIGKILL)  # not waited for: a dead owner that nobody reaps is dead all the same
+    owner.send_signal(signal.SIGKILL)  # not reaped: a zombie process counts as ended
     assert select.select([ended], [], [], 60.0)[0] == [ended]
     owner.wait()
     child.wait()

@@ -6,7 +6,7 @@ import pytest
 
 from rollout.environment import Reset, Step, Task
 from rollout.environments.demonstrate import Played, StyledPolicy, TurnMaker, demonstrate
-from rollout.prompts.example import Demonstration, State, WorkedTurn
+from rollout.prompts.example import Demonstration, DemonstrationTurn, State
 from rollout.prompts.styles import StyleName, new_style
 
 TASK = Task("counting/1", "counting", "train", "count")
@@ -48,7 +48,10 @@ def test_play_becomes_a_demonstration() -> None:
     assert demonstrate(Counting(), TASK, policy) == Demonstration(
         "count to 2",
         "The count is 0.",
-        (WorkedTurn("one more", "add", "The count is 1."), WorkedTurn("one more", "add", "The count is 2.")),
+        (
+            DemonstrationTurn("one more", "add", "The count is 1."),
+            DemonstrationTurn("one more", "add", "The count is 2."),
+        ),
     )
     assert policy.read == ["The count is 0.\nYour task is to: count to 2.", "The count is 1."]
 

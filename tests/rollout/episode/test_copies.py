@@ -1,4 +1,4 @@
-"""Copies of the embedded worlds: what is done in one is not seen in the other, and both go on alike."""
+"""Copies of the built-in environments are independent of each other and behave alike."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def player(name: str, seed: int = 0) -> Choose:
     return lambda text: STYLE.parse(policy.respond(text)).action or ""
 
 
-def expert_actions(world: str, environment: Environment, task: Task) -> tuple[list[str], list[Step]]:
+def expert_actions(name: str, environment: Environment, task: Task) -> tuple[list[str], list[Step]]:
     reset = environment.reset(task)
-    choose, text = player(f"{world}-expert"), reset.observation + STYLE.task(reset.instruction)
+    choose, text = player(f"{name}-expert"), reset.observation + STYLE.task(reset.instruction)
     actions, steps = list[str](), list[Step]()
     while not steps or not steps[-1].done:
         actions.append(choose(text))
@@ -33,14 +33,14 @@ def expert_actions(world: str, environment: Environment, task: Task) -> tuple[li
     return actions, steps
 
 
-@pytest.mark.parametrize("world", ["household", "hotpotqa", "math", "webshop"])
-def test_a_copy_goes_on_as_the_world_would_and_neither_sees_what_the_other_does(world: str) -> None:
-    config = find_plugin(world).config_model()()
+@pytest.mark.parametrize("name", ["household", "hotpotqa", "math", "webshop"])
+def test_a_copy_behaves_like_its_environment_and_is_independent_of_it(name: str) -> None:
+    config = find_plugin(name).config_model()()
     environment = make_environment(config, AgentConfig())
     for number, task in enumerate(make_task_source(config).tasks("valid_unseen", 6)):
-        actions, steps = expert_actions(world, environment, task)
+        actions, steps = expert_actions(name, environment, task)
         reset = environment.reset(task)
-        stray, text = player(f"{world}-random", number), reset.observation + STYLE.task(reset.instruction)
+        stray, text = player(f"{name}-random", number), reset.observation + STYLE.task(reset.instruction)
         for turn, action in enumerate(actions):
             ahead, astray = fork_of(environment), fork_of(environment)
             for _ in range(5):
@@ -48,12 +48,12 @@ def test_a_copy_goes_on_as_the_world_would_and_neither_sees_what_the_other_does(
             assert [ahead.step(later) for later in actions[turn:]] == steps[turn:]
             ahead.close()
             assert environment.step(action) == steps[turn]
-            astray.step(action)  # goes on, wherever it is
+            astray.step(action)  # continues on its own
             astray.close()
     environment.close()
 
 
-def test_a_copy_of_a_shop_draws_the_same_random_products() -> None:
+def test_a_copy_of_webshop_draws_the_same_random_products() -> None:
     shop = make_environment(config := find_plugin("webshop").config_model()())
     shop.reset(make_task_source(config).tasks("train", 1)[0])
     twin = fork_of(shop)
@@ -61,7 +61,7 @@ def test_a_copy_of_a_shop_draws_the_same_random_products() -> None:
     shop.close()
 
 
-def test_a_copy_of_a_maths_problem_has_variables_of_its_own(code_agent: AgentConfig) -> None:
+def test_a_copy_of_a_math_problem_has_its_own_variables(code_agent: AgentConfig) -> None:
     config = find_plugin("math").config_model()(python="sandbox", sandbox=code_agent.sandbox)
     problem = make_environment(config)
     problem.reset(make_task_source(config).tasks("train", 1)[0])

@@ -1,4 +1,4 @@
-"""One episode: what ends it, what is counted, and that the world's failures are data."""
+"""The agent loop: what ends an episode, what is counted, and that failures are recorded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rollout.engines.scripted import ScriptedConfig, ScriptedEngine
 from rollout.environment import Reset, Step, Task
 from rollout.episode.config import AgentConfig
 from rollout.episode.episode import run_episode, turn_seed
-from rollout.episode.guidance import Guidance, always
+from rollout.episode.guidance import Guidance, constant_guidance
 from rollout.errors import UserError
 from rollout.prompts.act import ActStyle
 from rollout.prompts.builder import PromptBuilder
@@ -32,8 +32,8 @@ ADD = "Thought: one more\nAction: add"
 CONFIG = AgentConfig(max_steps=6, max_tokens=2000, time_limit_s=30, step_timeout_s=10, sampling=Sampling(max_tokens=40))
 
 
-class Remembering(ScriptedEngine):
-    """Keeps the prompts that it was given, and plays its replies also after an opening."""
+class RecordingEngine(ScriptedEngine):
+    """Records its prompts, and returns its replies also after a first thought."""
 
     def __init__(self, config: ScriptedConfig, tokenizer: Tokenizer) -> None:
         super().__init__(config, tokenizer)
@@ -42,12 +42,12 @@ class Remembering(ScriptedEngine):
     async def generate(self, token_ids: Sequence[int], sampling: Sampling, session_id: str) -> Completion:
         self.prompts.append(tuple(token_ids))
         reply = self._config.replies[min(len(self.prompts), len(self._config.replies)) - 1]
-        made = (*self._tokenizer.encode(reply), *self._end_of_turn)
-        return Completion(made, None, reply, "stop")
+        record = (*self._tokenizer.encode(reply), *self._end_of_turn)
+        return Completion(record, None, reply, "stop")
 
 
 class Counting:
-    """The agent says ``add`` until the goal is reached. Other verbs show how an environment can go wrong."""
+    """The action ``add`` counts up to the goal. Other verbs trigger failures of the environment."""
 
     def __init__(self, blocking: bool = False) -> None:
         self.blocking = blocking
@@ -93,12 +93,12 @@ def builder(tokenizer: Tokenizer) -> PromptBuilder:
     return PromptBuilder(tokenizer, ReActStyle("Count."))
 
 
-Play = Callable[..., Any]
+Run = Callable[..., Any]
 
 
 @pytest.fixture
-def play(tokenizer: Tokenizer, builder: PromptBuilder) -> Play:
-    async def play(*replies: str, config: AgentConfig = CONFIG, task: Task = TASK, **options: Any) -> Trajectory:
+def run(tokenizer: Tokenizer, builder: PromptBuilder) -> Run:
+    async def run(*replies: str, config: AgentConfig = CONFIG, task: Task = TASK, **options: Any) -> Trajectory:
         environment = options.get("environment") or Counting()
         settings = ScriptedConfig(tokenizer="-", replies=replies or (ADD,), **options.get("engine_settings", {}))
         engine = options.get("engine") or ScriptedEngine(settings, tokenizer)
@@ -112,127 +112,143 @@ def play(tokenizer: Tokenizer, builder: PromptBuilder) -> Play:
             guide=options.get("guide"),
         )
 
-    return play
+    return run
 
 
-async def test_a_solved_task(play: Play, builder: PromptBuilder) -> None:
-    made: Trajectory = await play()
-    assert made.outcome.success
-    assert (made.outcome.stop_reason, made.outcome.reward, made.outcome.failure) == (StopReason.SUCCESS, 1.5, None)
+async def test_a_solved_task(run: Run, builder: PromptBuilder) -> None:
+    record: Trajectory = await run()
+    assert record.outcome.success
+    assert (record.outcome.stop_reason, record.outcome.reward, record.outcome.failure) == (
+        StopReason.SUCCESS,
+        1.5,
+        None,
+    )
     turns = [(ADD, f"The count is {n}.") for n in (1, 2, 3)]
-    assert made.segments == tuple(builder.transcript(Reset("The count is 0.", "count to 3"), turns))
-    assert made.identity == replace(IDENTITY, dialect="plain")
+    assert record.segments == tuple(builder.transcript(Reset("The count is 0.", "count to 3"), turns))
+    assert record.identity == replace(IDENTITY, dialect="plain")
 
 
-async def test_what_the_environment_says_of_the_episode_last_is_recorded(play: Play) -> None:
-    made: Trajectory = await play()
-    assert made.outcome.scores == {"count": 3.0, "first": 1.0}
+async def test_the_last_value_of_each_score_is_recorded(run: Run) -> None:
+    record: Trajectory = await run()
+    assert record.outcome.scores == {"count": 3.0, "first": 1.0}
 
 
-async def test_what_an_episode_cost_is_counted(play: Play) -> None:
-    made: Trajectory = await play()
+async def test_tokens_and_steps_of_an_episode_are_counted(run: Run) -> None:
+    record: Trajectory = await run()
     tokens_before = [
-        sum(len(s.token_ids) for s in made.segments[: i + 1])
-        for i, s in enumerate(made.segments)
+        sum(len(s.token_ids) for s in record.segments[: i + 1])
+        for i, s in enumerate(record.segments)
         if s.text == "<|assistant|>"
     ]
-    assert made.counts.prompt_tokens == sum(tokens_before)
-    by_model = [s for s in made.segments if s.author.value == "model"]
-    assert made.counts.output_tokens == sum(len(s.token_ids) for s in by_model)
-    assert made.counts.reason_tokens == made.num_tokens(Kind.REASON) > 0
-    assert (made.counts.steps, made.counts.invalid_actions) == (3, 0)
-    assert made.times.total_s >= made.times.engine_s + made.times.environment_s > 0
+    assert record.counts.prompt_tokens == sum(tokens_before)
+    by_model = [s for s in record.segments if s.author.value == "model"]
+    assert record.counts.output_tokens == sum(len(s.token_ids) for s in by_model)
+    assert record.counts.reason_tokens == record.num_tokens(Kind.REASON) > 0
+    assert (record.counts.steps, record.counts.invalid_actions) == (3, 0)
+    assert record.times.total_s >= record.times.engine_s + record.times.environment_s > 0
 
 
-async def test_how_it_was_made_is_recorded(play: Play) -> None:
-    made: Trajectory = await play()
-    assert (made.policy.model, made.policy.weight_version, made.policy.prompt_style) == ("scripted:replies", 0, "react")
-    assert Sampling(**json.loads(made.policy.sampling_json)) == CONFIG.sampling
-    assert json.loads(made.policy.method_json)["instructions"] == "short"
+async def test_the_policy_of_an_episode_is_recorded(run: Run) -> None:
+    record: Trajectory = await run()
+    assert (record.policy.model, record.policy.weight_version, record.policy.prompt_style) == (
+        "scripted:replies",
+        0,
+        "react",
+    )
+    assert Sampling(**json.loads(record.policy.sampling_json)) == CONFIG.sampling
+    assert json.loads(record.policy.method_json)["instructions"] == "short"
 
 
-async def test_a_lost_task_is_a_failure_not_an_error(play: Play) -> None:
-    made: Trajectory = await play("Action: give up")
-    assert (made.outcome.stop_reason, made.outcome.success, made.outcome.reward) == (StopReason.FAILURE, False, -1.0)
+async def test_a_failed_task_is_a_failure_not_an_error(run: Run) -> None:
+    record: Trajectory = await run("Action: give up")
+    assert (record.outcome.stop_reason, record.outcome.success, record.outcome.reward) == (
+        StopReason.FAILURE,
+        False,
+        -1.0,
+    )
 
 
-async def test_the_step_limit_ends_an_episode(play: Play) -> None:
-    made: Trajectory = await play("Action: wait")
-    assert (made.outcome.stop_reason, made.counts.steps, made.counts.invalid_actions) == (StopReason.STEP_LIMIT, 6, 6)
+async def test_the_step_limit_ends_an_episode(run: Run) -> None:
+    record: Trajectory = await run("Action: wait")
+    assert (record.outcome.stop_reason, record.counts.steps, record.counts.invalid_actions) == (
+        StopReason.STEP_LIMIT,
+        6,
+        6,
+    )
 
 
-async def test_an_answer_without_an_action_costs_a_turn_and_nothing_else(play: Play) -> None:
-    made: Trajectory = await play("I wonder.", "Thought: a\nAction:", ADD)
-    assert made.outcome.success
-    assert (made.counts.steps, made.counts.invalid_actions) == (5, 2)
-    observed = [s.text for s in made.segments if s.kind is Kind.OBSERVATION]
+async def test_an_answer_without_an_action_uses_a_turn_and_has_no_other_effect(run: Run) -> None:
+    record: Trajectory = await run("I wonder.", "Thought: a\nAction:", ADD)
+    assert record.outcome.success
+    assert (record.counts.steps, record.counts.invalid_actions) == (5, 2)
+    observed = [s.text for s in record.segments if s.kind is Kind.OBSERVATION]
     assert observed[1:3] == ["Nothing happens.", "Nothing happens."]
 
 
-async def test_no_turn_starts_that_could_go_beyond_the_tokens_of_an_episode(play: Play) -> None:
-    one: Trajectory = await play(config=CONFIG.model_copy(update={"max_steps": 1}))
+async def test_no_turn_starts_that_could_exceed_the_token_limit_of_an_episode(run: Run) -> None:
+    one: Trajectory = await run(config=CONFIG.model_copy(update={"max_steps": 1}))
     enough = len(one.token_ids) + 1 + CONFIG.sampling.max_tokens
     for limit, steps in ((enough, 2), (enough - 1, 1)):
-        made: Trajectory = await play(config=CONFIG.model_copy(update={"max_tokens": limit}))
-        assert (made.outcome.stop_reason, made.counts.steps) == (StopReason.TOKEN_LIMIT, steps)
-        assert len(made.token_ids) <= limit
-        made = await play(engine_settings={"max_model_len": limit})
-        assert (made.outcome.stop_reason, made.counts.steps) == (StopReason.TOKEN_LIMIT, steps)
+        record: Trajectory = await run(config=CONFIG.model_copy(update={"max_tokens": limit}))
+        assert (record.outcome.stop_reason, record.counts.steps) == (StopReason.TOKEN_LIMIT, steps)
+        assert len(record.token_ids) <= limit
+        record = await run(engine_settings={"max_model_len": limit})
+        assert (record.outcome.stop_reason, record.counts.steps) == (StopReason.TOKEN_LIMIT, steps)
 
 
-async def test_an_environment_that_fails_is_recorded_with_all_that_came_before(play: Play) -> None:
-    made: Trajectory = await play(ADD, "Action: crash")
-    assert made.outcome.stop_reason is StopReason.ERROR
-    assert made.outcome.failure == Failure("environment", "OSError", "the counter fell down")
-    assert made.outcome.reward == 0.5
-    assert [s.text for s in made.segments if s.kind is Kind.ACT] == [" add", " crash"]
+async def test_a_failing_environment_is_recorded_with_all_earlier_turns(run: Run) -> None:
+    record: Trajectory = await run(ADD, "Action: crash")
+    assert record.outcome.stop_reason is StopReason.ERROR
+    assert record.outcome.failure == Failure("environment", "OSError", "the counter fell down")
+    assert record.outcome.reward == 0.5
+    assert [s.text for s in record.segments if s.kind is Kind.ACT] == [" add", " crash"]
 
 
-async def test_a_task_that_cannot_start_is_recorded(play: Play) -> None:
-    made: Trajectory = await play(task=replace(TASK, payload={"goal": "many"}))
-    assert made.outcome.failure == Failure("environment", "ValueError", "the goal of counting/train/1 is no number")
-    assert made.segments == ()
+async def test_a_task_that_cannot_start_is_recorded(run: Run) -> None:
+    record: Trajectory = await run(task=replace(TASK, payload={"goal": "many"}))
+    assert record.outcome.failure == Failure("environment", "ValueError", "the goal of counting/train/1 is no number")
+    assert record.segments == ()
 
 
 @pytest.mark.parametrize("verb", ["crash", "add"])
-async def test_an_environment_that_blocks_is_stepped_in_a_thread(play: Play, verb: str) -> None:
-    made: Trajectory = await play(f"Action: {verb}", environment=Counting(blocking=True))
-    assert made.outcome.success == (verb == "add")
-    assert (made.outcome.failure is None) == (verb == "add")
+async def test_a_blocking_environment_is_stepped_in_a_thread(run: Run, verb: str) -> None:
+    record: Trajectory = await run(f"Action: {verb}", environment=Counting(blocking=True))
+    assert record.outcome.success == (verb == "add")
+    assert (record.outcome.failure is None) == (verb == "add")
 
 
-async def test_a_step_that_hangs_is_an_error_of_the_environment(play: Play) -> None:
+async def test_a_step_that_hangs_is_an_error_of_the_environment(run: Run) -> None:
     environment = Counting(blocking=True)
-    made: Trajectory = await play(
+    record: Trajectory = await run(
         "Action: hang", environment=environment, config=CONFIG.model_copy(update={"step_timeout_s": 0.5})
     )
     environment.close()
-    assert made.outcome.failure == Failure("environment", "TimeoutError", "no answer within 0.5 s")
+    assert record.outcome.failure == Failure("environment", "TimeoutError", "no answer within 0.5 s")
 
 
-async def test_an_engine_that_hangs_is_an_error_of_the_engine(play: Play) -> None:
-    made: Trajectory = await play(
+async def test_an_engine_that_hangs_is_an_error_of_the_engine(run: Run) -> None:
+    record: Trajectory = await run(
         engine_settings={"latency_s": 20}, config=CONFIG.model_copy(update={"step_timeout_s": 0.05})
     )
-    assert made.outcome.failure == Failure("engine", "TimeoutError", "no answer within 0.05 s")
+    assert record.outcome.failure == Failure("engine", "TimeoutError", "no answer within 0.05 s")
 
 
-async def test_an_episode_has_a_time_limit_of_its_own(play: Play) -> None:
-    made: Trajectory = await play(
+async def test_an_episode_has_a_time_limit(run: Run) -> None:
+    record: Trajectory = await run(
         engine_settings={"latency_s": 20}, config=CONFIG.model_copy(update={"time_limit_s": 0.05})
     )
-    assert (made.outcome.stop_reason, made.outcome.failure) == (StopReason.TIME_LIMIT, None)
-    assert made.segments
+    assert (record.outcome.stop_reason, record.outcome.failure) == (StopReason.TIME_LIMIT, None)
+    assert record.segments
 
 
-async def test_an_episode_that_never_waits_still_keeps_its_time_limit(
-    play: Play, tokenizer: Tokenizer, builder: PromptBuilder
+async def test_an_episode_without_awaits_keeps_its_time_limit(
+    run: Run, tokenizer: Tokenizer, builder: PromptBuilder
 ) -> None:
-    """Where nothing is awaited, no timer can fire."""
+    """Without an await, no timer can fire."""
 
     class Instant(ScriptedEngine):
         async def generate(self, token_ids: Sequence[int], sampling: Sampling, session_id: str) -> Completion:
-            return builder.written("Action: wait")
+            return builder.completion_of("Action: wait")
 
     class Slow(Counting):
         def step(self, action: str) -> Step:
@@ -241,13 +257,13 @@ async def test_an_episode_that_never_waits_still_keeps_its_time_limit(
 
     engine = Instant(ScriptedConfig(tokenizer="-", replies=("-",), max_model_len=10**6), tokenizer)
     config = CONFIG.model_copy(update={"time_limit_s": 0.5, "max_steps": 500, "max_tokens": 10**6})
-    made: Trajectory = await play(engine=engine, environment=Slow(), config=config)
-    assert made.outcome.stop_reason is StopReason.TIME_LIMIT
-    assert 0 < made.counts.steps < 500
+    record: Trajectory = await run(engine=engine, environment=Slow(), config=config)
+    assert record.outcome.stop_reason is StopReason.TIME_LIMIT
+    assert 0 < record.counts.steps < 500
 
 
-class Recording(ScriptedEngine):
-    """Also keeps what it was asked, and gives a distribution."""
+class DistributionEngine(ScriptedEngine):
+    """Also records the requests, and returns a distribution."""
 
     def __init__(self, tokenizer: Tokenizer, fail: Exception | None = None) -> None:
         super().__init__(ScriptedConfig(tokenizer="-", replies=(ADD,)), tokenizer)
@@ -262,29 +278,29 @@ class Recording(ScriptedEngine):
         self.seeds.append(sampling.seed)
         self.prompts.append(tuple(token_ids))
         self.sessions.add(session_id)
-        made = await super().generate(token_ids, sampling, session_id)
-        n = len(made.token_ids)
-        top = TopK(tuple((t,) for t in made.token_ids), ((0.0,),) * n, (0.0,) * n)
-        return replace(made, logprobs=(-0.5,) * n, top=top)
+        record = await super().generate(token_ids, sampling, session_id)
+        n = len(record.token_ids)
+        top = TopK(tuple((t,) for t in record.token_ids), ((0.0,),) * n, (0.0,) * n)
+        return replace(record, logprobs=(-0.5,) * n, top=top)
 
 
-async def test_an_engine_that_fails_is_recorded(play: Play, tokenizer: Tokenizer) -> None:
-    made: Trajectory = await play(engine=Recording(tokenizer, fail=ConnectionError("gone")))
-    assert made.outcome.failure == Failure("engine", "ConnectionError", "gone")
+async def test_a_failing_engine_is_recorded(run: Run, tokenizer: Tokenizer) -> None:
+    record: Trajectory = await run(engine=DistributionEngine(tokenizer, fail=ConnectionError("gone")))
+    assert record.outcome.failure == Failure("engine", "ConnectionError", "gone")
 
 
-async def test_the_engine_sees_exactly_what_is_recorded(play: Play, tokenizer: Tokenizer) -> None:
-    engine = Recording(tokenizer)
-    made: Trajectory = await play(engine=engine)
-    assert [made.token_ids[: len(prompt)] for prompt in engine.prompts] == engine.prompts
+async def test_the_engine_sees_exactly_what_is_recorded(run: Run, tokenizer: Tokenizer) -> None:
+    engine = DistributionEngine(tokenizer)
+    record: Trajectory = await run(engine=engine)
+    assert [record.token_ids[: len(prompt)] for prompt in engine.prompts] == engine.prompts
     assert len(engine.sessions) == 1
 
 
-async def test_each_turn_has_a_seed_of_its_own_that_an_episode_repeats(play: Play, tokenizer: Tokenizer) -> None:
+async def test_each_turn_has_its_own_reproducible_seed(run: Run, tokenizer: Tokenizer) -> None:
     seeds = []
     for identity in (IDENTITY, IDENTITY, replace(IDENTITY, attempt=1)):
-        engine = Recording(tokenizer)
-        await play(engine=engine, identity=identity)
+        engine = DistributionEngine(tokenizer)
+        await run(engine=engine, identity=identity)
         seeds.append(engine.seeds)
     assert seeds[0] == seeds[1]
     assert len({*seeds[0], *seeds[2]}) == 6
@@ -295,63 +311,61 @@ def test_a_turns_seed_is_the_same_in_every_process() -> None:
     assert turn_seed(1, Key("teacher", 0, "a", 0), 1) != 1812892292
 
 
-async def test_only_a_teachers_own_distribution_is_kept_as_teaching_signal(play: Play, tokenizer: Tokenizer) -> None:
+async def test_only_the_distributions_of_a_teacher_are_recorded(run: Run, tokenizer: Tokenizer) -> None:
     for role, kept in (("teacher", True), ("student", False)):
-        made: Trajectory = await play(engine=Recording(tokenizer), identity=replace(IDENTITY, role=role))
-        acts = [segment for segment in made.segments if segment.kind is Kind.ACT]
+        record: Trajectory = await run(engine=DistributionEngine(tokenizer), identity=replace(IDENTITY, role=role))
+        acts = [segment for segment in record.segments if segment.kind is Kind.ACT]
         assert all((segment.teacher is not None) == kept for segment in acts)
         assert all(segment.logprobs == (-0.5,) * len(segment.token_ids) for segment in acts)
 
 
-async def test_hints_are_shown_and_recorded(play: Play) -> None:
-    made: Trajectory = await play(guide=always("Say add."))
-    assert [s.text for s in made.segments if s.kind is Kind.HINT] == ["Hint: Say add.\n\n"]
+async def test_hints_are_shown_and_recorded(run: Run) -> None:
+    record: Trajectory = await run(guide=constant_guidance("Say add."))
+    assert [s.text for s in record.segments if s.kind is Kind.HINT] == ["Hint: Say add.\n\n"]
 
 
-async def test_a_first_thought_is_forced_on_the_first_turn_only_and_the_turn_is_read_with_it(
-    play: Play, tokenizer: Tokenizer
-) -> None:
-    engine = Remembering(ScriptedConfig(tokenizer="-", replies=(" I count on.\nAction: add", ADD)), tokenizer)
-    made: Trajectory = await play(engine=engine, guide=always(first_thought="One is next."))
-    assert made.outcome.success
-    first = [(s.kind, s.author.value, s.text) for s in made.segments if s.turn == 1][1:4]
+async def test_a_first_thought_opens_the_first_turn_only_and_is_parsed_with_it(run: Run, tokenizer: Tokenizer) -> None:
+    engine = RecordingEngine(ScriptedConfig(tokenizer="-", replies=(" I count on.\nAction: add", ADD)), tokenizer)
+    record: Trajectory = await run(engine=engine, guide=constant_guidance(first_thought="One is next."))
+    assert record.outcome.success
+    first = [(s.kind, s.author.value, s.text) for s in record.segments if s.turn == 1][1:4]
     assert first == [
         (Kind.PREFIX, "teacher", "Thought: One is next."),
         (Kind.REASON, "model", " I count on."),
         (Kind.FORMAT, "model", "\nAction:"),
     ]
-    assert sum(s.kind is Kind.PREFIX for s in made.segments) == 1
+    assert sum(s.kind is Kind.PREFIX for s in record.segments) == 1
     assert tokenizer.decode(engine.prompts[0]).endswith("<|assistant|>Thought: One is next.")
-    assert made.counts.output_tokens == sum(len(s.token_ids) for s in made.segments if s.author.value == "model")
+    assert record.counts.output_tokens == sum(len(s.token_ids) for s in record.segments if s.author.value == "model")
 
 
-async def test_a_style_without_thoughts_takes_no_first_thought() -> None:
+async def test_a_style_without_thoughts_refuses_a_first_thought() -> None:
     with pytest.raises(UserError, match="style act does not begin with a thought; set agent.style to react"):
-        ActStyle("").begun("Hm.")
+        ActStyle("").turn_prefix("Hm.")
 
 
-async def test_a_guide_that_fails_is_a_failure_of_the_episode(play: Play) -> None:
+async def test_a_failing_guide_is_a_failure_of_the_episode(run: Run) -> None:
     async def guide(task: Task, reset: Reset) -> Guidance:
         raise ConnectionError(f"no advice on {task.id} after {reset.observation!r}")
 
-    made: Trajectory = await play(guide=guide)
-    assert made.outcome.failure == Failure(
+    record: Trajectory = await run(guide=guide)
+    assert record.outcome.failure == Failure(
         "engine", "ConnectionError", f"no advice on {TASK.id} after 'The count is 0.'"
     )
 
 
-async def test_a_bug_of_ours_is_no_record(play: Play) -> None:
+async def test_a_bug_propagates_instead_of_being_recorded(run: Run) -> None:
     class Odd(Counting):
         def step(self, action: str) -> Step:
             return replace(super().step(action), observation=None)
 
     with pytest.raises(AttributeError):
-        await play(environment=Odd())
+        await run(environment=Odd())
 
 
-async def test_a_cancelled_episode_is_cancelled(play: Play) -> None:
+async def test_a_cancelled_episode_is_cancelled(run: Run) -> None:
     environment = Counting()
-    playing = asyncio.ensure_future(play(environment=environment, engine_settings={"latency_s": 20}))
+    playing = asyncio.ensure_future(run(environment=environment, engine_settings={"latency_s": 20}))
     await wait_in_loop(lambda: environment.goal, "the start of the episode")
     playing.cancel()
     with pytest.raises(asyncio.CancelledError):

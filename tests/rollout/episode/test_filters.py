@@ -1,4 +1,4 @@
-"""Which episodes are kept for training."""
+"""Filters that select episodes for training."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from rollout.episode.filters import KeepConfig, count_no_ops, count_parse_errors, count_repeats, why_dropped
 from rollout.trajectory import StopReason, Trajectory
-from tests.rollout.hints.plays import ROOM, episode
+from tests.rollout.hints.episodes import ROOM, episode
 
 NOTHING = "Nothing happens."
 
@@ -15,16 +15,16 @@ def play(*turns: tuple[str | None, str], stop: StopReason = StopReason.SUCCESS, 
     return episode(ROOM, "put a mug in shelf", *turns, stop=stop, **options)  # type: ignore[arg-type]
 
 
-def test_a_turn_without_an_act_of_the_model_is_a_parse_error() -> None:
+def test_a_turn_without_an_act_segment_is_a_parse_error() -> None:
     assert count_parse_errors(play(("look", "You look."), (None, NOTHING), (None, NOTHING))) == 2
 
 
-def test_a_repeat_is_the_same_action_with_the_same_answer_right_after() -> None:
+def test_a_repeat_has_the_action_and_observation_of_the_turn_before() -> None:
     turns = [("look", "A"), ("look", "A"), ("look", "B"), ("go to shelf 1", "B"), ("look", "B"), ("look", "B")]
     assert count_repeats(play(*turns)) == 2
 
 
-def test_a_no_op_is_answered_by_nothing_happens() -> None:
+def test_a_no_op_has_the_observation_nothing_happens() -> None:
     assert count_no_ops(play(("look", f" {NOTHING}\n"), ("look", "You see. Nothing happens."), (None, NOTHING))) == 2
 
 
@@ -65,17 +65,17 @@ def test_a_no_op_is_answered_by_nothing_happens() -> None:
         ),
     ],
 )
-def test_each_setting_drops_what_it_names_and_no_more(
+def test_each_setting_drops_only_the_episodes_that_it_describes(
     config: KeepConfig, kept: Trajectory, dropped: Trajectory, reason: str
 ) -> None:
     assert why_dropped(config, kept) is None
     assert why_dropped(config, dropped) == reason
 
 
-def test_by_default_every_success_is_kept_whatever_happened_on_the_way() -> None:
+def test_by_default_every_success_is_kept() -> None:
     assert why_dropped(KeepConfig(), play((None, NOTHING), (None, NOTHING), invalid=9)) is None
 
 
-def test_a_reward_bound_without_success_is_refused_with_the_remedy() -> None:
+def test_a_reward_bound_without_success_is_refused_with_a_fix() -> None:
     with pytest.raises(ValueError, match="set success: true or leave min_reward out"):
         KeepConfig(success=False, min_reward=0.5)

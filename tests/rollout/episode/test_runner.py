@@ -1,4 +1,4 @@
-"""One episode in an environment of its own: the environment is always closed, and a hung one is replaced once."""
+"""Rollout of one episode: its environment is always closed, and a hung environment is replaced."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONFIG = AgentConfig(
 
 
 class Stairs:
-    """A number of steps up. The class counts its objects."""
+    """An environment that is solved by climbing a number of steps. The class counts its instances."""
 
     made = 0
     closed = 0
@@ -61,13 +61,13 @@ def tokenizer(model: str) -> Tokenizer:
 
 @pytest.fixture
 def stairs() -> type[Stairs]:
-    """The environment with fresh counts."""
+    """The environment class with counters at zero."""
     return type("FreshStairs", (Stairs,), {"made": 0, "closed": 0})
 
 
 @pytest.fixture
 def climb(tokenizer: Tokenizer) -> RollOut:
-    """Rolls out one episode on stairs of a height."""
+    """Rolls out one episode on stairs of a given height."""
     engine = ScriptedEngine(ScriptedConfig(tokenizer="-", replies=("Action: up",), latency_s=0.001), tokenizer)
     builder = PromptBuilder(tokenizer, ReActStyle("Climb."))
 
@@ -108,7 +108,7 @@ async def test_a_bug_is_raised_and_the_environment_is_closed(climb: RollOut, sta
     assert Odd.closed == Odd.made == 1
 
 
-async def test_what_making_an_environment_raises_is_raised(climb: RollOut) -> None:
+async def test_an_error_while_creating_an_environment_is_raised(climb: RollOut) -> None:
     def make() -> Environment:
         raise FileNotFoundError("no stairs here")
 
@@ -117,7 +117,7 @@ async def test_what_making_an_environment_raises_is_raised(climb: RollOut) -> No
 
 
 class Hanging(Stairs):
-    """Does not answer the step it makes from ``hangs_at``, in the first ``bad`` environments that are made."""
+    """Hangs in the step from ``hangs_at``, in the first ``bad`` environments that are created."""
 
     blocking = True
     bad = 1
@@ -153,7 +153,7 @@ async def test_an_episode_whose_environment_hung_is_rolled_out_once_more(
         (2, 9, StopReason.ERROR, 3),
     ],
 )
-async def test_the_policy_says_how_often_an_episode_whose_environment_hung_is_rolled_out_again(
+async def test_the_policy_limits_the_retries_of_an_episode_whose_environment_hung(
     climb: RollOut, max_retries: int, bad: int, stop: StopReason, made: int
 ) -> None:
     fresh: type[Hanging] = type("Fresh", (Hanging,), {"made": 0, "closed": 0, "bad": bad, "release": threading.Event()})
@@ -164,7 +164,7 @@ async def test_the_policy_says_how_often_an_episode_whose_environment_hung_is_ro
     assert (fresh.made, fresh.closed) == (made, made)
 
 
-async def test_an_environment_that_does_not_close_in_time_is_left_behind(
+async def test_an_environment_that_does_not_close_in_time_is_abandoned(
     climb: RollOut, stairs: type[Stairs], caplog: pytest.LogCaptureFixture
 ) -> None:
     release = threading.Event()
@@ -181,7 +181,9 @@ async def test_an_environment_that_does_not_close_in_time_is_left_behind(
     assert "did not close: TimeoutError" in caplog.text
 
 
-async def test_an_environment_that_cannot_close_does_not_lose_its_episode(climb: RollOut, stairs: type[Stairs]) -> None:
+async def test_an_episode_is_returned_even_if_its_environment_cannot_be_closed(
+    climb: RollOut, stairs: type[Stairs]
+) -> None:
     class Stuck(stairs):  # type: ignore[misc, valid-type]
         def close(self) -> None:
             raise OSError("stuck")

@@ -1,4 +1,4 @@
-"""Whose token each of the teacher's distributions belongs to, with and without hints, and what stays unscored."""
+"""Scoring: the token of each distribution of the teacher, with and without hints, and unscored segments."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 
 from rollout.engines.scripted import ScriptedConfig, ScriptedEngine
 from rollout.environment import Reset, Task
-from rollout.episode.guidance import Guidance, always
-from rollout.episode.scoring import require_distributions, score_trajectory
+from rollout.episode.guidance import Guidance, constant_guidance
+from rollout.episode.scoring import check_distributions, score_trajectory
 from rollout.errors import UserError
 from rollout.prompts.builder import PromptBuilder
 from rollout.prompts.react import ReActStyle
@@ -20,8 +20,8 @@ from rollout.trajectory import Identity, Kind, Outcome, Policy, Segment, StopRea
 EXAMPLE = "Once upon a time."
 
 
-class Numbering(ScriptedEngine):
-    """The distribution at a token is its place in what was scored."""
+class PositionEngine(ScriptedEngine):
+    """The distribution of a token encodes its position in the scored sequence."""
 
     def __init__(self, tokenizer: Tokenizer, max_model_len: int = 4096) -> None:
         super().__init__(ScriptedConfig(tokenizer="-", replies=("",), max_model_len=max_model_len), tokenizer)
@@ -46,7 +46,7 @@ def builder(tokenizer: Tokenizer) -> PromptBuilder:
 
 
 @pytest.fixture
-def played(builder: PromptBuilder) -> Trajectory:
+def record(builder: PromptBuilder) -> Trajectory:
     turns = [("Thought: I add.\nAction: add", "1"), ("Thought: Again.\nAction: add", "2")]
     return Trajectory(
         Identity("run", "student", 0, "count/1", 0, "counting", "train", "count"),
@@ -57,27 +57,27 @@ def played(builder: PromptBuilder) -> Trajectory:
 
 
 def places(segments: Sequence[Segment]) -> list[int | None]:
-    """Of each token, where the teacher saw it; None if it has no distribution."""
+    """Position of each token in the teacher's sequence; None if the token has no distribution."""
     rows = [s.teacher.token_ids if s.teacher else ((),) * len(s.token_ids) for s in segments]
     return [row[0] if row else None for part in rows for row in part]
 
 
 async def test_every_token_has_the_distribution_that_predicts_it(
-    played: Trajectory, builder: PromptBuilder, tokenizer: Tokenizer
+    record: Trajectory, builder: PromptBuilder, tokenizer: Tokenizer
 ) -> None:
-    made = await score_trajectory(played, Numbering(tokenizer), builder, 1)
-    assert places(made.segments) == [None, *range(1, len(played.token_ids))], "and nothing predicts the first"
-    assert all(segment.teacher is not None for segment in made.segments)
-    assert made.token_ids == played.token_ids
+    scored = await score_trajectory(record, PositionEngine(tokenizer), builder, 1)
+    assert places(scored.segments) == [None, *range(1, len(record.token_ids))], "and nothing predicts the first"
+    assert all(segment.teacher is not None for segment in scored.segments)
+    assert scored.token_ids == record.token_ids
 
 
-async def test_with_hints_the_same_tokens_stand_further_back_and_the_hints_are_not_on_the_record(
-    played: Trajectory, builder: PromptBuilder, tokenizer: Tokenizer
+async def test_hints_shift_the_positions_of_later_tokens_and_are_not_recorded(
+    record: Trajectory, builder: PromptBuilder, tokenizer: Tokenizer
 ) -> None:
-    engine = Numbering(tokenizer)
-    made = await score_trajectory(played, engine, builder, 1, always("Add."))
+    engine = PositionEngine(tokenizer)
+    scored = await score_trajectory(record, engine, builder, 1, constant_guidance("Add."))
     hints = sum(len(segment.token_ids) for segment in builder.hints(["Add."]))
-    assert made.token_ids == played.token_ids
+    assert scored.token_ids == record.token_ids
     (view,) = engine.seen
     assert view == tuple(
         token
@@ -90,26 +90,26 @@ async def test_with_hints_the_same_tokens_stand_further_back_and_the_hints_are_n
     )
     assert all(
         view[place] == token
-        for token, place in zip(made.token_ids, places(made.segments), strict=True)
+        for token, place in zip(scored.token_ids, places(scored.segments), strict=True)
         if place is not None
     )
-    moved = [place - i for i, place in enumerate(places(made.segments)) if place is not None]
+    moved = [place - i for i, place in enumerate(places(scored.segments)) if place is not None]
     assert set(moved) == {0, hints}
 
 
-async def test_hints_that_the_author_saw_are_taken_away_before_the_teacher_scores(
-    played: Trajectory, builder: PromptBuilder, tokenizer: Tokenizer
+async def test_hints_of_the_episode_are_removed_before_the_teacher_scores(
+    record: Trajectory, builder: PromptBuilder, tokenizer: Tokenizer
 ) -> None:
     turns = [("Thought: I add.\nAction: add", "1"), ("Thought: Again.\nAction: add", "2")]
     advised = builder.transcript(Reset("0", "count to 2"), turns, hints=["Do not."])
-    engine = Numbering(tokenizer)
-    made = await score_trajectory(replace(played, segments=tuple(advised)), engine, builder, 1)
-    assert engine.seen == [played.token_ids]
-    assert not [segment for segment in made.segments if segment.kind is Kind.HINT]
+    engine = PositionEngine(tokenizer)
+    scored = await score_trajectory(replace(record, segments=tuple(advised)), engine, builder, 1)
+    assert engine.seen == [record.token_ids]
+    assert not [segment for segment in scored.segments if segment.kind is Kind.HINT]
 
 
-async def test_a_guide_is_told_the_task_and_what_was_seen_first(
-    played: Trajectory, builder: PromptBuilder, tokenizer: Tokenizer
+async def test_a_guide_receives_the_task_and_the_first_observation(
+    record: Trajectory, builder: PromptBuilder, tokenizer: Tokenizer
 ) -> None:
     asked = []
 
@@ -117,34 +117,36 @@ async def test_a_guide_is_told_the_task_and_what_was_seen_first(
         asked.append((task.id, task.task_type, reset.observation, "count to 2" in reset.instruction))
         return Guidance()
 
-    await score_trajectory(played, Numbering(tokenizer), builder, 1, guide)
+    await score_trajectory(record, PositionEngine(tokenizer), builder, 1, guide)
     assert asked == [("count/1", "count", "0", True)]
 
 
-async def test_what_is_beyond_the_context_is_never_scored(
-    played: Trajectory, builder: PromptBuilder, tokenizer: Tokenizer
+async def test_segments_beyond_the_context_are_not_scored(
+    record: Trajectory, builder: PromptBuilder, tokenizer: Tokenizer
 ) -> None:
-    made = await score_trajectory(played, Numbering(tokenizer, max_model_len=len(played.token_ids) - 1), builder, 1)
-    assert made.segments[-1].teacher is None
-    assert made.segments[-2].teacher is not None
-
-
-async def test_an_engine_that_cannot_score_leaves_the_play_as_it_was_and_says_so(
-    played: Trajectory, builder: PromptBuilder, tokenizer: Tokenizer
-) -> None:
-    made = await score_trajectory(
-        played, ScriptedEngine(ScriptedConfig(tokenizer="-", replies=("",)), tokenizer), builder, 1
+    scored = await score_trajectory(
+        record, PositionEngine(tokenizer, max_model_len=len(record.token_ids) - 1), builder, 1
     )
-    assert made.segments == played.segments
-    assert (made.outcome.success, made.outcome.stop_reason) == (True, StopReason.SUCCESS)
-    assert made.outcome.failure is not None
-    assert (made.outcome.failure.boundary, made.outcome.failure.type) == ("engine", "NotImplementedError")
+    assert scored.segments[-1].teacher is None
+    assert scored.segments[-2].teacher is not None
 
 
-async def test_a_teacher_without_distributions_is_refused_before_anything_is_played(tokenizer: Tokenizer) -> None:
+async def test_a_failure_to_score_is_recorded_and_leaves_the_episode_unchanged(
+    record: Trajectory, builder: PromptBuilder, tokenizer: Tokenizer
+) -> None:
+    scored = await score_trajectory(
+        record, ScriptedEngine(ScriptedConfig(tokenizer="-", replies=("",)), tokenizer), builder, 1
+    )
+    assert scored.segments == record.segments
+    assert (scored.outcome.success, scored.outcome.stop_reason) == (True, StopReason.SUCCESS)
+    assert scored.outcome.failure is not None
+    assert (scored.outcome.failure.boundary, scored.outcome.failure.type) == ("engine", "NotImplementedError")
+
+
+async def test_a_teacher_without_distributions_is_refused(tokenizer: Tokenizer) -> None:
     script, prompt = ScriptedEngine(ScriptedConfig(tokenizer="-", replies=("a",)), tokenizer), tokenizer.encode("Hello")
     for needed in ({"written": 4, "scored": 0}, {"written": 0, "scored": 4}):
-        with pytest.raises(UserError, match="its engine does not give them.*recipes imitation and agent-distillation"):
-            await require_distributions(script, prompt, **needed)
-    await require_distributions(script, prompt, written=0, scored=0)
-    await require_distributions(Numbering(tokenizer), prompt, written=0, scored=4)
+        with pytest.raises(UserError, match="engine does not return them.*recipes imitation and agent-distillation"):
+            await check_distributions(script, prompt, **needed)
+    await check_distributions(script, prompt, written=0, scored=0)
+    await check_distributions(PositionEngine(tokenizer), prompt, written=0, scored=4)

@@ -1,4 +1,4 @@
-"""Self-consistent acting: candidates are tried in copies of the world, the vote's winner is what happened."""
+"""Self-consistent acting: candidates are tried in copies of the environment, and a vote selects the winner."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Replies = Sequence[Sequence[str]]
 
 
 class Quiz:
-    """``ask[x]`` answers; ``finish[42]`` wins; ``crash`` and ``hang`` go wrong. All copies count their calls."""
+    """``ask[x]`` answers; ``finish[42]`` succeeds; ``crash`` and ``hang`` fail. All copies record their calls."""
 
     calls: list[str]
     alive: int
@@ -76,8 +76,8 @@ class Quiz:
         self.released.set()
 
 
-class Choir(ScriptedEngine):
-    """Gives each candidate of each turn its own reply: ``replies[turn][candidate]``."""
+class CandidateEngine(ScriptedEngine):
+    """Returns a separate reply for each candidate of each turn: ``replies[turn][candidate]``."""
 
     def __init__(self, tokenizer: Tokenizer, builder: PromptBuilder, replies: Replies) -> None:
         super().__init__(ScriptedConfig(tokenizer="-", replies=("-",)), tokenizer)
@@ -88,7 +88,7 @@ class Choir(ScriptedEngine):
         turn = len({length for length, _, _ in self.asked if length != len(token_ids)})
         number = sum(length == len(token_ids) for length, _, _ in self.asked)
         self.asked.append((len(token_ids), session_id, sampling))
-        return self.builder.written(self.replies[turn][number])
+        return self.builder.completion_of(self.replies[turn][number])
 
 
 @pytest.fixture(scope="module")
@@ -112,14 +112,14 @@ def agent(candidates: int, **settings: Any) -> AgentConfig:
 
 
 async def play(
-    tokenizer: Tokenizer, replies: Replies, world: Environment | None = None, **settings: Any
-) -> tuple[Trajectory, Choir]:
-    """Actions in ReAct's form, or code if the world runs code."""
-    style = CodeActStyle("") if isinstance(world, CodeActEnvironment) else ReActStyle("")
+    tokenizer: Tokenizer, replies: Replies, environment: Environment | None = None, **settings: Any
+) -> tuple[Trajectory, CandidateEngine]:
+    """Actions in ReAct format, or code if the environment runs code."""
+    style = CodeActStyle("") if isinstance(environment, CodeActEnvironment) else ReActStyle("")
     builder = PromptBuilder(tokenizer, style)
-    engine = Choir(tokenizer, builder, replies)
+    engine = CandidateEngine(tokenizer, builder, replies)
     config = agent(len(replies[0]), **settings)
-    return await run_episode(TASK, world or Quiz(), engine, builder, config, IDENTITY), engine
+    return await run_episode(TASK, environment or Quiz(), engine, builder, config, IDENTITY), engine
 
 
 def actions(*texts: str) -> list[str]:
@@ -130,63 +130,68 @@ def codes(*texts: str) -> list[str]:
     return [f"Thought: hm\nCode:\n```py\n{text}\n```<end_code>" for text in texts]
 
 
-def observed(made: Trajectory) -> list[str]:
-    return [s.text for s in made.segments if s.kind is Kind.OBSERVATION and s.turn > 0]
+def observed(record: Trajectory) -> list[str]:
+    return [s.text for s in record.segments if s.kind is Kind.OBSERVATION and s.turn > 0]
 
 
-def acts(made: Trajectory) -> list[str]:
-    return [s.text.strip() for s in made.segments if s.kind is Kind.ACT]
+def acts(record: Trajectory) -> list[str]:
+    return [s.text.strip() for s in record.segments if s.kind is Kind.ACT]
 
 
-async def test_the_most_frequent_outcome_happens_once_and_the_others_never_did(tokenizer: Tokenizer) -> None:
+async def test_the_most_frequent_outcome_is_executed_once_and_the_others_leave_no_trace(tokenizer: Tokenizer) -> None:
     replies = [actions("ask[a]", "ask[b]", "", "ask[b]", "hm"), actions("ask[c]", "ask[d]", "ask[c]", "hm", "hm")]
-    world = Quiz()
-    made, _ = await play(tokenizer, replies, world)
-    assert acts(made) == ["ask[b]", "ask[c]"]
-    assert observed(made) == ["You said ask[b].", "You said ask[b], ask[c]."]
-    assert (made.outcome.reward, made.outcome.scores) == (1.0, {"said": 2.0})
-    assert len(world.calls) == 4 + 5  # each candidate with an action once, the winner not again
-    assert (world.asked, world.alive) == ((), 0)
+    environment = Quiz()
+    record, _ = await play(tokenizer, replies, environment)
+    assert acts(record) == ["ask[b]", "ask[c]"]
+    assert observed(record) == ["You said ask[b].", "You said ask[b], ask[c]."]
+    assert (record.outcome.reward, record.outcome.scores) == (1.0, {"said": 2.0})
+    assert len(environment.calls) == 4 + 5  # each candidate with an action once, the winner not again
+    assert (environment.asked, environment.alive) == ((), 0)
 
 
-async def test_all_candidates_tokens_are_counted_and_a_turn_once(tokenizer: Tokenizer) -> None:
+async def test_tokens_of_all_candidates_are_counted_but_a_turn_only_once(tokenizer: Tokenizer) -> None:
     replies = [actions("ask[a]", "", "hm"), actions("hm", "hm", "hm")]
-    made, engine = await play(tokenizer, replies)
+    record, engine = await play(tokenizer, replies)
     builder = engine.builder
-    written = sum(len(builder.written(reply).token_ids) for turn in replies for reply in turn)
-    assert (made.counts.output_tokens, made.counts.prompt_tokens) == (written, sum(n for n, _, _ in engine.asked))
-    assert (made.counts.steps, made.counts.invalid_actions) == (2, 1)
-    assert made.counts.reason_tokens == made.num_tokens(Kind.REASON)
+    written = sum(len(builder.completion_of(reply).token_ids) for turn in replies for reply in turn)
+    assert (record.counts.output_tokens, record.counts.prompt_tokens) == (
+        written,
+        sum(n for n, _, _ in engine.asked),
+    )
+    assert (record.counts.steps, record.counts.invalid_actions) == (2, 1)
+    assert record.counts.reason_tokens == record.num_tokens(Kind.REASON)
 
 
-async def test_candidates_differ_in_seed_and_session_and_are_sampled_as_the_acting_says(tokenizer: Tokenizer) -> None:
+async def test_candidates_differ_in_seed_and_session_and_use_the_sampling_of_the_acting_method(
+    tokenizer: Tokenizer,
+) -> None:
     acting = SelfConsistentActing(candidates=3, temperature=0.6, top_p=0.7)
-    made, engine = await play(tokenizer, [actions("ask[a]", "hm", "hm")] * 2, acting=acting)
+    record, engine = await play(tokenizer, [actions("ask[a]", "hm", "hm")] * 2, acting=acting)
     assert len({sampling.seed for _, _, sampling in engine.asked}) == 6
     assert {(s.temperature, s.top_p) for _, _, s in engine.asked} == {(0.6, 0.7)}
     assert len({session for _, session, _ in engine.asked}) == 3
-    sampling = json.loads(made.policy.sampling_json)
+    sampling = json.loads(record.policy.sampling_json)
     assert (sampling["temperature"], sampling["top_p"]) == (0.6, 0.7)
-    assert json.loads(made.policy.method_json)["acting"] == acting.model_dump()
+    assert json.loads(record.policy.method_json)["acting"] == acting.model_dump()
 
 
-async def test_where_no_candidate_does_something_valid_the_first_is_told_so(tokenizer: Tokenizer) -> None:
-    made, _ = await play(tokenizer, [actions("", "hm", "hm"), actions("", "", "")])
-    assert acts(made) == ["hm"]
-    assert observed(made) == ["You said hm.", "Nothing happens."]
-    assert (made.counts.steps, made.counts.invalid_actions) == (2, 2)
+async def test_without_a_valid_candidate_the_first_one_with_an_action_wins(tokenizer: Tokenizer) -> None:
+    record, _ = await play(tokenizer, [actions("", "hm", "hm"), actions("", "", "")])
+    assert acts(record) == ["hm"]
+    assert observed(record) == ["You said hm.", "Nothing happens."]
+    assert (record.counts.steps, record.counts.invalid_actions) == (2, 2)
 
 
-async def test_one_greedy_candidate_is_the_plain_agent(model: str, tokenizer: Tokenizer) -> None:
+async def test_one_greedy_candidate_is_equivalent_to_the_plain_agent(model: str, tokenizer: Tokenizer) -> None:
     builder, task = PromptBuilder(tokenizer, ReActStyle("")), HouseholdTasks("small").tasks("train", 1)[0]
     identity = replace(IDENTITY, task=task.id)
     settings = ScriptedConfig(tokenizer=model, policy="household-expert")
-    made = []
+    record = []
     for acting in ({"type": "plain"}, SelfConsistentActing(candidates=1, temperature=0.0, top_p=1.0)):
         config = agent(1, acting=acting, max_steps=40)
-        world, engine = HouseholdEnvironment(HouseholdConfig()), ScriptedEngine(settings, tokenizer)
-        made.append(await run_episode(task, world, engine, builder, config, identity))
-    plain, tried = made
+        environment, engine = HouseholdEnvironment(HouseholdConfig()), ScriptedEngine(settings, tokenizer)
+        record.append(await run_episode(task, environment, engine, builder, config, identity))
+    plain, tried = record
     assert plain.outcome.success
     assert (tried.segments, tried.outcome, tried.counts) == (plain.segments, plain.outcome, plain.counts)
     assert tried.policy.sampling_json == plain.policy.sampling_json
@@ -199,9 +204,9 @@ async def test_an_environment_that_cannot_be_copied_is_refused_before_the_first_
     class Single(Quiz):
         fork = None  # type: ignore[assignment]
 
-    for world in (Single(), CodeActEnvironment(Single(), sandbox)):
+    for environment in (Single(), CodeActEnvironment(Single(), sandbox)):
         with pytest.raises(UserError, match=r"Single cannot be copied .* set agent\.acting to plain"):
-            await play(tokenizer, [actions("ask[a]", "ask[a]")], world)
+            await play(tokenizer, [actions("ask[a]", "ask[a]")], environment)
 
 
 @pytest.mark.parametrize(
@@ -211,43 +216,44 @@ async def test_an_environment_that_cannot_be_copied_is_refused_before_the_first_
         ("hang", Failure("environment", "TimeoutError", "no answer within 1 s")),
     ],
 )
-async def test_a_world_that_fails_ends_the_episode_and_leaves_no_copy(
+async def test_a_failing_environment_ends_the_episode_and_leaves_no_copy(
     tokenizer: Tokenizer, action: str, failure: Failure
 ) -> None:
-    world = Quiz(blocking=True)
+    environment = Quiz(blocking=True)
     replies = [actions("ask[a]", "ask[a]"), actions("ask[b]", action)]
-    made, _ = await play(tokenizer, replies, world, step_timeout_s=1)
-    assert (made.outcome.stop_reason, made.outcome.failure) == (StopReason.ERROR, failure)
-    assert acts(made) == ["ask[a]"]
-    assert world.alive == 0
+    record, _ = await play(tokenizer, replies, environment, step_timeout_s=1)
+    assert (record.outcome.stop_reason, record.outcome.failure) == (StopReason.ERROR, failure)
+    assert acts(record) == ["ask[a]"]
+    assert environment.alive == 0
 
 
 @pytest.fixture
-def code_world(sandbox: Sandbox) -> Iterator[CodeActEnvironment]:
-    world = CodeActEnvironment(Quiz(), sandbox, (Tool("ask", "asks", "text", "text", "ask[{}]"),), finish="finish[{}]")
-    yield world
-    world.close()
+def code_quiz(sandbox: Sandbox) -> Iterator[CodeActEnvironment]:
+    ask = Tool("ask", "asks", "text", "text", "ask[{}]")
+    environment = CodeActEnvironment(Quiz(), sandbox, (ask,), finish="finish[{}]")
+    yield environment
+    environment.close()
 
 
-async def test_answers_of_code_that_prints_nothing_are_not_all_alike(
-    tokenizer: Tokenizer, code_world: CodeActEnvironment
+async def test_different_answers_of_code_that_prints_nothing_are_distinguished(
+    tokenizer: Tokenizer, code_quiz: CodeActEnvironment
 ) -> None:
-    made, _ = await play(tokenizer, [codes("final_answer(41)", "final_answer(42)", "final_answer('42')")], code_world)
-    assert (acts(made), made.outcome.success) == (["final_answer(42)"], True)
+    record, _ = await play(tokenizer, [codes("final_answer(41)", "final_answer(42)", "final_answer('42')")], code_quiz)
+    assert (acts(record), record.outcome.success) == (["final_answer(42)"], True)
 
 
-async def test_code_calls_the_world_of_its_own_copy(tokenizer: Tokenizer, code_world: CodeActEnvironment) -> None:
+async def test_code_calls_the_environment_of_its_own_copy(tokenizer: Tokenizer, code_quiz: CodeActEnvironment) -> None:
     first = codes("x = ask('a')\nprint('ok')", "x = ask('b')\nprint('ok')", "x = ask('c')\nask('d')")
-    made, _ = await play(tokenizer, [first, codes("print(x, ask('e'))", "print(x, ask('e'))", "1 +")], code_world)
-    assert "You said ask[a]. You said ask[a], ask[e].\n" in observed(made)[1]
-    assert made.outcome.scores == {"said": 2.0}
+    record, _ = await play(tokenizer, [first, codes("print(x, ask('e'))", "print(x, ask('e'))", "1 +")], code_quiz)
+    assert "You said ask[a]. You said ask[a], ask[e].\n" in observed(record)[1]
+    assert record.outcome.scores == {"said": 2.0}
     assert sorted(Quiz.calls) == ["ask[a]", "ask[b]", "ask[c]", "ask[d]", "ask[e]", "ask[e]"]
 
 
 async def test_a_hostile_candidate_reaches_neither_another_one_nor_the_episode(
-    tokenizer: Tokenizer, code_world: CodeActEnvironment
+    tokenizer: Tokenizer, code_quiz: CodeActEnvironment
 ) -> None:
-    """Also when its copy was made of an interpreter that lives already: the second and the third turn."""
+    """Also with copies of a running interpreter, in the second and third turn."""
     look = "import os\nprint(len('ab'), sorted(set(globals()) & {'evil'}), sorted(os.listdir('.')))"
     hostile = codes(
         "evil = 1\nprint(1)",
@@ -258,18 +264,18 @@ async def test_a_hostile_candidate_reaches_neither_another_one_nor_the_episode(
         look,
         look,
     )
-    made, _ = await play(tokenizer, [hostile] * 3, code_world, max_steps=3)
-    assert acts(made) == [look] * 3
-    assert all("2 [] []" in text for text in observed(made))
+    record, _ = await play(tokenizer, [hostile] * 3, code_quiz, max_steps=3)
+    assert acts(record) == [look] * 3
+    assert all("2 [] []" in text for text in observed(record))
 
 
 @pytest.mark.parametrize("candidates", [0, 65])
-def test_a_number_of_candidates_that_makes_no_sense_is_refused_in_one_sentence(candidates: int) -> None:
+def test_an_invalid_number_of_candidates_is_refused_in_one_sentence(candidates: int) -> None:
     with pytest.raises(ValidationError, match=f"candidates is {candidates}, but from 1 to 64 completions can be tried"):
         AgentConfig.model_validate({"acting": {"type": "self_consistent", "candidates": candidates}})
 
 
-def test_more_copies_than_the_sandbox_has_room_for_are_refused() -> None:
+def test_more_copies_than_the_sandbox_allows_are_refused() -> None:
     settings = {"style": "codeact", "sandbox": {"max_processes": 8}}
     AgentConfig.model_validate({**settings, "acting": {"type": "self_consistent", "candidates": 7}})
     with pytest.raises(ValidationError, match="the sandbox has room for 7 copies"):

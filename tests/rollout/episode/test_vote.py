@@ -1,4 +1,4 @@
-"""The vote on what candidates' actions did: the most frequent outcome wins, errors and silence have no voice."""
+"""The vote among candidates: the most frequent outcome wins; invalid and missing actions do not count."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_winner_has_a_most_frequent_outcome_and_is_the_first_with_it(tried: 
 
 
 @given(TRIED, st.randoms(use_true_random=False))
-def test_where_nothing_is_tied_the_order_does_not_matter(tried: list[Step | None], random: object) -> None:
+def test_without_ties_the_order_does_not_matter(tried: list[Step | None], random: object) -> None:
     votes = Counter(map(outcome, valid(tried))).most_common(2)
     if not votes or (len(votes) == 2 and votes[0][1] == votes[1][1]):
         return
@@ -46,13 +46,13 @@ def test_where_nothing_is_tied_the_order_does_not_matter(tried: list[Step | None
 
 
 @given(TRIED, st.lists(st.none() | st.builds(Step, st.just("a"), valid=st.just(False)), max_size=9))
-def test_errors_and_silence_do_not_change_a_vote(tried: list[Step | None], more: list[Step | None]) -> None:
+def test_invalid_and_missing_actions_do_not_change_a_vote(tried: list[Step | None], more: list[Step | None]) -> None:
     if valid(tried):
         assert vote([*tried, *more]) == vote(tried)
         assert vote([*more, *tried]) == len(more) + vote(tried)
 
 
-def test_answers_are_compared_by_what_they_say_and_not_by_what_is_said_of_them() -> None:
+def test_answers_are_compared_by_their_text_and_not_by_their_observation() -> None:
     wrong = [Step("Wrong.", done=True, answer=answer) for answer in ("3", "4", "5")]
     right = [Step("Right.", reward=1.0, done=True, success=True, answer=" 7 ") for _ in range(2)]
     assert vote([*wrong, *right]) == 3

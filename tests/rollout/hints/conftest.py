@@ -1,4 +1,4 @@
-"""A model that gives fixed answers, to be asked in the tests."""
+"""Chat sessions with scripted answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from rollout.engines.scripted import ScriptedConfig, ScriptedEngine
-from rollout.hints.asking import ChatSession
+from rollout.hints.chat import ChatSession
 from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
 
 MakeChatSession = Callable[..., ChatSession]
@@ -19,8 +19,8 @@ def tokenizer(model: str) -> Tokenizer:
 
 
 @pytest.fixture(scope="session")
-def answering(tokenizer: Tokenizer) -> MakeChatSession:
-    """``answering("one", "two")``: the first answer of each conversation, the second, the last one repeated."""
+def scripted_chat(tokenizer: Tokenizer) -> MakeChatSession:
+    """``scripted_chat("one", "two")`` replies "one" first in each conversation, then "two" to all further messages."""
 
     def make(*replies: str, max_model_len: int = 32768) -> ChatSession:
         config = ScriptedConfig(tokenizer="-", replies=replies, max_model_len=max_model_len)

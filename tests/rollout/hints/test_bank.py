@@ -1,4 +1,4 @@
-"""The bank: files that can be edited by hand and are never misread, and hints that say the same joined."""
+"""The hint bank: its files, their validation, and the merging of similar hints."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from rapidfuzz.distance import Indel
 
 from rollout.errors import UserError
-from rollout.hints.bank import VERSION_METADATA, Hint, HintBank, main, merged, read_bank, write_bank
+from rollout.hints.bank import VERSION_METADATA, Hint, HintBank, main, merge_hints, read_bank, write_bank
 
 WORDS = st.lists(st.sampled_from("open the {container} before you take {object} heat it now then".split()), min_size=1)
 HINTS = st.builds(
@@ -42,17 +42,17 @@ def test_a_bank_is_read_as_it_was_written(bank: HintBank, suffix: str) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(HINTS, max_size=12), st.sampled_from([0.5, 0.85, 1.0]))
-def test_merging_twice_changes_nothing_and_leaves_no_two_hints_alike(hints: list[Hint], above: float) -> None:
-    bank = merged(hints, above)
-    assert merged(bank.hints, above) == bank
+def test_merging_is_idempotent_and_leaves_no_similar_hints(hints: list[Hint], above: float) -> None:
+    bank = merge_hints(hints, above)
+    assert merge_hints(bank.hints, above) == bank
     for a, b in combinations(bank.hints, 2):
         if a.category == b.category:
             assert Indel.normalized_similarity(a.text.lower(), b.text.lower()) <= above
     assert sum(hint.frequency for hint in bank.hints) == sum(hint.frequency for hint in hints)
 
 
-def test_hints_that_say_the_same_are_one_under_the_most_frequent_wording() -> None:
-    bank = merged(
+def test_similar_hints_are_merged_under_the_most_frequent_text() -> None:
+    bank = merge_hints(
         [
             Hint(category="heat", text="Open the {container} before you take", frequency=2, made_from=("a",)),
             Hint(category="heat", text="open  the {container} before you take.", frequency=1, made_from=("b",)),
@@ -66,12 +66,12 @@ def test_hints_that_say_the_same_are_one_under_the_most_frequent_wording() -> No
     ]
 
 
-def test_hints_of_a_category_come_with_the_most_frequent_first() -> None:
+def test_hints_of_a_category_are_sorted_by_frequency() -> None:
     hints = [
         Hint(category="heat", text=f"Number {word}", frequency=n) for n, word in enumerate("one two three".split(), 1)
     ]
-    assert [hint.frequency for hint in HintBank(tuple(hints)).of_category("heat")] == [3, 2, 1]
-    assert HintBank(tuple(hints)).of_category("cool") == ()
+    assert [hint.frequency for hint in HintBank(tuple(hints)).in_category("heat")] == [3, 2, 1]
+    assert HintBank(tuple(hints)).in_category("cool") == ()
 
 
 def lines(folder: Path, *rows: object) -> Path:
@@ -90,7 +90,7 @@ def test_lines_written_by_hand_need_only_a_category_and_a_text(tmp_path: Path) -
     [
         ('{"category": "heat", ', "line 2, is not JSON"),
         (LINE | {"text": "x" * 10_000}, "line 2: the hint has 10001 characters, at most 120 are allowed; shorten it"),
-        (LINE | {"text": " "}, "line 2: text: a hint needs words; mend it there"),
+        (LINE | {"text": " "}, "line 2: text: a hint needs words; fix it there"),
         (LINE | {"text": "Use {tool} 1"}, r"line 2: text: \{tool\} is no placeholder that is known"),
         (LINE | {"text": "Use {object"}, r"line 2: text: \{ is no placeholder that is known"),
         (LINE | {"frequency": 0}, "line 2: frequency: .*greater than or equal to 1"),
@@ -99,7 +99,7 @@ def test_lines_written_by_hand_need_only_a_category_and_a_text(tmp_path: Path) -
         ([], "line 2, is no JSON object"),
     ],
 )
-def test_a_line_that_was_edited_badly_is_named_with_the_remedy(tmp_path: Path, row: object, complaint: str) -> None:
+def test_an_invalid_line_is_reported_with_a_fix(tmp_path: Path, row: object, complaint: str) -> None:
     with pytest.raises(UserError, match=complaint) as raised:
         read_bank(lines(tmp_path, LINE, row))
     assert "bank.jsonl" in str(raised.value)
@@ -107,19 +107,19 @@ def test_a_line_that_was_edited_badly_is_named_with_the_remedy(tmp_path: Path, r
 
 
 def test_a_bank_of_another_version_or_another_tool_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is of version 2, this program reads version 1"):
+    with pytest.raises(UserError, match="has version 2, but this program reads version 1"):
         read_bank(lines(tmp_path, {"stillhouse_hint_bank": 2}, LINE))
     table = pa.Table.from_pylist([LINE])
     for metadata, complaint in [
-        ({VERSION_METADATA: b"2"}, "is of version 2"),
-        ({}, "of another tool and no hint bank"),
+        ({VERSION_METADATA: b"2"}, "has version 2"),
+        ({}, "of another tool, not a hint bank"),
     ]:
         pq.write_table(table.replace_schema_metadata(metadata), tmp_path / "bank.parquet")
         with pytest.raises(UserError, match=complaint):
             read_bank(tmp_path / "bank.parquet")
 
 
-def test_a_file_that_is_no_bank_is_refused_in_one_sentence(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_bank_is_refused_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "bank.parquet").write_bytes(b"PAR1 and no more")
     for name, complaint in [("bank.parquet", "cut short or damaged"), ("no.jsonl", "no file"), ("b.txt", "ends in")]:
         with pytest.raises(UserError, match=complaint):
@@ -148,7 +148,7 @@ def test_a_bank_that_cannot_be_written_leaves_the_old_one_as_it_was(tmp_path: Pa
     assert sorted(file.name for file in tmp_path.iterdir()) == ["bank.jsonl", "folder.jsonl"]
 
 
-def test_the_command_turns_parquet_into_lines_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_converts_parquet_to_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bank = HintBank((Hint(category="heat", text="Öffne zuerst.", made_from=("a", "b")),))
     write_bank(bank, tmp_path / "a.parquet")
     assert main([str(tmp_path / "a.parquet"), str(tmp_path / "b.jsonl")]) == 0

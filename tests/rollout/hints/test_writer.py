@@ -1,4 +1,4 @@
-"""From failed episodes to a bank: what a model is shown, what its answers may be, and what becomes of bad ones."""
+"""From failed episodes to a bank: the prompt of the model, its answers, and the handling of unusable answers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from rollout.engine import Completion, Engine, Sampling
 from rollout.engines.scripted import ScriptedConfig, ScriptedEngine
 from rollout.environments.hints import hint_rules
 from rollout.errors import UserError
-from rollout.hints.asking import ChatSession
+from rollout.hints.chat import ChatSession
 from rollout.hints.config import HintConfig, ModelWriter
-from rollout.hints.writer import Writing, bank_of, count_writings, transcript, write_hints
+from rollout.hints.writer import EpisodeHints, build_bank, summarize, transcript, write_hints
 from rollout.prompts.tokenizer import Tokenizer
 from rollout.trajectory import StopReason, Trajectory
 from rollout.trajectory.turns import played_turns
-from tests.rollout.hints.plays import ROOM, episode, visit
+from tests.rollout.hints.episodes import ROOM, episode, visit
 
 MakeChatSession = Callable[..., ChatSession]
 BY_MODEL = HintConfig(writer=ModelWriter(retries=2))
@@ -28,7 +28,7 @@ FAILED = episode(ROOM, "put a mug in countertop", TO_SHELF)
 
 
 class Recorder:
-    """An engine that also keeps what it was shown."""
+    """A scripted engine that records its prompts."""
 
     def __init__(self, tokenizer: Tokenizer, *replies: str, max_model_len: int = 32768) -> None:
         self._engine = ScriptedEngine(ScriptedConfig(tokenizer="-", replies=replies), tokenizer)
@@ -49,19 +49,19 @@ class Broken(Recorder):
         raise OSError("the engine fell down")
 
 
-async def written(chat: ChatSession, config: HintConfig = BY_MODEL, played: Trajectory = FAILED) -> Writing:
-    (writing,) = await write_hints([played], config, chat, rules=hint_rules)
-    return writing
+async def write(chat: ChatSession, config: HintConfig = BY_MODEL, failed_episodes: Trajectory = FAILED) -> EpisodeHints:
+    (result,) = await write_hints([failed_episodes], config, chat, rules=hint_rules)
+    return result
 
 
 async def test_a_good_answer_becomes_hints_of_the_episodes_own_type_without_its_names(
-    answering: MakeChatSession,
+    scripted_chat: MakeChatSession,
 ) -> None:
-    writing = await written(answering(f"Sure:\n```json\n{GOOD}\n```"))
-    (hint,) = writing.hints
+    result = await write(scripted_chat(f"Sure:\n```json\n{GOOD}\n```"))
+    (hint,) = result.hints
     assert (hint.text, hint.category) == ("Open the {container} first.", "pick_and_place_simple")
     assert (hint.source, hint.made_from, hint.frequency) == ("household", ("task 1",), 1)
-    assert (writing.answers, writing.failure) == (1, None)
+    assert (result.answers, result.failure) == (1, None)
 
 
 @pytest.mark.parametrize(
@@ -77,16 +77,16 @@ async def test_a_good_answer_becomes_hints_of_the_episodes_own_type_without_its_
         json.dumps({"hints": [{"env_type": "", "text": "x" * 200}]}),
     ],
 )
-async def test_an_answer_that_cannot_be_used_is_asked_for_again_and_then_given_up_as_data(
-    answering: MakeChatSession, bad: str
+async def test_an_unusable_answer_is_requested_again_and_finally_recorded_as_a_failure(
+    scripted_chat: MakeChatSession, bad: str
 ) -> None:
-    mended = await written(answering(bad, GOOD))
-    assert (len(mended.hints), mended.answers, mended.failure) == (1, 2, None)
-    given_up = await written(answering(bad))
+    fixed = await write(scripted_chat(bad, GOOD))
+    assert (len(fixed.hints), fixed.answers, fixed.failure) == (1, 2, None)
+    given_up = await write(scripted_chat(bad))
     assert (given_up.hints, given_up.answers) == ((), 3)
     assert given_up.failure is not None
     assert (given_up.failure.boundary, given_up.failure.type) == ("parser", "UnusableAnswer")
-    assert count_writings([mended, given_up]) == {
+    assert summarize([fixed, given_up]) == {
         "episodes": 2,
         "without_hints": 1,
         "given_up": 1,
@@ -95,17 +95,19 @@ async def test_an_answer_that_cannot_be_used_is_asked_for_again_and_then_given_u
     }
 
 
-async def test_of_an_answer_that_is_bad_in_part_the_good_hints_stay(answering: MakeChatSession) -> None:
+async def test_valid_hints_of_a_partly_invalid_answer_are_kept(scripted_chat: MakeChatSession) -> None:
     texts = ["Look first.", "x" * 200, "Look first.", "Search.", "Beyond the limit."]
     half = json.dumps({"hints": [{"env_type": "", "text": text} for text in texts]})
-    writing = await written(answering(half))
-    assert [hint.text for hint in writing.hints] == ["Look first.", "Search."]
-    assert (writing.answers, writing.failure) == (3, None)
+    result = await write(scripted_chat(half))
+    assert [hint.text for hint in result.hints] == ["Look first.", "Search."]
+    assert (result.answers, result.failure) == (3, None)
 
 
-async def test_the_model_is_shown_what_the_student_saw_and_did_and_the_complaint(tokenizer: Tokenizer) -> None:
+async def test_the_model_reads_the_episode_and_why_its_answer_was_rejected(
+    tokenizer: Tokenizer,
+) -> None:
     engine: Engine = (recorder := Recorder(tokenizer, "no", GOOD))
-    await written(ChatSession(engine, tokenizer, "You advise."))
+    await write(ChatSession(engine, tokenizer, "You advise."))
     first, second = recorder.prompts
     for shown in ("put a mug in countertop", "go to shelf 1", "a mug 2", "pick_and_place_simple", "{object}", "1 to 4"):
         assert shown in first
@@ -114,21 +116,21 @@ async def test_the_model_is_shown_what_the_student_saw_and_did_and_the_complaint
     assert "cannot be used" in second
 
 
-async def test_a_long_episode_is_cut_in_the_middle_until_it_fits(tokenizer: Tokenizer) -> None:
+async def test_a_long_episode_is_shortened_in_the_middle_until_it_fits(tokenizer: Tokenizer) -> None:
     turns = [(f"go to shelf {n}", "You arrive. " * 8) for n in range(40)]
     recorder = Recorder(tokenizer, GOOD, max_model_len=2500)
     config = HintConfig(writer=ModelWriter(retries=1, sampling=Sampling(max_tokens=100)))
-    writing = await written(
+    result = await write(
         ChatSession(recorder, tokenizer, "You advise."), config, episode(ROOM, "put a mug in shelf", *turns)
     )
-    assert len(writing.hints) == 1
+    assert len(result.hints) == 1
     assert recorder.lengths[0] + 100 <= 2500
     assert "shelf 0\n" in recorder.prompts[0]
     assert "shelf 39\n" in recorder.prompts[0]
     assert "shelf 20\n" not in recorder.prompts[0]
 
 
-def test_a_shortened_transcript_says_where_turns_are_left_out() -> None:
+def test_a_shortened_transcript_marks_omitted_turns() -> None:
     turns = played_turns(episode(ROOM, "put a mug in shelf", *[("look", f"Answer {n}") for n in range(1, 7)]))
     text = transcript("A room.", turns, 3)
     assert [number for number in range(1, 7) if f"Turn {number}\n" in text] == [1, 5, 6]
@@ -137,50 +139,52 @@ def test_a_shortened_transcript_says_where_turns_are_left_out() -> None:
     assert len(transcript("x" * 9000, turns, 0)) < 1200
 
 
-async def test_an_engine_that_fails_or_has_no_room_is_data(tokenizer: Tokenizer) -> None:
+async def test_a_failing_engine_or_a_full_context_is_recorded_as_a_failure(tokenizer: Tokenizer) -> None:
     for engine, kind in [
         (Broken(tokenizer, "-"), "OSError"),
         (Recorder(tokenizer, GOOD, max_model_len=50), "PromptTooLong"),
     ]:
-        writing = await written(ChatSession(engine, tokenizer, "You advise."))
-        assert writing.failure is not None
-        assert (writing.failure.boundary, writing.failure.type) == ("engine", kind)
+        result = await write(ChatSession(engine, tokenizer, "You advise."))
+        assert result.failure is not None
+        assert (result.failure.boundary, result.failure.type) == ("engine", kind)
 
 
-async def test_an_engine_that_hangs_is_data(tokenizer: Tokenizer) -> None:
+async def test_a_hanging_engine_is_recorded_as_a_failure(tokenizer: Tokenizer) -> None:
     class Hanging(Recorder):
         async def generate(self, token_ids: Sequence[int], sampling: Sampling, session_id: str) -> Completion:
             await asyncio.sleep(3600)
             raise AssertionError
 
     config = HintConfig(writer=ModelWriter(timeout_s=0.01))
-    writing = await written(ChatSession(Hanging(tokenizer, "-"), tokenizer, "You advise."), config)
-    assert writing.failure is not None
-    assert writing.failure.type == "TimeoutError"
+    result = await write(ChatSession(Hanging(tokenizer, "-"), tokenizer, "You advise."), config)
+    assert result.failure is not None
+    assert result.failure.type == "TimeoutError"
 
 
-async def test_episodes_are_written_in_their_order_and_what_the_agent_did_not_fail_is_passed_over() -> None:
+async def test_results_keep_the_order_of_episodes_and_skip_those_that_the_agent_did_not_fail() -> None:
     stops = [StopReason.STEP_LIMIT, StopReason.SUCCESS, StopReason.ERROR, StopReason.FAILURE]
-    played = [episode(ROOM, "put a mug in shelf", (None, "-"), task=f"{n}", stop=stop) for n, stop in enumerate(stops)]
-    assert [writing.task for writing in await write_hints(iter(played), HintConfig(), rules=hint_rules)] == ["0", "3"]
+    episodes = [
+        episode(ROOM, "put a mug in shelf", (None, "-"), task=f"{n}", stop=stop) for n, stop in enumerate(stops)
+    ]
+    assert [result.task for result in await write_hints(iter(episodes), HintConfig(), rules=hint_rules)] == ["0", "3"]
 
 
-async def test_a_model_that_is_to_write_and_is_not_there_is_named() -> None:
-    with pytest.raises(UserError, match="no model is there to write"):
+async def test_a_missing_model_is_reported() -> None:
+    with pytest.raises(UserError, match="no model is available"):
         await write_hints([FAILED], BY_MODEL)
 
 
-async def test_the_bank_counts_episodes_and_says_where_most_of_them_saw_what_they_wanted() -> None:
+async def test_the_bank_counts_episodes_and_lists_the_locations_of_most_targets() -> None:
     to_sink = ("go to sinkbasin 1", "You arrive at sinkbasin 1. On the sinkbasin 1, you see a mug 1.")
     goal = "put a mug in countertop"
-    played = [
+    failed_episodes = [
         episode(ROOM, goal, to_sink, TO_SHELF, task="a"),
         episode(ROOM, goal, TO_SHELF, task="b"),
         episode(ROOM, goal, task="c"),
         visit("find a coffee mug that is light", ("click[buy now]", "?"), scores={"type": 1.0}),
     ]
-    bank = bank_of(await write_hints(played, HintConfig(), rules=hint_rules), HintConfig(), hint_rules)
-    household = {hint.text: (hint.frequency, hint.made_from) for hint in bank.of_category("pick_and_place_simple")}
+    bank = build_bank(await write_hints(failed_episodes, HintConfig(), rules=hint_rules), HintConfig(), hint_rules)
+    household = {hint.text: (hint.frequency, hint.made_from) for hint in bank.in_category("pick_and_place_simple")}
     assert household["Take the {object} as soon as you see it."] == (2, ("a", "b"))
     assert household["Look for the {object} in/on the shelf, the sinkbasin."] == (2, ())
-    assert [hint.source for hint in bank.of_category("kitchen")][:1] == ["webshop"]
+    assert [hint.source for hint in bank.in_category("kitchen")][:1] == ["webshop"]

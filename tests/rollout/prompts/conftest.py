@@ -1,4 +1,4 @@
-"""How the tests of prompt styles look at a cut text, and a tokenizer that adds spaces."""
+"""Fixtures: parsed text as (kind, text) pairs, and a tokenizer that adds spaces."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Cut = Callable[[Style, str], list[tuple[Kind, str]]]
 
 @pytest.fixture(scope="session")
 def cut() -> Cut:
-    """(kind, text) of each stretch of one kind of a parsed text."""
+    """(kind, text) of each run of one kind in a parsed text."""
 
     def parts(style: Style, text: str) -> list[tuple[Kind, str]]:
         kinds: list[Kind] = []
@@ -31,7 +31,7 @@ def cut() -> Cut:
 
 @pytest.fixture(scope="session")
 def llama_2(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A folder with a tokenizer of Llama 2's kind: a space before every text, bytes for what it has no token for."""
+    """A folder with a tokenizer like Llama 2's: it prepends a space to every text, and falls back to bytes."""
     from tokenizers import Tokenizer, decoders, models, normalizers
 
     folder = tmp_path_factory.mktemp("llama-2")

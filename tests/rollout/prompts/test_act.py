@@ -1,4 +1,4 @@
-"""How an action without a thought is written and read. The table is the semantics: do not change it lightly."""
+"""Rendering and parsing of Act turns. The table defines the semantics of the parser."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from rollout.prompts.act import ActStyle
-from rollout.prompts.example import WorkedTurn
+from rollout.prompts.example import DemonstrationTurn
 from rollout.trajectory import Kind
 
 STYLE = ActStyle("Do it.")
@@ -32,12 +32,12 @@ CASES = {
 
 
 @pytest.mark.parametrize(("text", "parts", "action"), CASES.values(), ids=CASES.keys())
-def test_a_text_is_cut_like_this(
+def test_texts_are_parsed_as_in_the_table(
     cut: Callable[..., object], text: str, parts: list[tuple[Kind, str]], action: str | None
 ) -> None:
     assert cut(STYLE, text) == parts
     assert STYLE.parse(text).action == action
 
 
-def test_a_worked_turn_is_shown_without_its_thought() -> None:
-    assert STYLE.turn(WorkedTurn("I go.", "go to x", "You arrive.")) == ("Action: go to x", "You arrive.")
+def test_a_demonstration_turn_is_rendered_without_its_thought() -> None:
+    assert STYLE.turn(DemonstrationTurn("I go.", "go to x", "You arrive.")) == ("Action: go to x", "You arrive.")

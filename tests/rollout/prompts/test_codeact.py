@@ -1,4 +1,4 @@
-"""How a thought and code are written and read. The table is the semantics: do not change it lightly."""
+"""Rendering and parsing of CodeAct turns. The table defines the semantics of the parser."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from rollout.prompts.codeact import CodeActStyle, as_code, error, form, observation
-from rollout.prompts.example import WorkedTurn
+from rollout.prompts.codeact import CodeActStyle, as_code, error, observation, turn_format
+from rollout.prompts.example import DemonstrationTurn
 from rollout.prompts.tool import ACT, Tool
 from rollout.trajectory import Kind
 
@@ -66,40 +66,40 @@ CASES = {
 
 
 @pytest.mark.parametrize(("text", "parts", "action"), CASES.values(), ids=CASES.keys())
-def test_a_text_is_cut_like_this(
+def test_texts_are_parsed_as_in_the_table(
     cut: Callable[..., object], text: str, parts: list[tuple[Kind, str]], action: str | None
 ) -> None:
     assert cut(STYLE, text) == parts
     assert STYLE.parse(text).action == action
 
 
-def test_a_worked_turn_is_written_as_a_call_or_as_the_code_it_comes_with() -> None:
-    text, observed = STYLE.turn(WorkedTurn("I look.", 'look at "é"', "A door."))
+def test_a_demonstration_turn_is_rendered_as_a_call_or_as_its_own_code() -> None:
+    text, observed = STYLE.turn(DemonstrationTurn("I look.", 'look at "é"', "A door."))
     assert text == 'Thought: I look.\nCode:\n```py\nprint(act("look at \\"é\\""))\n```<end_code>'
     assert observed == "Observation:\nExecution logs:\nA door.\nLast output from code snippet:\nNone"
-    text, _ = STYLE.turn(WorkedTurn("I add.", "calculate[1+1]", "2", code="x = 1 + 1\nprint(x)"))
+    text, _ = STYLE.turn(DemonstrationTurn("I add.", "calculate[1+1]", "2", code="x = 1 + 1\nprint(x)"))
     assert STYLE.parse(text).action == "x = 1 + 1\nprint(x)"
 
 
-def test_what_code_printed_and_gave_is_observed() -> None:
+def test_the_observation_has_the_output_and_the_value_of_the_code() -> None:
     assert observation("1\n2\n", "[3]") == "Observation:\nExecution logs:\n1\n2\nLast output from code snippet:\n[3]"
 
 
-def test_an_error_is_shown_after_what_was_printed_and_asks_for_another_try() -> None:
+def test_an_error_follows_the_output_and_asks_for_another_attempt() -> None:
     assert error("no x").startswith("Error:\nno x\n")
     assert error("no x", "1\n").startswith("Observation:\nExecution logs:\n1\nError:\nno x\n")
 
 
-def test_an_answer_without_code_is_told_how_code_is_written() -> None:
+def test_an_answer_without_code_is_answered_with_the_turn_format() -> None:
     assert STYLE.no_action.startswith("Error:\n")
     assert STYLE.parse(STYLE.no_action).action == "the code", "the form that it shows is the form that is read"
 
 
-def test_the_agent_is_told_of_each_function() -> None:
-    told = form((ACT, Tool("search", "finds pages", "query (string)", "list of strings")))
-    assert "- act: " in told
-    assert "- search: finds pages\n    Takes inputs: query (string)\n    Returns an output of type: list of str" in told
-    assert all(word in told for word in ("Thought:", "Code:\n```py\n", "```<end_code>", "print", "final_answer"))
+def test_the_instructions_describe_each_function() -> None:
+    text = turn_format((ACT, Tool("search", "finds pages", "query (string)", "list of strings")))
+    assert "- act: " in text
+    assert "- search: finds pages\n    Takes inputs: query (string)\n    Returns an output of type: list of str" in text
+    assert all(word in text for word in ("Thought:", "Code:\n```py\n", "```<end_code>", "print", "final_answer"))
 
 
 def test_turns_end_at_the_end_of_code_or_at_an_invented_observation() -> None:
@@ -109,18 +109,18 @@ def test_turns_end_at_the_end_of_code_or_at_an_invented_observation() -> None:
 @pytest.mark.parametrize(
     "said", ["One line.", "A page\nthat ends its last line\n", "", "Last output from code snippet:\n3"]
 )
-def test_what_the_world_said_is_read_back_from_what_the_code_printed(said: str) -> None:
-    assert STYLE.world_said(observation(f"{said}\n")) == said
-    assert STYLE.world_said(STYLE.turn(WorkedTurn("", "look", said))[1]) == said
+def test_the_environments_text_is_recovered_from_an_observation(said: str) -> None:
+    assert STYLE.environment_text(observation(f"{said}\n")) == said
+    assert STYLE.environment_text(STYLE.turn(DemonstrationTurn("", "look", said))[1]) == said
 
 
-def test_what_is_no_print_is_read_as_it_stands() -> None:
+def test_other_observations_are_returned_unchanged() -> None:
     for text in ("You see a fridge 1.\nYour task is to: rest.", error("ValueError: no", "printed before"), ""):
-        assert STYLE.world_said(text) == text
+        assert STYLE.environment_text(text) == text
 
 
-def test_code_without_functions_of_the_world_is_told_of_none() -> None:
-    assert form(()).endswith("give it to final_answer(...).")
+def test_instructions_without_functions_list_none() -> None:
+    assert turn_format(()).endswith("give it to final_answer(...).")
 
 
 @pytest.mark.parametrize(
@@ -131,5 +131,5 @@ def test_code_without_functions_of_the_world_is_told_of_none() -> None:
         ("finish[Éire]", 'final_answer("Éire")'),
     ],
 )
-def test_actions_in_brackets_can_be_written_as_code(action: str, code: str) -> None:
+def test_actions_in_brackets_are_converted_to_code(action: str, code: str) -> None:
     assert as_code(action) == code

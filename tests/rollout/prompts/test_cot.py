@@ -1,4 +1,4 @@
-"""A chain of thought and an answer in one turn: how it is read, and what experts write who answer without tools."""
+"""Chain-of-thought turns: their parsing, and the turns of expert policies that answer without tools."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_chain_of_thought_is_cut_into_its_reasoning_and_its_answer(name: str) -> None:
+def test_a_chain_of_thought_is_parsed_to_reasoning_and_answer(name: str) -> None:
     text, spans, action = CASES[name]
     parsed = STYLE.parse(text)
     starts = [0, *(end for _, end in parsed.spans)]
@@ -67,26 +67,26 @@ async def answered(world: str, split: str = "valid_unseen", count: int = 30) -> 
     return await roll_out_all(tasks, lambda: make_environment(config, COT), engine, builder, COT)
 
 
-async def test_the_expert_of_maths_solves_word_problems_in_its_head_and_says_every_step() -> None:
-    word_problems = [made for made in await answered("math") if "by hand" not in made.text]
+async def test_the_math_expert_solves_word_problems_and_writes_every_step() -> None:
+    word_problems = [trajectory for trajectory in await answered("math") if "by hand" not in trajectory.text]
     assert len(word_problems) > 10
-    for made in word_problems:
-        assert made.outcome.success, made.text
-        assert made.counts.steps == 1
-        written = "".join(s.text for s in made.segments if s.author is Author.MODEL and s.kind is Kind.REASON)
+    for trajectory in word_problems:
+        assert trajectory.outcome.success, trajectory.text
+        assert trajectory.counts.steps == 1
+        written = "".join(s.text for s in trajectory.segments if s.author is Author.MODEL and s.kind is Kind.REASON)
         for left, right in re.findall(r"^(.+) = (.+)$", written, re.MULTILINE):
             assert re.fullmatch(r"[\d.+*/() -]+", left)
             assert re.fullmatch(r"[\d.]+", right)
 
 
-async def test_the_expert_of_the_encyclopaedia_guesses_what_it_was_not_told_and_is_mostly_wrong() -> None:
+async def test_the_hotpotqa_expert_guesses_unknown_facts_and_is_mostly_wrong() -> None:
     episodes = await answered("hotpotqa")
-    bridges = [made for made in episodes if made.identity.task_type.startswith("bridge")]
-    assert all("I do not see it." in made.text for made in episodes)
-    assert sum(made.outcome.success for made in bridges) <= len(bridges) // 4
+    bridges = [trajectory for trajectory in episodes if trajectory.identity.task_type.startswith("bridge")]
+    assert all("I do not see it." in trajectory.text for trajectory in episodes)
+    assert sum(trajectory.outcome.success for trajectory in bridges) <= len(bridges) // 4
 
 
-def test_nobody_answers_at_once_where_there_is_no_answer_to_give() -> None:
+def test_environments_without_answers_refuse_the_style() -> None:
     config = find_plugin("household").config_model()()
     with pytest.raises(UserError, match="agent.style is cot.* set agent.style to react"):
         make_style(COT, config)

@@ -1,4 +1,4 @@
-"""How what a model wrote is cut. The table is the semantics: do not change it without a decision."""
+"""Parsing of ReAct turns. The table defines the semantics of the parser."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def cut(text: str) -> list[tuple[Kind, str]]:
 
 
 @pytest.mark.parametrize(("text", "parts", "action"), CASES.values(), ids=CASES.keys())
-def test_a_text_is_cut_like_this(text: str, parts: list[tuple[Kind, str]], action: str | None) -> None:
+def test_texts_are_parsed_as_in_the_table(text: str, parts: list[tuple[Kind, str]], action: str | None) -> None:
     assert cut(text) == parts
     assert STYLE.parse(text).action == action
 
@@ -77,7 +77,7 @@ WORDS = st.sampled_from(["Thought:", "Action:", "\n", " ", "\t", "\r", "go", "é
 
 
 @given(st.one_of(st.text(), st.lists(WORDS).map("".join)))
-def test_any_text_is_cut_without_loss(text: str) -> None:
+def test_any_text_is_parsed_without_loss(text: str) -> None:
     parts = cut(text)
     assert "".join(part for _, part in parts) == text
     assert all(part for _, part in parts)
@@ -87,7 +87,7 @@ def test_any_text_is_cut_without_loss(text: str) -> None:
 
 
 @given(thought=st.text(alphabet="ab :é"), action=st.text(alphabet="ab :é", min_size=1).filter(str.strip))
-def test_a_well_formed_answer_gives_back_its_thought_and_action(thought: str, action: str) -> None:
+def test_a_well_formed_turn_is_parsed_to_its_thought_and_action(thought: str, action: str) -> None:
     text = f"Thought:{thought}\nAction:{action}"
     assert STYLE.parse(text).action == action.strip()
     assert (Kind.ACT, action) in cut(text)

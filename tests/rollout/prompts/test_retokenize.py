@@ -1,9 +1,9 @@
-"""Semantics that are pinned here.
+"""Semantics of retokenization.
 
-1. A translated episode is, segment by segment, what the prompt builder makes of the same episode with the student's
-   tokenizer and chat template; content keeps its text, kinds, authors and turns, whatever it holds.
-2. The teacher's scores are converted per aligned group, and none of its likelihood is lost.
-3. Whatever tokenizer prompts can be built with can be the teacher's or the student's; others are refused by name.
+1. The segments of a converted episode equal those that the prompt builder creates for the same episode with the
+   student's tokenizer and chat template. Content keeps its text, kinds, authors and turns.
+2. The teacher's scores are converted per aligned group of tokens, and the total likelihood is preserved.
+3. Every tokenizer that prompts can be built with can be the teacher's or the student's. Others are refused.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def loaded(name: str) -> Tokenizer:
 
 
 def built(tokenizer: str) -> list[Segment]:
-    """The episode as the prompt builder writes it in a model's tokens."""
+    """The episode that the prompt builder creates in a model's tokens."""
     builder = PromptBuilder(loaded(tokenizer), ReActStyle("Be a help.", examples=("Once.",)))
     return builder.transcript(RESET, TURNS, hints=("It is cold.",))
 
@@ -79,7 +79,7 @@ def episode(segments: list[Segment], role: str = "teacher") -> Trajectory:
 
 
 def scored(segment: Segment, vocabulary: int) -> Segment:
-    """With a teacher that gives 0.9 and 0.6 in turn to the taken token, 0.05 to another, and the rest to the tail."""
+    """Add a teacher that assigns 0.9 and 0.6 in turn to the sampled token, 0.05 to another, the rest to the tail."""
     shares = [(0.9, 0.6)[place % 2] for place in range(len(segment.token_ids))]
     ids = tuple((token, (token + 1) % vocabulary) for token in segment.token_ids)
     logprobs = tuple((math.log(share), math.log(0.05)) for share in shares)
@@ -87,13 +87,15 @@ def scored(segment: Segment, vocabulary: int) -> Segment:
 
 
 def likelihood(segment: Segment) -> float:
-    """Sum over the rows of the logarithm at the taken token, which stands first in each."""
+    """Sum over the rows of the log-probability of the sampled token, the first entry of each row."""
     assert segment.teacher is not None
     return sum(row[0] for row in segment.teacher.logprobs if row)
 
 
 @pytest.mark.parametrize("template", ["own", CHATML, CHATML.replace("<|im_start|>", "[turn]"), NO_SYSTEM, None])
-def test_an_episode_becomes_what_the_students_prompt_builder_makes_of_it(tmp_path: Path, template: str | None) -> None:
+def test_a_converted_episode_equals_the_one_of_the_students_prompt_builder(
+    tmp_path: Path, template: str | None
+) -> None:
     student = STUDENT if template == "own" else variant(tmp_path / "student", template)
     translated = Retokenizer(TEACHER, student).translate(episode(built(TEACHER))).segments
     expected = built(student)
@@ -103,7 +105,7 @@ def test_an_episode_becomes_what_the_students_prompt_builder_makes_of_it(tmp_pat
     assert "".join(s.text for s in translated) == "".join(s.text for s in expected)
 
 
-def test_tool_calls_and_code_stay_in_the_span_of_the_act() -> None:
+def test_tool_calls_and_code_stay_in_act_segments() -> None:
     acts = [Segment(Kind.ACT, Author.MODEL, 1, text, TOKENIZERS[TEACHER].encode(text)) for text in (TOOL_CALL, CODE)]
     translated = RETOKENIZERS[TEACHER, STUDENT].translate(episode(acts)).segments
     written = [s for s in translated if s.kind is Kind.ACT]
@@ -122,7 +124,7 @@ def test_a_turn_that_the_model_did_not_end_is_ended_by_the_template(tmp_path: Pa
     assert [(s.author, s.turn) for s in ends] == [(Author.TEMPLATE, turn) for turn in (1, 2, 3)]
 
 
-def test_a_character_that_a_segments_edge_cuts_stays_whole_in_one_segment() -> None:
+def test_a_character_split_by_a_segment_boundary_stays_complete_in_one_segment() -> None:
     teacher = TOKENIZERS[TEACHER]
     *first, last = teacher.encode("a☕")
     cut = [
@@ -172,7 +174,7 @@ def test_the_end_of_a_turn_is_its_own_aligned_group() -> None:
 
 
 @pytest.mark.parametrize("to_it", [True, False])
-def test_a_tokenizer_that_puts_a_space_before_every_text_can_be_on_either_side(llama_2: str, to_it: bool) -> None:
+def test_a_tokenizer_that_prepends_a_space_to_every_text_can_be_on_either_side(llama_2: str, to_it: bool) -> None:
     names = (TEACHER, llama_2) if to_it else (llama_2, STUDENT)
     segments = [scored(s, 400) if s.author is Author.MODEL else s for s in built(names[0])]
     translated = Retokenizer(*names).translate(episode(segments)).segments
@@ -186,13 +188,13 @@ def test_a_tokenizer_that_puts_a_space_before_every_text_can_be_on_either_side(l
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda folder: variant(folder, NO_END), "the chat template of .*student does not simply put constant texts"),
+        (lambda folder: variant(folder, NO_END), "the chat template of .*student does more than insert constant texts"),
         (lambda folder: folder.mkdir() or str(folder), "no tokenizer.json can be loaded from .*student; check"),
         (lambda folder: "builtin:student", "there is no built-in model 'builtin:student'; choose"),
     ],
     ids=["template", "empty folder", "unknown name"],
 )
-def test_a_model_that_episodes_cannot_be_written_for_is_refused_by_name(
+def test_a_model_that_prompts_cannot_be_built_for_is_refused(
     tmp_path: Path, make: Callable[[Path], str], sentence: str, as_teacher: bool
 ) -> None:
     unfit = make(tmp_path / "student")

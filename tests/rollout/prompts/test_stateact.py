@@ -1,4 +1,4 @@
-"""How state, thought and action are written and read. The tables are the semantics: do not change them lightly."""
+"""Rendering and parsing of StateAct turns. The tables define the semantics of the parser."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from rollout.prompts.example import WorkedTurn
+from rollout.prompts.example import DemonstrationTurn
 from rollout.prompts.stateact import StateActStyle
 from rollout.trajectory import Kind
 
@@ -87,14 +87,14 @@ CASES = {
 
 
 @pytest.mark.parametrize(("text", "parts", "action"), CASES.values(), ids=CASES.keys())
-def test_a_text_is_cut_like_this(
+def test_texts_are_parsed_as_in_the_table(
     cut: Callable[..., object], text: str, parts: list[tuple[Kind, str]], action: str | None
 ) -> None:
     assert cut(STYLE, text) == parts
     assert STYLE.parse(text).action == action
 
 
-def test_another_worlds_keys_are_read_as_keys(cut: Callable[..., object]) -> None:
+def test_keys_of_another_environment_are_recognized(cut: Callable[..., object]) -> None:
     style = StateActStyle("Do it.", keys=("pages read (all)",))
     assert cut(style, "pages read (all): a\naction: go") == [
         (F, "pages read (all):"),
@@ -104,12 +104,12 @@ def test_another_worlds_keys_are_read_as_keys(cut: Callable[..., object]) -> Non
     ]
 
 
-def test_a_worked_turn_is_written_with_its_state_and_none_for_what_is_empty() -> None:
+def test_a_demonstration_turn_is_rendered_with_its_state_and_none_for_empty_values() -> None:
     state = (
         ("goal", "find some apple and put it in sidetable"),
         ("locations visited", "fridge 1, diningtable 1"),
         ("current location", "diningtable 1"),
         ("current inventory", ""),
     )
-    turn = WorkedTurn("", "go to diningtable 2", "You arrive.", state)
+    turn = DemonstrationTurn("", "go to diningtable 2", "You arrive.", state)
     assert STYLE.turn(turn) == (WHOLE, "You arrive.")

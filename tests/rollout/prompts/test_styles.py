@@ -1,4 +1,4 @@
-"""What holds for every prompt style: nothing is lost, acting and training agree, a recipe's name leads to it."""
+"""Properties of every prompt style: parsing loses no text, and acting and training see the same tokens."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rollout.episode.config import AgentConfig
 from rollout.episode.episode import run_episode
 from rollout.errors import UserError
 from rollout.prompts.builder import PromptBuilder
-from rollout.prompts.example import Demonstration, WorkedTurn
+from rollout.prompts.example import Demonstration, DemonstrationTurn
 from rollout.prompts.style import Style
 from rollout.prompts.styles import StyleName, new_style
 from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
@@ -32,9 +32,11 @@ WORKED = Demonstration(
     "put a mug in fridge",
     "You see a fridge 1.",
     (
-        WorkedTurn("I go.", "go to fridge 1", "You arrive.", (("goal", "put a mug in fridge"), ("held", "mug 1"))),
-        WorkedTurn("", "open fridge 1", "It is open: é🙂", (("goal", "put a mug in fridge"), ("held", ""))),
-        WorkedTurn(
+        DemonstrationTurn(
+            "I go.", "go to fridge 1", "You arrive.", (("goal", "put a mug in fridge"), ("held", "mug 1"))
+        ),
+        DemonstrationTurn("", "open fridge 1", "It is open: é🙂", (("goal", "put a mug in fridge"), ("held", ""))),
+        DemonstrationTurn(
             "I win.", "move mug 1 to fridge 1", "You win.", (("goal", "put a mug in fridge"), ("held", "mug 1"))
         ),
     ),
@@ -69,7 +71,7 @@ def builders(tokenizer: Tokenizer) -> dict[str, PromptBuilder]:
 
 @given(name=st.sampled_from(NAMES), text=TEXTS)
 @settings(max_examples=400)
-def test_any_text_is_cut_without_loss(name: StyleName, text: str) -> None:
+def test_any_text_is_parsed_without_loss(name: StyleName, text: str) -> None:
     parsed = style_of(name).parse(text)
     ends = [end for _, end in parsed.spans]
     assert ends == sorted(set(ends)), "in order, none of them empty"
@@ -81,7 +83,7 @@ def test_any_text_is_cut_without_loss(name: StyleName, text: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_worked_turn_is_read_as_it_was_meant(name: StyleName) -> None:
+def test_a_rendered_turn_is_parsed_to_its_action(name: StyleName) -> None:
     style = style_of(name)
     for turn in WORKED.turns:
         text, _ = style.turn(turn)
@@ -92,16 +94,16 @@ def test_a_worked_turn_is_read_as_it_was_meant(name: StyleName) -> None:
 
 @given(name=st.sampled_from(NAMES), data=st.data())
 @settings(max_examples=100)
-def test_any_tokens_are_cut_without_loss(
+def test_any_tokens_are_split_without_loss(
     builders: dict[str, PromptBuilder], name: StyleName, data: st.DataObject
 ) -> None:
     builder = builders[name]
     parts = builder.tokenizer.encode_markers("".join(MARKS) + "<|end|><|user|>")
     ids = tuple(data.draw(st.lists(st.sampled_from(parts), max_size=40)))
     turn = builder.turn(Completion(ids, None, "", "length"), 1)
-    made = [segment for segment in turn.segments if segment.author is Author.MODEL]
-    assert tuple(token for segment in made for token in segment.token_ids) == ids
-    assert "".join(segment.text for segment in made) == builder.tokenizer.decode(ids)
+    record = [segment for segment in turn.segments if segment.author is Author.MODEL]
+    assert tuple(token for segment in record for token in segment.token_ids) == ids
+    assert "".join(segment.text for segment in record) == builder.tokenizer.decode(ids)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -123,7 +125,7 @@ def test_an_episode_has_the_text_that_the_chat_template_renders(
 
 
 class Replaying:
-    """Answers with what was once observed, as long as the agent does what was once done."""
+    """Replays the observations of a demonstration, as long as the agent repeats its actions."""
 
     def __init__(self, actions: Sequence[str | None], observations: Sequence[str]) -> None:
         self.turns = list(zip(actions, observations, strict=True))
@@ -144,7 +146,7 @@ class Replaying:
 
 
 class Listening(ScriptedEngine):
-    """Keeps what it was asked."""
+    """Records its requests."""
 
     asked: list[tuple[tuple[int, ...], Sampling]]
 
@@ -154,7 +156,7 @@ class Listening(ScriptedEngine):
 
 
 async def act_out(builder: PromptBuilder, tokenizer: Tokenizer, sampling: Sampling) -> tuple[Trajectory, Listening]:
-    """The worked episode as an engine and an environment play it."""
+    """Roll out the demonstration with an engine and an environment."""
     style = builder.style
     turns = [style.turn(turn) for turn in WORKED.turns]
     engine = Listening(ScriptedConfig(tokenizer="-", replies=tuple(text for text, _ in turns)), tokenizer)
@@ -167,31 +169,31 @@ async def act_out(builder: PromptBuilder, tokenizer: Tokenizer, sampling: Sampli
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_what_is_acted_is_what_is_trained(
+async def test_acting_and_training_see_the_same_tokens(
     builders: dict[str, PromptBuilder], tokenizer: Tokenizer, name: StyleName
 ) -> None:
     builder = builders[name]
-    made, engine = await act_out(builder, tokenizer, Sampling(max_tokens=500))
-    assert made.outcome.stop_reason is StopReason.SUCCESS
+    record, engine = await act_out(builder, tokenizer, Sampling(max_tokens=500))
+    assert record.outcome.stop_reason is StopReason.SUCCESS
     written = builder.transcript(RESET, [builder.style.turn(turn) for turn in WORKED.turns])
-    assert made.segments == tuple(written)
-    assert all(made.token_ids[: len(prompt)] == prompt for prompt, _ in engine.asked)
-    assert made.policy.prompt_style == name
+    assert record.segments == tuple(written)
+    assert all(record.token_ids[: len(prompt)] == prompt for prompt, _ in engine.asked)
+    assert record.policy.prompt_style == name
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_a_style_adds_its_stop_texts_to_those_of_the_recipe(
+async def test_a_style_adds_its_stop_strings_to_those_of_the_recipe(
     builders: dict[str, PromptBuilder], tokenizer: Tokenizer, name: StyleName
 ) -> None:
-    made, engine = await act_out(builders[name], tokenizer, Sampling(max_tokens=500, stop=("Observation:", "###")))
+    record, engine = await act_out(builders[name], tokenizer, Sampling(max_tokens=500, stop=("Observation:", "###")))
     added = {"codeact": ("<end_code>", "Calling tools:"), "cot": ("</answer>",)}
     wanted = ("Observation:", "###", *added.get(name, ()))
     assert {sampling.stop for _, sampling in engine.asked} == {wanted}
-    assert tuple(json.loads(made.policy.sampling_json)["stop"]) == wanted
+    assert tuple(json.loads(record.policy.sampling_json)["stop"]) == wanted
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_style_says_in_the_instructions_how_a_turn_is_written(name: StyleName) -> None:
+def test_the_instructions_describe_the_turn_format(name: StyleName) -> None:
     marks = {"react": "\nThought: ", "act": "\nAction: ", "stateact": "\nheld: ", "codeact": "```py", "cot": "<answer>"}
     openings = {"codeact": "You work in turns", "cot": "Think step by step"}
     mark, told = marks[name], style_of(name).instructions
@@ -200,14 +202,14 @@ def test_a_style_says_in_the_instructions_how_a_turn_is_written(name: StyleName)
     assert "{form}" not in told
 
 
-def test_only_code_and_answers_are_explained_where_instructions_leave_no_room_for_it() -> None:
+def test_without_a_placeholder_only_the_formats_of_code_and_answers_are_described() -> None:
     told = {name: new_style(name, "Be a help.", answer="{}").instructions for name in NAMES}
     assert {name for name in NAMES if told[name] == "Be a help."} == {"react", "act", "stateact"}
     swim = Tool("swim", "swims", "metres (integer)", "string")
     assert "- swim: swims\n" in new_style("codeact", "Be a help.", tools=[swim]).instructions
 
 
-def test_only_code_that_can_do_any_action_is_told_of_the_actions_behind_the_form() -> None:
+def test_code_sees_the_actions_after_the_placeholder_only_if_it_can_do_any_action() -> None:
     instructions = "Be a help.\n{form}\nswim[metres] swims."
     swim, told = Tool("swim", "swims", "metres (integer)", "string", "swim[{}]"), {}
     for name in NAMES:
@@ -218,12 +220,12 @@ def test_only_code_that_can_do_any_action_is_told_of_the_actions_behind_the_form
     assert "\n- swim: " in new_style("codeact", instructions, tools=[], added_tools=[swim]).instructions
 
 
-def test_the_state_of_a_world_is_read_by_its_own_keys_whether_or_not_examples_are_shown() -> None:
+def test_state_keys_are_those_of_the_environment_whether_or_not_examples_are_shown() -> None:
     style = new_style("stateact", "Be a help.", [WORKED])
     assert style.parse("held: mug 1\naction: go").spans[0] == (Kind.FORMAT, len("held:"))
 
 
-def test_examples_are_shown_in_the_form_of_the_style() -> None:
+def test_examples_are_rendered_by_the_style() -> None:
     for name in NAMES:
         style = style_of(name)
         turns = "".join(f"\n{text}\n{observed}" for text, observed in map(style.turn, WORKED.turns))
@@ -231,8 +233,8 @@ def test_examples_are_shown_in_the_form_of_the_style() -> None:
         assert style.example(WORKED) == f"{opening}{turns}\n\n"
 
 
-def test_examples_that_a_style_cannot_word_are_refused_once_they_are_to_be_shown() -> None:
-    stateless = Demonstration("a", "b", (WorkedTurn("c", "d", "e"),))
+def test_examples_that_a_style_cannot_render_are_refused_if_they_are_shown() -> None:
+    stateless = Demonstration("a", "b", (DemonstrationTurn("c", "d", "e"),))
     for name in NAMES:
         new_style(name, "Be a help.", ["Once.", stateless], answer="{}")
     assert new_style("react", "Be a help.", ["Once.", stateless], shown=2).examples == ("Once.", stateless)
@@ -244,7 +246,7 @@ def test_examples_that_a_style_cannot_word_are_refused_once_they_are_to_be_shown
 
 
 @pytest.mark.parametrize(("world", "advice"), [("webshop", "before you buy"), ("hotpotqa", "The answer is short")])
-def test_a_worlds_advice_is_told_in_every_style_though_code_is_not_told_of_its_actions(world: str, advice: str) -> None:
+def test_all_styles_show_general_instructions_but_code_does_not_list_the_actions(world: str, advice: str) -> None:
     plugin = find_plugin(world)
     full, tools = plugin.load_instructions()["full"], plugin.load_tools()
     told = {name: new_style(name, full, tools=tools, answer="{}").instructions for name in NAMES}

@@ -1,4 +1,4 @@
-"""A chat template is taken apart into constant pieces, and refused if they do not add up to what it renders."""
+"""A chat template is split into constant texts, and refused if they do not reproduce its output."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COUNTING = (
 )
 
 
-def test_a_template_without_end_marks_after_user_messages(model: str) -> None:
+def test_a_template_without_end_markers_after_user_messages(model: str) -> None:
     template = ChatTemplate.from_tokenizer(load_tokenizer(model))
     assert template == ChatTemplate("<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "<|user|>")
 
@@ -45,13 +45,15 @@ def test_chatml(make_model: Callable[..., str]) -> None:
     )
 
 
-def test_the_end_of_turn_is_the_templates_even_if_the_end_of_text_is_another(make_model: Callable[..., str]) -> None:
+def test_the_end_of_turn_is_the_one_of_the_template_even_if_the_eos_token_differs(
+    make_model: Callable[..., str],
+) -> None:
     swapped = [CHATML_TOKENS[1], CHATML_TOKENS[0], CHATML_TOKENS[2]]
     tokenizer = load_tokenizer(make_model(CHATML, special=swapped))
     assert (tokenizer.end, ChatTemplate.from_tokenizer(tokenizer).end_of_turn) == ("<|endoftext|>", "<|im_end|>")
 
 
-def test_without_a_system_role_the_system_message_opens_the_first_user_message(make_model: Callable[..., str]) -> None:
+def test_without_a_system_role_the_system_message_starts_the_first_user_message(make_model: Callable[..., str]) -> None:
     template = ChatTemplate.from_tokenizer(load_tokenizer(make_model(NO_SYSTEM)))
     assert (template.before_system, template.system_to_user) == ("<|user|>", "\n\n")
 
@@ -68,7 +70,7 @@ def test_without_a_template_a_plain_one_is_used(make_model: Callable[..., str]) 
     [FORGETFUL, COUNTING, "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"],
     ids=["drops earlier answers", "depends on the length", "no special token after an answer"],
 )
-def test_a_template_that_is_more_than_constant_pieces_is_refused_by_name(
+def test_a_template_that_does_more_than_insert_constant_texts_is_refused(
     make_model: Callable[..., str], text: str
 ) -> None:
     folder = make_model(text)

@@ -1,4 +1,4 @@
-"""A tokenizer: content never poses as a marker; every token has its share of the text."""
+"""The tokenizer: content never contains markers, and every token has its piece of the text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def tokenizer(model: str) -> Tokenizer:
     return load_tokenizer(model)
 
 
-def test_the_delimiters_of_react_are_single_tokens_inside_content(tokenizer: Tokenizer) -> None:
+def test_the_markers_of_react_are_single_tokens_inside_content(tokenizer: Tokenizer) -> None:
     ids = tokenizer.encode("Thought: go\nAction: go")
     assert [tokenizer.decode([ids[0]]), "\nAction:" in [tokenizer.decode([i]) for i in ids]] == ["Thought:", True]
 
@@ -37,12 +37,12 @@ def test_marker_text_in_a_template_becomes_special_tokens(tokenizer: Tokenizer) 
     assert set(tokenizer.encode_markers("<|end|><|user|>")) <= tokenizer.special_ids
 
 
-def test_added_tokens_that_a_template_uses_are_guarded_although_not_marked_special(
+def test_added_tokens_of_a_template_are_special_even_if_not_marked_so(
     make_model: Callable[..., str],
 ) -> None:
     tokenizer = load_tokenizer(make_model(added=("[USER]",)))
     assert len(tokenizer.encode("[USER]")) == 1
-    guarded = tokenizer.guarding("[USER]<|end|>")
+    guarded = tokenizer.with_template_markers("[USER]<|end|>")
     assert len(guarded.encode("[USER]")) > 1
     assert len(guarded.encode_markers("[USER]")) == 1
     assert len(guarded.encode("Thought:")) == 1
@@ -51,17 +51,17 @@ def test_added_tokens_that_a_template_uses_are_guarded_although_not_marked_speci
 
 @given(text=st.text())
 @settings(max_examples=300)
-def test_any_text_survives_encoding(tokenizer: Tokenizer, text: str) -> None:
+def test_any_text_is_decoded_unchanged(tokenizer: Tokenizer, text: str) -> None:
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-def test_half_a_surrogate_pair_in_an_observation_is_replaced(tokenizer: Tokenizer) -> None:
+def test_an_unpaired_surrogate_is_replaced(tokenizer: Tokenizer) -> None:
     assert tokenizer.decode(tokenizer.encode("a\ud800b")) == "a?b"
 
 
 @given(data=st.data())
 @settings(max_examples=500)
-def test_the_pieces_of_any_tokens_join_to_their_text(tokenizer: Tokenizer, data: st.DataObject) -> None:
+def test_the_pieces_of_any_tokens_concatenate_to_their_text(tokenizer: Tokenizer, data: st.DataObject) -> None:
     some_bytes = st.sampled_from(tokenizer.encode("é🙂\ufffd中ab <|"))
     ids = data.draw(st.lists(st.one_of(some_bytes, st.integers(0, 505)), max_size=30))
     pieces = tokenizer.pieces(ids)
@@ -74,8 +74,8 @@ def test_a_character_of_several_tokens_belongs_to_its_first(tokenizer: Tokenizer
         assert each.pieces(each.encode("a🙂éb")) == ["a", "🙂", "", "", "", "é", "", "b"]
 
 
-def test_the_character_for_unknown_bytes_is_one_like_others(tokenizer: Tokenizer) -> None:
-    """A page that was badly decoded holds it, and parts of characters show as it too."""
+def test_the_replacement_character_is_an_ordinary_character(tokenizer: Tokenizer) -> None:
+    """A badly decoded page contains it, and parts of characters decode to it, too."""
     ids = tokenizer.encode("a\ufffd\ufffd☕")
     assert tokenizer.pieces(ids) == ["a", "\ufffd", "", "", "\ufffd", "", "", "☕", "", ""]
 
@@ -93,21 +93,21 @@ def test_a_tokenizer_that_adds_spaces_where_texts_are_joined_is_refused() -> Non
         Tokenizer(PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>"), "spaced")
 
 
-def test_a_folder_without_a_tokenizer_is_named(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_folder_without_a_tokenizer_is_reported(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = str(tmp_path_factory.mktemp("empty"))
     with pytest.raises(UserError, match="no tokenizer.json can be loaded from"):
         load_tokenizer(folder)
 
 
 def saved(folder: Path, backend: Backend, **config: str) -> str:
-    """A model folder that holds no more than some models of the hub do."""
+    """A model folder with only the files that some hub models have."""
     backend.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text("{}")
     (folder / "config.json").write_text(json.dumps(config))
     return str(folder)
 
 
-def test_an_end_of_turn_that_is_not_in_the_files_is_that_of_the_kind_of_model(tmp_path: Path) -> None:
+def test_a_missing_end_token_is_taken_from_the_model_class(tmp_path: Path) -> None:
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {text: number for number, text in enumerate([*letters, "<|endoftext|>"])}
     backend = Backend(models.BPE(vocab=vocabulary, merges=[]))
@@ -117,7 +117,7 @@ def test_an_end_of_turn_that_is_not_in_the_files_is_that_of_the_kind_of_model(tm
     assert tokenizer.decode(tokenizer.encode(" a b")) == " a b"
 
 
-def test_a_tokenizer_that_puts_a_space_before_every_text_is_told_not_to(llama_2: str) -> None:
+def test_a_tokenizer_that_prepends_a_space_to_every_text_is_changed(llama_2: str) -> None:
     tokenizer = load_tokenizer(llama_2)
     parts = ["a b", "cd", " e"]
     assert tokenizer.decode([token for part in parts for token in tokenizer.encode(part)]) == "a bcd e"

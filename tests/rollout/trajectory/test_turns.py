@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rollout.trajectory import Author, Kind
 from rollout.trajectory.turns import PlayedTurn, opening, played_turns
-from tests.rollout.hints.plays import episode, segment
+from tests.rollout.hints.episodes import episode, segment
 
 
 def test_the_opening_is_the_first_observation_and_the_task_and_nothing_that_a_teacher_sees() -> None:

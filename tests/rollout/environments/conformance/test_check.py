@@ -18,7 +18,7 @@ from rollout.environments.conformance.contract import Requirement
 from rollout.environments.plugin import EnvironmentPlugin
 from rollout.environments.plugins import find_plugin
 from rollout.errors import UserError
-from rollout.prompts.example import Demonstration, WorkedTurn
+from rollout.prompts.example import Demonstration, DemonstrationTurn
 
 SWITCHES = ("a", "b", "c")
 COUNT = itertools.count()
@@ -72,7 +72,7 @@ class Lamp:
         "short": "Light the lamp.",
         "full": "Light the lamp with press a, press b or press c.",
     }
-    examples: Any = (Demonstration("light the lamp", "Dark.", (WorkedTurn("I press a.", "press a", "Light!"),)),)
+    examples: Any = (Demonstration("light the lamp", "Dark.", (DemonstrationTurn("I press a.", "press a", "Light!"),)),)
     world: Any = LampWorld
     source: Any = LampTasks
 

@@ -9,7 +9,7 @@ import pytest
 from rollout.environments.hints import hint_rules
 from rollout.environments.webshop import hint_rules as rules
 from rollout.environments.webshop.hint_rules import Visit, read_visit
-from tests.rollout.hints.plays import visit
+from tests.rollout.hints.episodes import visit
 
 Turn = tuple[str | None, str]
 WISH = "find a coffee mug that is leak proof with color: red, and pack: pair, and price lower than 30.00 dollars"

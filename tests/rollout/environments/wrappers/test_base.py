@@ -14,7 +14,7 @@ from rollout.environment import (
     Reset,
     Step,
     Task,
-    action_forms,
+    action_templates,
     fork_of,
     has_passages,
     is_blocking,
@@ -70,7 +70,7 @@ class Park(Plain):
     """One with every optional ability."""
 
     blocking = True
-    action_forms = ("go {}", "stay")
+    action_templates = ("go {}", "stay")
 
     def open_actions(self) -> Sequence[str]:
         return ("go {}",)
@@ -100,12 +100,12 @@ def blocking_is_forwarded(stack: Sequence[str]) -> None:
     assert is_blocking(wrapped(Plain(), stack)) == any(name != "pooled" for name in stack)
 
 
-def action_forms_are_forwarded(stack: Sequence[str]) -> None:
+def action_templates_are_forwarded(stack: Sequence[str]) -> None:
     expected: tuple[str, ...] = ("go {}", "stay")
     for name in stack:
         expected = () if name == "code" else (*expected, "search[{}]") if name == "search" and expected else expected
-    assert action_forms(wrapped(Park(), stack)) == expected
-    assert action_forms(wrapped(Plain(), stack)) == ()
+    assert action_templates(wrapped(Park(), stack)) == expected
+    assert action_templates(wrapped(Plain(), stack)) == ()
 
 
 def open_actions_are_forwarded(stack: Sequence[str]) -> None:
@@ -125,7 +125,7 @@ def fork_is_forwarded(stack: Sequence[str]) -> None:
     innermost(copy).step("far")
     assert innermost(whole).step("near") == Step("near", scores={"walks": 1.0}), "the copy's step is not seen"
     assert names(copy) == [name for name in names(whole) if name != "PooledEnvironment"]
-    assert (is_blocking(copy), action_forms(copy)) == (is_blocking(whole), action_forms(whole))
+    assert (is_blocking(copy), action_templates(copy)) == (is_blocking(whole), action_templates(whole))
     copy.close()
     assert park.closed == 0
     with pytest.raises(UserError, match="Plain cannot be copied"):
@@ -142,7 +142,7 @@ def passages_are_forwarded(stack: Sequence[str]) -> None:
 
 CHECKS: dict[str, Callable[[Sequence[str]], None]] = {
     "blocking": blocking_is_forwarded,
-    "action_forms": action_forms_are_forwarded,
+    "action_templates": action_templates_are_forwarded,
     "open_actions": open_actions_are_forwarded,
     "fork": fork_is_forwarded,
     "passages": passages_are_forwarded,

@@ -78,7 +78,7 @@ def test_clearing_closes_what_is_on_the_shelf() -> None:
 
 def test_a_copy_of_a_borrowed_environment_is_closed_for_good_and_the_environment_is_not() -> None:
     class Copied(Toy):
-        action_forms = ("say {}",)
+        action_templates = ("say {}",)
 
         def fork(self) -> Copied:
             return Copied()
@@ -94,7 +94,7 @@ def test_a_copy_of_a_borrowed_environment_is_closed_for_good_and_the_environment
     assert copy.closed  # type: ignore[attr-defined]
     environment.close()
     assert [one.closed for one in pool.free] == [False]
-    assert allowed_actions(environment, "grammar") == Choice(forms=("say {}",))
-    assert allowed_actions(environment, "admissible") == Choice(forms=("shout {}",))
+    assert allowed_actions(environment, "grammar") == Choice(templates=("say {}",))
+    assert allowed_actions(environment, "admissible") == Choice(templates=("shout {}",))
     with pytest.raises(UserError, match="Toy cannot be copied"):
         fork_of(EnvironmentPool(Toy).take())

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from rollout.concurrency import in_thread
+from rollout.concurrency import run_in_thread
 from rollout.errors import EpisodeError, UserError
 from rollout.tools.retrieval.client import in_process
 from rollout.tools.retrieval.config import ClientConfig, RetrievalConfig
@@ -73,7 +73,7 @@ async def test_agents_in_threads_share_one_client_and_read_their_own_hits(config
         return await in_process(server)(queries, k)
 
     search = Service(config, (replica,)).connect()
-    found = await asyncio.gather(*(in_thread(search, query) for query in ("corn", "fish", "nothing like it")))
+    found = await asyncio.gather(*(run_in_thread(search, query) for query in ("corn", "fish", "nothing like it")))
     assert found == ["[1] Mill: It grinds corn.", "[1] Pond: Still water with fish.", "No results."]
     assert batches == [["corn", "fish", "nothing like it"]]
 
@@ -83,7 +83,7 @@ async def test_hits_are_as_many_and_as_long_as_configured(config: RetrievalConfi
         return [[Hit(str(i), f"T{i}", "word " * 100, 1.0) for i in range(k)] for _ in queries]
 
     settings = config.model_copy(update={"k": 2, "max_characters": 100})
-    read = (await in_thread(Service(settings, (replica,)).connect(), "x")).splitlines()
+    read = (await run_in_thread(Service(settings, (replica,)).connect(), "x")).splitlines()
     assert [line.split(":")[0] for line in read] == ["[1] T0", "[2] T1"]
     assert all(40 < len(line) < 65 for line in read)
 
@@ -96,7 +96,7 @@ async def test_a_service_that_fails_every_time_is_an_error_of_the_tool(config: R
         raise ConnectionError("no route")
 
     with pytest.raises(EpisodeError) as caught:
-        await in_thread(Service(config, (replica,)).connect(), "x")
+        await run_in_thread(Service(config, (replica,)).connect(), "x")
     assert (caught.value.failure.boundary, caught.value.failure.message) == ("tool", "no route")
     assert len(asked) == 2
 

@@ -1,4 +1,4 @@
-"""Episodes as the tests of hints write them down: what was seen first, then actions and answers."""
+"""Builds episodes for the tests of hints from a first observation, actions and observations."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def episode(
     scores: Mapping[str, float] | None = None,
     invalid: int = 0,
 ) -> Trajectory:
-    """An episode of (action or None, the answer) turns; each also has a thought."""
+    """Build an episode from (action or None, observation) turns. Each turn also has a thought."""
     segments = [
         segment(Kind.SYSTEM, Author.PROMPT, 0, "secret instructions"),
         segment(Kind.EXAMPLE, Author.PROMPT, 0, "secret example"),
@@ -65,7 +65,7 @@ def episode(
 def visit(
     wish: str, *turns: tuple[str | None, str], scores: Mapping[str, float] | None = None, task_type: str = "kitchen"
 ) -> Trajectory:
-    """A visit to the shop."""
+    """Build an episode in WebShop."""
     first = SEARCH_PAGE.format(wish=wish)
     stop = StopReason.FAILURE if scores else StopReason.STEP_LIMIT
     return episode(first, wish, *turns, task_type=task_type, environment="webshop", stop=stop, scores=scores)
