@@ -103,8 +103,8 @@ class ScriptedEngine:
         whole = self._tokenizer.encode(text) + self._end_of_turn
         made = whole[: sampling.max_tokens]
         session.seen = prompt + made
-        finish: Literal["stop", "length"] = "stop" if made == whole else "length"
-        return Completion(made, None, self._tokenizer.decode(made), finish, weight_version=self.weight_version)
+        finish_reason: Literal["stop", "length"] = "stop" if made == whole else "length"
+        return Completion(made, None, self._tokenizer.decode(made), finish_reason, weight_version=self.weight_version)
 
     async def score(self, token_ids: Sequence[int], top_k: int) -> TopK:
         """Raises `NotImplementedError`: a script has no distribution."""

@@ -129,7 +129,7 @@ class VllmEngine:
             token_ids=tuple(made.token_ids),
             logprobs=None if rows is None else tuple(row[t] for t, row in zip(made.token_ids, rows, strict=True)),
             text=self._tokenizer.decode(made.token_ids),
-            finish=made.finish_reason,
+            finish_reason=made.finish_reason,
             top=top_rows(rows, sampling.top_logprobs) if rows is not None and sampling.top_logprobs else None,
             weight_version=int(made.weight_versions[-1].version),
         )

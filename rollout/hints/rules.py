@@ -14,7 +14,7 @@ from rollout.hints.bank import Hint
 from rollout.hints.wording import PLACEHOLDERS
 from rollout.prompts.style import SharedWords
 from rollout.trajectory import StopReason, Trajectory
-from rollout.trajectory.turns import PlayedTurn, played_turns
+from rollout.trajectory.turns import CompletedTurn, completed_turns
 
 P = TypeVar("P")
 
@@ -88,13 +88,13 @@ def has_failed(trajectory: Trajectory) -> bool:
     return not trajectory.outcome.success and trajectory.outcome.stop_reason in _AGENT_FAILED
 
 
-def no_action(turns: Sequence[PlayedTurn]) -> Iterator[str]:
+def no_action(turns: Sequence[CompletedTurn]) -> Iterator[str]:
     """A turn had no action."""
     if any(turn.action is None for turn in turns):
         yield "End every turn with one action, written in the form that was asked for."
 
 
-def repeated_in_vain(turns: Sequence[PlayedTurn]) -> Iterator[str]:
+def repeated_in_vain(turns: Sequence[CompletedTurn]) -> Iterator[str]:
     """The same action was refused more than once, or answered the same way twice in a row."""
     acted = [(turn.action, turn.observation.strip()) for turn in turns if turn.action]
     refused = [action for action, answer in acted if answer == SharedWords.no_action]
@@ -102,7 +102,7 @@ def repeated_in_vain(turns: Sequence[PlayedTurn]) -> Iterator[str]:
         yield "Do not repeat an action that changed nothing: do something else."
 
 
-ANY_ENVIRONMENT: RuleBook[list[PlayedTurn]] = RuleBook(read=played_turns, rules=(no_action, repeated_in_vain))
+ANY_ENVIRONMENT: RuleBook[list[CompletedTurn]] = RuleBook(read=completed_turns, rules=(no_action, repeated_in_vain))
 """The rules of environments that have none of their own."""
 
 RuleBooks = Callable[[str], RuleBook[Any]]

@@ -23,7 +23,7 @@ from rollout.hints.config import HintConfig, ModelWriter
 from rollout.hints.rules import RuleBook, RuleBooks, general_rules, has_failed, hint_of
 from rollout.hints.wording import generalised
 from rollout.trajectory import Failure, Trajectory
-from rollout.trajectory.turns import PlayedTurn, opening, played_turns
+from rollout.trajectory.turns import CompletedTurn, completed_turns, initial_observation
 
 SYSTEM = "You read how an agent failed at a task. You write short advice for its next tasks of the same type."
 _REQUEST = """\
@@ -193,7 +193,7 @@ class _Reading:
         self.complaint = bad[0][:_COMPLAINT_CHARACTERS] if bad else ""
 
 
-def transcript(first: str, turns: Sequence[PlayedTurn], kept: int) -> str:
+def transcript(first: str, turns: Sequence[CompletedTurn], kept: int) -> str:
     """An episode as text for a reader: how it began, and of its turns the first and the last, ``kept`` in all."""
     head = kept // 3
     tail = turns[len(turns) - (kept - head) :] if kept > head else []
@@ -207,7 +207,7 @@ def transcript(first: str, turns: Sequence[PlayedTurn], kept: int) -> str:
     return "\n\n".join(parts)
 
 
-def _lines(turn: PlayedTurn) -> Iterator[str]:
+def _lines(turn: CompletedTurn) -> Iterator[str]:
     yield f"Turn {turn.number}"
     if turn.thought:
         yield f"Thought: {turn.thought}"
@@ -224,7 +224,7 @@ def _begin(
     trajectory: Trajectory, config: HintConfig, writer: ModelWriter, chat: ChatSession, book: RuleBook[Any]
 ) -> Conversation:
     """The conversation about an episode, with as many turns of it as leave room for all answers."""
-    identity, turns = trajectory.identity, played_turns(trajectory)
+    identity, turns = trajectory.identity, completed_turns(trajectory)
     request = _REQUEST.format(
         category=identity.task_type,
         most=config.max_hints_per_episode,
@@ -236,7 +236,7 @@ def _begin(
     room = max(first - writer.retries * (writer.sampling.max_tokens + _COMPLAINT_CHARACTERS), first // 2)
     kept = len(turns)
     while True:
-        text = transcript(opening(trajectory), turns, kept)
+        text = transcript(initial_observation(trajectory), turns, kept)
         talk = chat.begin(text, request, f"hints/{identity.role}/{identity.round}/{identity.task}/{identity.attempt}")
         if len(talk) <= room or kept <= 1:
             return talk

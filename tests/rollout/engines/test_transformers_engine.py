@@ -101,10 +101,10 @@ async def test_recorded_likely_tokens_are_those_of_a_score(engine: TransformersE
 
 async def test_a_stop_text_ends_a_completion_and_stays_in_it(engine: TransformersEngine) -> None:
     free = await engine.generate(PROMPTS[3], Sampling(max_tokens=30, temperature=1.5, seed=4), "s")
-    assert free.finish == "length"
+    assert free.finish_reason == "length"
     letter = next(c for c in free.text if c.isascii() and c.isalnum())
     made = await engine.generate(PROMPTS[3], Sampling(max_tokens=30, temperature=1.5, seed=4, stop=(letter,)), "s")
-    assert made.finish == "stop"
+    assert made.finish_reason == "stop"
     assert made.text == free.text[: free.text.index(letter) + 1]
 
 
@@ -120,7 +120,7 @@ async def test_an_end_of_turn_token_of_the_generation_settings_ends_a_completion
     other = await start(TransformersConfig(model=str(tmp_path / "model"), device="cpu"))
     made = await other.generate(PROMPTS[0], Sampling(max_tokens=8, temperature=1.0, seed=1), "s")
     await other.close()
-    assert (made.token_ids, made.finish) == (free.token_ids[: last + 1], "stop")
+    assert (made.token_ids, made.finish_reason) == (free.token_ids[: last + 1], "stop")
 
 
 async def test_new_weights_answer_as_their_checkpoint_does(
@@ -155,7 +155,7 @@ async def test_what_breaks_a_batch_reaches_its_callers_and_no_others(engine: Tra
 async def test_a_completion_ends_where_the_context_does(first_model: str) -> None:
     engine = await start(TransformersConfig(model=first_model, device="cpu", max_model_len=20))
     made = await engine.generate(PROMPTS[1], Sampling(max_tokens=9), "s")
-    assert (len(made.token_ids), made.finish) == (3, "length")
+    assert (len(made.token_ids), made.finish_reason) == (3, "length")
     with pytest.raises(ValueError, match="leaves no room in a context of 20"):
         await engine.generate(PROMPTS[2], Sampling(), "s")
     with pytest.raises(ValueError, match="cannot score 40 tokens"):

@@ -111,7 +111,7 @@ async def test_a_stop_text_ends_a_completion_and_stays_in_it(engine: VllmEngine)
     free = await engine.generate(PROMPTS[1], Sampling(max_tokens=40, temperature=1.5, seed=4), "s")
     letter = next(c for c in free.text if c.isascii() and c.isalnum())
     made = await engine.generate(PROMPTS[1], Sampling(max_tokens=40, temperature=1.5, seed=4, stop=(letter,)), "s")
-    assert made.finish == "stop"
+    assert made.finish_reason == "stop"
     assert made.text == free.text[: free.text.index(letter) + 1]
 
 
@@ -125,7 +125,7 @@ async def test_a_completion_keeps_to_its_form_and_its_log_probabilities_are_the_
     ]
     made = await asyncio.gather(*(engine.generate(PROMPTS[2], one, "s") for one in [*settings, free]))
     for completion in made[:-1]:
-        assert completion.finish == "stop"
+        assert completion.finish_reason == "stop"
         assert re.fullmatch(rf"(?s){grammar.regex()}<\|end\|>", completion.text)
     assert not made[-1].text.startswith("Thought")
     assert [completion.logprobs is None for completion in made] == [False, True, True, True, True, True, False]
@@ -138,7 +138,7 @@ async def test_a_completion_keeps_to_its_form_and_its_log_probabilities_are_the_
 
 async def test_a_completion_ends_where_the_context_does(engine: VllmEngine) -> None:
     made = await engine.generate([9] * 510, Sampling(max_tokens=9), "s")
-    assert (len(made.token_ids), made.finish) == (2, "length")
+    assert (len(made.token_ids), made.finish_reason) == (2, "length")
     assert len(await engine.score([9] * 512, 1)) == 512
     with pytest.raises(ValueError, match="leaves no room in a context of 512"):
         await engine.generate([9] * 512, Sampling(), "s")
