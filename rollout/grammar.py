@@ -91,12 +91,12 @@ class Grammar:
             yield list(part.alternatives()) if isinstance(part, Choice) else [(part,)]
 
 
-def _sequence(parts: tuple[str | FreeText, ...], rules: list[str], tokens_a_share: float) -> str:
+def _sequence(parts: tuple[str | FreeText, ...], rules: list[str], tokens_per_share: float) -> str:
     """Join parts into a sequence; each free part becomes a separate rule."""
     written = []
     for part in parts:
         if isinstance(part, FreeText):
-            name, limit = f"free{len(rules)}", max(int(tokens_a_share * part.share), 1)
+            name, limit = f"free{len(rules)}", max(int(tokens_per_share * part.share), 1)
             rules.append(f"{name}[max_tokens={limit}]: /{part.pattern.replace('/', chr(92) + '/')}/")
             written.append(name)
         else:

@@ -49,5 +49,6 @@ def _folder_in_package(package: str, folder: str) -> str:
             return str(Path(place) / folder)
     found = "has no such folder" if spec else "is not installed"
     raise UserError(
-        f"the model {package}:{folder} does not exist because the package {package} {found}; correct the name or install it"
+        f"the model {package}:{folder} does not exist because the package {package} {found}; "
+        "correct the name or install it"
     )

@@ -99,8 +99,8 @@ def test_any_completion_under_a_grammar_ends_in_time_and_parses_as_an_allowed_ac
 def test_free_parts_share_the_tokens_not_reserved_for_fixed_parts() -> None:
     grammar = Grammar(("ab", FreeText(), "c", FreeText("[0-9]*", share=3), Choice(("d", "eeee"))))
 
-    def limits(max_tokens: int, tokens_a_text: int) -> list[int]:
-        text = grammar.lark(max_tokens, (1,), lambda text: [0] * tokens_a_text)
+    def limits(max_tokens: int, tokens_per_text: int) -> list[int]:
+        text = grammar.lark(max_tokens, (1,), lambda text: [0] * tokens_per_text)
         return [int(limit) for limit in re.findall(r"max_tokens=(\d+)", text)]
 
     assert limits(28, 9) == [5, 15]  # as many tokens as bytes: 2, 1 and 4, and the end

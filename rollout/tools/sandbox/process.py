@@ -25,7 +25,7 @@ class ProcessHandle:
     descriptor: int
 
     @classmethod
-    def of(cls, pid: int) -> ProcessHandle:
+    def open(cls, pid: int) -> ProcessHandle:
         """Open the descriptor of a process. Raises `ChannelBrokenError` if the process has ended."""
         try:
             return cls(os.pidfd_open(pid))
@@ -119,7 +119,7 @@ def await_startup(channel: Channel, expected: str, limit_s: float) -> ProcessHan
     with suppress(ValueError, RecursionError):
         message = json.loads(body)
         if message == {"type": expected}:
-            return ProcessHandle.of(pid)
+            return ProcessHandle.open(pid)
         if isinstance(message, dict) and message.get("type") == "refused":
             raise SandboxError(f"no interpreter can be started: {str(message.get('reason'))[:200]}")
     raise ChannelBrokenError("it began with something that is no greeting")
