@@ -12,16 +12,16 @@ def test_the_initial_observation_contains_the_task_but_no_hints() -> None:
 
 
 def test_a_turn_has_the_models_thought_and_action_and_the_observation() -> None:
-    played = episode("A room.", "look", ("go", "You go."), (None, "Nothing."))
-    assert completed_turns(played) == [
+    trajectory = episode("A room.", "look", ("go", "You go."), (None, "Nothing."))
+    assert completed_turns(trajectory) == [
         CompletedTurn(1, "I act.", "go", "You go."),
         CompletedTurn(2, "I act.", None, "Nothing."),
     ]
 
 
 def test_a_turn_that_the_engine_did_not_complete_is_left_out() -> None:
-    played = episode("A room.", "look", ("go", "You go."))
+    trajectory = episode("A room.", "look", ("go", "You go."))
     opened = segment(Kind.FORMAT, Author.TEMPLATE, 2, "<assistant>")
     prefix = segment(Kind.PREFIX, Author.TEACHER, 2, "To begin")
-    object.__setattr__(played, "segments", (*played.segments, opened, prefix))
-    assert [turn.number for turn in completed_turns(played)] == [1]
+    object.__setattr__(trajectory, "segments", (*trajectory.segments, opened, prefix))
+    assert [turn.number for turn in completed_turns(trajectory)] == [1]
