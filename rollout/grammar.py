@@ -1,4 +1,4 @@
-"""What a completion must look like, for engines that can hold a model to it: fixed texts, free parts, and choices."""
+"""Grammars for constrained decoding: fixed texts, free text and choices."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 PLACEHOLDER = "{}"
-"""Stands, in the form of an action, for words of the agent's own."""
+"""Placeholder for free text in an action template."""
 LINE = r"[^\n]*"
 FULL_LINE = r"[^\s][^\n]*"
-"""A line that begins with something."""
+"""A line that does not begin with whitespace."""
 _BRACKETED = r"[^\[\]\n]+"
-"""Without brackets of its own: one that is cut for want of tokens would end with an inner one left open."""
+"""Text without brackets: text that is cut at a token limit could leave an inner bracket open."""
 _STEERS = re.compile(r"[\\.^$*+?{}\[\]()|]")
 
 
 @dataclass(frozen=True, slots=True)
 class FreeText:
-    """A part that the model words itself.
+    """A part whose text the model chooses.
 
     Attributes:
-        pattern: regular expression of classes, groups, alternatives and repetitions. What follows the part must begin
-            with a character that the pattern cannot go on with.
-        share: of the tokens that the fixed parts leave, relative to the other free parts.
+        pattern: regular expression of classes, groups, alternatives and repetitions. The part after it must begin
+            with a character that cannot continue a match of the pattern.
+        share: share of the tokens not needed by fixed parts, relative to the other free parts.
     """
 
     pattern: str = LINE
@@ -33,10 +33,10 @@ class FreeText:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A part that is one of some texts, or has one of some forms; at least one in all, none of them empty.
+    """A part that is one of several texts or matches one of several templates. There must be at least one, none empty.
 
     Attributes:
-        choices: whole texts.
+        choices: complete texts.
         forms: texts with one ``{}``, at the end or before a closing bracket.
     """
 
@@ -44,7 +44,7 @@ class Choice:
     templates: tuple[str, ...] = ()
 
     def alternatives(self) -> Iterator[tuple[str | FreeText, ...]]:
-        """All of them, as fixed texts and free parts."""
+        """Yield each alternative as a sequence of fixed texts and free parts."""
         yield from ((choice,) for choice in self.choices)
         for grammar in self.templates:
             before, _, after = grammar.partition(PLACEHOLDER)
@@ -53,7 +53,7 @@ class Choice:
 
 Part = str | FreeText | Choice
 ANY_ACTION = Choice(templates=(PLACEHOLDER,))
-"""One line that is not empty."""
+"""One line of any text, not empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +63,19 @@ class Grammar:
     parts: tuple[Part, ...]
 
     def regex(self) -> str:
-        """All of it as one regular expression; how long the free parts may be is left out."""
+        """The grammar as one regular expression, without length limits for free parts."""
         return "".join("".join(map(_regex, ways[0])) if len(ways) == 1 else _any(ways) for ways in self._ways())
 
     def lark(self, max_tokens: int, ends: Collection[int], encode: Callable[[str], Sequence[int]]) -> str:
-        """All of it as a grammar of llguidance, with an end that fits into ``max_tokens``.
+        """The grammar in llguidance's Lark format, such that a completion ends within ``max_tokens``.
 
-        Free parts share what the others leave. These are given room for twice the tokens that they need, since a model
-        may cut them into more; at most they are as many as bytes.
+        Free parts share the tokens not reserved for fixed parts. A fixed part reserves twice its number of tokens,
+        because a model may tokenize it differently, but at most one per byte.
 
         Args:
-            max_tokens: of the completion, its end included.
-            ends: tokens that end a turn.
-            encode: a text's tokens.
+            max_tokens: maximum length of the completion, including the end-of-turn token.
+            ends: ids of the end-of-turn tokens.
+            encode: tokenizes a text.
         """
         ways = list(self._ways())
         fixed = (max(map(_fixed_text, way), key=len) for way in ways)
@@ -91,12 +91,12 @@ class Grammar:
             yield list(part.alternatives()) if isinstance(part, Choice) else [(part,)]
 
 
-def _sequence(parts: tuple[str | FreeText, ...], rules: list[str], tokens_a_share: float) -> str:
-    """Parts one after another; free ones become rules of their own."""
+def _sequence(parts: tuple[str | FreeText, ...], rules: list[str], tokens_per_share: float) -> str:
+    """Join parts into a sequence; each free part becomes a separate rule."""
     written = []
     for part in parts:
         if isinstance(part, FreeText):
-            name, limit = f"free{len(rules)}", max(int(tokens_a_share * part.share), 1)
+            name, limit = f"free{len(rules)}", max(int(tokens_per_share * part.share), 1)
             rules.append(f"{name}[max_tokens={limit}]: /{part.pattern.replace('/', chr(92) + '/')}/")
             written.append(name)
         else:

@@ -1,4 +1,4 @@
-"""Policies that write text without a model: the interface of experts and random policies."""
+"""Interfaces of policies that generate text without a model: expert and random policies."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from typing import Protocol
 
 
 class TextPolicy(Protocol):
-    """Plays one episode from what an agent can read; one object an episode."""
+    """Acts in one episode from the messages that an agent reads. Each episode has its own object."""
 
     def respond(self, observation: str) -> str:
-        """The whole answer to a user message: ``Thought: ...`` and ``Action: ...``.
+        """Return the complete reply to a user message: ``Thought: ...`` and ``Action: ...``.
 
-        The first call gets the first user message (first observation and task), each later call the next observation.
+        The first call receives the first user message (first observation and task), later calls the next observation.
         """
         ...
 
 
 class Reasoner(Protocol):
-    """Solves a task in one turn, from what stands in its first message; for the style ``cot``."""
+    """Solves a task in one turn from its first message; for the style ``cot``."""
 
     def reason(self, observation: str) -> tuple[str, str]:
-        """The steps, an empty line between two of them, and the answer."""
+        """Return the reasoning steps, separated by empty lines, and the answer."""
         ...

@@ -20,7 +20,7 @@ from rollout.hints.config import HintConfig
 from rollout.hints.retrieve import RANKING_SYSTEM, HintRetriever, require_enough
 from rollout.prompts.cot import first_thought
 from rollout.trajectory.store import TrajectoryStore
-from rollout.trajectory.turns import played_turns
+from rollout.trajectory.turns import completed_turns
 
 
 def make_guide(spec: EpisodeSpec, engine: Engine, engine_config: BaseModel) -> Guide | None:
@@ -60,7 +60,7 @@ def make_hint_retriever(context: HintContext, engine: Engine, engine_config: Bas
 
 def first_thoughts(store: str) -> Mapping[str, str]:
     """The first step of each chain of thought in a store, by task. Tasks whose chain is empty are left out."""
-    chains = {e.identity.task: turns[0].thought for e in TrajectoryStore(store).read() if (turns := played_turns(e))}
+    chains = {e.identity.task: turns[0].thought for e in TrajectoryStore(store).read() if (turns := completed_turns(e))}
     return {task: thought for task, chain in chains.items() if (thought := first_thought(chain))}
 
 

@@ -8,7 +8,7 @@ from cluster.config.recipe import RetrievalRole
 from cluster.run.progress import Screen
 from cluster.runtime.backend import Backend
 from rollout.concurrency import run_in_thread
-from rollout.tools.retrieval.service import Service, build_index
+from rollout.tools.retrieval.service import Service, prepare_index
 
 ROW = "start/retrieval"
 
@@ -25,7 +25,7 @@ async def start_retrieval(config: RetrievalRole, backend: Backend, screen: Scree
         loop.call_soon_threadsafe(screen.progress, ROW, 0, {"documents": count})
 
     screen.begin(ROW, "retrieval starts", 0, unit="")
-    await run_in_thread(build_index, config, show)
+    await run_in_thread(prepare_index, config, show)
     replicas = await backend.replicas(config)
     screen.end(ROW)
     return Service(config, replicas)

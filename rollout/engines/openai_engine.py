@@ -217,7 +217,7 @@ class OpenAIEngine:
             token_ids=token_ids,
             logprobs=None if logprobs is None else tuple(logprobs),
             text=self._tokenizer.decode(token_ids),
-            finish=choice["finish_reason"],
+            finish_reason=choice["finish_reason"],
             top=top_rows([_by_id(row) for row in entries["top_logprobs"]], top_logprobs) if top_logprobs else None,
         )
 

@@ -103,9 +103,9 @@ class ScriptedEngine:
         full = self._tokenizer.encode(text) + self._end_of_turn
         output_ids = full[: sampling.max_tokens]
         session.seen = prompt + output_ids
-        finish: Literal["stop", "length"] = "stop" if output_ids == full else "length"
+        finish_reason: Literal["stop", "length"] = "stop" if output_ids == full else "length"
         return Completion(
-            output_ids, None, self._tokenizer.decode(output_ids), finish, weight_version=self.weight_version
+            output_ids, None, self._tokenizer.decode(output_ids), finish_reason, weight_version=self.weight_version
         )
 
     async def score(self, token_ids: Sequence[int], top_k: int) -> TopK:

@@ -70,7 +70,7 @@ class _Row:
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     top: list[dict[int, float]] = field(default_factory=list)
-    finish: Literal["stop", "length"] | None = None
+    finish_reason: Literal["stop", "length"] | None = None
 
 
 class TransformersEngine:
@@ -180,7 +180,7 @@ class TransformersEngine:
             )
             cache = out.past_key_values
             chosen = self._choose(out.logits[:, -1], rows)
-            if all(row.finish for row in rows):
+            if all(row.finish_reason for row in rows):
                 return
             ids = torch.tensor(chosen, device=device)[:, None]
             mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
@@ -191,18 +191,18 @@ class TransformersEngine:
         chosen = []
         for row, logprobs_V in zip(rows, logprobs_BV, strict=True):
             allowed_V = logprobs_V
-            if row.matcher is not None and row.finish is None:
+            if row.matcher is not None and row.finish_reason is None:
                 allowed_V = _allowed(logprobs_V, row.matcher)
             token = _pick(allowed_V, row.sampling, row.generator)
             chosen.append(token)
-            if row.finish is None:
+            if row.finish_reason is None:
                 if row.matcher is not None:
                     row.matcher.consume_token(token)
                 row.token_ids.append(token)
                 row.logprobs.append(logprobs_V[token].item())
                 if row.sampling.top_logprobs:
                     row.top.append(_most_likely(logprobs_V, row.sampling.top_logprobs))
-                row.finish = self._finish(row)
+                row.finish_reason = self._finish(row)
         return chosen
 
     def _finish(self, row: _Row) -> Literal["stop", "length"] | None:
@@ -228,12 +228,12 @@ class TransformersEngine:
         )
 
     def _completion(self, row: _Row) -> Completion:
-        assert row.finish is not None
+        assert row.finish_reason is not None
         return Completion(
             token_ids=tuple(row.token_ids),
             logprobs=tuple(row.logprobs),
             text=self._tokenizer.decode(row.token_ids),
-            finish=row.finish,
+            finish_reason=row.finish_reason,
             top=top_rows(row.top, row.sampling.top_logprobs) if row.sampling.top_logprobs else None,
             weight_version=self.weight_version,
         )

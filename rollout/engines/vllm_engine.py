@@ -128,7 +128,7 @@ class VllmEngine:
             token_ids=tuple(completion.token_ids),
             logprobs=None if rows is None else tuple(row[t] for t, row in zip(completion.token_ids, rows, strict=True)),
             text=self._tokenizer.decode(completion.token_ids),
-            finish=completion.finish_reason,
+            finish_reason=completion.finish_reason,
             top=top_rows(rows, sampling.top_logprobs) if rows is not None and sampling.top_logprobs else None,
             weight_version=int(completion.weight_versions[-1].version),
         )

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from rollout.frozen_model import FrozenModel
 from rollout.prompts.style import BaseStyle
 from rollout.trajectory import StopReason, Trajectory
-from rollout.trajectory.turns import played_turns
+from rollout.trajectory.turns import completed_turns
 
 _LIMITS = frozenset({StopReason.STEP_LIMIT, StopReason.TOKEN_LIMIT, StopReason.TIME_LIMIT})
 
@@ -76,18 +76,18 @@ def hit_limit(trajectory: Trajectory) -> bool:
 
 def count_parse_errors(trajectory: Trajectory) -> int:
     """Number of turns without an ``act`` segment of the model."""
-    return sum(turn.action is None for turn in played_turns(trajectory))
+    return sum(turn.action is None for turn in completed_turns(trajectory))
 
 
 def count_repeats(trajectory: Trajectory) -> int:
     """Number of turns that repeat action and observation of the turn before."""
-    turns = pairwise(played_turns(trajectory))
+    turns = pairwise(completed_turns(trajectory))
     return sum((a.action, a.observation.strip()) == (b.action, b.observation.strip()) for a, b in turns)
 
 
 def count_no_ops(trajectory: Trajectory) -> int:
     """Number of turns with the observation ``Nothing happens.``."""
-    return sum(turn.observation.strip() == BaseStyle.no_action for turn in played_turns(trajectory))
+    return sum(turn.observation.strip() == BaseStyle.no_action for turn in completed_turns(trajectory))
 
 
 def _over(count: int, most: int | None) -> bool:

@@ -14,7 +14,7 @@ from rollout.hints.bank import Hint, HintBank
 from rollout.hints.chat import ChatSession, extract_json
 from rollout.hints.config import HintConfig
 from rollout.tools.retrieval.config import LexicalConfig
-from rollout.tools.retrieval.lexical import Lexical, WordRows
+from rollout.tools.retrieval.lexical import LexicalIndex, WordRows
 
 RANKING_SYSTEM = "You choose, from a numbered list of advice, what helps an agent most with the task that it begins."
 _REQUEST = """\
@@ -50,7 +50,7 @@ class HintRetriever:
                 "hints.retriever is llm, but no model is available; configure one, or set hints.retriever to lexical"
             )
         self._bank, self._config, self._chat = bank, config, chat
-        self._words: dict[str, Lexical] = {}
+        self._words: dict[str, LexicalIndex] = {}
 
     async def choose(self, category: str, reset: Reset, session: str) -> tuple[str, ...]:
         """Return the texts of ``k`` different hints of ``category``, the best first; fewer only if it has no more.
@@ -77,7 +77,7 @@ class HintRetriever:
             rows = WordRows(title_weight=0)
             for hint in hints:
                 rows.add("", hint.text)
-            self._words[category] = Lexical.build(rows, LexicalConfig())
+            self._words[category] = LexicalIndex.build(rows, LexicalConfig())
         return [hints[row] for row, _ in self._words[category].top(query, self._config.k)]
 
     async def _by_model(self, chat: ChatSession, hints: Sequence[Hint], reset: Reset, session: str) -> list[Hint]:

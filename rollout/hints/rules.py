@@ -14,7 +14,7 @@ from rollout.hints.bank import Hint
 from rollout.hints.wording import PLACEHOLDERS
 from rollout.prompts.style import BaseStyle
 from rollout.trajectory import StopReason, Trajectory
-from rollout.trajectory.turns import PlayedTurn, played_turns
+from rollout.trajectory.turns import CompletedTurn, completed_turns
 
 P = TypeVar("P")
 
@@ -89,13 +89,13 @@ def has_failed(trajectory: Trajectory) -> bool:
     return not trajectory.outcome.success and trajectory.outcome.stop_reason in _AGENT_FAILED
 
 
-def no_action(turns: Sequence[PlayedTurn]) -> Iterator[str]:
+def no_action(turns: Sequence[CompletedTurn]) -> Iterator[str]:
     """Applies if a turn had no action."""
     if any(turn.action is None for turn in turns):
         yield "End every turn with one action, written in the form that was asked for."
 
 
-def repeated_without_effect(turns: Sequence[PlayedTurn]) -> Iterator[str]:
+def repeated_without_effect(turns: Sequence[CompletedTurn]) -> Iterator[str]:
     """Applies if an action was refused more than once, or twice in a row gave the same observation."""
     acted = [(turn.action, turn.observation.strip()) for turn in turns if turn.action]
     refused = [action for action, answer in acted if answer == BaseStyle.no_action]
@@ -103,7 +103,9 @@ def repeated_without_effect(turns: Sequence[PlayedTurn]) -> Iterator[str]:
         yield "Do not repeat an action that changed nothing: do something else."
 
 
-DEFAULT_RULES: RuleBook[list[PlayedTurn]] = RuleBook(read=played_turns, rules=(no_action, repeated_without_effect))
+DEFAULT_RULES: RuleBook[list[CompletedTurn]] = RuleBook(
+    read=completed_turns, rules=(no_action, repeated_without_effect)
+)
 """Rules of environments without rules of their own."""
 
 RuleBooks = Callable[[str], RuleBook[Any]]

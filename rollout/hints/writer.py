@@ -23,7 +23,7 @@ from rollout.hints.config import HintConfig, ModelWriter
 from rollout.hints.rules import RuleBook, RuleBooks, general_rules, has_failed, hint_of
 from rollout.hints.wording import generalize
 from rollout.trajectory import Failure, Trajectory
-from rollout.trajectory.turns import PlayedTurn, opening, played_turns
+from rollout.trajectory.turns import CompletedTurn, completed_turns, initial_observation
 
 SYSTEM = "You read how an agent failed at a task. You write short advice for its next tasks of the same type."
 _REQUEST = """\
@@ -202,8 +202,8 @@ class _AnswerParser:
         self.error = errors[0][:_COMPLAINT_CHARACTERS] if errors else ""
 
 
-def transcript(first: str, turns: Sequence[PlayedTurn], num_turns: int) -> str:
-    """Render an episode as text: the opening and ``num_turns`` of its turns, from the start and the end."""
+def transcript(first: str, turns: Sequence[CompletedTurn], num_turns: int) -> str:
+    """Render an episode as text: the initial_observation and ``num_turns`` of its turns, from the start and the end."""
     head = num_turns // 3
     tail = turns[len(turns) - (num_turns - head) :] if num_turns > head else []
     shown = list(turns) if num_turns >= len(turns) else [*turns[:head], *tail]
@@ -216,7 +216,7 @@ def transcript(first: str, turns: Sequence[PlayedTurn], num_turns: int) -> str:
     return "\n\n".join(parts)
 
 
-def _lines(turn: PlayedTurn) -> Iterator[str]:
+def _lines(turn: CompletedTurn) -> Iterator[str]:
     yield f"Turn {turn.number}"
     if turn.thought:
         yield f"Thought: {turn.thought}"
@@ -233,7 +233,7 @@ def _start_conversation(
     trajectory: Trajectory, config: HintConfig, writer: ModelWriter, chat: ChatSession, book: RuleBook[Any]
 ) -> Conversation:
     """Start a conversation about an episode, with as many of its turns as fit the context beside all answers."""
-    identity, turns = trajectory.identity, played_turns(trajectory)
+    identity, turns = trajectory.identity, completed_turns(trajectory)
     request = _REQUEST.format(
         category=identity.task_type,
         most=config.max_hints_per_episode,
@@ -245,7 +245,7 @@ def _start_conversation(
     max_prompt_tokens = max(first - writer.retries * (writer.sampling.max_tokens + _COMPLAINT_CHARACTERS), first // 2)
     num_turns = len(turns)
     while True:
-        text = transcript(opening(trajectory), turns, num_turns)
+        text = transcript(initial_observation(trajectory), turns, num_turns)
         conversation = chat.start(
             text, request, f"hints/{identity.role}/{identity.round}/{identity.task}/{identity.attempt}"
         )

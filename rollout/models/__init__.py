@@ -1,4 +1,4 @@
-"""The tiny models that come with packages, and how a model's name becomes a folder."""
+"""The tiny models shipped with packages, and the resolution of model names to folders."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _IN_PACKAGE = re.compile(r"(?P<package>[A-Za-z]\w+):(?P<folder>.+)")
 
 
 def builtin_models() -> list[str]:
-    """Names of the shipped models, ``builtin:`` included."""
+    """Names of the shipped models, including the prefix ``builtin:``."""
     return [BUILTIN_PREFIX + folder.name for folder in sorted(_HERE.iterdir()) if (folder / "config.json").exists()]
 
 
 def model_folder(name: str) -> str:
-    """Turn ``builtin:NAME`` or ``PACKAGE:FOLDER`` into a folder; a folder or a Hugging Face hub name stays as it is.
+    """Resolve ``builtin:NAME`` or ``PACKAGE:FOLDER`` to a folder; other folders and hub names are returned unchanged.
 
-    ``PACKAGE:FOLDER`` is a folder inside of an installed Python package; the package is not imported.
+    ``PACKAGE:FOLDER`` is a folder inside an installed Python package, which is not imported.
 
     Raises:
-        UserError: no such built-in model, package or folder.
+        UserError: there is no such built-in model, package or folder.
     """
     if name.startswith(BUILTIN_PREFIX):
         folder = _HERE / name.removeprefix(BUILTIN_PREFIX)
@@ -38,7 +38,7 @@ def model_folder(name: str) -> str:
     if folder.is_dir():
         return str(folder)
     if looks_like_path:
-        raise UserError(f"the model folder {name} does not exist; correct the path, or name a model of the hub")
+        raise UserError(f"the model folder {name} does not exist; correct the path or use the name of a hub model")
     return name
 
 
@@ -49,5 +49,6 @@ def _folder_in_package(package: str, folder: str) -> str:
             return str(Path(place) / folder)
     found = "has no such folder" if spec else "is not installed"
     raise UserError(
-        f"the model {package}:{folder} does not exist, as the package {package} {found}; correct the name or install it"
+        f"the model {package}:{folder} does not exist because the package {package} {found}; "
+        "correct the name or install it"
     )

@@ -1,1 +1,1 @@
-"""Tools of the agents: the code sandbox and retrieval."""
+"""Tools for agents: the code sandbox and retrieval."""

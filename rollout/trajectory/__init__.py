@@ -1,4 +1,4 @@
-"""The central record, its Arrow schema and its store. The record is exported here."""
+"""The trajectory record, its Arrow schema and its store. This package exports the record."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A `Trajectory` as a row of an Arrow table, and back, without loss.
+"""Lossless conversion of a `Trajectory` to a row of an Arrow table and back.
 
-One struct column for each part of the record (identity, policy, outcome, counts, times), one list of structs for its
-segments. A null list is None and differs from an empty list. Token ids are int32, log-probabilities float32. The
-version of the layout stands in the schema's metadata, so that a file says itself how to read it.
+There is one struct column for each part of the record (identity, policy, outcome, counts, times) and a list of structs
+for its segments. A null list is None and differs from an empty list. Token ids are int32, log-probabilities float32.
+The schema's metadata contains the version of the layout.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from rollout.trajectory.record import (
 )
 
 VERSION_METADATA = b"stillhouse.trajectory_schema"
-"""Name of the metadata entry that holds the version, a decimal number."""
+"""Key of the metadata entry with the schema version, a decimal number."""
 KEY_COLUMNS = ("identity.role", "identity.round", "identity.task", "identity.attempt")
 SUMMARY_COLUMNS = ("version", "identity", "policy", "outcome", "counts", "times")
 _ELEMENT = "segments.list.element"
@@ -44,7 +44,7 @@ NUMBER_LEAVES = (
     f"{_ELEMENT}.teacher.logprobs.list.element.list.element",
     f"{_ELEMENT}.teacher.tail_mass.list.element",
 )
-"""Parquet's names of the columns that make up nearly all of a shard; its encodings are chosen by them."""
+"""Parquet names of the columns that make up most of a shard, used to select their encodings."""
 
 Record: TypeAlias = Mapping[str, Any]
 
@@ -104,7 +104,7 @@ _SEGMENT = pa.struct(
 
 @cache
 def trajectory_schema() -> pa.Schema:
-    """The schema of every shard; its metadata holds the version."""
+    """The schema of every shard; its metadata contains the version."""
     columns = [
         _required("version", pa.int32()),
         _required("identity", _IDENTITY),
@@ -118,23 +118,23 @@ def trajectory_schema() -> pa.Schema:
 
 
 def to_table(trajectories: Iterable[Trajectory]) -> pa.Table:
-    """One row an episode, in the given order.
+    """Convert episodes to a table with one row per episode, in the given order.
 
     Raises:
-        UnicodeEncodeError: a text holds a lone surrogate, which is no character and cannot be stored.
+        UnicodeEncodeError: a text contains a lone surrogate, which UTF-8 cannot represent.
         pyarrow.ArrowInvalid: a number does not fit its column (a token id of more than 31 bits).
     """
     return pa.Table.from_pylist([_row(trajectory) for trajectory in trajectories], schema=trajectory_schema())
 
 
 def from_table(table: pa.Table) -> Iterator[Trajectory]:
-    """The episodes of a table that has the columns of `SUMMARY_COLUMNS`; without ``segments`` they have none."""
+    """Yield the episodes of a table that has at least `SUMMARY_COLUMNS`; without ``segments`` they have no segments."""
     for batch in table.to_batches():
         yield from _trajectories(batch)
 
 
 def table_keys(table: pa.Table) -> list[Key]:
-    """The key of each row; reads no more than `KEY_COLUMNS`."""
+    """The key of each row; needs only `KEY_COLUMNS`."""
     return [Key(row["role"], row["round"], row["task"], row["attempt"]) for row in table["identity"].to_pylist()]
 
 
@@ -184,7 +184,7 @@ def _outcome(row: Record) -> Outcome:
 
 
 def _segments(column: pa.ListArray) -> Iterator[tuple[Segment, ...]]:
-    """The segments of each row, made column by column: twice as fast as dictionaries of lists."""
+    """The segments of each row, built column by column: twice as fast as from dictionaries."""
     values = column.values
     kinds, authors, turns, texts, token_ids, logprobs = (
         _values(values.field(name)) for name in ("kind", "author", "turn", "text", "token_ids", "logprobs")
@@ -200,7 +200,7 @@ def _teachers(column: pa.StructArray) -> Iterator[TopK | None]:
 
 
 def _values(column: pa.Array) -> tuple[Any, ...]:
-    """A column as Python values, lists as tuples."""
+    """Convert a column to Python values, with lists as tuples."""
     if not pa.types.is_list(column.type):
         return tuple(column.to_pylist())
     values = _values(column.values)

@@ -1,8 +1,8 @@
 """The central record: a Trajectory is a sequence of segments, each with its provenance.
 
-A segment says what a stretch of tokens is (``kind``), who made it (``author``) and in which turn. Provenance is
-written down when the segment is made and is never recovered from text later. Token ids are those that the engine saw
-or produced; nothing is re-tokenised. Everything a learner or an evaluator needs is a view of this record.
+A segment records the role of a span of tokens (``kind``), its author and its turn. Provenance is recorded when the
+segment is created and never inferred from text later. Token ids are those that the engine read or generated; nothing is
+tokenized again. Learner and evaluator use views of this record.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SCHEMA_VERSION = 2
 
 
 class Kind(StrEnum):
-    """What a segment is."""
+    """The role of a segment in an episode."""
 
     SYSTEM = "system"
     TASK = "task"
@@ -32,16 +32,16 @@ class Kind(StrEnum):
 
 
 class Author(StrEnum):
-    """Who made a segment."""
+    """The author of a segment."""
 
     PROMPT = "prompt"
-    """Us: instructions, examples, hints, a task statement."""
+    """The prompt builder: instructions, examples, hints, task statement."""
     TEMPLATE = "template"
-    """The model's chat template: role markers, end-of-turn glue."""
+    """The model's chat template: role markers and end-of-turn tokens."""
     ENVIRONMENT = "environment"
     """The environment or a tool."""
     MODEL = "model"
-    """The policy that is being recorded."""
+    """The recorded policy."""
     TEACHER = "teacher"
     """Another prompt of the teacher (a forced first-thought prefix)."""
 
@@ -59,18 +59,18 @@ class StopReason(StrEnum):
 
 
 def float32s(values: Iterable[float]) -> tuple[float, ...]:
-    """Round to single precision, so that a value survives Parquet's float32 columns bit for bit."""
+    """Round to single precision, so that values survive Parquet's float32 columns exactly."""
     return tuple(array("f", values))
 
 
 @dataclass(frozen=True, slots=True)
 class TopK:
-    """A model's next-token distribution at each token of a segment, cut to its k most likely tokens.
+    """A model's next-token distribution at each token of a segment, restricted to the k most likely tokens.
 
     Attributes:
-        token_ids: ``[num_tokens][k]`` most likely first; a row may be shorter than k.
+        token_ids: ``[num_tokens][k]``, most likely first; a row may be shorter than k.
         logprobs: ``[num_tokens][k]`` natural logarithms, single precision.
-        tail_mass: ``[num_tokens]`` probability of all other tokens together, in [0, 1].
+        tail_mass: ``[num_tokens]`` total probability of all other tokens, in [0, 1].
     """
 
     token_ids: tuple[tuple[int, ...], ...]
@@ -81,27 +81,28 @@ class TopK:
         object.__setattr__(self, "logprobs", tuple(float32s(row) for row in self.logprobs))
         object.__setattr__(self, "tail_mass", float32s(self.tail_mass))
         if not len(self.token_ids) == len(self.logprobs) == len(self.tail_mass):
-            raise ValueError("TopK needs one row of ids, one of log-probabilities and one tail mass a token")
+            raise ValueError("TopK needs one row of ids, one row of log-probabilities and one tail mass per token")
 
     def __len__(self) -> int:
         return len(self.token_ids)
 
     def slice(self, start: int, stop: int) -> TopK:
-        """The rows of tokens ``start`` to ``stop``."""
+        """The rows of the tokens from ``start`` up to ``stop``."""
         return TopK(self.token_ids[start:stop], self.logprobs[start:stop], self.tail_mass[start:stop])
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of an episode of one kind, by one author, in one turn.
+    """A span of an episode of one kind, by one author, in one turn.
 
     Attributes:
-        turn: 0 for the prompt up to and including the first observation; then the turn it belongs to, from 1: the
-            completion of turn n and the observation that answers it both carry n.
-        text: exactly ``decode(token_ids)``, but for a character whose bytes are cut by the segment's edge.
-        token_ids: as the engine saw or made them.
-        logprobs: ``[num_tokens]`` of the policy that acted; None where no model made the tokens or none were given.
-        teacher: the teacher's distribution at each token; None means never scored, which is not zero.
+        turn: 0 for the prompt up to and including the first observation; then the number of its turn, from 1. The
+            completion of turn n and the observation that follows both have number n.
+        text: ``decode(token_ids)``, except for a character whose bytes are split at the segment's boundary.
+        token_ids: ids that the engine read or generated.
+        logprobs: ``[num_tokens]`` log-probabilities under the acting policy; None if no model generated the tokens or
+            the engine returned none.
+        teacher: the teacher's distribution at each token; None if the segment was never scored.
     """
 
     kind: Kind
@@ -116,9 +117,9 @@ class Segment:
         if self.logprobs is not None:
             object.__setattr__(self, "logprobs", float32s(self.logprobs))
             if len(self.logprobs) != len(self.token_ids):
-                raise ValueError("a segment needs one log-probability a token")
+                raise ValueError("a segment needs one log-probability per token")
         if self.teacher is not None and len(self.teacher) != len(self.token_ids):
-            raise ValueError("a segment needs one row of teacher scores a token")
+            raise ValueError("a segment needs one row of teacher scores per token")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -132,13 +133,13 @@ class Key:
 
     @property
     def session(self) -> str:
-        """The episode's name among an engine's sessions."""
+        """The episode's session id for an engine."""
         return f"{self.role}/{self.round}/{self.task}/{self.attempt}"
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Where an episode belongs. ``dialect`` is the action dialect that was spoken (``move`` or ``put``)."""
+    """The run, task and attempt of an episode. ``dialect`` is its action dialect (``move`` or ``put``)."""
 
     run: str
     role: str
@@ -157,7 +158,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Who acted, and how. ``sampling_json`` and ``method_json`` hold settings as canonical JSON."""
+    """The acting policy. ``sampling_json`` and ``method_json`` are its settings as canonical JSON."""
 
     model: str
     weight_version: int
@@ -168,7 +169,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an episode ended. ``reward`` is the environment's own, ``success`` its yes or no, ``scores`` the rest."""
+    """How an episode ended: the environment's ``reward``, its ``success`` and any further ``scores``."""
 
     reward: float
     success: bool
@@ -179,10 +180,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What an episode cost, in turns and tokens.
+    """Turns and tokens of an episode.
 
-    ``prompt_tokens`` is the sum over all engine calls of the episode (as served, before any prefix cache);
-    ``output_tokens`` and ``reason_tokens`` are what the model wrote, in all and inside its reasoning.
+    ``prompt_tokens`` is the sum over all engine calls of the episode, ignoring any prefix cache. ``output_tokens`` and
+    ``reason_tokens`` count the tokens that the model generated, in total and in its reasoning.
     """
 
     steps: int = 0
@@ -194,7 +195,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Wall-clock: start as Unix time, the whole episode, and its share inside engine and environment, in seconds."""
+    """Wall-clock times: start as Unix time, and seconds in total, in the engine and in the environment."""
 
     started_unix_s: float = 0.0
     total_s: float = 0.0
@@ -204,7 +205,7 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
-    """One finished episode. Frozen and versioned; it crosses every boundary of the system."""
+    """A finished episode. Frozen and versioned; all parts of the system exchange this record."""
 
     identity: Identity
     policy: Policy
@@ -220,7 +221,7 @@ class Trajectory:
 
     @property
     def token_ids(self) -> tuple[int, ...]:
-        """All tokens of the episode in order."""
+        """All token ids of the episode, in order."""
         return tuple(token for segment in self.segments for token in segment.token_ids)
 
     @property
@@ -228,5 +229,5 @@ class Trajectory:
         return "".join(segment.text for segment in self.segments)
 
     def num_tokens(self, *kinds: Kind) -> int:
-        """Tokens of the segments of these kinds, or of all segments if none is named."""
+        """Number of tokens in the segments of these kinds, or in all segments if none is given."""
         return sum(len(s.token_ids) for s in self.segments if not kinds or s.kind in kinds)

@@ -1,4 +1,4 @@
-"""The turns of a finished episode, put together from its segments by provenance alone."""
+"""The turns of a finished episode, assembled from its segments by their provenance."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from rollout.trajectory.record import Author, Kind, Segment, Trajectory
 
 
 @dataclass(frozen=True, slots=True)
-class PlayedTurn:
-    """What the model wrote in one turn, and what answered it.
+class CompletedTurn:
+    """The model's output in one turn and the observation that follows.
 
     Attributes:
-        number: from 1.
-        thought: its reasoning, one blank between parts that stood apart.
-        action: stripped; None if the model wrote none.
-        observation: as it was shown; "" if the episode ended before an answer.
+        number: number of the turn, from 1.
+        thought: the model's reasoning, with its parts joined by single spaces.
+        action: stripped; None if the model wrote no action.
+        observation: text shown to the agent; empty if the episode ended before an observation.
     """
 
     number: int
@@ -24,14 +24,14 @@ class PlayedTurn:
     observation: str
 
 
-def opening(trajectory: Trajectory) -> str:
-    """The first observation and the task, as the agent read them, without hints and examples."""
+def initial_observation(trajectory: Trajectory) -> str:
+    """The first observation and the task as shown to the agent, without hints and examples."""
     shown = (s.text for s in trajectory.segments if s.turn == 0 and s.kind in (Kind.OBSERVATION, Kind.TASK))
     return "".join(shown)
 
 
-def played_turns(trajectory: Trajectory) -> list[PlayedTurn]:
-    """The turns that the model took part in; one that was opened and never answered by the engine is none."""
+def completed_turns(trajectory: Trajectory) -> list[CompletedTurn]:
+    """The turns in which the model generated text. A turn that was opened but not completed is left out."""
     turns: dict[int, list[Segment]] = {}
     for segment in trajectory.segments:
         if segment.turn > 0 and (segment.author is Author.MODEL or segment.kind is Kind.OBSERVATION):
@@ -39,12 +39,12 @@ def played_turns(trajectory: Trajectory) -> list[PlayedTurn]:
     return [_turn(number, turns[number]) for number in sorted(turns)]
 
 
-def _turn(number: int, segments: list[Segment]) -> PlayedTurn:
+def _turn(number: int, segments: list[Segment]) -> CompletedTurn:
     def parts(kind: Kind, author: Author) -> list[str]:
         return [s.text for s in segments if s.kind is kind and s.author is author]
 
     thoughts = [text.strip() for text in parts(Kind.REASON, Author.MODEL)]
-    return PlayedTurn(
+    return CompletedTurn(
         number,
         " ".join(filter(None, thoughts)),
         "".join(parts(Kind.ACT, Author.MODEL)).strip() or None,

@@ -20,7 +20,7 @@ from rollout.hints.bank import Hint, HintBank, read_bank, write_bank
 from rollout.prompts.cot import first_thought
 from rollout.trajectory import Author, Kind, Trajectory
 from rollout.trajectory.store import TrajectoryStore
-from rollout.trajectory.turns import played_turns
+from rollout.trajectory.turns import completed_turns
 
 MakeRecipe = Callable[..., Recipe]
 SPANS = [{"stream": stream, "divergence": "reverse_kl"} for stream in ("reason", "act", "format")]
@@ -191,7 +191,7 @@ def test_the_first_step_of_the_teachers_chain_of_thought_begins_its_episode(
     assert {t.policy.prompt_style for t in thought.values()} == {"cot"}
     assert {t.counts.steps for t in thought.values()} == {1}
     for made in collected(tmp_path, "teacher"):
-        expected = first_thought(played_turns(thought[made.identity.task])[0].thought)
+        expected = first_thought(completed_turns(thought[made.identity.task])[0].thought)
         prefixes = [(s.author, s.turn, s.text) for s in made.segments if s.kind is Kind.PREFIX]
         assert prefixes == ([(Author.TEACHER, 1, f"Thought: {expected}")] if expected else [])
     assert any(s.kind is Kind.PREFIX for made in collected(tmp_path, "teacher") for s in made.segments)

@@ -1,4 +1,4 @@
-"""What a turn must look like: every style's form fits its own turns, and a grammar of it always comes to an end."""
+"""Grammars: every style's grammar matches its own turns, and constrained completions always end."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ STYLES = get_args(StyleName)
 END = 3
 
 
-def demonstrated(world: str) -> list[DemonstrationTurn]:
-    worked = find_plugin(world).load_examples()[0]
+def demonstrated(environment: str) -> list[DemonstrationTurn]:
+    worked = find_plugin(environment).load_examples()[0]
     assert isinstance(worked, Demonstration)
     return list(worked.turns)
 
 
 @pytest.mark.parametrize("name", STYLES)
-@pytest.mark.parametrize("world", ["household", "hotpotqa", "math", "webshop"])
-def test_worked_turns_have_the_form_of_their_style(world: str, name: StyleName) -> None:
-    style = new_style(name, "", find_plugin(world).load_examples(), answer="finish[{}]")
-    for turn in demonstrated(world):
+@pytest.mark.parametrize("environment", ["household", "hotpotqa", "math", "webshop"])
+def test_worked_turns_match_the_grammar_of_their_style(environment: str, name: StyleName) -> None:
+    style = new_style(name, "", find_plugin(environment).load_examples(), answer="finish[{}]")
+    for turn in demonstrated(environment):
         text, _ = style.turn(turn)
         assert re.fullmatch(style.turn_grammar(ANY_ACTION).regex(), text)
         if name in ("react", "act", "stateact"):
@@ -41,14 +41,14 @@ def test_worked_turns_have_the_form_of_their_style(world: str, name: StyleName) 
 
 
 @pytest.mark.parametrize("name", ["codeact", "cot"])
-def test_styles_without_single_actions_choose_from_no_list(name: StyleName) -> None:
+def test_styles_without_single_actions_refuse_a_list_of_actions(name: StyleName) -> None:
     with pytest.raises(UserError, match=r"set agent\.acting\.to to grammar"):
         new_style(name, "", answer="finish[{}]").turn_grammar(LISTED)
 
 
 @cache
 def vocabulary() -> object:
-    """A tokenizer of single bytes and some words; the four ids before them are special."""
+    """A tokenizer with single bytes and some words; the first four ids are special tokens."""
     from llguidance.hf import from_tokenizer
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -66,7 +66,7 @@ def vocabulary() -> object:
 
 
 def written(grammar: Grammar, max_tokens: int, seed: int) -> tuple[str, bool]:
-    """What a model without any sense writes in that form, and whether it came to the end."""
+    """A random completion under the grammar, and whether it ended."""
     from llguidance import LLMatcher
 
     tokenizer, outer = vocabulary()  # type: ignore[misc]
@@ -83,7 +83,7 @@ def written(grammar: Grammar, max_tokens: int, seed: int) -> tuple[str, bool]:
 @pytest.mark.parametrize("name", STYLES)
 @given(st.integers(0, 10**6))
 @settings(max_examples=25, deadline=None)
-def test_whatever_is_written_in_a_form_ends_in_time_and_is_read_as_an_allowed_action(
+def test_any_completion_under_a_grammar_ends_in_time_and_parses_as_an_allowed_action(
     name: StyleName, seed: int
 ) -> None:
     style = new_style(name, "", answer="finish[{}]")
@@ -96,11 +96,11 @@ def test_whatever_is_written_in_a_form_ends_in_time_and_is_read_as_an_allowed_ac
         assert done in LISTED.choices or re.fullmatch(r"search\[.*\]|say .*", done)
 
 
-def test_free_parts_share_what_fixed_ones_leave() -> None:
+def test_free_parts_share_the_tokens_not_reserved_for_fixed_parts() -> None:
     grammar = Grammar(("ab", FreeText(), "c", FreeText("[0-9]*", share=3), Choice(("d", "eeee"))))
 
-    def limits(max_tokens: int, tokens_a_text: int) -> list[int]:
-        text = grammar.lark(max_tokens, (1,), lambda text: [0] * tokens_a_text)
+    def limits(max_tokens: int, tokens_per_text: int) -> list[int]:
+        text = grammar.lark(max_tokens, (1,), lambda text: [0] * tokens_per_text)
         return [int(limit) for limit in re.findall(r"max_tokens=(\d+)", text)]
 
     assert limits(28, 9) == [5, 15]  # as many tokens as bytes: 2, 1 and 4, and the end

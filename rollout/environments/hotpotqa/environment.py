@@ -107,7 +107,7 @@ class HotpotQAEnvironment:
         """Start ``task``. Raises `ValueError` if its data is missing or damaged."""
         if self._config.source == "generated":
             made, question = generated_task(task.payload)
-            pages, text, answers = RetrievalIndex.of(made.pages), question.text, [question.answer]
+            pages, text, answers = RetrievalIndex.from_documents(made.pages), question.text, [question.answer]
         else:
             pages, text, answers = self._official(task.payload)
         self._play = _Play(Wiki(pages), answers)
@@ -196,7 +196,7 @@ def _pool(path: str) -> RetrievalIndex:
         raise UserError(
             f"the questions in {path} come without paragraphs; set corpus to a title/text dump or its index"
         )
-    return RetrievalIndex.of(pages)
+    return RetrievalIndex.from_documents(pages)
 
 
 def _index_of(question: LoadedQuestion, path: str) -> RetrievalIndex:
@@ -204,4 +204,4 @@ def _index_of(question: LoadedQuestion, path: str) -> RetrievalIndex:
         raise ValueError(
             f"question {question.id!r} in {path} comes without paragraphs; set corpus to a title/text dump or its index"
         )
-    return RetrievalIndex.of(question.pages)
+    return RetrievalIndex.from_documents(question.pages)

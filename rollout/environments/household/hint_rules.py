@@ -18,7 +18,7 @@ from rollout.environments.household.catalogue import OPENABLE
 from rollout.environments.household.game import TaskType
 from rollout.hints.rules import RuleBook, no_action, repeated_without_effect
 from rollout.trajectory import Trajectory
-from rollout.trajectory.turns import PlayedTurn, opening, played_turns
+from rollout.trajectory.turns import CompletedTurn, completed_turns, initial_observation
 
 TOOLS = {"clean": "sinkbasin", "heat": "microwave", "cool": "fridge"}
 """Where each change is made."""
@@ -70,7 +70,7 @@ class House:
     """
 
     wish: ParsedTask
-    turns: list[PlayedTurn]
+    turns: list[CompletedTurn]
     places: list[str]
     visited: set[str] = field(default_factory=set)
     deeds: list[Deed] = field(default_factory=list)
@@ -96,7 +96,7 @@ class House:
 
 def read_house(trajectory: Trajectory) -> House:
     """Follow an episode. Raises `ValueError` if it states no household task."""
-    first, known, turns = opening(trajectory), BeliefState(), played_turns(trajectory)
+    first, known, turns = initial_observation(trajectory), BeliefState(), completed_turns(trajectory)
     known.read_first(first)
     house = House(read_task(first), turns, list(known.places))
     for turn in turns:
@@ -104,7 +104,7 @@ def read_house(trajectory: Trajectory) -> House:
     return house
 
 
-def _follow(house: House, known: BeliefState, turn: PlayedTurn) -> None:
+def _follow(house: House, known: BeliefState, turn: CompletedTurn) -> None:
     action, refused = turn.action or "", turn.observation.strip() == NOTHING_HAPPENS
     if deed := _deed(action, known, refused):
         house.deeds.append(deed)

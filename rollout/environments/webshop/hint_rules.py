@@ -10,7 +10,7 @@ from rollout.environments.webshop.pages import BUY
 from rollout.environments.webshop.session import parse_action
 from rollout.hints.rules import RuleBook, no_action, repeated_without_effect
 from rollout.trajectory import Trajectory
-from rollout.trajectory.turns import PlayedTurn, opening, played_turns
+from rollout.trajectory.turns import CompletedTurn, completed_turns, initial_observation
 
 _OPTIONS = {"color": "{color}", "size": "{size}", "shoe size": "{size}", "material": "{material}"}
 _LEAST_NAME = 3
@@ -29,7 +29,7 @@ class Visit:
     """
 
     wish: ParsedTask
-    turns: list[PlayedTurn]
+    turns: list[CompletedTurn]
     deeds: tuple[tuple[str, str, View], ...]
     scores: Mapping[str, float]
 
@@ -55,7 +55,7 @@ class Visit:
 
 def read_visit(trajectory: Trajectory) -> Visit:
     """Follow an episode. Raises `ValueError` if it states no shopping wish."""
-    turns, shown = played_turns(trajectory), opening(trajectory)
+    turns, shown = completed_turns(trajectory), initial_observation(trajectory)
     wish = read_wish(shown)
     deeds = []
     page = read_page(shown.rpartition("\nYour task is to: ")[0] or shown)

@@ -1,1 +1,1 @@
-"""The retrieval tool: a local index over documents, and a client that many agents share."""
+"""The retrieval tool: a local index of documents and a client shared by many agents."""

@@ -1,9 +1,9 @@
-"""Builds the index of a corpus in a folder, once, whoever asks first.
+"""Builds the index of a corpus in a folder, once for all processes.
 
     python -m rollout.tools.retrieval.build CORPUS FOLDER
 
-The work is done in a temporary folder beside the place, which it takes when it is whole; a lock keeps two processes
-from doing it at the same time.
+The index is built in a temporary folder and moved into place when it is complete. A lock keeps other processes from
+building it at the same time.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ from rollout.tools.retrieval.index import (
     read_meta,
 )
 from rollout.tools.retrieval.keys import KeyTable, key_hash
-from rollout.tools.retrieval.lexical import Lexical, WordRows
+from rollout.tools.retrieval.lexical import LexicalIndex, WordRows
 from rollout.tools.retrieval.words import title_key
 
 Progress = Callable[[int], object]
-"""Is told how many documents are done."""
+"""Called with the number of documents processed so far."""
 
 _SCHEMA = pa.schema([("id", pa.string()), ("title", pa.string()), ("text", pa.string())])
-_ROWS_A_BATCH = 5000
+_ROWS_PER_BATCH = 5000
 
 
-def ignore(count: int) -> None:
-    """The progress that nobody looks at."""
+def no_progress(count: int) -> None:
+    """Ignore progress."""
 
 
 def default_folder(corpus: str | Path) -> Path:
-    """Where the index of a corpus is kept: below ``$STILLHOUSE_CACHE``, else ``~/.cache/stillhouse``."""
+    """Default folder for a corpus's index: below ``$STILLHOUSE_CACHE`` or ``~/.cache/stillhouse``."""
     base = Path(os.environ.get("STILLHOUSE_CACHE") or "~/.cache/stillhouse").expanduser()
     path = Path(corpus).expanduser().resolve()
     return base / "retrieval" / f"{path.name}-{sha256(str(path).encode()).hexdigest()[:12]}"
@@ -65,35 +65,35 @@ def open_or_build(
     *,
     show_progress: bool = False,
 ) -> RetrievalIndex:
-    """The index of a corpus, opened; see `built`."""
-    with _bar(show_progress) as progress:
-        return RetrievalIndex.open(built(corpus, folder, config, progress=progress))
+    """Open the index of a corpus, and build it first if necessary (see `ensure_index`)."""
+    with _progress_bar(show_progress) as progress:
+        return RetrievalIndex.open(ensure_index(corpus, folder, config, progress=progress))
 
 
-def built(
+def ensure_index(
     corpus: str | Path,
     folder: str | Path | None = None,
     config: LexicalConfig | None = None,
     *,
-    progress: Progress = ignore,
+    progress: Progress = no_progress,
 ) -> Path:
-    """The folder of a corpus's index; built if it is missing, of another version or settings, or older than the corpus.
+    """Return the folder of a corpus's index; build it if it is missing or does not match the corpus and settings.
 
     Args:
-        corpus: a dump (see `read_documents`), or a folder that is an index already.
-        folder: where the index is kept; None is `default_folder`.
+        corpus: a dump (see `read_documents`), or the folder of an index.
+        folder: folder of the index; None uses `default_folder`.
 
     Raises:
-        UserError: the corpus is missing or damaged, or the folder holds something else.
+        UserError: the corpus is missing or damaged, or the folder contains other files.
     """
     config, given = config or LexicalConfig(), Path(corpus).expanduser()
     if (given / META_FILE).is_file():
         return given
     target = Path(folder).expanduser() if folder else default_folder(corpus)
     origin = _origin(corpus, config)
-    if not _is_of(target, origin):
+    if not _is_current(target, origin):
         with build_lock(target):
-            if not _is_of(target, origin):  # another process may have built it meanwhile
+            if not _is_current(target, origin):  # another process may have built it in the meantime
                 build_index(read_documents(corpus), target, config, origin=origin, progress=progress)
     return target
 
@@ -104,15 +104,15 @@ def build_index(
     config: LexicalConfig | None = None,
     *,
     origin: str = "",
-    progress: Progress = ignore,
+    progress: Progress = no_progress,
 ) -> int:
-    """Write the index of ``documents`` to ``folder``, in place of one that is there, and give their number.
+    """Write the index of ``documents`` to ``folder``, replacing an existing one. Returns the number of documents.
 
     Raises:
-        UserError: there is no document, two have one id, or the folder holds something that is no index.
+        UserError: there are no documents, two have the same id, or the folder contains something other than an index.
     """
     config, target = config or LexicalConfig(), Path(folder).expanduser()
-    _refuse_foreign(target)
+    _refuse_other_content(target)
     with atomic_write(target, replace_folder=True) as made:
         made.mkdir()
         count = _write(documents, made, config, progress)
@@ -125,7 +125,7 @@ def _write(documents: Iterable[Document], folder: Path, config: LexicalConfig, p
     rows, titles, ids = WordRows(config.title_weight), array("Q"), array("Q")
     source = iter(documents)
     with pa.OSFile(str(folder / DOCUMENTS_FILE), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
-        while batch := list(islice(source, _ROWS_A_BATCH)):
+        while batch := list(islice(source, _ROWS_PER_BATCH)):
             for document in batch:
                 rows.add(document.title, document.text)
                 titles.append(key_hash(title_key(document.title)))
@@ -135,35 +135,35 @@ def _write(documents: Iterable[Document], folder: Path, config: LexicalConfig, p
             progress(len(titles))
     if not titles:
         raise UserError("the corpus has no documents; give it at least one row with a title and text")
-    _refuse_repeated(KeyTable.of(ids), ArrowDocuments(folder / DOCUMENTS_FILE))
-    KeyTable.of(titles).save(folder, TITLES)
-    Lexical.build(rows, config).save(folder / WORDS_FOLDER)
+    _refuse_duplicate_ids(KeyTable.from_hashes(ids), ArrowDocuments(folder / DOCUMENTS_FILE))
+    KeyTable.from_hashes(titles).save(folder, TITLES)
+    LexicalIndex.build(rows, config).save(folder / WORDS_FOLDER)
     return len(titles)
 
 
-def _refuse_repeated(ids: KeyTable, documents: ArrowDocuments) -> None:
-    for one, other in ids.repeated():
+def _refuse_duplicate_ids(ids: KeyTable, documents: ArrowDocuments) -> None:
+    for one, other in ids.duplicates():
         first, second = documents[one], documents[other]
         if first.id == second.id:
             raise UserError(
-                f"two documents of the corpus have the id {first.id!r} ({first.title!r} in place {one + 1} and "
-                f"{second.title!r} in place {other + 1}); give each its own, or leave ids out"
+                f"two documents of the corpus have the id {first.id!r} ({first.title!r} at position {one + 1} and "
+                f"{second.title!r} at position {other + 1}); make the ids unique or omit them"
             )
 
 
-def _refuse_foreign(folder: Path) -> None:
-    """Only an index is ever replaced: a mistyped path must not cost a user other files."""
+def _refuse_other_content(folder: Path) -> None:
+    """Refuse to replace anything but an index, so that a mistyped path cannot delete other files."""
     if folder.exists() and not (folder / META_FILE).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} holds something that is no index; name another folder for it")
+        raise UserError(f"{folder} contains something other than an index; choose another folder")
 
 
 def _origin(corpus: str | Path, config: LexicalConfig) -> str:
-    """Changes when a file of the corpus or a setting does."""
+    """Fingerprint of the corpus files (name, size, time) and the settings."""
     files = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in corpus_files(corpus)]
     return sha256(json.dumps([files, config.model_dump()]).encode()).hexdigest()
 
 
-def _is_of(folder: Path, origin: str) -> bool:
+def _is_current(folder: Path, origin: str) -> bool:
     try:
         return bool(read_meta(folder)["origin"] == origin)
     except UserError:
@@ -171,10 +171,10 @@ def _is_of(folder: Path, origin: str) -> bool:
 
 
 @contextmanager
-def _bar(show: bool) -> Iterator[Progress]:
-    """A count on the terminal, where something is built."""
+def _progress_bar(show: bool) -> Iterator[Progress]:
+    """Show the number of indexed documents on the terminal once indexing starts."""
     if not show:
-        yield ignore
+        yield no_progress
         return
     from rich.progress import MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
@@ -184,7 +184,7 @@ def _bar(show: bool) -> Iterator[Progress]:
     task = bar.add_task("indexing documents", total=None)
 
     def advance(count: int) -> None:
-        bar.start()  # not before there is something to show
+        bar.start()  # only when there is progress to show
         bar.update(task, completed=count)
 
     try:

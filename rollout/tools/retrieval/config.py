@@ -10,64 +10,64 @@ from rollout.frozen_model import FrozenModel
 
 
 class LexicalConfig(FrozenModel):
-    """How words count."""
+    """Parameters of BM25."""
 
     k1: float = Field(1.2, ge=0)
-    """How slowly a repeated word stops to count more."""
+    """Term frequency saturation: higher values give repeated words more weight."""
     b: float = Field(0.75, ge=0, le=1)
-    """How much long documents are marked down."""
+    """Document length normalization: higher values penalize long documents more."""
     title_weight: int = Field(3, ge=0)
-    """How many times a word of the title counts."""
+    """Weight of a word in the title, in occurrences."""
 
 
 class DenseConfig(FrozenModel):
-    """Which encoder, and what is put before texts (E5 models want ``query: `` and ``passage: ``)."""
+    """The encoder and its text prefixes (E5 models need ``query: `` and ``passage: ``)."""
 
     encoder: str = "intfloat/e5-base-v2"
-    """Folder or hub name."""
+    """Folder or hub name of the encoder."""
     query_prefix: str = ""
     document_prefix: str = ""
     batch_size: int = Field(64, ge=1)
     device: str | None = None
-    """Of the encoder; None lets the library choose."""
+    """Device of the encoder; None lets the library choose."""
 
 
 class ClientConfig(FrozenModel):
-    """How long a client waits, and how it gathers queries."""
+    """Timeouts, retries and batching of a client."""
 
     timeout_s: float = Field(10.0, gt=0)
-    """For one attempt."""
+    """Time limit of one attempt."""
     retries: int = Field(2, ge=0)
     """Attempts after the first one."""
     retry_wait_s: float = Field(0.1, ge=0)
-    """Before the first retry; doubled before each further one."""
+    """Wait before the first retry; it doubles for each further one."""
     batch_size: int = Field(64, ge=1)
-    """Queries sent at once, at most."""
+    """Maximum number of queries in a batch."""
     batch_wait_s: float = Field(0.002, ge=0)
-    """How long the first query of a batch waits for others."""
+    """Time that the first query of a batch waits for others."""
 
     @property
     def longest_wait_s(self) -> float:
-        """From a question to its answer or to the failure of the last attempt."""
+        """Maximum time from a query to its answer or to the failure of the last attempt."""
         waits_s = sum(self.retry_wait_s * 2.0**retry for retry in range(self.retries))
         return self.batch_wait_s + (self.retries + 1) * self.timeout_s + waits_s
 
 
 class RetrievalConfig(FrozenModel):
-    """What agents can search, and how."""
+    """The corpus that agents search, its index and its clients."""
 
     corpus: str
-    """A title/text dump (.jsonl, .jsonl.gz, .parquet, a folder of them), or the folder of its index."""
+    """A title/text dump (.jsonl, .jsonl.gz, .parquet or a folder of them), or the folder of an index."""
     index_dir: str | None = None
-    """Where the index is kept; None is below ``$STILLHOUSE_CACHE``, else ``~/.cache/stillhouse``."""
+    """Folder of the index; None uses a folder below ``$STILLHOUSE_CACHE`` or ``~/.cache/stillhouse``."""
     kind: Literal["bm25", "dense"] = "bm25"
-    """By words, or by the vectors of an encoder (extra ``dense``)."""
+    """Search by words (BM25) or by the vectors of an encoder (extra ``dense``)."""
     bm25: LexicalConfig = LexicalConfig()
     dense: DenseConfig = DenseConfig()
     k: int = Field(3, ge=1, le=100)
-    """Hits of a search."""
+    """Maximum number of hits per search."""
     max_characters: int = Field(2000, ge=100)
-    """What an agent reads of one search, at most; hits share it."""
+    """Maximum length of the text that an agent reads per search, shared by its hits."""
     client: ClientConfig = ClientConfig()
 
     @model_validator(mode="after")

@@ -1,7 +1,7 @@
-"""Dense retrieval: an encoder's vectors in a FAISS index (extra ``dense``); the only file that adapts these libraries.
+"""Dense retrieval: an encoder's vectors in a FAISS index (extra ``dense``). Only this file imports these libraries.
 
-Any sentence-transformers or Hugging Face encoder will do: sentence-transformers loads a plain encoder with mean
-pooling. The documents are those of a lexical index, so that both find the same rows.
+Any sentence-transformers or Hugging Face encoder works: sentence-transformers loads a plain encoder with mean pooling.
+The documents are those of a lexical index, so that both use the same rows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from rollout.errors import UserError
 from rollout.storage.atomic import atomic_write
 from rollout.storage.locks import build_lock
-from rollout.tools.retrieval.build import Progress, ignore
+from rollout.tools.retrieval.build import Progress, no_progress
 from rollout.tools.retrieval.config import DenseConfig
 from rollout.tools.retrieval.documents import Hit
 from rollout.tools.retrieval.index import RetrievalIndex
@@ -30,15 +30,15 @@ Vectors = npt.NDArray[np.float32]
 
 
 class Encoder(Protocol):
-    """Makes normalised vectors from texts."""
+    """Encodes texts as normalized vectors."""
 
     def encode(self, texts: Sequence[str]) -> Vectors:
-        """[num_texts, num_dimensions] float32, each of length 1."""
+        """Return unit vectors: ``[num_texts, num_dimensions]`` float32."""
         ...
 
 
 class SentenceEncoder:
-    """An encoder of sentence-transformers, or a plain Hugging Face one with mean pooling."""
+    """A sentence-transformers encoder, or a plain Hugging Face encoder with mean pooling."""
 
     def __init__(self, config: DenseConfig) -> None:
         try:
@@ -63,7 +63,7 @@ class SentenceEncoder:
 
 
 class DenseIndex:
-    """Finds documents by the inner product of vectors, exactly (`rollout.tools.retrieval.index.Retriever`)."""
+    """Finds documents by exact inner product search (`rollout.tools.retrieval.index.Retriever`)."""
 
     def __init__(self, documents: RetrievalIndex, vectors: Any, encoder: Encoder, config: DenseConfig) -> None:
         self._documents = documents
@@ -78,9 +78,9 @@ class DenseIndex:
         folder: str | Path,
         config: DenseConfig,
         encoder: Encoder | None = None,
-        progress: Progress = ignore,
+        progress: Progress = no_progress,
     ) -> DenseIndex:
-        """Encode all documents and keep their vectors in ``folder``, beside nothing else."""
+        """Encode all documents and write their vectors to ``folder``, which holds nothing else."""
         faiss = _faiss()
         encoder = encoder or SentenceEncoder(config)
         vectors: Any = None
@@ -100,20 +100,20 @@ class DenseIndex:
     def open(
         cls, documents: RetrievalIndex, folder: str | Path, config: DenseConfig, encoder: Encoder | None = None
     ) -> DenseIndex:
-        """The vectors in ``folder``. Raises `UserError` if they are missing, damaged, or of something else."""
+        """Open the vectors in ``folder``. Raises `UserError` if they are missing, damaged or do not match."""
         faiss, path = _faiss(), Path(folder).expanduser()
         try:
             meta = json.loads((path / _META).read_text(encoding="utf-8"))
             if meta != _meta(config, len(documents)):
-                raise ValueError("they are of another version, encoder or corpus")
-            # IO_FLAG_MMAP maps inverted lists only; flat vectors would be copied into every process.
+                raise ValueError("they belong to another version, encoder or corpus")
+            # IO_FLAG_MMAP maps only inverted lists; flat vectors would be copied into every process.
             vectors = faiss.read_index(str(path / _VECTORS), faiss.IO_FLAG_MMAP_IFC | faiss.IO_FLAG_READ_ONLY)
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(f"the vectors in {path} cannot be used ({error}); delete them and build again") from error
         return cls(documents, vectors, encoder or SentenceEncoder(config), config)
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
-        """For each query the ``k`` nearest documents."""
+        """Return the ``k`` nearest documents for each query."""
         if not queries or k < 1:
             return [[] for _ in queries]
         encoded = self._encoder.encode([f"{self._config.query_prefix}{query}" for query in queries])
@@ -128,13 +128,13 @@ class DenseIndex:
         return Hit(document.id, document.title, document.text, score)
 
 
-def built_vectors(
-    index: Path, config: DenseConfig, *, encoder: Encoder | None = None, progress: Progress = ignore
+def ensure_vectors(
+    index: Path, config: DenseConfig, *, encoder: Encoder | None = None, progress: Progress = no_progress
 ) -> Path:
-    """The folder of the vectors of an index, within it; made if they are missing.
+    """Return the folder of an index's vectors, which is inside the index; build them if they are missing.
 
     Raises:
-        UserError: the index is damaged or cannot be written to, the encoder cannot be loaded, a library is missing.
+        UserError: the index is damaged or read-only, the encoder cannot be loaded, or a library is missing.
     """
     name = sha256(f"{config.encoder}\n{config.document_prefix}".encode()).hexdigest()[:12]
     target = index / f"dense-{name}"
@@ -142,12 +142,12 @@ def built_vectors(
         return target
     try:
         with build_lock(target):
-            if not target.is_dir():  # another process may have made them meanwhile
+            if not target.is_dir():  # another process may have built them in the meantime
                 with atomic_write(target) as made:
                     DenseIndex.build(RetrievalIndex.open(index), made, config, encoder, progress)
     except PermissionError as error:
         raise UserError(
-            f"no vectors can be written to the index {index} ({error}); copy it to a folder of yours"
+            f"no vectors can be written to the index {index} ({error}); copy it to a writable folder"
         ) from error
     return target
 

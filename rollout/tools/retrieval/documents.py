@@ -1,4 +1,4 @@
-"""Documents of a corpus, and the dumps they are read from."""
+"""Documents of a corpus, and the dumps that they are read from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TEXTS = ("text", "paragraphs", "sentences")
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A page or passage; paragraphs are separated by line ends."""
+    """A page or passage; paragraphs are separated by newlines."""
 
     id: str
     title: str
@@ -25,7 +25,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A document that was found; a higher score is better, and scores compare within one search only."""
+    """A search result. Higher scores are better; scores are comparable only within one search."""
 
     id: str
     title: str
@@ -34,10 +34,10 @@ class Hit:
 
 
 def corpus_files(corpus: str | Path) -> list[Path]:
-    """The files of a dump, in order: the file itself, or all readable files below a folder.
+    """The files of a dump, in order: the file itself, or all files of a supported format below a folder.
 
     Raises:
-        UserError: there is nothing to read.
+        UserError: there is no file to read.
     """
     path = Path(corpus).expanduser()
     found = sorted(p for p in path.rglob("*") if p.is_file() and file_format(p)) if path.is_dir() else [path]
@@ -50,11 +50,11 @@ def corpus_files(corpus: str | Path) -> list[Path]:
 
 
 def read_documents(corpus: str | Path) -> Iterator[Document]:
-    """The documents of a dump (a file, or a folder of files).
+    """Yield the documents of a dump (a file or a folder of files).
 
-    A row has ``title`` and ``text``, and ``id`` if it likes; without one it is numbered. Text may be a string, a list
-    of sentences, or a list of such lists, one a paragraph (HotpotQA's dumps); ``contents`` may hold a quoted title on
-    its first line and the text below (common passage dumps).
+    A row has ``title``, ``text`` and optionally ``id``, which defaults to its number. The text may be a string, a list
+    of sentences, or a list of such lists, one per paragraph (HotpotQA's dumps). Instead of title and text, a row may
+    have ``contents`` with a quoted title on its first line and the text below (common passage dumps).
 
     Raises:
         UserError: a file is missing, damaged or not UTF-8, or a row has no title or no text.
@@ -67,7 +67,7 @@ def read_documents(corpus: str | Path) -> Iterator[Document]:
 
 
 def paragraph(sentences: Iterable[str]) -> str:
-    """Sentences in one line; those that bring no blank of their own get one."""
+    """Join sentences into one line, with a space before those that do not begin with one."""
     text = ""
     for sentence in sentences:
         text += sentence if not text or sentence[:1].isspace() else f" {sentence}"
@@ -89,7 +89,7 @@ def _document(row: Row, number: int, path: Path, place: str) -> Document:
 
 
 def _text(body: Any) -> str | None:
-    """The text of a string, of sentences, or of paragraphs of sentences; None for anything else."""
+    """Convert a string, a list of sentences or a list of paragraphs to text; None for other values."""
     if isinstance(body, str):
         return body
     if not isinstance(body, Sequence):

@@ -1,7 +1,7 @@
-"""An index over documents: titles exactly, words by BM25; in memory, or memory-mapped from a folder.
+"""An index of documents: exact titles and BM25 over words, in memory or memory-mapped from a folder.
 
-A folder holds ``index.json`` (version, settings, what it was made of; written last), the documents as an Arrow file,
-two tables of keys and the BM25 arrays. All processes of a machine that open it share one copy in the page cache.
+A folder contains ``index.json`` (version, settings, fingerprint of the corpus; written last), the documents as an Arrow
+file, a table of title keys and the BM25 arrays. All processes of a machine share one copy in the page cache.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rollout.errors import UserError
 from rollout.tools.retrieval.config import LexicalConfig
 from rollout.tools.retrieval.documents import Document, Hit
 from rollout.tools.retrieval.keys import KeyTable, key_hash
-from rollout.tools.retrieval.lexical import Lexical, WordRows
+from rollout.tools.retrieval.lexical import LexicalIndex, WordRows
 from rollout.tools.retrieval.words import title_key
 
 INDEX_VERSION = 1
@@ -27,20 +27,20 @@ META_FILE = "index.json"
 DOCUMENTS_FILE = "documents.arrow"
 WORDS_FOLDER = "words"
 TITLES = "titles"
-_DOCUMENTS_A_TITLE = 4
-"""Documents looked at for each title that is wanted: passages of one page share a title."""
+_DOCUMENTS_PER_TITLE = 4
+"""Documents to search per requested title, because passages of one page share a title."""
 
 
 class Retriever(Protocol):
-    """What answers queries: this index, a dense one, or a user's own."""
+    """Interface of a search index: this index, a dense one or a custom one."""
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
-        """For each query up to ``k`` hits, best first."""
+        """Return up to ``k`` hits for each query, best first."""
         ...
 
 
 class Documents(Protocol):
-    """Documents by row."""
+    """Documents, accessed by row."""
 
     def __len__(self) -> int: ...
 
@@ -64,44 +64,44 @@ class ArrowDocuments:
 
 
 class RetrievalIndex:
-    """Finds documents by title and by words; read-only, safe to use from several threads.
+    """Finds documents by title and by words. Read-only and thread-safe.
 
     Args:
-        documents: by row.
-        titles: from `title_key` to rows.
-        lexical: words of the same rows; None lets them be indexed at the first search.
+        documents: documents by row.
+        titles: maps `title_key` to rows.
+        lexical: index of the words in the same rows; None builds it at the first search.
     """
 
     def __init__(
         self,
         documents: Documents,
         titles: KeyTable,
-        lexical: Lexical | None = None,
+        lexical: LexicalIndex | None = None,
         config: LexicalConfig | None = None,
     ) -> None:
         self._documents = documents
         self._titles = titles
-        self._given = lexical
+        self._loaded_lexical = lexical
         self._config = config or LexicalConfig()
 
     @classmethod
-    def of(cls, documents: Sequence[Document], config: LexicalConfig | None = None) -> RetrievalIndex:
-        """An index in memory; words are indexed when they are first searched for."""
-        titles = KeyTable.of(array("Q", (key_hash(title_key(document.title)) for document in documents)))
+    def from_documents(cls, documents: Sequence[Document], config: LexicalConfig | None = None) -> RetrievalIndex:
+        """Create an index in memory; words are indexed at the first search."""
+        titles = KeyTable.from_hashes(array("Q", (key_hash(title_key(document.title)) for document in documents)))
         return cls(documents, titles, config=config)
 
     @classmethod
     def open(cls, folder: str | Path) -> RetrievalIndex:
-        """The index in ``folder``.
+        """Open the index in ``folder``.
 
         Raises:
-            UserError: there is none, it is of another version, or it is damaged.
+            UserError: there is no index, it has another version, or it is damaged.
         """
         path = Path(folder).expanduser()
         read_meta(path)
         try:
             documents, titles = ArrowDocuments(path / DOCUMENTS_FILE), KeyTable.load(path, TITLES)
-            index = cls(documents, titles, Lexical.load(path / WORDS_FOLDER))
+            index = cls(documents, titles, LexicalIndex.load(path / WORDS_FOLDER))
         except (OSError, ValueError, EOFError, KeyError, pa.ArrowInvalid) as error:
             raise UserError(
                 f"the index in {path} is damaged ({error}); delete the folder and build it again"
@@ -119,20 +119,20 @@ class RetrievalIndex:
         return self._documents[row]
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
-        """For each query up to ``k`` documents that share words with it, best first."""
+        """Return up to ``k`` documents that share words with each query, best first."""
         return [[self._hit(row, score) for row, score in self._lexical.top(query, k)] for query in queries]
 
     def similar_titles(self, query: str, k: int) -> list[str]:
-        """Up to ``k`` different titles of the documents that share words with ``query``, best first."""
+        """Return up to ``k`` different titles of documents that share words with ``query``, best first."""
         titles: dict[str, None] = {}
-        for row, _ in self._lexical.top(query, _DOCUMENTS_A_TITLE * k):
+        for row, _ in self._lexical.top(query, _DOCUMENTS_PER_TITLE * k):
             titles[self._documents[row].title] = None
             if len(titles) == k:
                 break
         return list(titles)
 
     def find_title(self, title: str) -> Document | None:
-        """The document of this title: the same letters if there is one, else the first that differs in case only."""
+        """Return the document with exactly this title, else the first whose `title_key` is the same."""
         key, first = title_key(title), None
         for row in self._titles.find(key):
             document = self._documents[row]
@@ -143,13 +143,13 @@ class RetrievalIndex:
         return first
 
     @cached_property
-    def _lexical(self) -> Lexical:
-        if self._given is not None:
-            return self._given
+    def _lexical(self) -> LexicalIndex:
+        if self._loaded_lexical is not None:
+            return self._loaded_lexical
         rows = WordRows(self._config.title_weight)
         for row in range(len(self._documents)):
             rows.add(self._documents[row].title, self._documents[row].text)
-        return Lexical.build(rows, self._config)
+        return LexicalIndex.build(rows, self._config)
 
     def _hit(self, row: int, score: float) -> Hit:
         document = self._documents[row]
@@ -157,7 +157,7 @@ class RetrievalIndex:
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """What an index folder says of itself. Raises `UserError` if it is no index, damaged, or of another version."""
+    """Read an index's metadata. Raises `UserError` if there is no index, or it is damaged or of another version."""
     try:
         meta = json.loads((folder / META_FILE).read_text(encoding="utf-8"))
         version = meta["version"]
@@ -170,7 +170,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
         raise UserError(f"the index in {folder} is damaged ({error}); delete the folder and build it again") from error
     if version != INDEX_VERSION:
         raise UserError(
-            f"the index in {folder} is of version {version}, this program reads version {INDEX_VERSION}; "
+            f"the index in {folder} is of version {version}, but this program reads version {INDEX_VERSION}; "
             f"delete it and build it again with `python -m rollout.tools.retrieval.build CORPUS {folder}`"
         )
     return dict(meta)

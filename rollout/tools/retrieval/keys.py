@@ -1,4 +1,4 @@
-"""A memory-mapped table from a text key to row numbers: millions of titles without a Python object for each."""
+"""A memory-mapped table from text keys to row numbers, for millions of keys without Python objects."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _HASHES, _ROWS = "hashes", "rows"
 
 
 def key_hash(key: str) -> int:
-    """A 64-bit hash, the same in every process."""
+    """A 64-bit hash that is the same in every process."""
     return int.from_bytes(blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
 @dataclass(frozen=True, slots=True)
 class KeyTable:
-    """Sorted hashes with their rows; equal hashes keep the order of rows.
+    """Sorted hashes with their rows; equal hashes are sorted by row.
 
     Attributes:
         hashes: [num_rows] uint64, ascending.
@@ -32,21 +32,21 @@ class KeyTable:
     rows: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, hashes: array[int]) -> KeyTable:
-        """The table of row ``i`` ↔ ``hashes[i]``."""
+    def from_hashes(cls, hashes: array[int]) -> KeyTable:
+        """Create a table in which row ``i`` has the hash ``hashes[i]``."""
         values = np.array(hashes, dtype=np.uint64)
         order = np.argsort(values, kind="stable")
         return cls(values[order], order.astype(np.int64))
 
     def find(self, key: str) -> list[int]:
-        """Rows whose key has this hash, ascending: all those with the key, and by rare chance others."""
+        """Rows whose key has the same hash, ascending; rarely, these include rows with other keys."""
         wanted = np.uint64(key_hash(key))
         start = int(np.searchsorted(self.hashes, wanted, side="left"))
         end = int(np.searchsorted(self.hashes, wanted, side="right"))
         return [int(row) for row in self.rows[start:end]]
 
-    def repeated(self) -> Iterable[tuple[int, int]]:
-        """Pairs of rows with equal hashes."""
+    def duplicates(self) -> Iterable[tuple[int, int]]:
+        """Yield pairs of rows with equal hashes."""
         for i in np.flatnonzero(self.hashes[1:] == self.hashes[:-1]):
             yield int(self.rows[i]), int(self.rows[i + 1])
 
@@ -56,6 +56,6 @@ class KeyTable:
 
     @classmethod
     def load(cls, folder: Path, name: str) -> KeyTable:
-        """Memory-mapped, read-only."""
+        """Open a table, memory-mapped and read-only."""
         hashes = np.load(folder / f"{name}.{_HASHES}.npy", mmap_mode="r", allow_pickle=False)
         return cls(hashes, np.load(folder / f"{name}.{_ROWS}.npy", mmap_mode="r", allow_pickle=False))

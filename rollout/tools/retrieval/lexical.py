@@ -1,4 +1,4 @@
-"""BM25 over rows of words, by bm25s; the only file that knows that library."""
+"""BM25 over rows of words with bm25s. Only this file imports that library."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BLOCK = 64
 
 
 class WordRows:
-    """The words of documents as numbers, gathered document by document; 4 bytes a word."""
+    """The words of documents as integer ids, added document by document; 4 bytes per word."""
 
     def __init__(self, title_weight: int) -> None:
         self.rows: list[array[int]] = []
@@ -30,20 +30,20 @@ class WordRows:
         self.rows.append(array("i", (vocabulary.setdefault(word, len(vocabulary)) for word in found)))
 
 
-class Lexical:
-    """A BM25 index; safe to use from several threads."""
+class LexicalIndex:
+    """A thread-safe BM25 index."""
 
     def __init__(self, scorer: Any) -> None:
         self._scorer = scorer
         self._vocabulary: Mapping[str, int] = scorer.vocab_dict
 
     @classmethod
-    def build(cls, rows: WordRows, config: LexicalConfig) -> Lexical:
-        """The index of at least one document."""
+    def build(cls, rows: WordRows, config: LexicalConfig) -> LexicalIndex:
+        """Build an index of at least one document."""
         from bm25s import BM25
 
         vocabulary, word_rows = rows.vocabulary, rows.rows
-        if not vocabulary:  # not one word in all documents: give each a word that no query has
+        if not vocabulary:  # no document has words: add a word that no query contains
             vocabulary, word_rows = {"": 0}, [array("i", [0]) for _ in word_rows]
         scorer = BM25(k1=config.k1, b=config.b, method="lucene")
         scorer.scores = scorer.build_index_from_ids(list(vocabulary.values()), word_rows, show_progress=False)
@@ -54,20 +54,20 @@ class Lexical:
         self._scorer.save(folder, show_progress=False)
 
     @classmethod
-    def load(cls, folder: Path) -> Lexical:
-        """Memory-mapped but for the vocabulary."""
+    def load(cls, folder: Path) -> LexicalIndex:
+        """Load an index, memory-mapped except for the vocabulary."""
         from bm25s import BM25
 
         return cls(BM25.load(folder, mmap=True, show_progress=False, allow_pickle=False))
 
     def top(self, query: str, k: int) -> list[tuple[int, float]]:
-        """The best ``k`` rows that share a word with ``query``, with their scores; of equals the first row first."""
+        """Return the best ``k`` rows that share a word with ``query``, with scores; ties are sorted by row."""
         known = [self._vocabulary[word] for word in words(query) if word in self._vocabulary]
         return top_rows(self._scorer.get_scores_from_ids(known), k) if known else []
 
 
 def top_rows(scores: npt.NDArray[np.float32], k: int) -> list[tuple[int, float]]:
-    """The best ``k`` rows of positive score, of equals the first. ``scores``: [num_rows]."""
+    """Return the best ``k`` rows with positive scores; ties are sorted by row. ``scores``: [num_rows]."""
     if k < 1:
         return []
     bound = _bound(scores, k)
@@ -77,9 +77,9 @@ def top_rows(scores: npt.NDArray[np.float32], k: int) -> list[tuple[int, float]]
 
 
 def _bound(scores: npt.NDArray[np.float32], k: int) -> float:
-    """A score that at least ``k`` rows reach, close to that of the k-th best: the k-th best of the blocks' maxima.
+    """A lower bound of the k-th best score: the k-th largest of the block maxima.
 
-    Much cheaper than to put all rows in order, since a query scores a good part of them.
+    This is much cheaper than sorting all rows, because a query gives many rows a score.
     """
     num_blocks = len(scores) // _BLOCK
     if num_blocks <= k:

@@ -1,4 +1,4 @@
-"""How text is cut into the words of the lexical index, and how titles are compared."""
+"""Splitting text into the words of the lexical index, and comparing titles."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _STOP_WORDS = frozenset(
 
 
 def words(text: str) -> list[str]:
-    """Lower-cased words without accents and without the commonest ones; a plural ``s`` is dropped."""
+    """Split text into lowercase words without accents, stop words and plural ``s``."""
     return [stem for word in _WORD.findall(_plain(text)) if (stem := _stem(word))]
 
 
 def title_key(title: str) -> str:
-    """Titles with the same key are the same but for case, underscores and blanks."""
+    """Normalize a title: equal keys mean equality up to case, underscores and whitespace."""
     return " ".join(unicodedata.normalize("NFC", title).replace("_", " ").split()).casefold()
 
 
@@ -32,7 +32,7 @@ def _plain(text: str) -> str:
 
 @lru_cache(maxsize=100_000)
 def _stem(word: str) -> str:
-    """The word without a plural ``s``; the empty string for a stop word."""
+    """Remove a plural ``s``; return the empty string for a stop word."""
     if word in _STOP_WORDS:
         return ""
     plural = len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is"))

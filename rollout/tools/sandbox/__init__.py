@@ -1,1 +1,1 @@
-"""The Python tool: model-written code runs in isolated interpreters, one an episode, never in our own process."""
+"""The Python tool: runs model-written code in isolated interpreters, one per episode, outside the worker's process."""

@@ -1,7 +1,7 @@
-"""The sandbox put to the test: every hostile program must be contained, by what can be seen from outside.
+"""Runs hostile programs in the sandbox and checks from outside that each one is contained.
 
-Contained means: it did not get what it wanted, no planted secret is in what it said, no file, connection or process is
-left outside, the worker goes on, and the next episode computes what it should.
+A program is contained if its attempt fails, its output holds no planted secret, no file, connection or process is left
+outside, the worker keeps running, and the next episode computes correct results.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ATTACKS: tuple[Attack, ...] = (*RESOURCE_ATTACKS, *ESCAPE_ATTACKS)
 
 _SECRET_NAME = "STILLHOUSE_ATTACK_SECRET"
 _SLACK_S = 20.0
-"""Of a machine that is busy with other things."""
+"""Extra time allowed on a busy machine."""
 _HEALTHY = (
     "import os, sympy, numpy\nx = sympy.Symbol('x')\n"
     "print(sympy.expand((x + 1)**2), numpy.sum([1, 2]), os.listdir('.'))"
@@ -41,7 +41,7 @@ _HEALTHY_OUTPUT = "x**2 + 2*x + 1 3 []\n"
 
 @dataclass(frozen=True, slots=True)
 class AttackResult:
-    """How one attack went. ``fault`` says what was not contained; empty if all was."""
+    """Result of one attack. ``fault`` describes what was not contained; empty if everything was."""
 
     name: str
     aim: Aim
@@ -59,37 +59,41 @@ def run_attacks(
     """Run every attack in an episode of its own, and a harmless episode after each.
 
     Args:
-        config: the tier and the limits; time limits are those of the attacks.
-        attacks: which.
-        threads: how many at once.
+        config: the tier and the limits; each attack brings its own time limit.
+        attacks: the attacks to run.
+        threads: number of attacks that run at the same time.
 
     Raises:
-        UserError: no tier that the config allows works here.
+        UserError: no tier that the config allows works on this machine.
     """
-    with _stage() as stage, open_sandbox(config or SandboxConfig()) as sandbox, ThreadPoolExecutor(threads) as pool:
+    with (
+        _open_targets() as targets,
+        open_sandbox(config or SandboxConfig()) as sandbox,
+        ThreadPoolExecutor(threads) as pool,
+    ):
         sandbox.start()
-        with stage.victim(sandbox):
-            results = list(pool.map(lambda attack: _run(attack, sandbox, stage), attacks))
+        with targets.victim(sandbox):
+            results = list(pool.map(lambda attack: _run(attack, sandbox, targets), attacks))
     return results
 
 
 def measure_call_ms(config: SandboxConfig | None = None, calls: int = 200) -> float:
-    """Median wall milliseconds of a piece of code that uses sympy, in one interpreter. Raises `UserError`."""
-    took = []
+    """Median wall-clock milliseconds of a sympy call in one interpreter. Raises `UserError`."""
+    durations_ms = []
     with open_sandbox(config or SandboxConfig()) as sandbox, sandbox.session() as session:
         session.run("import sympy\nx = sympy.Symbol('x')")
         for number in range(calls):
-            began = time.perf_counter()
+            started = time.perf_counter()
             result = session.run(f"sympy.expand((x + {number})**3)")
-            took.append((time.perf_counter() - began) * 1000)
+            durations_ms.append((time.perf_counter() - started) * 1000)
             if result.value is None:
                 raise RuntimeError(f"the interpreter did not compute: {result.error}")
-    return statistics.median(took)
+    return statistics.median(durations_ms)
 
 
 @dataclass(frozen=True, slots=True)
-class _Stage:
-    """What the attacks aim at: files and a secret, sockets that nobody should call."""
+class _Targets:
+    """Targets of the attacks: files, a secret, and sockets that must not be reached."""
 
     folder: Path
     secret: str
@@ -97,45 +101,45 @@ class _Stage:
     port: int
     socket_name: str
 
-    def fill_in(self, code: str) -> str:
-        places = {
+    def substitute(self, code: str) -> str:
+        placeholders = {
             "@RUN@": str(self.folder),
             "@HOME@": _home(),
             "@PORT@": str(self.port),
             "@SOCKET@": self.socket_name,
             "@WORKER@": str(os.getpid()),
         }
-        for name, value in places.items():
+        for name, value in placeholders.items():
             code = code.replace(name, value)
         return code
 
     @contextmanager
     def victim(self, sandbox: Sandbox) -> Iterator[None]:
-        """Another episode that is under way and has a secret in a file."""
+        """Run another episode that has a secret in a file."""
         with sandbox.session() as session:
             session.run(f"open('victim.txt', 'w').write({self.secret!r})")
             yield
 
-    def repair(self) -> None:
-        """Put the precious file right, so that the next attack is judged by itself."""
+    def restore(self) -> None:
+        """Restore the precious file, so that the next attack is judged on its own."""
         precious = self.folder / "precious.txt"
         precious.write_text("precious")
         precious.chmod(0o644)
         os.utime(precious)
 
     def fault(self) -> str:
-        """What has been done outside; empty if nothing."""
+        """The change found outside the sandbox; empty if there is none."""
         names = sorted(path.name for path in self.folder.iterdir())
         precious = self.folder / "precious.txt"
         if names != ["precious.txt", "secret.txt", "socket"] or precious.read_text() != "precious":
             return f"the run directory was changed: {', '.join(names)}"
         if precious.stat().st_mtime < 1000 or precious.stat().st_mode & 0o777 != 0o644:
-            self.repair()
+            self.restore()
             return "a file's mode or time was changed"
         planted = [folder for folder in ("/", "/etc", "/var/tmp", "/dev/shm", _home()) if _planted(folder)]
-        return f"a file was left in {planted[0]}" if planted else self._called()
+        return f"a file was left in {planted[0]}" if planted else self._reached_socket()
 
-    def _called(self) -> str:
+    def _reached_socket(self) -> str:
         for listener in self.listeners:
             try:
                 listener.recv(1) if listener.type is socket.SOCK_DGRAM else listener.accept()[0].close()
@@ -146,7 +150,7 @@ class _Stage:
 
 
 @contextmanager
-def _stage() -> Iterator[_Stage]:
+def _open_targets() -> Iterator[_Targets]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stillhouse-run-")))
         secret, name = secrets.token_hex(16), f"stillhouse-{secrets.token_hex(8)}"
@@ -160,48 +164,48 @@ def _stage() -> Iterator[_Stage]:
             listener.setblocking(False)
         os.environ[_SECRET_NAME] = secret
         stack.callback(os.environ.pop, _SECRET_NAME)
-        stage = _Stage(folder, secret, tuple(listeners), internet.getsockname()[1], name)
-        stage.repair()
-        yield stage
+        targets = _Targets(folder, secret, tuple(listeners), internet.getsockname()[1], name)
+        targets.restore()
+        yield targets
 
 
-def _run(attack: Attack, sandbox: Sandbox, stage: _Stage) -> AttackResult:
-    began = time.monotonic()
+def _run(attack: Attack, sandbox: Sandbox, targets: _Targets) -> AttackResult:
+    started = time.monotonic()
     with sandbox.session({"search": _search}) as session:
         session.run(PRELUDE)
-        fault = _attack(attack, session, stage)
-    fault = fault or stage.fault() or _next_episode(sandbox)
-    return AttackResult(attack.name, attack.aim, fault, time.monotonic() - began)
+        fault = _attack_fault(attack, session, targets)
+    fault = fault or targets.fault() or _next_episode_fault(sandbox)
+    return AttackResult(attack.name, attack.aim, fault, time.monotonic() - started)
 
 
-def _attack(attack: Attack, session: Session, stage: _Stage) -> str:
-    for code in filter(None, (attack.code, attack.then)):
-        began = time.monotonic()
-        result = session.run(stage.fill_in(code), attack.limit_s)
-        if time.monotonic() - began > attack.limit_s + GRACE_S + _SLACK_S:
-            return "it was not ended in time"
-        if fault := _said(result, stage.secret):
+def _attack_fault(attack: Attack, session: Session, targets: _Targets) -> str:
+    for code in filter(None, (attack.code, attack.follow_up)):
+        started = time.monotonic()
+        result = session.run(targets.substitute(code), attack.limit_s)
+        if time.monotonic() - started > attack.limit_s + GRACE_S + _SLACK_S:
+            return "it was not stopped in time"
+        if fault := _output_fault(result, targets.secret):
             return fault
     return ""
 
 
-def _said(result: CallResult, secret: str) -> str:
-    said = "\n".join(filter(None, (result.stdout, result.value, result.error, result.final_answer)))
-    if secret in said:
-        return "it has found a secret"
-    if "ESCAPED" in said:
-        return next(line for line in said.splitlines() if "ESCAPED" in line)[:200]
-    return "it passed a forged result off" if result.final_answer == "forged" else ""
+def _output_fault(result: CallResult, secret: str) -> str:
+    output = "\n".join(filter(None, (result.stdout, result.value, result.error, result.final_answer)))
+    if secret in output:
+        return "it found a secret"
+    if "ESCAPED" in output:
+        return next(line for line in output.splitlines() if "ESCAPED" in line)[:200]
+    return "a forged result was accepted" if result.final_answer == "forged" else ""
 
 
-def _next_episode(sandbox: Sandbox) -> str:
+def _next_episode_fault(sandbox: Sandbox) -> str:
     with sandbox.session() as session:
         result = session.run(_HEALTHY, _SLACK_S)
-    return "" if result.stdout == _HEALTHY_OUTPUT else f"the next episode was harmed: {result.error or result.stdout}"
+    return "" if result.stdout == _HEALTHY_OUTPUT else f"the next episode was affected: {result.error or result.stdout}"
 
 
 def _home() -> str:
-    """The user's home; /tmp, which some users have as theirs, is the scratch folder's name inside."""
+    """The user's home; ``/home`` if that is /tmp, which is the scratch folder inside the sandbox."""
     return str(Path.home()) if Path.home() != Path("/tmp") else "/home"
 
 

@@ -1,7 +1,7 @@
-"""The worker's end of the channel to an interpreter. The other end is hostile: no byte of it is believed.
+"""The worker's end of the channel to an interpreter. The other end is hostile, so all input is validated.
 
-Frames are bounded in size and time, and must be of one of two shapes; each carries the number of the call it belongs
-to, which is drawn anew for each call. Whatever else arrives ends the interpreter. Nothing is unpickled or evaluated.
+Frames are bounded in size and time and must match one of two schemas. Each carries the id of its call, which is random
+and new for each call. Any other input ends the interpreter. Nothing is unpickled or evaluated.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _Frame(FrozenModel):
 
 
 class ResultFrame(_Frame):
-    """Code has ended, says the interpreter."""
+    """The interpreter reports that the code has ended."""
 
     type: Literal["result"]
     stdout: str
@@ -45,7 +45,7 @@ class ResultFrame(_Frame):
 
 
 class CallFrame(_Frame):
-    """Code calls a function of the worker. ``arguments`` is JSON once more: ``[[positional], {named}]``."""
+    """Code calls a function of the worker. ``arguments`` is JSON text: ``[[positional], {named}]``."""
 
     type: Literal["call"]
     name: str = Field(max_length=200)
@@ -58,7 +58,7 @@ _FRAME: TypeAdapter[ResultFrame | CallFrame] = TypeAdapter(
 
 
 def parse(body: bytes) -> ResultFrame | CallFrame:
-    """The frame in ``body``. Raises `ChannelBrokenError` if it is none."""
+    """Parse a frame. Raises `ChannelBrokenError` if ``body`` is not a valid one."""
     try:
         return _FRAME.validate_json(body)
     except ValidationError:
@@ -66,11 +66,11 @@ def parse(body: bytes) -> ResultFrame | CallFrame:
 
 
 class Channel:
-    """One channel.
+    """Sends and receives frames over a stream socket.
 
     Args:
-        connection: a stream socket; the channel owns it from now on.
-        limit_bytes: longest frame that is read.
+        connection: a stream socket; the channel takes ownership.
+        limit_bytes: size of the largest frame that is accepted.
     """
 
     def __init__(self, connection: socket.socket, limit_bytes: int) -> None:
@@ -83,8 +83,8 @@ class Channel:
         """Send a frame by ``deadline`` (of `time.monotonic`).
 
         Raises:
-            ChannelBrokenError: the other side has gone.
-            ChannelTimeoutError: it does not read.
+            ChannelBrokenError: the other side has closed the channel.
+            ChannelTimeoutError: the other side does not read.
         """
         rest = memoryview(encode(message))
         while rest:
@@ -103,29 +103,29 @@ class Channel:
             raise ChannelBrokenError("it has closed its result channel") from None
 
     def receive(self, deadline: float) -> ResultFrame | CallFrame:
-        """The next frame.
+        """Receive the next frame.
 
         Raises:
-            ChannelBrokenError: the other side has gone, or this is no frame.
-            ChannelTimeoutError: it is not complete by ``deadline``.
+            ChannelBrokenError: the other side has closed the channel, or the frame is invalid.
+            ChannelTimeoutError: the frame is not complete by ``deadline``.
         """
-        (size,) = HEADER.unpack(self._take(HEADER.size, deadline))
+        (size,) = HEADER.unpack(self._read_exactly(HEADER.size, deadline))
         if size > self._limit:
             raise ChannelBrokenError("it wrote to its result channel what is no result")
-        return parse(bytes(self._take(size, deadline)))
+        return parse(bytes(self._read_exactly(size, deadline)))
 
-    def has_spoken(self) -> bool:
-        """Whether something unasked has arrived, or the other side has gone."""
+    def has_pending_input(self) -> bool:
+        """Whether unread input has arrived or the other side has closed the channel."""
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         return bool(self._read or poll.poll(0))
 
-    def greeting(self, deadline: float) -> tuple[bytes, int]:
-        """The first message of a new process, with its process id as the kernel knows it.
+    def receive_startup(self, deadline: float) -> tuple[bytes, int]:
+        """Receive the first message of a new process, and its process id as reported by the kernel.
 
         Raises:
-            ChannelBrokenError: the other side has gone.
-            ChannelTimeoutError: it says nothing by ``deadline``.
+            ChannelBrokenError: the other side has closed the channel.
+            ChannelTimeoutError: no message arrives by ``deadline``.
         """
         self._wait(select.POLLIN, deadline)
         space = socket.CMSG_SPACE(_CREDENTIALS.size)
@@ -138,7 +138,7 @@ class Channel:
     def close(self) -> None:
         self._socket.close()
 
-    def _take(self, size: int, deadline: float) -> bytearray:
+    def _read_exactly(self, size: int, deadline: float) -> bytearray:
         while len(self._read) < size:
             self._wait(select.POLLIN, deadline)
             try:
@@ -161,7 +161,7 @@ class Channel:
 
 
 def channel_pair(limit_bytes: int) -> tuple[Channel, socket.socket]:
-    """A channel, and the socket to hand to the other side."""
+    """Create a channel and the socket for its other side."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
     return Channel(ours, limit_bytes), theirs

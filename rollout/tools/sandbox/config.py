@@ -1,4 +1,4 @@
-"""How isolated, and how large, model-written code may be."""
+"""Settings of the sandbox: isolation tier and resource limits."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ from rollout.frozen_model import FrozenModel
 
 
 class Tier(StrEnum):
-    """Ways of isolation, the strongest first."""
+    """Isolation tiers, strongest first."""
 
     BUBBLEWRAP = "bubblewrap"
-    """Namespaces made by the program ``bwrap``, plus our own around each episode, seccomp and limits."""
+    """Namespaces created by ``bwrap``, plus namespaces per episode, seccomp and resource limits."""
     UNSHARE = "unshare"
-    """The same, all namespaces made by ourselves: for machines without ``bwrap``."""
+    """The same isolation with namespaces created directly: for machines without ``bwrap``."""
     RLIMITS = "rlimits"
-    """No namespaces: seccomp, limits and, where the kernel has it, Landlock. Weaker; only on request."""
+    """No namespaces: seccomp, resource limits and, if supported, Landlock. Weaker; used only on request."""
 
 
 class SandboxConfig(FrozenModel):
     """The Python tool's isolation and limits."""
 
     tier: Literal["auto", "bubblewrap", "unshare", "rlimits"] = "auto"
-    """``auto`` takes the strongest that works on the machine."""
+    """``auto`` selects the strongest tier that works on the machine."""
     allow_weak: bool = False
-    """Whether the tier ``rlimits`` may be used, which hides less of the machine from the code."""
+    """Whether the tier ``rlimits`` is allowed, which hides less of the machine from the code."""
     time_limit_s: float = Field(10.0, gt=0, le=3600)
-    """Seconds for one piece of code, tools of the worker not counted."""
+    """Seconds for one piece of code, excluding calls of the worker's functions."""
     memory_mib: int = Field(512, ge=32)
-    """Memory of one interpreter, beyond what it has loaded at its start."""
+    """Memory of one interpreter, in addition to the memory in use at its start."""
     scratch_mib: int = Field(64, ge=1)
-    """Size of an episode's scratch folder; it counts as memory beside ``memory_mib``."""
+    """Size of an episode's scratch folder, which uses memory in addition to ``memory_mib``."""
     max_processes: int = Field(32, ge=4, le=1024)
-    """Interpreters (copies included) and threads of one episode at once. Code can start threads, never processes."""
+    """Interpreters (including copies) and threads of one episode at a time. Code can start threads but no processes."""
     max_code_chars: int = Field(100_000, ge=1, le=10_000_000)
-    """Longer code is not run."""
+    """Longer code is rejected."""
     max_output_chars: int = Field(20_000, ge=100, le=10_000_000)
-    """What is kept of the prints, of the last value, of an error and of an answer, each."""
+    """Maximum length of each output: standard output, last value, error, and final answer."""
     max_tool_calls: int = Field(50, ge=0)
-    """Calls of the worker's functions in one piece of code."""
+    """Maximum number of calls of the worker's functions in one piece of code."""
     max_tool_chars: int = Field(100_000, ge=100, le=10_000_000)
-    """Size of a call's arguments, and of what the function gives back, each as JSON."""
+    """Maximum length of a call's arguments and of its return value, each as JSON."""
     packages: tuple[str, ...] = ("numpy", "sympy")
-    """Installed distributions that code may import; what they require comes with them."""
+    """Installed distributions that code may import, together with their requirements."""
     preload: tuple[str, ...] = ("numpy", "sympy")
     """Modules loaded once, before the first episode."""
 
     def frame_limit_bytes(self) -> int:
-        """The longest message of an honest interpreter: a character takes up to six bytes, JSON in JSON twelve."""
+        """Size of the largest valid frame: up to 6 bytes per character, 12 for JSON inside JSON."""
         return 6 * 4 * self.max_output_chars + 12 * self.max_tool_chars + 4096

@@ -1,14 +1,14 @@
-"""What can go wrong around the interpreters; what goes wrong within them is text for the model."""
+"""Errors of the sandbox itself. Errors of the code inside are returned as text for the model."""
 
 from __future__ import annotations
 
 
 class SandboxError(Exception):
-    """The sandbox itself failed: it does not start, or cannot start another interpreter."""
+    """The sandbox does not start, or cannot start another interpreter."""
 
 
 class ChannelBrokenError(Exception):
-    """An interpreter has gone, or has said what no honest one says. The message goes to the model."""
+    """An interpreter has ended or sent invalid data. The message is shown to the model."""
 
 
 class ChannelTimeoutError(Exception):
@@ -16,4 +16,4 @@ class ChannelTimeoutError(Exception):
 
 
 class ToolError(Exception):
-    """Raised by a function offered to code: the code called it wrongly. The message goes to the code."""
+    """Raised by a function offered to code if the code calls it wrongly. The message is passed to the code."""

@@ -1,7 +1,7 @@
-"""What a hostile program is, and what all of them start from.
+"""The description of a hostile program, and the prelude that all of them share.
 
-The programs say ESCAPED when something works that must not. Where a success could hurt the machine they only test
-whether it would work (signal 0, opening without truncation): a broken sandbox is found out, and nothing else broken.
+The programs print ESCAPED if a forbidden operation works. Where a success could harm the machine, they only test
+whether it would work (signal 0, opening without truncation), so that a broken sandbox is detected without damage.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from enum import StrEnum
 
 
 class Aim(StrEnum):
-    """What a hostile program is after."""
+    """What a hostile program attacks."""
 
     TIME = "time"
     MEMORY = "memory"
@@ -31,18 +31,18 @@ class Attack:
     """One hostile program.
 
     Attributes:
-        name: what it tries, in words.
-        aim: its kind.
+        name: a short description.
+        aim: what it attacks.
         code: the program. ``@RUN@``, ``@HOME@``, ``@PORT@``, ``@SOCKET@`` and ``@WORKER@`` stand for the run
             directory, the user's home, a TCP port, the name of a socket and the worker's process id.
-        then: a second piece of code for the same interpreter, if the harm shows only then.
-        limit_s: time limit; short for those that would never end.
+        follow_up: a second piece of code for the same interpreter, if the damage shows only afterwards.
+        limit_s: time limit; short for programs that would never end.
     """
 
     name: str
     aim: Aim
     code: str
-    then: str = ""
+    follow_up: str = ""
     limit_s: float = 10.0
 
 
@@ -82,4 +82,4 @@ NUMBERS = {row.split()[0]: tuple(map(int, row.split()[1:])) for row in """
     connect 42 203 | bind 49 200 | prctl 157 167 | clone 56 220 | capset 126 91 | setuid 105 146
 """.split("|")}
 '''
-"""Run first in each of them."""
+"""Code that runs before each hostile program."""

@@ -1,4 +1,4 @@
-"""Hostile programs that reach out: for files, secrets, the network, the kernel, other processes, the result channel."""
+"""Hostile programs that attack files, secrets, the network, the kernel, other processes and the result channel."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ ESCAPE_ATTACKS = (
         "attempt(os.link, '/etc/passwd', 'hard')",
     ),
     Attack(
-        "devices",
+        "device files",
         Aim.FILES,
         "import stat\nattempt(os.mknod, 'disk', 0o600 | stat.S_IFBLK, os.makedev(254, 0))\n"
         "for path in ('/dev/vda', '/dev/sda', '/dev/mem', '/dev/kmsg', '/dev/nvidia0', '/dev/tty'):\n"
@@ -70,7 +70,7 @@ ESCAPE_ATTACKS = (
         "            except OSError: pass\n    if folder.count('/') < 3: break",
     ),
     Attack(
-        "secrets of the environment",
+        "secrets in environment variables",
         Aim.SECRETS,
         "print(dict(os.environ))\nlibc = ctypes.CDLL(None)\nplace = ctypes.c_void_p.in_dll(libc, 'environ').value\n"
         "print(ctypes.string_at(ctypes.c_void_p.from_address(place).value, 3000) if place else '')",
@@ -111,7 +111,7 @@ ESCAPE_ATTACKS = (
         "tracing", Aim.KERNEL, "kernel('ptrace', 16, os.getppid())\nkernel('ptrace')\nkernel('process_vm_readv', 1)"
     ),
     Attack(
-        "namespaces of one's own",
+        "new namespaces",
         Aim.KERNEL,
         "for flags in (0x10000000, 0x20000, 0x40000000, 0x20000000): kernel('unshare', flags)\n"
         "kernel('clone', 0x10000000 | 17)\nkernel('setns', 3)\nattempt(os.chroot, '.')",
@@ -124,7 +124,7 @@ ESCAPE_ATTACKS = (
         "path = ctypes.create_string_buffer(b'/proc')\nkernel('umount2', ctypes.addressof(path), 2)",
     ),
     Attack(
-        "every other door of the kernel",
+        "all other forbidden system calls",
         Aim.KERNEL,
         "for name in NUMBERS:\n    if name not in ('clone', 'prctl', 'ptrace', 'seccomp'): kernel(name)\n"
         "kernel('seccomp', 99)\nfor option in (4, 8, 24, 38, 47): kernel('prctl', option, 1)",
@@ -154,13 +154,13 @@ ESCAPE_ATTACKS = (
         "for group in (0, os.getpgid(0)): attempt(os.killpg, group, 0)",
     ),
     Attack(
-        "killing the worker by other calls",
+        "killing the worker through other system calls",
         Aim.SIGNALS,
         "for name in ('tgkill', 'tkill', 'rt_sigqueueinfo', 'rt_tgsigqueueinfo', 'pidfd_open'):\n"
         "    kernel(name, @WORKER@, @WORKER@)\nkernel('pidfd_send_signal', 3)\nkernel('pidfd_getfd', 3, 1)",
     ),
     Attack(
-        "signals by way of a file",
+        "signals through a file descriptor",
         Aim.SIGNALS,
         "import fcntl\nends = os.pipe()\nattempt(fcntl.fcntl, ends[0], fcntl.F_SETOWN, os.getppid())\n"
         "attempt(fcntl.fcntl, ends[0], 10, 9)\nattempt(fcntl.ioctl, 3, 0x5412, b'x')",
@@ -169,28 +169,28 @@ ESCAPE_ATTACKS = (
         "stopping and ending itself",
         Aim.SIGNALS,
         "import signal\nattempt(os.kill, os.getpid(), signal.SIGSTOP)\nsignal.raise_signal(signal.SIGSTOP)",
-        then="2",
+        follow_up="2",
     ),
     Attack(
-        "a result of one's own making",
+        "a forged result",
         Aim.CHANNEL,
         "import json\nbody = json.dumps({'type': 'result', 'id': '0' * 32, 'stdout': 'forged', 'value': None,\n"
         "    'error': None, 'final_answer': 'forged', 'timed_out': False, 'cut': []}).encode()\n"
         "for number in range(3, 64):\n"
         "    try: os.write(number, len(body).to_bytes(4, 'big') + body)\n    except OSError: pass",
-        then="2",
+        follow_up="2",
     ),
     Attack(
-        "a result with the right number, in advance",
+        "a result with the right call id, sent in advance",
         Aim.CHANNEL,
         "import gc\nfrom rollout.tools.sandbox.inside.interpreter import Interpreter\n"
         "(driver,) = [thing for thing in gc.get_objects() if type(thing) is Interpreter]\n"
         "result = {'type': 'result', 'id': driver.call, 'stdout': '', 'value': 'mine', 'error': None,\n"
         "    'final_answer': None, 'timed_out': False, 'cut': []}\ndriver.send(result)\ndriver.send(result)",
-        then="2",
+        follow_up="2",
     ),
     Attack(
-        "noise",
+        "random bytes",
         Aim.CHANNEL,
         "for number in range(3, 64):\n    try: os.write(number, os.urandom(50000))\n    except OSError: pass",
     ),
@@ -209,7 +209,7 @@ ESCAPE_ATTACKS = (
         "body = b'[' * 100000\nos.write(3, len(body).to_bytes(4, 'big') + body)",
     ),
     Attack(
-        "a number of a hundred thousand digits",
+        "an integer of 100,000 digits",
         Aim.CHANNEL,
         "body = b'{\"type\": \"call\", \"id\": ' + b'9' * 100000 + b'}'\n"
         "os.write(3, len(body).to_bytes(4, 'big') + body)",
@@ -223,30 +223,30 @@ ESCAPE_ATTACKS = (
     ),
     Attack("closing the channel", Aim.CHANNEL, "os.closerange(0, 64)"),
     Attack(
-        "putting another channel in its place",
+        "replacing the channel",
         Aim.CHANNEL,
         "import socket\nos.dup2(socket.socketpair()[0].fileno(), 3)",
     ),
-    Attack("calls without end", Aim.CHANNEL, "while True:\n    try: search('x')\n    except RuntimeError: pass"),
+    Attack("endless calls", Aim.CHANNEL, "while True:\n    try: search('x')\n    except RuntimeError: pass"),
     Attack(
-        "calls with what is no argument",
+        "calls with invalid arguments",
         Aim.CHANNEL,
         "for arguments in ((1, 2, 3), ('x' * 10**7,), (float('nan'),), (object(),), (b'x',)):\n"
         "    attempt(search, *arguments)\nattempt(search, nothing=1)\n"
         "loop = []\nloop.append(loop)\nattempt(search, loop)",
     ),
     Attack(
-        "calling what is not offered",
+        "calling functions that are not offered",
         Aim.CHANNEL,
         "import gc\nfrom rollout.tools.sandbox.inside.interpreter import Interpreter\n"
         "(driver,) = [thing for thing in gc.get_objects() if type(thing) is Interpreter]\n"
         "for name in ('__import__', 'os.system', 'search.__globals__', ''): attempt(driver._tool(name), 'id')",
     ),
     Attack(
-        "a call from a thread when the code has ended",
+        "a call from a thread after the code has ended",
         Aim.CHANNEL,
         "import threading, time\nthreading.Thread(target=lambda: (time.sleep(0.2), search('late'))).start()",
-        then="import time\ntime.sleep(0.5)\n2",
+        follow_up="import time\ntime.sleep(0.5)\n2",
     ),
 )
-"""They try to get at what is not theirs."""
+"""Attacks that try to reach resources outside the sandbox."""

@@ -1,4 +1,4 @@
-"""Hostile programs that take: time, memory, processes, output; and that break what they run in."""
+"""Hostile programs that exhaust time, memory, processes and output, or damage their own interpreter."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RESOURCE_ATTACKS = (
         limit_s=_SOON_S,
     ),
     Attack(
-        "taking the clock away, then an endless loop",
+        "disabling the timer, then an endless loop",
         Aim.TIME,
         "import signal\nsignal.setitimer(signal.ITIMER_REAL, 0)\nsignal.signal(signal.SIGALRM, signal.SIG_IGN)\n"
         "signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))\nwhile True: pass",
@@ -47,14 +47,14 @@ RESOURCE_ATTACKS = (
         limit_s=_SOON_S,
     ),
     Attack(
-        "threads that go on when the code has ended",
+        "threads that continue after the code has ended",
         Aim.TIME,
         "import threading\ndef spin():\n    while True: pass\nfor _ in range(3): threading.Thread(target=spin).start()",
-        then="1 + 1",
+        follow_up="1 + 1",
         limit_s=_SOON_S,
     ),
     Attack(
-        "trace function that catches the driver after the code",
+        "profile function that traps the driver after the code",
         Aim.TIME,
         "import sys\ndef trap(*_):\n    while True: pass\nsys.setprofile(trap)",
         limit_s=_SOON_S,
@@ -68,7 +68,7 @@ RESOURCE_ATTACKS = (
     Attack("gigabytes of shared memory", Aim.MEMORY, "import mmap\nattempt(mmap.mmap, -1, 3 << 30)"),
     Attack("numpy array of gigabytes", Aim.MEMORY, "import numpy\nattempt(numpy.empty, 3 << 27)"),
     Attack(
-        "recursion without end",
+        "unbounded recursion",
         Aim.MEMORY,
         "import sys\nsys.setrecursionlimit(10**9)\ndef deeper(): return [deeper()]\ndeeper()",
         limit_s=1.0,
@@ -81,7 +81,7 @@ RESOURCE_ATTACKS = (
     ),
     Attack("nesting that breaks the parser", Aim.MEMORY, "eval('(' * 10**5 + ')' * 10**5)\neval('-' * 10**6 + '1')"),
     Attack(
-        "memory that no limit of a process counts",
+        "memory that process limits do not count",
         Aim.MEMORY,
         "for name in ('memfd_create', 'memfd_secret', 'shmget', 'msgget', 'semget', 'mq_open', 'io_uring_setup'):\n"
         "    kernel(name)",
@@ -93,7 +93,7 @@ RESOURCE_ATTACKS = (
         "print('ESCAPED')",
     ),
     Attack(
-        "filling the disk with names",
+        "filling the disk with empty files",
         Aim.MEMORY,
         "for number in range(10000): open(f'name{number}', 'w').close()\nprint('ESCAPED')",
         limit_s=30.0,
@@ -132,7 +132,7 @@ RESOURCE_ATTACKS = (
     Attack("a shell", Aim.PROCESSES, "import subprocess\nattempt(subprocess.run, ['/bin/sh', '-c', 'id'])"),
     Attack("a shell through C", Aim.PROCESSES, "if os.system('exit 0') == 0: print('ESCAPED')"),
     Attack(
-        "becoming another program",
+        "executing another program",
         Aim.PROCESSES,
         "attempt(os.execv, sys.executable, ['python', '-c', 'print(1)'])\nkernel('execve')\nkernel('execveat')",
     ),
@@ -147,38 +147,40 @@ RESOURCE_ATTACKS = (
     Attack("huge last value", Aim.OUTPUT, "'x' * (2 * 10**7)"),
     Attack("huge error", Aim.OUTPUT, "raise ValueError('x' * (2 * 10**7))"),
     Attack("huge final answer", Aim.OUTPUT, "final_answer('x' * (2 * 10**7))"),
-    Attack("text that is no Unicode", Aim.OUTPUT, "print('\\ud800' * 100, '\\x00\\x1b[2J')\n'\\udfff'"),
+    Attack("text that is not valid Unicode", Aim.OUTPUT, "print('\\ud800' * 100, '\\x00\\x1b[2J')\n'\\udfff'"),
     Attack(
-        "exceptions that lie",
+        "exceptions that cannot be printed",
         Aim.INTERPRETER,
         "class Evil(BaseException):\n    def __str__(self): raise Evil\n    __repr__ = __str__\nraise Evil",
-        then="raise SystemExit(0)",
+        follow_up="raise SystemExit(0)",
     ),
     Attack(
-        "emptying the builtins",
+        "clearing the builtins",
         Aim.INTERPRETER,
         "import builtins\nbuiltins.__dict__.clear()",
-        then="print('still here')",
+        follow_up="print('still here')",
     ),
-    Attack("forgetting every module", Aim.INTERPRETER, "sys.modules.clear()\nsys.path.clear()", then="import json"),
+    Attack("clearing sys.modules", Aim.INTERPRETER, "sys.modules.clear()\nsys.path.clear()", follow_up="import json"),
     Attack(
-        "replacing what the driver uses",
+        "replacing functions that the driver uses",
         Aim.INTERPRETER,
         "import json, socket\njson.dumps = json.loads = lambda *_, **__: 'nothing'\n"
         "socket.socket.sendall = lambda *_: None",
-        then="1",
+        follow_up="1",
         limit_s=_SOON_S,
     ),
-    Attack("replacing standard output", Aim.INTERPRETER, "sys.stdout = sys.stderr = None\nprint(1)", then="print(2)"),
+    Attack(
+        "replacing standard output", Aim.INTERPRETER, "sys.stdout = sys.stderr = None\nprint(1)", follow_up="print(2)"
+    ),
     Attack("a crash", Aim.INTERPRETER, "ctypes.string_at(0)"),
     Attack(
         "overwriting the interpreter's memory",
         Aim.INTERPRETER,
         "for thing in (None, True, int, dict): ctypes.memset(id(thing), 255, 64)",
     ),
-    Attack("leaving without a word", Aim.INTERPRETER, "os._exit(0)"),
+    Attack("exiting silently", Aim.INTERPRETER, "os._exit(0)"),
     Attack(
-        "leaving things for the next episode",
+        "leaving changes for the next episode",
         Aim.INTERPRETER,
         "import numpy, sympy\nsympy.expand = numpy.sum = lambda *_: 'spoilt'\n"
         "for folder in ('/tmp', '.', os.path.expanduser('~')):\n"
@@ -187,4 +189,4 @@ RESOURCE_ATTACKS = (
         "    except OSError: pass",
     ),
 )
-"""They spend what is limited."""
+"""Attacks that try to exceed limits or to damage the interpreter."""

@@ -1,4 +1,4 @@
-"""What can be seen from within: this Python, the chosen packages and the C libraries; nothing else of the machine."""
+"""The file tree inside the sandbox: this Python, the configured packages and the C libraries."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pathlib import Path
 from rollout.errors import UserError
 
 CODE_PATH = "/sandbox"
-"""Where the sandbox's own modules lie inside."""
+"""Path of the sandbox's own modules inside."""
 _PACKAGES_PATH = "/packages"
 PYTHON_PATH = "/python"
-"""Where the interpreter and its library lie inside, if outside they are not in /usr."""
+"""Path of the interpreter and its library inside, if they are not in /usr outside."""
 _INSIDE = Path(__file__).parent / "inside"
 _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
 _REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -31,9 +31,9 @@ class Layout:
         binds: (path outside, path inside), all read-only.
         links: (target, path inside) symbolic links.
         devices: paths, the same outside and inside, that can be written.
-        empty: folders inside to be covered by empty ones.
+        empty: folders inside that are hidden by empty ones.
         python: the interpreter's path inside.
-        packages: folder inside where the packages lie.
+        packages: folder of the packages inside.
     """
 
     binds: tuple[tuple[str, str], ...]
@@ -45,7 +45,7 @@ class Layout:
 
 
 def layout(packages: Sequence[str]) -> Layout:
-    """The tree with these distributions. Raises `UserError` if one is not installed."""
+    """The file tree with these distributions. Raises `UserError` if one is not installed."""
     python, prefix = os.path.realpath(getattr(sys, "_base_executable", sys.executable)), sys.base_prefix
     stdlib = sysconfig.get_path("stdlib", vars={"installed_base": prefix})
     found = [path for path in _LIBRARIES if os.path.exists(path)]
@@ -53,7 +53,7 @@ def layout(packages: Sequence[str]) -> Layout:
     links = [(os.readlink(path), path) for path in found if os.path.islink(path)]
     empty: list[str] = []
     if prefix != "/usr":
-        # Elsewhere than in /usr it may lie in someone's home, whose name is nobody's business inside.
+        # Outside /usr it may be in a user's home, whose name must not be visible inside.
         binds += [(os.path.realpath(f"{prefix}/lib"), f"{PYTHON_PATH}/lib"), (python, f"{PYTHON_PATH}/bin/python")]
         empty = [f"{PYTHON_PATH}/{os.path.relpath(stdlib, prefix)}/site-packages"]
         python = f"{PYTHON_PATH}/bin/python"
@@ -66,20 +66,20 @@ def layout(packages: Sequence[str]) -> Layout:
     return Layout(tuple(binds), tuple(links), devices, tuple(empty), python, _PACKAGES_PATH)
 
 
-def readable(packages: Sequence[str]) -> list[str]:
-    """The same things by their outside paths, for the tier that cannot rearrange them."""
+def readable_paths(packages: Sequence[str]) -> list[str]:
+    """The same content by its outside paths, for the tier without namespaces."""
     paths = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), *_LIBRARIES]
     paths += [f"{sys.base_prefix}/lib", "/dev/urandom", *(str(path) for path in package_paths(packages))]
     return sorted({path for path in paths if os.path.exists(path)})
 
 
 def package_folders(packages: Sequence[str]) -> list[str]:
-    """Folders outside in which the packages lie."""
+    """Folders of the packages outside."""
     return sorted({str(path.parent) for path in package_paths(packages)})
 
 
 def package_paths(packages: Sequence[str]) -> list[Path]:
-    """Files and folders of the distributions and of all that they require.
+    """Files and folders of the distributions and their requirements.
 
     Raises:
         UserError: one of them is not installed.
@@ -94,7 +94,7 @@ def package_paths(packages: Sequence[str]) -> list[Path]:
         seen.add(key)
         distribution = _distribution(name)
         found.update(dict.fromkeys(_top_level(distribution)))
-        waiting += _required(distribution)
+        waiting += _requirements(distribution)
     return sorted(found)
 
 
@@ -103,7 +103,7 @@ def _distribution(name: str) -> importlib.metadata.Distribution:
         return importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:
         raise UserError(
-            f"the sandbox's package {name!r} is not installed; `pip install {name}`, or take it out of packages"
+            f"the sandbox's package {name!r} is not installed; run `pip install {name}` or remove it from packages"
         ) from None
 
 
@@ -112,7 +112,7 @@ def _top_level(distribution: importlib.metadata.Distribution) -> Iterator[Path]:
     return (path for top in tops if (path := Path(str(distribution.locate_file(top)))).exists())
 
 
-def _required(distribution: importlib.metadata.Distribution) -> Iterator[str]:
+def _requirements(distribution: importlib.metadata.Distribution) -> Iterator[str]:
     for text in distribution.requires or []:
         name = _REQUIREMENT.match(text)
         if name and ";" not in text:

@@ -1,4 +1,4 @@
-"""Processes on the sandbox's side, as the worker holds them: by descriptors that the kernel vouches for."""
+"""Processes of the sandbox, which the worker refers to by process file descriptors."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from threading import Lock
 from rollout.tools.sandbox.channel import Channel
 from rollout.tools.sandbox.errors import ChannelBrokenError, SandboxError
 
-_DEATH_S = 10.0
+_KILL_TIMEOUT_S = 10.0
 
 
 @dataclass(slots=True)
-class Handle:
-    """One process; its number cannot come to mean another while this is open."""
+class ProcessHandle:
+    """A process file descriptor; it keeps referring to the same process even if the process id is reused."""
 
     descriptor: int
 
     @classmethod
-    def of(cls, pid: int) -> Handle:
-        """Raises `ChannelBrokenError` if the process has ended."""
+    def open(cls, pid: int) -> ProcessHandle:
+        """Open the descriptor of a process. Raises `ChannelBrokenError` if the process has ended."""
         try:
             return cls(os.pidfd_open(pid))
         except OSError:
@@ -38,28 +38,28 @@ class Handle:
             signal.pidfd_send_signal(self.descriptor, number)
 
     def kill(self) -> None:
-        """End it, wait until it has ended, and let go."""
+        """Kill the process, wait until it has ended, and close the descriptor."""
         if self.descriptor < 0:
             return
         self.signal(signal.SIGKILL)
         poll = select.poll()
         poll.register(self.descriptor, select.POLLIN)
-        poll.poll(_DEATH_S * 1000)
+        poll.poll(_KILL_TIMEOUT_S * 1000)
         os.close(self.descriptor)
         self.descriptor = -1
 
 
 @dataclass(slots=True)
-class Episode:
-    """What the interpreters of one episode share: a first process whose end is theirs, or a scratch folder.
+class EpisodeProcesses:
+    """Resources shared by the interpreters of one episode: an init process that they end with, or a scratch folder.
 
-    It ends when the last of its interpreters does.
+    They are released when the last interpreter leaves.
     """
 
-    first: Handle | None = None
+    first: ProcessHandle | None = None
     scratch: str | None = None
-    left: list[str] = field(default_factory=list)
-    """Working folders of copies that have ended, below the scratch folder; the next copy clears them away."""
+    stale_folders: list[str] = field(default_factory=list)
+    """Working folders of copies that have ended, below the scratch folder; the next copy deletes them."""
     _members: int = 0
     _lock: Lock = field(default_factory=Lock)
 
@@ -78,12 +78,14 @@ class Episode:
 
 
 class Process:
-    """One interpreter. Between calls it is stopped, so that threads left behind by code cost nothing.
+    """One interpreter. It is stopped between calls, so that threads left behind by code use no CPU time.
 
     ``folder`` is the name of a copy's working folder.
     """
 
-    def __init__(self, channel: Channel, handle: Handle, episode: Episode, folder: str | None = None) -> None:
+    def __init__(
+        self, channel: Channel, handle: ProcessHandle, episode: EpisodeProcesses, folder: str | None = None
+    ) -> None:
         self.channel = channel
         self.episode = episode
         self._folder = folder
@@ -94,30 +96,30 @@ class Process:
     def stop(self) -> None:
         self._handle.signal(signal.SIGSTOP)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         self._handle.signal(signal.SIGCONT)
 
     def close(self) -> None:
         self._handle.kill()
         self.channel.close()
         if self._folder is not None:
-            self.episode.left.append(self._folder)
+            self.episode.stale_folders.append(self._folder)
         self.episode.leave()
 
 
-def greet(channel: Channel, expected: str, limit_s: float) -> Handle:
-    """Wait for a new process to say ``expected``.
+def await_startup(channel: Channel, expected: str, limit_s: float) -> ProcessHandle:
+    """Wait until a new process sends ``expected``.
 
     Raises:
-        ChannelBrokenError: it ended instead.
-        ChannelTimeoutError: it says nothing.
-        SandboxError: it says why it cannot begin.
+        ChannelBrokenError: the process ended or sent something else.
+        ChannelTimeoutError: the process sent nothing.
+        SandboxError: the process reported that it cannot start.
     """
-    body, pid = channel.greeting(time.monotonic() + limit_s)
+    body, pid = channel.receive_startup(time.monotonic() + limit_s)
     with suppress(ValueError, RecursionError):
         message = json.loads(body)
         if message == {"type": expected}:
-            return Handle.of(pid)
+            return ProcessHandle.open(pid)
         if isinstance(message, dict) and message.get("type") == "refused":
             raise SandboxError(f"no interpreter can be started: {str(message.get('reason'))[:200]}")
     raise ChannelBrokenError("it began with something that is no greeting")

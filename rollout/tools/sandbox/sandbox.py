@@ -1,4 +1,4 @@
-"""One fork server, and the interpreters that it gives."""
+"""The sandbox: a fork server and the interpreters that it starts."""
 
 from __future__ import annotations
 
@@ -17,44 +17,45 @@ from rollout.tools.sandbox.channel import Channel, channel_pair
 from rollout.tools.sandbox.config import SandboxConfig, Tier
 from rollout.tools.sandbox.errors import ChannelBrokenError, ChannelTimeoutError, SandboxError
 from rollout.tools.sandbox.inside.wire import HEADER, encode
-from rollout.tools.sandbox.process import Episode, Handle, Process, greet
+from rollout.tools.sandbox.process import EpisodeProcesses, Process, ProcessHandle, await_startup
 from rollout.tools.sandbox.session import Session
 from rollout.tools.sandbox.tools import ToolFunction
 
-_START_S = 120.0
-_EPISODE_START_S = 30.0
+_START_TIMEOUT_S = 120.0
+_EPISODE_START_TIMEOUT_S = 30.0
 _LOG_BYTES = 2000
 
 
 class Sandbox:
-    """Started once a worker, at the first session; a fork server that dies is replaced at the next one.
+    """Starts interpreters through a fork server, which starts at the first session and is replaced if it dies.
 
-    Sessions may be taken from any thread. All of it ends with `close` or with the worker's process, however that ends.
+    Sessions may be created from any thread. All processes end with `close` or with the worker's process, even if that
+    is killed.
 
     Args:
         config: limits.
-        tier: as `choose_tier` gives it.
+        tier: the tier chosen by `choose_tier`.
     """
 
     def __init__(self, config: SandboxConfig, tier: Tier) -> None:
         self.config = config
         self.tier = tier
-        self._server: _Server | None = None
+        self._server: _ForkServer | None = None
         self._lock = Lock()
 
     def session(self, tools: Mapping[str, ToolFunction] | None = None) -> Session:
-        """An interpreter for one episode, which code can call ``tools`` from.
+        """Start an interpreter for one episode. Its code can call ``tools``.
 
         Raises:
-            SandboxError: it cannot be started.
-            UserError: a package that is to be seen inside is not installed.
+            SandboxError: the interpreter cannot be started.
+            UserError: a package of the sandbox is not installed.
         """
         return Session(self.config, self._new_process, tools or {})
 
     def start(self) -> None:
         """Start the fork server now rather than at the first session. Raises as `session` does."""
         with self._lock:
-            self._running()
+            self._ensure_server()
 
     def close(self) -> None:
         """End the fork server and all interpreters."""
@@ -74,25 +75,25 @@ class Sandbox:
     def _new_process(self) -> Process:
         with self._lock:
             try:
-                return self._running().new_process()
+                return self._ensure_server().new_process()
             except (ChannelBrokenError, ChannelTimeoutError, OSError):
-                # The fork server has gone, perhaps for want of memory: once more with a new one.
+                # The fork server has died, perhaps for lack of memory: retry once with a new one.
                 if self._server is not None:
                     self._server.close()
                     self._server = None
             try:
-                return self._running().new_process()
+                return self._ensure_server().new_process()
             except (ChannelBrokenError, ChannelTimeoutError, OSError) as error:
                 raise SandboxError(f"no interpreter can be started: {error or 'it does not answer'}") from error
 
-    def _running(self) -> _Server:
+    def _ensure_server(self) -> _ForkServer:
         if self._server is None:
-            self._server = _Server(self.config, self.tier)
+            self._server = _ForkServer(self.config, self.tier)
         return self._server
 
 
-class _Server:
-    """A fork server that is ready."""
+class _ForkServer:
+    """A running fork server."""
 
     def __init__(self, config: SandboxConfig, tier: Tier) -> None:
         self._config = config
@@ -102,7 +103,7 @@ class _Server:
         self._scratch = tempfile.mkdtemp(prefix="stillhouse-sandbox-") if tier is Tier.RLIMITS else None
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        self._handle: Handle | None = None
+        self._handle: ProcessHandle | None = None
         self._child: subprocess.Popen[bytes] | None = None
         worker = os.pidfd_open(os.getpid())
         try:
@@ -117,21 +118,21 @@ class _Server:
             os.close(worker)
 
     def new_process(self) -> Process:
-        """A fresh interpreter in an episode of its own.
+        """Start a fresh interpreter for a new episode.
 
         Raises:
-            ChannelBrokenError, ChannelTimeoutError, OSError: the fork server has gone, or does not answer.
+            ChannelBrokenError, ChannelTimeoutError, OSError: the fork server has died or does not answer.
             SandboxError: the kernel refuses another process.
         """
         channel, theirs = channel_pair(self._config.frame_limit_bytes())
         scratch = self._episode_scratch()
-        episode = Episode(scratch=scratch)
+        episode = EpisodeProcesses(scratch=scratch)
         try:
             with theirs:
                 self._send({"type": "spawn", "scratch": scratch}, theirs.fileno())
             if self._tier is not Tier.RLIMITS:
-                episode.first = greet(channel, "init", _EPISODE_START_S)
-            return Process(channel, greet(channel, "ready", _EPISODE_START_S), episode)
+                episode.first = await_startup(channel, "init", _EPISODE_START_TIMEOUT_S)
+            return Process(channel, await_startup(channel, "ready", _EPISODE_START_TIMEOUT_S), episode)
         except BaseException:
             channel.close()
             episode.join()
@@ -153,9 +154,9 @@ class _Server:
         channel = Channel(self._control, 0)
         try:
             self._send(launch.settings(self._config, self._tier), None)
-            self._handle = greet(channel, "ready", _START_S)
+            self._handle = await_startup(channel, "ready", _START_TIMEOUT_S)
         except (ChannelBrokenError, ChannelTimeoutError, OSError) as error:
-            raise SandboxError(f"the sandbox ({self._tier}) does not start: {self._complaint()}") from error
+            raise SandboxError(f"the sandbox ({self._tier}) does not start: {self._last_log_line()}") from error
 
     def _send(self, message: Mapping[str, object], descriptor: int | None) -> None:
         packet = encode(message)[HEADER.size :]
@@ -170,8 +171,8 @@ class _Server:
         folder.mkdir()
         return str(folder)
 
-    def _complaint(self) -> str:
-        """The last line that the starting programs wrote."""
+    def _last_log_line(self) -> str:
+        """The last line that the fork server or its launcher wrote to the log."""
         if self._child is not None:
             try:
                 self._child.wait(1)
@@ -180,4 +181,4 @@ class _Server:
         size = self._log.seek(0, os.SEEK_END)
         self._log.seek(max(size - _LOG_BYTES, 0))
         lines = self._log.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it ended without a word"
+        return lines[-1] if lines else "it ended without output"

@@ -1,4 +1,4 @@
-"""An interpreter as the worker uses it: run code, answer its calls, copy it, end it."""
+"""The worker's interface to an interpreter: run code, answer its calls, fork it and close it."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from rollout.concurrency import run_in_thread
 from rollout.tools.sandbox.channel import CallFrame, ResultFrame, TextName, channel_pair
 from rollout.tools.sandbox.config import SandboxConfig
 from rollout.tools.sandbox.errors import ChannelBrokenError, ChannelTimeoutError, SandboxError
-from rollout.tools.sandbox.process import Process, greet
-from rollout.tools.sandbox.tools import ToolFunction, Wait, answer, refusal
+from rollout.tools.sandbox.process import Process, await_startup
+from rollout.tools.sandbox.tools import ToolFunction, Wait, error_reply, handle_call
 
 GRACE_S = 1.0
-"""Code is asked to stop at its time limit, and the interpreter ended this much later."""
-_COPY_S = 30.0
+"""Time between the time limit, at which code is interrupted, and the end of its interpreter."""
+_FORK_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class CallResult:
-    """What came of one piece of code.
+    """Result of one piece of code.
 
     Attributes:
-        stdout: what it printed, standard error included.
-        value: repr of the last expression, None if there is none or its value is None.
-        error: what went wrong in the words of CodeAct's observations; None if nothing did.
-        final_answer: what the code gave to ``final_answer``, as text; None if it did not.
-        timed_out: it was ended for its time.
-        lost: the interpreter had to be ended or has died; its variables are gone and the next code starts afresh.
-        cut: the texts that were too long and were cut.
-        tool_calls: calls of the worker's functions.
-        elapsed_s: wall seconds, with the worker's functions.
+        stdout: standard output and standard error.
+        value: repr of the last expression; None if there is none or its value is None.
+        error: the error message in the wording of CodeAct's observations; None if the code succeeded.
+        final_answer: the argument of ``final_answer`` as text; None if it was not called.
+        timed_out: whether the code reached its time limit.
+        lost: whether the interpreter died or was ended; its variables are gone and the next code starts a fresh one.
+        cut: names of the texts that were truncated.
+        tool_calls: number of calls of the worker's functions.
+        elapsed_s: wall-clock seconds, including calls of the worker's functions.
     """
 
     stdout: str = ""
@@ -50,13 +50,13 @@ class CallResult:
 
 
 class Session:
-    """One episode's interpreter; not for several threads at once. Copies of it may run beside it in other threads.
+    """One episode's interpreter. Not thread-safe, but copies may run concurrently in other threads.
 
     Args:
         config: limits.
-        new_process: gives a fresh interpreter; used now, and when one was lost.
+        new_process: starts a fresh interpreter; called now and after one was lost.
         tools: functions that code may call, by name.
-        process: an interpreter to go on with instead of a fresh one.
+        process: an interpreter to use instead of a fresh one.
 
     Raises:
         SandboxError: no interpreter can be started.
@@ -75,20 +75,20 @@ class Session:
         self._process: Process | None = process or new_process()
 
     def run(self, code: str, time_limit_s: float | None = None) -> CallResult:
-        """Run ``code``; whatever it does, there is a result.
+        """Run ``code`` and return its result, even if it fails or crashes.
 
         Args:
             code: Python source.
-            time_limit_s: instead of the configured one.
+            time_limit_s: overrides the configured time limit.
 
         Raises:
             SandboxError: a lost interpreter cannot be replaced.
-            Exception: what a function of ours raises, other than `ToolError`; the interpreter is then lost.
+            Exception: any error of a tool other than `ToolError`; the interpreter is then lost.
         """
-        return self._run(code, time_limit_s, _wait_here)
+        return self._run(code, time_limit_s, _run_to_completion)
 
     async def run_async(self, code: str, time_limit_s: float | None = None) -> CallResult:
-        """`run` beside the event loop; coroutine functions among the tools run in the loop."""
+        """Call `run` in a thread; tools that are coroutine functions run in the caller's event loop."""
         loop = asyncio.get_running_loop()
 
         async def finish(awaitable: Awaitable[Any]) -> Any:
@@ -100,26 +100,25 @@ class Session:
         return await run_in_thread(self._run, code, time_limit_s, wait)
 
     def fork(self, tools: Mapping[str, ToolFunction] | None = None) -> Session:
-        """A copy of the interpreter as it is now: variables, open files, and the files of its working folder.
+        """Copy the interpreter in its current state: variables, open files, and the files of its working folder.
 
-        Either goes on without the other. Threads of the code are not copied, and what it wrote elsewhere in its scratch
-        folder is shared.
+        The copies are independent. Threads are not copied, and files elsewhere in the scratch folder are shared.
 
         Args:
-            tools: functions that code may call in the copy; by default the same.
+            tools: functions that code may call in the copy; None uses the same.
 
         Raises:
-            SandboxError: it cannot be copied, for want of memory, processes or scratch space.
+            SandboxError: there is not enough memory, processes or scratch space for a copy.
         """
-        process, folder = self._alive(), f"copy-{secrets.token_hex(8)}"
-        left, process.episode.left = process.episode.left, []
+        process, folder = self._live_process(), f"copy-{secrets.token_hex(8)}"
+        stale_folders, process.episode.stale_folders = process.episode.stale_folders, []
         channel, theirs = channel_pair(self._config.frame_limit_bytes())
         try:
             with theirs:
-                process.go_on()
-                request = {"type": "fork", "folder": folder, "left": left}
+                process.resume()
+                request = {"type": "fork", "folder": folder, "stale_folders": stale_folders}
                 process.channel.send_descriptor(request, theirs.fileno())
-            copy = Process(channel, greet(channel, "ready", _COPY_S), process.episode, folder)
+            copy = Process(channel, await_startup(channel, "ready", _FORK_TIMEOUT_S), process.episode, folder)
         except (ChannelBrokenError, ChannelTimeoutError) as error:
             channel.close()
             raise SandboxError("the interpreter cannot be copied") from error
@@ -144,7 +143,7 @@ class Session:
     ) -> None:
         self.close()
 
-    def _alive(self) -> Process:
+    def _live_process(self) -> Process:
         if self._process is None:
             self._process = self._new_process()
         return self._process
@@ -153,7 +152,7 @@ class Session:
         if len(code) > self._config.max_code_chars:
             error = f"Code execution failed due to: the code is longer than {self._config.max_code_chars} characters"
             return CallResult(error=error)
-        call = _Call(self._alive(), self._config, self._tools, wait, time_limit_s or self._config.time_limit_s)
+        call = _Call(self._live_process(), self._config, self._tools, wait, time_limit_s or self._config.time_limit_s)
         try:
             return call.run(code)
         except ChannelTimeoutError:
@@ -171,7 +170,7 @@ class Session:
 
 
 class _Call:
-    """One piece of code under way."""
+    """One piece of code that is running."""
 
     def __init__(
         self, process: Process, config: SandboxConfig, tools: Mapping[str, ToolFunction], wait: Wait, limit_s: float
@@ -187,11 +186,11 @@ class _Call:
         self._deadline = self._started + limit_s + GRACE_S
 
     def run(self, code: str) -> CallResult:
-        """Raises `ChannelBrokenError` or `ChannelTimeoutError` if the interpreter is to be ended."""
+        """Run the code. Raises `ChannelBrokenError` or `ChannelTimeoutError` if the interpreter must be ended."""
         channel = self._process.channel
-        if channel.has_spoken():
+        if channel.has_pending_input():
             raise ChannelBrokenError("it ended, or wrote to its result channel, between two calls")
-        self._process.go_on()
+        self._process.resume()
         channel.send(
             {
                 "type": "run",
@@ -212,7 +211,7 @@ class _Call:
             self._answer(frame)
 
     def lost(self, why: str, timed_out: bool = False) -> CallResult:
-        """The result of code whose interpreter has been ended."""
+        """The result of code whose interpreter was ended."""
         return CallResult(
             error=f"Code execution failed due to: {why}; all variables are gone",
             timed_out=timed_out,
@@ -223,17 +222,17 @@ class _Call:
 
     def _answer(self, frame: CallFrame) -> None:
         self._tool_calls += 1
-        began = time.monotonic()
+        started = time.monotonic()
         limit = self._config.max_tool_calls
         if self._tool_calls > 2 * limit + 10:
             raise ChannelBrokenError("it does not stop calling functions")
         if self._tool_calls > limit:
-            reply = refusal(f"no more than {limit} calls of functions in one piece of code")
+            reply = error_reply(f"no more than {limit} calls of functions in one piece of code")
         else:
             function = self._tools.get(frame.name)
-            reply = answer(function, frame.name, frame.arguments, self._config.max_tool_chars, self._wait)
-        # The time of our own functions is not the code's.
-        self._deadline += time.monotonic() - began
+            reply = handle_call(function, frame.name, frame.arguments, self._config.max_tool_chars, self._wait)
+        # The time spent in the worker's functions does not count against the code.
+        self._deadline += time.monotonic() - started
         self._process.channel.send(reply, self._deadline)
 
     def _result(self, frame: ResultFrame) -> CallResult:
@@ -258,7 +257,7 @@ class _Call:
         )
 
 
-def _wait_here(awaitable: Awaitable[Any]) -> Any:
+def _run_to_completion(awaitable: Awaitable[Any]) -> Any:
     async def finish() -> Any:
         return await awaitable
 

@@ -1,4 +1,4 @@
-"""Which tiers work on this machine, found by trying them, and which one is in force."""
+"""Finds the tiers that work on this machine by trying them, and chooses one."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from rollout.tools.sandbox.sandbox import Sandbox
 
 _PROBE = SandboxConfig(packages=(), preload=())
 _SENTENCES = {
-    Tier.BUBBLEWRAP: "model-written code runs in bubblewrap with namespaces, seccomp and limits of each episode's own",
-    Tier.UNSHARE: "model-written code runs in namespaces made without bubblewrap, with seccomp and limits of each "
-    "episode's own",
+    Tier.BUBBLEWRAP: "model-written code runs in bubblewrap, with namespaces, seccomp and limits for each episode",
+    Tier.UNSHARE: "model-written code runs in namespaces created without bubblewrap, with seccomp and limits for each "
+    "episode",
 }
 
 
 class WeakSandboxWarning(UserWarning):
-    """The sandbox in force hides less of the machine than it should."""
+    """The sandbox in use hides less of the machine than it should."""
 
 
 @dataclass(frozen=True, slots=True)
 class TierStatus:
-    """A tier, and why it does not work here; ``reason`` is empty if it does."""
+    """A tier and the reason why it does not work on this machine; empty if it works."""
 
     tier: Tier
     reason: str = ""
@@ -41,26 +41,26 @@ class TierStatus:
 
 @cache
 def available_tiers() -> tuple[TierStatus, ...]:
-    """All tiers, the strongest first, each tried once a process (about 0.2 s)."""
-    return tuple(TierStatus(tier, _fault(tier)) for tier in Tier)
+    """All tiers, strongest first. Each is tried once per process (about 0.2 s)."""
+    return tuple(TierStatus(tier, _probe_error(tier)) for tier in Tier)
 
 
 def choose_tier(config: SandboxConfig) -> Tier:
-    """The tier in force. Warns (`WeakSandboxWarning`) if it is ``rlimits``.
+    """Choose a tier that works. Warns (`WeakSandboxWarning`) if it is ``rlimits``.
 
     Raises:
-        UserError: the wanted tier does not work here, or only the weak one does and it is not allowed.
+        UserError: the configured tier does not work on this machine, or only the weak one does and is not allowed.
     """
     wanted = list(Tier)[:2] if config.tier == "auto" else [Tier(config.tier)]
     if config.allow_weak and config.tier == "auto":
         wanted.append(Tier.RLIMITS)
     if config.tier == "rlimits" and not config.allow_weak:
-        raise UserError(f"tier rlimits is weak ({_weakness()}); set allow_weak: true to use it all the same")
+        raise UserError(f"tier rlimits is weak ({_weakness()}); set allow_weak: true to use it anyway")
     faults = []
     for tier in wanted:
         status = available_tiers()[list(Tier).index(tier)]
         if status.works:
-            return _announced(tier)
+            return _warn_if_weak(tier)
         faults.append(f"{tier}: {status.reason}")
     raise UserError(
         f"no sandbox for model-written code works here ({'; '.join(faults)}); install bubblewrap and allow user "
@@ -69,12 +69,12 @@ def choose_tier(config: SandboxConfig) -> Tier:
 
 
 def tier_sentence(tier: Tier) -> str:
-    """What is in force, in words for a doctor's or a run's report."""
+    """Describe a tier for the doctor's or a run's report."""
     return _SENTENCES.get(tier) or f"WEAK SANDBOX: model-written code runs without namespaces: {_weakness()}"
 
 
 def open_sandbox(config: SandboxConfig) -> Sandbox:
-    """A sandbox in the tier that `choose_tier` gives; it starts with its first session. Raises `UserError`."""
+    """Create a sandbox in the tier that `choose_tier` returns. It starts with its first session. Raises `UserError`."""
     return Sandbox(config, choose_tier(config))
 
 
@@ -83,7 +83,7 @@ _lock = Lock()
 
 
 def shared_sandbox(config: SandboxConfig) -> Sandbox:
-    """This process's one sandbox of these settings, closed when the process ends. Raises `UserError`."""
+    """Return this process's shared sandbox with these settings, closed at exit. Raises `UserError`."""
     key = os.getpid(), config
     with _lock:
         if key not in _shared:
@@ -92,8 +92,8 @@ def shared_sandbox(config: SandboxConfig) -> Sandbox:
         return _shared[key]
 
 
-def _fault(tier: Tier) -> str:
-    """Why this tier cannot run a piece of code here; empty if it can."""
+def _probe_error(tier: Tier) -> str:
+    """The reason why this tier cannot run code on this machine; empty if it can."""
     try:
         with Sandbox(_PROBE, tier) as sandbox, sandbox.session() as session:
             result = session.run("1 + 1")
@@ -102,7 +102,7 @@ def _fault(tier: Tier) -> str:
         return str(error)
 
 
-def _announced(tier: Tier) -> Tier:
+def _warn_if_weak(tier: Tier) -> Tier:
     if tier is Tier.RLIMITS:
         warnings.warn(tier_sentence(tier), WeakSandboxWarning, stacklevel=3)
     return tier
@@ -110,5 +110,5 @@ def _announced(tier: Tier) -> Tier:
 
 def _weakness() -> str:
     if landlock.version():
-        return "it can see which files and processes exist, though it can open none but its own (Landlock)"
+        return "it can see which files and processes exist, but can open only its own (Landlock)"
     return "it can read all files that this user can read"

@@ -1,4 +1,4 @@
-"""Functions of the worker that code may call: arguments and answers travel as JSON, bounded in number and size."""
+"""Functions of the worker that code may call. Arguments and return values are JSON of limited size."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from typing import Any
 from rollout.tools.sandbox.errors import ToolError
 
 ToolFunction = Callable[..., Any]
-"""Takes and gives JSON values; may be a coroutine function. Raises `ToolError` for what the code did wrong."""
+"""Accepts and returns JSON values; may be a coroutine function. Raises `ToolError` if the code called it wrongly."""
 
 Wait = Callable[[Awaitable[Any]], Any]
 
 
-def answer(function: ToolFunction | None, name: str, arguments: str, limit_chars: int, wait: Wait) -> dict[str, object]:
-    """The reply to a call.
+def handle_call(
+    function: ToolFunction | None, name: str, arguments: str, limit_chars: int, wait: Wait
+) -> dict[str, object]:
+    """Call a function and return the reply.
 
     Args:
-        function: None if the code invented it.
-        name: as the code called it.
-        arguments: JSON text from the interpreter, not yet looked at.
-        limit_chars: longest text of arguments and of the answer.
-        wait: how to wait for a coroutine function's answer.
+        function: None if there is no function of this name.
+        name: the name that the code used.
+        arguments: JSON text from the interpreter, not validated yet.
+        limit_chars: maximum length of the arguments and of the return value, as JSON.
+        wait: waits for the result of a coroutine function.
 
     Raises:
-        Exception: what ``function`` raises other than `ToolError`.
+        Exception: any error of ``function`` other than `ToolError`.
     """
     try:
         if function is None:
@@ -36,11 +38,11 @@ def answer(function: ToolFunction | None, name: str, arguments: str, limit_chars
         result = function(*positional, **named)
         return _reply(wait(result) if inspect.isawaitable(result) else result, name, limit_chars)
     except ToolError as error:
-        return refusal(str(error))
+        return error_reply(str(error))
 
 
-def refusal(message: str) -> dict[str, object]:
-    """A reply that is raised in the code as RuntimeError."""
+def error_reply(message: str) -> dict[str, object]:
+    """A reply that raises RuntimeError in the code."""
     return {"value": None, "error": message, "error_type": "RuntimeError"}
 
 

@@ -120,7 +120,7 @@ async def test_token_ids_are_sent_and_returned_unchanged(server: Server, tokeniz
     assert result.token_ids == (9, 3)
     assert result.logprobs == (-0.5, -0.25)
     assert result.text == load_tokenizer(tokenizer_only).decode((9, 3))
-    assert (result.finish, result.top, result.weight_version) == ("stop", None, 0)
+    assert (result.finish_reason, result.top, result.weight_version) == ("stop", None, 0)
 
 
 async def test_top_tokens_are_returned_by_id_with_the_rest_as_tail_mass(server: Server, tokenizer_only: str) -> None:
@@ -150,7 +150,7 @@ async def test_without_ids_from_the_endpoint_its_text_is_tokenized(server: Serve
     assert sent["prompt"] == "Hi, you"
     assert not {"return_token_ids", "skip_special_tokens", "top_k"} & sent.keys()
     assert first.token_ids == load_tokenizer(tokenizer_only).encode("ab")
-    assert (first.logprobs, first.finish) == ((-1.0, -2.0), "length")
+    assert (first.logprobs, first.finish_reason) == ((-1.0, -2.0), "length")
     assert second.logprobs is None
 
 

@@ -81,7 +81,7 @@ async def test_a_policy_receives_the_first_user_message_and_then_each_observatio
 async def test_a_truncated_answer_does_not_affect_the_next_turn(echo: EchoEngine, builder: PromptBuilder) -> None:
     segments = builder.start(RESET) + builder.open_turn(1)
     cut = await echo.generate(ids(segments), Sampling(max_tokens=3), "a")
-    assert (cut.finish, len(cut.token_ids)) == ("length", 3)
+    assert (cut.finish_reason, len(cut.token_ids)) == ("length", 3)
     segments += [*builder.turn(cut, 1).segments, *builder.observation("Two.", 1)]
     assert await answer(echo, builder, segments, "a") == "Two."
 
@@ -120,7 +120,7 @@ async def test_without_a_model_there_are_no_log_probabilities_and_no_scores(
 ) -> None:
     prompt = ids(builder.start(RESET) + builder.open_turn(1))
     completion = await echo.generate(prompt, Sampling(max_tokens=64, top_logprobs=5), "a")
-    assert (completion.logprobs, completion.top, completion.finish) == (None, None, "stop")
+    assert (completion.logprobs, completion.top, completion.finish_reason) == (None, None, "stop")
     with pytest.raises(NotImplementedError, match="no distribution"):
         await echo.score(prompt, 1)
 

@@ -101,10 +101,10 @@ async def test_recorded_likely_tokens_are_those_of_a_score(engine: TransformersE
 
 async def test_a_stop_text_ends_a_completion_and_stays_in_it(engine: TransformersEngine) -> None:
     free = await engine.generate(PROMPTS[3], Sampling(max_tokens=30, temperature=1.5, seed=4), "s")
-    assert free.finish == "length"
+    assert free.finish_reason == "length"
     letter = next(c for c in free.text if c.isascii() and c.isalnum())
     result = await engine.generate(PROMPTS[3], Sampling(max_tokens=30, temperature=1.5, seed=4, stop=(letter,)), "s")
-    assert result.finish == "stop"
+    assert result.finish_reason == "stop"
     assert result.text == free.text[: free.text.index(letter) + 1]
 
 
@@ -120,7 +120,7 @@ async def test_an_end_of_turn_token_of_the_generation_settings_ends_a_completion
     other = await start(TransformersConfig(model=str(tmp_path / "model"), device="cpu"))
     result = await other.generate(PROMPTS[0], Sampling(max_tokens=8, temperature=1.0, seed=1), "s")
     await other.close()
-    assert (result.token_ids, result.finish) == (free.token_ids[: last + 1], "stop")
+    assert (result.token_ids, result.finish_reason) == (free.token_ids[: last + 1], "stop")
 
 
 async def test_new_weights_give_the_completions_of_their_checkpoint(
@@ -153,7 +153,7 @@ async def test_an_error_in_a_batch_is_raised_to_its_callers_only(engine: Transfo
 async def test_a_completion_ends_at_the_end_of_the_context(first_model: str) -> None:
     engine = await start(TransformersConfig(model=first_model, device="cpu", max_model_len=20))
     result = await engine.generate(PROMPTS[1], Sampling(max_tokens=9), "s")
-    assert (len(result.token_ids), result.finish) == (3, "length")
+    assert (len(result.token_ids), result.finish_reason) == (3, "length")
     with pytest.raises(ValueError, match="leaves no room in a context of 20"):
         await engine.generate(PROMPTS[2], Sampling(), "s")
     with pytest.raises(ValueError, match="cannot score 40 tokens"):

@@ -111,7 +111,7 @@ async def test_a_stop_string_ends_a_completion_and_is_kept(engine: VllmEngine) -
     free = await engine.generate(PROMPTS[1], Sampling(max_tokens=40, temperature=1.5, seed=4), "s")
     letter = next(c for c in free.text if c.isascii() and c.isalnum())
     result = await engine.generate(PROMPTS[1], Sampling(max_tokens=40, temperature=1.5, seed=4, stop=(letter,)), "s")
-    assert result.finish == "stop"
+    assert result.finish_reason == "stop"
     assert result.text == free.text[: free.text.index(letter) + 1]
 
 
@@ -125,7 +125,7 @@ async def test_a_constrained_completion_matches_its_grammar_and_has_the_models_o
     ]
     result = await asyncio.gather(*(engine.generate(PROMPTS[2], one, "s") for one in [*settings, free]))
     for completion in result[:-1]:
-        assert completion.finish == "stop"
+        assert completion.finish_reason == "stop"
         assert re.fullmatch(rf"(?s){grammar.regex()}<\|end\|>", completion.text)
     assert not result[-1].text.startswith("Thought")
     assert [completion.logprobs is None for completion in result] == [False, True, True, True, True, True, False]
@@ -138,7 +138,7 @@ async def test_a_constrained_completion_matches_its_grammar_and_has_the_models_o
 
 async def test_a_completion_ends_at_the_end_of_the_context(engine: VllmEngine) -> None:
     result = await engine.generate([9] * 510, Sampling(max_tokens=9), "s")
-    assert (len(result.token_ids), result.finish) == (2, "length")
+    assert (len(result.token_ids), result.finish_reason) == (2, "length")
     assert len(await engine.score([9] * 512, 1)) == 512
     with pytest.raises(ValueError, match="leaves no room in a context of 512"):
         await engine.generate([9] * 512, Sampling(), "s")

@@ -17,7 +17,7 @@ from rollout.hints.config import HintConfig, ModelWriter
 from rollout.hints.writer import EpisodeHints, build_bank, summarize, transcript, write_hints
 from rollout.prompts.tokenizer import Tokenizer
 from rollout.trajectory import StopReason, Trajectory
-from rollout.trajectory.turns import played_turns
+from rollout.trajectory.turns import completed_turns
 from tests.rollout.hints.episodes import ROOM, episode, visit
 
 MakeChatSession = Callable[..., ChatSession]
@@ -131,7 +131,7 @@ async def test_a_long_episode_is_shortened_in_the_middle_until_it_fits(tokenizer
 
 
 def test_a_shortened_transcript_marks_omitted_turns() -> None:
-    turns = played_turns(episode(ROOM, "put a mug in shelf", *[("look", f"Answer {n}") for n in range(1, 7)]))
+    turns = completed_turns(episode(ROOM, "put a mug in shelf", *[("look", f"Answer {n}") for n in range(1, 7)]))
     text = transcript("A room.", turns, 3)
     assert [number for number in range(1, 7) if f"Turn {number}\n" in text] == [1, 5, 6]
     assert text.count("(...)") == 1

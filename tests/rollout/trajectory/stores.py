@@ -1,4 +1,4 @@
-"""What the store's tests share: small episodes, and files that fail or end at a chosen moment."""
+"""Helpers of the store's tests: small episodes, and files whose operations fail at a chosen point."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def shards(folder: Path) -> list[Path]:
 
 
 class FaultyFiles(pafs.FSSpecHandler):
-    """The local filesystem, but ``fault`` is called with the name of each operation before it is done."""
+    """The local filesystem, which calls ``fault`` with the name of each operation before running it."""
 
     def __init__(self, fault: Callable[[str], None]) -> None:
         super().__init__(fsspec.filesystem("file"))
@@ -93,7 +93,7 @@ def faulty_store(folder: Path | str, fault: Callable[[str], None]) -> Trajectory
 
 
 class DiesAt:
-    """The ``last``-th operation and all later ones fail: the process is as good as dead from then on."""
+    """The ``last``-th operation and all later ones fail, as if the process had died."""
 
     def __init__(self, last: int) -> None:
         self.left = last

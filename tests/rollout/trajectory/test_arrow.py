@@ -1,4 +1,4 @@
-"""The Arrow form of a trajectory: nothing is lost, nothing is made up."""
+"""The conversion of trajectories to Arrow and back is lossless."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_what_is_read_equals_what_was_written_field_by_field(written: list[Traje
 
 @settings(deadline=None, max_examples=10)
 @given(st.lists(TRAJECTORIES, min_size=3, max_size=3))
-def test_a_slice_of_a_table_holds_just_its_own_episodes(written: list[Trajectory]) -> None:
+def test_a_slice_of_a_table_contains_only_its_own_episodes(written: list[Trajectory]) -> None:
     assert list(from_table(to_table(written).slice(1, 2))) == written[1:3]
 
 
@@ -129,7 +129,7 @@ def test_a_table_of_many_chunks_is_read_in_order() -> None:
     assert list(from_table(pa.concat_tables([to_table([one]) for one in written]))) == written
 
 
-def test_never_scored_differs_from_scored_as_nothing() -> None:
+def test_never_scored_differs_from_scored_with_empty_rows() -> None:
     never, empty_rows = acted(teacher=None), acted(teacher=TopK(((),), ((),), (1.0,)))
     no_tokens = (acted((), TopK((), (), ()), num_tokens=0), acted(None, None, num_tokens=0))
     [read] = round_trip(trajectory(never, empty_rows, *no_tokens))
@@ -142,14 +142,14 @@ def test_never_scored_differs_from_scored_as_nothing() -> None:
     assert [segment.logprobs for segment in read.segments] == [None, None, (), None]
 
 
-def test_log_probabilities_of_minus_infinity_and_zero_stay_apart_from_none() -> None:
+def test_log_probabilities_of_minus_infinity_and_zero_differ_from_none() -> None:
     [read] = round_trip(trajectory(acted((-math.inf, 0.0, -0.1), num_tokens=3), acted(None, num_tokens=3)))
     assert read == trajectory(acted((-math.inf, 0.0, -0.1), num_tokens=3), acted(None, num_tokens=3))
     assert read.segments[0].logprobs[:2] == (-math.inf, 0.0)
     assert read.segments[1].logprobs is None
 
 
-def test_enumerations_come_back_as_such() -> None:
+def test_enumerations_are_restored() -> None:
     [read] = round_trip(trajectory(acted()))
     assert type(read.outcome.stop_reason) is StopReason
     assert (type(read.segments[0].kind), type(read.segments[0].author)) == (Kind, Author)
@@ -162,17 +162,17 @@ def test_numbers_have_the_widths_that_the_learner_expects() -> None:
     assert segment.field("teacher").type.field("logprobs").type.value_type.value_type == pa.float32()
 
 
-def test_the_schema_says_its_version() -> None:
+def test_the_schema_metadata_contains_the_version() -> None:
     assert through_parquet(to_table([])).schema.metadata[VERSION_METADATA] == str(SCHEMA_VERSION).encode()
 
 
-def test_without_the_segment_column_an_episode_has_no_segments_but_all_else() -> None:
+def test_without_the_segment_column_an_episode_has_everything_except_segments() -> None:
     written = trajectory(acted())
     [read] = from_table(to_table([written]).select(SUMMARY_COLUMNS))
     assert read == replace(written, segments=())
 
 
-def test_keys_need_the_key_columns_only() -> None:
+def test_keys_need_only_the_key_columns() -> None:
     stream = pa.BufferOutputStream()
     pq.write_table(to_table([trajectory()]), stream)
     table = pq.ParquetFile(pa.BufferReader(stream.getvalue())).read(columns=list(KEY_COLUMNS))
@@ -184,6 +184,6 @@ def test_a_token_id_that_does_not_fit_is_refused() -> None:
         to_table([trajectory(Segment(Kind.ACT, Author.MODEL, 1, "", (2**31,)))])
 
 
-def test_a_text_that_is_no_text_is_refused() -> None:
+def test_a_text_with_a_lone_surrogate_is_refused() -> None:
     with pytest.raises(UnicodeEncodeError):
         to_table([trajectory(Segment(Kind.ACT, Author.MODEL, 1, "\ud800", ()))])

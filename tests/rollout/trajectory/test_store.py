@@ -1,4 +1,4 @@
-"""The store: whole shards or none, each key once, and nothing that is damaged gets through."""
+"""The store writes shards atomically, returns each key once, and never returns damaged data."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_episodes_are_read_as_written_in_the_order_of_writing(tmp_path: Path) ->
     assert store.keys() == {one.key for one in written}
 
 
-def test_of_named_episodes_no_other_is_read_and_reading_ends_with_the_last_of_them(tmp_path: Path) -> None:
+def test_reading_by_key_returns_only_these_episodes_and_stops_after_the_last_one(tmp_path: Path) -> None:
     store = TrajectoryStore(tmp_path)
     first = [episode(task) for task in "abc"]
     store.write(first)
@@ -41,13 +41,13 @@ def test_of_named_episodes_no_other_is_read_and_reading_ends_with_the_last_of_th
     assert list(store.read(set())) == []
     blank(shards(tmp_path)[1], lambda name: False)
     assert list(store.read({first[1].key})) == [first[1]]
-    assert store.set_aside() == [], "the damaged shard was not looked at"
+    assert store.unreadable_shards() == [], "the damaged shard was not read"
 
 
 def test_an_empty_or_absent_folder_has_no_episodes(tmp_path: Path) -> None:
     assert TrajectoryStore(tmp_path / "new").keys() == set()
     absent = TrajectoryStore(tmp_path / "absent", read_only=True)
-    assert (list(absent.read()), absent.set_aside()) == ([], [])
+    assert (list(absent.read()), absent.unreadable_shards()) == ([], [])
     assert not (tmp_path / "absent").exists()
 
 
@@ -56,7 +56,7 @@ def test_writing_nothing_leaves_no_shard(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_key_that_is_written_twice_counts_as_first_written(tmp_path: Path) -> None:
+def test_a_key_that_is_written_twice_keeps_its_first_version(tmp_path: Path) -> None:
     store = TrajectoryStore(tmp_path)
     store.write([episode("a", text="first"), episode("a", text="same shard")])
     TrajectoryStore(tmp_path).write([episode("b"), episode("a", text="later shard")])
@@ -73,7 +73,7 @@ OPERATIONS = st.lists(
 
 @settings(deadline=None, max_examples=30)
 @given(OPERATIONS)
-def test_any_writes_and_compactions_leave_each_key_once_as_first_written(
+def test_any_writes_and_compactions_keep_the_first_version_of_each_key_once(
     operations: list[list[tuple[str, int, str]] | int],
 ) -> None:
     expected: dict[Key, Trajectory] = {}
@@ -107,7 +107,7 @@ def test_keys_read_the_key_columns_only(tmp_path: Path) -> None:
 
 
 def blank(path: Path, keep: Callable[[str], bool]) -> None:
-    """Overwrite all columns of a Parquet file with zeros but those to ``keep``."""
+    """Overwrite all columns of a Parquet file with zeros, except those to ``keep``."""
     content = bytearray(path.read_bytes())
     group = pq.read_metadata(path).row_group(0)
     for column in map(group.column, range(group.num_columns)):
@@ -117,7 +117,7 @@ def blank(path: Path, keep: Callable[[str], bool]) -> None:
     path.write_bytes(content)
 
 
-def test_any_pyarrow_filesystem_will_do(tmp_path: Path) -> None:
+def test_any_pyarrow_filesystem_is_supported(tmp_path: Path) -> None:
     stores = [
         TrajectoryStore(tmp_path.as_uri() + "/uri/"),
         TrajectoryStore("mock:///store"),
@@ -131,12 +131,12 @@ def test_any_pyarrow_filesystem_will_do(tmp_path: Path) -> None:
     assert len(shards(tmp_path / "uri")) == len(shards(tmp_path / "sub" / "store")) == 1
 
 
-def test_a_storage_that_nobody_knows_is_the_users_error() -> None:
+def test_an_unknown_storage_is_a_user_error() -> None:
     with pytest.raises(UserError, match="nonsense://bucket/run cannot be opened"):
         TrajectoryStore("nonsense://bucket/run")
 
 
-def test_a_folder_that_cannot_be_made_is_the_users_error(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_a_user_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match="cannot be made"):
+    with pytest.raises(UserError, match="cannot be created"):
         TrajectoryStore(tmp_path / "file" / "store")

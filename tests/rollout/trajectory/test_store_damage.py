@@ -1,4 +1,4 @@
-"""The store in trouble: damage, full disks, crashes and crowds lose nothing and double nothing."""
+"""The store loses and duplicates nothing under damage, full disks, crashes and concurrent access."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ REPOSITORY = Path(__file__).parents[3]
 
 @settings(deadline=None, max_examples=20)
 @given(st.floats(0.0, 0.999))
-def test_a_truncated_shard_is_named_and_renamed_and_its_tasks_are_missing(part: float) -> None:
+def test_a_truncated_shard_is_reported_and_renamed_and_its_episodes_are_missing(part: float) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = TrajectoryStore(folder)
         store.write([episode("a")])
@@ -42,7 +42,7 @@ def test_a_truncated_shard_is_named_and_renamed_and_its_tasks_are_missing(part: 
         content = shard.read_bytes()
         shard.write_bytes(content[: int(part * len(content))])
         assert store.keys() == {episode("b").key}
-        [aside] = store.set_aside()
+        [aside] = store.unreadable_shards()
         assert aside.path == f"{shard}.set-aside"
         assert "damaged or cut short" in aside.reason
         assert Path(aside.path).exists()
@@ -63,7 +63,7 @@ def test_a_flipped_bit_never_changes_an_episode_unnoticed(part: float, bit: int)
         content[int(part * (len(content) - footer))] ^= 1 << bit
         shard.write_bytes(content)
         assert list(store.read()) in ([], [episode("a"), episode("b")])
-        assert shard.exists() is (store.set_aside() == [])
+        assert shard.exists() is (store.unreadable_shards() == [])
 
 
 def test_a_shard_whose_column_names_are_damaged_is_set_aside(tmp_path: Path) -> None:
@@ -72,14 +72,14 @@ def test_a_shard_whose_column_names_are_damaged_is_set_aside(tmp_path: Path) -> 
     [shard] = shards(tmp_path)
     shard.write_bytes(shard.read_bytes().replace(b"tail_mass", b"tail\xe8mass"))
     assert list(store.read()) == []
-    assert "damaged" in store.set_aside()[0].reason
+    assert "damaged" in store.unreadable_shards()[0].reason
 
 
 def test_a_foreign_parquet_file_is_set_aside(tmp_path: Path) -> None:
     pq.write_table(pa.table({"price": [1]}), tmp_path / "prices.parquet")
     store = TrajectoryStore(tmp_path)
     assert list(store.read()) == []
-    [aside] = store.set_aside()
+    [aside] = store.unreadable_shards()
     assert (Path(aside.path).name, aside.reason) == (
         "prices.parquet.set-aside",
         "it is a Parquet file of another tool",
@@ -90,10 +90,10 @@ def test_a_shard_with_other_columns_than_its_version_has_is_set_aside(tmp_path: 
     pq.write_table(to_table([episode()]).drop_columns("times"), tmp_path / "0-x.parquet")
     store = TrajectoryStore(tmp_path)
     assert store.keys() == set()
-    assert f"columns are not those of trajectory schema {SCHEMA_VERSION}" in store.set_aside()[0].reason
+    assert f"columns are not those of trajectory schema {SCHEMA_VERSION}" in store.unreadable_shards()[0].reason
 
 
-def test_a_shard_of_a_newer_version_is_the_users_error_and_stays(tmp_path: Path) -> None:
+def test_a_shard_of_a_newer_version_is_a_user_error_and_stays(tmp_path: Path) -> None:
     newer = to_table([episode()]).replace_schema_metadata({"stillhouse.trajectory_schema": "999"})
     pq.write_table(newer, tmp_path / "0-x.parquet")
     store = TrajectoryStore(tmp_path)
@@ -103,18 +103,18 @@ def test_a_shard_of_a_newer_version_is_the_users_error_and_stays(tmp_path: Path)
     assert shards(tmp_path) == [tmp_path / "0-x.parquet"]
 
 
-def test_read_only_names_an_unreadable_shard_but_changes_nothing(tmp_path: Path) -> None:
+def test_a_read_only_store_reports_an_unreadable_shard_and_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "cut.parquet").write_bytes(b"PAR1")
     store = TrajectoryStore(tmp_path, read_only=True)
     assert store.keys() == set()
-    assert [aside.path for aside in store.set_aside()] == [str(tmp_path / "cut.parquet")]
+    assert [aside.path for aside in store.unreadable_shards()] == [str(tmp_path / "cut.parquet")]
     assert list(tmp_path.iterdir()) == [tmp_path / "cut.parquet"]
     for use in (store.compact, lambda: store.write([episode()])):
         with pytest.raises(ValueError, match="read-only"):
             use()
 
 
-def test_a_failing_storage_is_an_error_and_sets_nothing_aside(tmp_path: Path) -> None:
+def test_a_storage_error_is_raised_and_no_shard_is_set_aside(tmp_path: Path) -> None:
     TrajectoryStore(tmp_path).write([episode()])
 
     def fault(operation: str) -> None:
@@ -127,7 +127,7 @@ def test_a_failing_storage_is_an_error_and_sets_nothing_aside(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("full_at", ["open", "write", "move"])
-def test_a_full_disk_is_told_in_a_sentence_and_leaves_no_half_shard(tmp_path: Path, full_at: str) -> None:
+def test_a_full_disk_is_a_user_error_and_leaves_no_partial_shard(tmp_path: Path, full_at: str) -> None:
     TrajectoryStore(tmp_path).write([episode("a")])
 
     def fault(operation: str) -> None:
@@ -140,7 +140,7 @@ def test_a_full_disk_is_told_in_a_sentence_and_leaves_no_half_shard(tmp_path: Pa
     assert list(TrajectoryStore(tmp_path).read()) == [episode("a")]
 
 
-def test_a_crash_at_any_point_of_a_write_shows_the_whole_shard_or_nothing(tmp_path: Path) -> None:
+def test_a_crash_at_any_point_of_a_write_leaves_the_whole_shard_or_nothing(tmp_path: Path) -> None:
     whole = [episode("b"), episode("c")]
     outcomes = set()
     for last in range(1, 10):
@@ -159,7 +159,7 @@ def test_a_crash_at_any_point_of_a_write_shows_the_whole_shard_or_nothing(tmp_pa
     assert outcomes == {"nothing", "whole"}
 
 
-def test_a_crash_at_any_point_of_a_compaction_loses_and_doubles_nothing(tmp_path: Path) -> None:
+def test_a_crash_at_any_point_of_a_compaction_loses_and_duplicates_nothing(tmp_path: Path) -> None:
     expected = [episode(task) for task in "abcd"]
     sizes = set()
     for last in range(1, 20):
@@ -178,22 +178,22 @@ def test_a_crash_at_any_point_of_a_compaction_loses_and_doubles_nothing(tmp_path
         assert len(shards(folder)) == 1
         if dying.left > 0:
             break
-    assert {1, 2, 4, 5} <= sizes, "crashes before the move, among the deletions, and none at all"
+    assert {1, 2, 4, 5} <= sizes, "crashes before the move, between deletions, and no crash"
 
 
-def test_leftovers_of_dead_writers_are_ignored_and_cleared_when_they_are_a_day_old(tmp_path: Path) -> None:
+def test_temporary_files_of_dead_writers_are_ignored_and_deleted_after_a_day(tmp_path: Path) -> None:
     store = TrajectoryStore(tmp_path)
     store.write([episode()])
     old, new = tmp_path / "old.partial", tmp_path / "new.partial"
     for leftover in (old, new):
         leftover.write_bytes(shards(tmp_path)[0].read_bytes()[:100])
     os.utime(old, times=(time.time() - 25 * 3600,) * 2)
-    assert (list(store.read()), store.set_aside()) == ([episode()], [])
+    assert (list(store.read()), store.unreadable_shards()) == ([episode()], [])
     store.compact()
     assert (old.exists(), new.exists()) == (False, True)
 
 
-def test_a_reader_goes_on_while_the_folder_is_compacted(tmp_path: Path) -> None:
+def test_a_reader_continues_while_the_folder_is_compacted(tmp_path: Path) -> None:
     store = TrajectoryStore(tmp_path)
     for task in "abcde":
         store.write([episode(task)])
@@ -203,7 +203,7 @@ def test_a_reader_goes_on_while_the_folder_is_compacted(tmp_path: Path) -> None:
     assert [*first, *reading] == [episode(task) for task in "abcde"]
 
 
-def test_two_compactions_at_once_lose_and_double_nothing(tmp_path: Path) -> None:
+def test_concurrent_compactions_lose_and_duplicate_nothing(tmp_path: Path) -> None:
     for task in "abc":
         TrajectoryStore(tmp_path).write([episode(task)])
     reads = 0
@@ -215,12 +215,12 @@ def test_two_compactions_at_once_lose_and_double_nothing(tmp_path: Path) -> None
             TrajectoryStore(tmp_path).compact()
 
     faulty_store(tmp_path, other_compacts).compact()
-    assert reads == 2, "it left the folder to the other one"
+    assert reads == 2, "it stopped because the other one compacted the folder"
     assert [path.suffix for path in tmp_path.iterdir()] == [".parquet"]
     assert list(TrajectoryStore(tmp_path).read()) == [episode(task) for task in "abc"]
 
 
-def test_compaction_leaves_large_shards_alone_and_stops_at_the_size(tmp_path: Path) -> None:
+def test_compaction_does_not_change_large_shards_and_respects_the_size(tmp_path: Path) -> None:
     store = TrajectoryStore(tmp_path)
     for task in "abcd":
         store.write([episode(task)])
@@ -240,7 +240,7 @@ def test_compaction_sets_a_damaged_shard_aside_and_keeps_the_rest(tmp_path: Path
     damaged.write_bytes(damaged.read_bytes()[:-1])
     store.compact()
     assert list(store.read()) == [episode("a"), episode("c")]
-    assert [aside.path for aside in store.set_aside()] == [f"{damaged}.set-aside"]
+    assert [aside.path for aside in store.unreadable_shards()] == [f"{damaged}.set-aside"]
 
 
 WRITER = """
@@ -262,7 +262,7 @@ def start_writer(folder: Path, name: str, count: int) -> subprocess.Popen[bytes]
     return subprocess.Popen([sys.executable, "-c", WRITER, str(folder), name, str(count)], env=environment)
 
 
-def test_processes_that_write_to_one_folder_do_not_disturb_each_other(tmp_path: Path) -> None:
+def test_processes_that_write_to_one_folder_do_not_interfere(tmp_path: Path) -> None:
     writers = [start_writer(tmp_path, name, count=10) for name in ("one", "two")]
     assert [writer.wait(timeout=120) for writer in writers] == [0, 0]
     store = TrajectoryStore(tmp_path)
@@ -274,11 +274,11 @@ def test_processes_that_write_to_one_folder_do_not_disturb_each_other(tmp_path: 
     assert list(store.read()) == read
 
 
-def test_a_killed_writer_leaves_whole_shards_only(tmp_path: Path) -> None:
+def test_a_killed_writer_leaves_only_whole_shards(tmp_path: Path) -> None:
     writer = start_writer(tmp_path, "one", count=0)
     wait_until(lambda: len(shards(tmp_path)) >= 5 or writer.poll() is not None, "five shards", poll_s=0.001)
     writer.send_signal(signal.SIGKILL)
     assert writer.wait(timeout=60) == -signal.SIGKILL
     store = TrajectoryStore(tmp_path)
     assert len(store.keys()) == 2 * len(shards(tmp_path)) >= 10
-    assert (len(list(store.read())), store.set_aside()) == (len(store.keys()), [])
+    assert (len(list(store.read())), store.unreadable_shards()) == (len(store.keys()), [])

@@ -1,1 +1,1 @@
-"""What runs on the sandbox's side, with the standard library only: it is started without ours or any other package."""
+"""Code that runs inside the sandbox. It uses only the standard library: no other package is available there."""

@@ -1,4 +1,4 @@
-"""Running one piece of code in a lasting namespace: what it printed, its last value, its error as the model sees it."""
+"""Runs one piece of code in a persistent namespace and captures its output, last value and error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 FILENAME = "<code>"
 _REPEAT_S = 0.1
-"""Code that swallows the time limit meets it again."""
+"""Interval at which the alarm repeats, for code that catches the exception of the time limit."""
 
 
 class TimeLimitError(BaseException):
@@ -22,19 +22,19 @@ class TimeLimitError(BaseException):
 
 
 class FinalAnswer(BaseException):
-    """The code has called ``final_answer``."""
+    """The code called ``final_answer``."""
 
     def __init__(self, answer: object) -> None:
         self.answer = answer
 
 
 class Capture(io.TextIOBase):
-    """Stands in for standard output; keeps the first ``limit`` characters and notes that there were more."""
+    """Replacement for standard output. Keeps the first ``limit`` characters and records whether there were more."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._parts: list[str] = []
-        self._room = limit
+        self._remaining = limit
         self.cut = False
 
     def writable(self) -> bool:
@@ -43,9 +43,9 @@ class Capture(io.TextIOBase):
     def write(self, text: str) -> int:
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        kept = text[: self._room]
+        kept = text[: self._remaining]
         self._parts.append(str(kept))
-        self._room -= len(kept)
+        self._remaining -= len(kept)
         self.cut = self.cut or len(kept) < len(text)
         if len(self._parts) > 1000:
             self._parts = ["".join(self._parts)]
@@ -57,7 +57,7 @@ class Capture(io.TextIOBase):
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of the code. Texts are None where there is none; ``cut`` names those that were too long."""
+    """Result of the code. Absent texts are None; ``cut`` lists those that were truncated."""
 
     value: str | None = None
     error: str | None = None
@@ -66,47 +66,47 @@ class Outcome:
     cut: list[str] = field(default_factory=list)
 
 
-class Clock:
-    """The time limit of the code, on the wall; it stands while a tool of the worker is at work."""
+class TimeLimit:
+    """Wall-clock time limit of the code, paused while a function of the worker runs."""
 
     def __init__(self) -> None:
         self._running = False
-        self._over = True
-        signal.signal(signal.SIGALRM, self._ring)
+        self._ended = True
+        signal.signal(signal.SIGALRM, self._on_alarm)
 
     def start(self, limit_s: float) -> None:
-        self._over = False
+        self._ended = False
         self.resume(limit_s)
 
     def pause(self) -> float:
-        """Seconds that are left."""
+        """Pause, and return the remaining seconds."""
         self._running = False
         return signal.setitimer(signal.ITIMER_REAL, 0)[0]
 
     def resume(self, left_s: float) -> None:
-        """Go on after a pause, unless the code has ended meanwhile (a thread of it may still be here)."""
-        if not self._over:
+        """Continue after a pause, unless the code has ended meanwhile (one of its threads may still run)."""
+        if not self._ended:
             self._running = True
             signal.setitimer(signal.ITIMER_REAL, max(left_s, 0.001), _REPEAT_S)
 
     def stop(self) -> None:
-        self._over = True
+        self._ended = True
         self.pause()
 
-    def _ring(self, _number: int, _frame: FrameType | None) -> None:
+    def _on_alarm(self, _number: int, _frame: FrameType | None) -> None:
         if self._running:
             raise TimeLimitError
 
 
-def run(code: str, namespace: dict[str, Any], clock: Clock, limit_s: float, limit_chars: int) -> Outcome:
-    """Run ``code`` for at most ``limit_s`` seconds; whatever it raises becomes text."""
+def run(code: str, namespace: dict[str, Any], time_limit: TimeLimit, limit_s: float, limit_chars: int) -> Outcome:
+    """Run ``code`` for at most ``limit_s`` seconds. Exceptions are returned as text."""
     outcome = Outcome()
     try:
         try:
-            clock.start(limit_s)
+            time_limit.start(limit_s)
             _run(code, namespace, outcome, limit_chars)
         finally:
-            clock.stop()
+            time_limit.stop()
     except TimeLimitError:
         outcome.timed_out = True
         outcome.value = outcome.final_answer = None
@@ -123,7 +123,7 @@ def _run(code: str, namespace: dict[str, Any], outcome: Outcome, limit: int) -> 
         outcome.error = _cut(_parsing_error(error), "error", outcome, limit)
         return
     try:
-        exec(body, namespace)  # noqa: S102  # this is what the sandbox is for
+        exec(body, namespace)  # noqa: S102  # the purpose of the sandbox
         if last is not None:
             value = eval(last, namespace)  # noqa: S307  # the same
             outcome.value = None if value is None else _cut(repr(value), "value", outcome, limit)
@@ -136,7 +136,7 @@ def _run(code: str, namespace: dict[str, Any], outcome: Outcome, limit: int) -> 
 
 
 def _parse(code: str) -> tuple[CodeType, CodeType | None]:
-    """The statements, and the last of them by itself if it is an expression."""
+    """Compile the statements, and the last one separately if it is an expression."""
     tree, last = ast.parse(code, FILENAME), None
     if tree.body and isinstance(tree.body[-1], ast.Expr):
         last = compile(ast.Expression(tree.body.pop().value), FILENAME, "eval")  # type: ignore[attr-defined]  # just checked
@@ -153,13 +153,13 @@ def _parsing_error(error: Exception) -> str:
 
 
 def _execution_error(error: BaseException, code: str) -> str:
-    statement = _statement(code, *_place(error.__traceback__))
+    statement = _statement(code, *_position(error.__traceback__))
     place = f" at line '{statement}'" if statement else ""
     return f"Code execution failed{place} due to: {type(error).__name__}: {error}"
 
 
-def _place(traceback: TracebackType | None) -> tuple[int, int]:
-    """Line and column of the code's own top level where the error passed; (0, 0) if it did not."""
+def _position(traceback: TracebackType | None) -> tuple[int, int]:
+    """Line and column of the top-level statement that raised the error; (0, 0) if there is none."""
     while traceback is not None:
         running = traceback.tb_frame.f_code
         if running.co_filename == FILENAME and running.co_name == "<module>":
@@ -182,15 +182,15 @@ def _cut(text: str, name: str, outcome: Outcome, limit: int) -> str:
     return str(text[:limit])
 
 
-def captured(limit: int) -> Capture:
-    """A fresh capture, in place as both standard output and standard error."""
+def capture_output(limit: int) -> Capture:
+    """Replace standard output and standard error by a new capture."""
     capture = Capture(limit)
     sys.stdout = sys.stderr = capture
     return capture
 
 
-def reserved(namespace: dict[str, Any], functions: Mapping[str, Any]) -> None:
-    """Put the worker's functions into the namespace, also over what code has put there under their names."""
+def install_functions(namespace: dict[str, Any], functions: Mapping[str, Any]) -> None:
+    """Put the worker's functions into the namespace, replacing any variables of the same names."""
 
     def final_answer(answer: object) -> None:
         raise FinalAnswer(answer)

@@ -1,7 +1,7 @@
-"""One episode's interpreter: it answers the worker on its channel until the worker goes.
+"""One episode's interpreter: serves requests on its channel until the worker closes it.
 
-The code that it runs lives in the same process and can do to it what it likes; so nothing here protects anyone. The
-worker believes no byte of what comes out, and the kernel keeps the process where it is.
+The code runs in the same process and can modify it arbitrarily, so nothing here provides security. The worker
+validates all output, and the kernel confines the process.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from threading import Lock
 from typing import Any
 
 from rollout.tools.sandbox.inside import libc, seccomp, wire
-from rollout.tools.sandbox.inside.execution import Clock, captured, reserved, run
+from rollout.tools.sandbox.inside.execution import TimeLimit, capture_output, install_functions, run
 
 _EXCEPTIONS = {"TypeError": TypeError, "ValueError": ValueError, "RuntimeError": RuntimeError}
 
@@ -26,24 +26,24 @@ class Interpreter:
     """State of one interpreter.
 
     Attributes:
-        channel: to the worker.
-        home: the folder where code starts, copied when the interpreter is.
-        permit: what a clone must carry to be let through by seccomp.
-        namespace: the variables of the code.
+        channel: channel to the worker.
+        home: initial working directory of the code; forking copies it.
+        permit: number that a clone call must pass to be allowed by seccomp.
+        namespace: variables of the code.
     """
 
     channel: socket.socket
-    home: str
+    working_folder: str
     permit: int
     namespace: dict[str, Any] = field(default_factory=lambda: {"__name__": "__main__"})
-    clock: Clock = field(default_factory=Clock)
+    time_limit: TimeLimit = field(default_factory=TimeLimit)
     lock: Any = field(default_factory=Lock)
     call: str = ""
-    """The worker's number for the code that runs now; empty between calls."""
+    """Id of the call that is running; empty between calls."""
 
     def serve(self) -> None:
-        """Answer until the worker closes the channel."""
-        wire_receive, execute, copy = wire.receive, self._execute, self._copy
+        """Serve requests until the worker closes the channel."""
+        wire_receive, execute, copy = wire.receive, self._execute, self._fork
         self.send({"type": "ready"})
         while True:
             try:
@@ -53,17 +53,17 @@ class Interpreter:
             if message["type"] == "run":
                 execute(message)
             elif descriptors:
-                copy(descriptors[0], message["folder"], message["left"])
+                copy(descriptors[0], message["folder"], message["stale_folders"])
 
     def send(self, message: dict[str, Any]) -> None:
         self.channel.sendall(wire.encode(message))
 
     def _execute(self, message: dict[str, Any]) -> None:
         limit = message["max_output_chars"]
-        reserved(self.namespace, {name: self._tool(name) for name in message["tools"]})
-        capture = captured(limit)
+        install_functions(self.namespace, {name: self._tool(name) for name in message["tools"]})
+        capture = capture_output(limit)
         self.call = message["id"]
-        outcome = run(message["code"], self.namespace, self.clock, message["time_limit_s"], limit)
+        outcome = run(message["code"], self.namespace, self.time_limit, message["time_limit_s"], limit)
         with self.lock:
             self.call = ""
         self.send(
@@ -81,17 +81,17 @@ class Interpreter:
 
     def _tool(self, name: str) -> Callable[..., Any]:
         def tool(*arguments: Any, **keywords: Any) -> Any:
-            left_s = self.clock.pause()
+            left_s = self.time_limit.pause()
             try:
-                return self._ask(name, arguments, keywords)
+                return self._call_worker(name, arguments, keywords)
             finally:
-                self.clock.resume(left_s)
+                self.time_limit.resume(left_s)
 
         tool.__name__ = tool.__qualname__ = name
         return tool
 
-    def _ask(self, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        """What the worker says to a call of its function; a thread that outlived its code is refused."""
+    def _call_worker(self, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Call a function of the worker. Calls from threads are refused after their code has ended."""
         with self.lock:
             if not self.call:
                 raise RuntimeError("a function of the worker was called after the code had ended")
@@ -102,13 +102,13 @@ class Interpreter:
             raise _EXCEPTIONS.get(answer["error_type"], RuntimeError)(answer["error"])
         return answer["value"]
 
-    def _copy(self, descriptor: int, folder: str, left: list[str]) -> None:
-        """Go on twice: here, and in a sibling process that answers on ``descriptor`` and works in ``folder``.
+    def _fork(self, descriptor: int, folder: str, stale_folders: list[str]) -> None:
+        """Fork a sibling process that serves requests on ``descriptor`` and works in ``folder``.
 
-        ``left`` are folders of siblings that have ended.
+        ``stale_folders`` are folders of siblings that have ended; they are deleted.
         """
-        scratch = os.path.dirname(self.home)
-        for name in left:
+        scratch = os.path.dirname(self.working_folder)
+        for name in stale_folders:
             shutil.rmtree(os.path.join(scratch, name), ignore_errors=True)
         if libc.raw_clone(seccomp.FORK_FLAGS, self.permit):
             os.close(descriptor)
@@ -117,8 +117,8 @@ class Interpreter:
         os.dup2(descriptor, self.channel.fileno(), inheritable=False)
         os.close(descriptor)
         self.lock = Lock()
-        home = os.path.join(scratch, folder)
-        shutil.copytree(self.home, home, symlinks=True)
-        os.chdir(home)
-        self.home = home
+        working_folder = os.path.join(scratch, folder)
+        shutil.copytree(self.working_folder, working_folder, symlinks=True)
+        os.chdir(working_folder)
+        self.working_folder = working_folder
         self.send({"type": "ready"})

@@ -1,4 +1,4 @@
-"""Files out of reach without namespaces: Landlock, which needs no privilege (Linux 5.13 and later)."""
+"""Restricts file access without namespaces or privileges through Landlock (Linux 5.13 and later)."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from contextlib import suppress
 from rollout.tools.sandbox.inside.libc import PR_SET_NO_NEW_PRIVS, prctl, syscall
 
 _ALL_OF_ABI = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1}
-"""Rights over files that a version of Landlock knows; from the third on: all up to truncation."""
+"""File access rights by Landlock version; the third and later ones use all rights up to truncation."""
 _READ = 1 << 2 | 1 << 3
 """Read files, list folders."""
 _FILE_RIGHTS = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14
 _MAKE_NODES = 1 << 6 | 1 << 11
 """Device files."""
 _SCOPE_ALL = 3
-"""Abstract sockets and signals stay within (sixth version)."""
+"""Keeps abstract sockets and signals within the sandbox (version 6)."""
 _VERSION_FLAG, _PATH_RULE = 1, 1
 
 
 def version() -> int:
-    """The kernel's version of Landlock; 0 if it has none."""
+    """The kernel's Landlock version; 0 if it has no Landlock."""
     with suppress(OSError):
         return syscall("landlock_create_ruleset", None, 0, _VERSION_FLAG)
     return 0
 
 
-def confine(readable: Sequence[str], writable: Sequence[str]) -> None:
-    """From here on this process and all it starts can open only what lies below these paths.
+def confine(readable_paths: Sequence[str], writable_paths: Sequence[str]) -> None:
+    """Restrict this process and its future children to files below these paths.
 
-    A call under another confinement narrows it further. Raises `OSError` if the kernel has no Landlock.
+    A further call narrows the restriction. Raises `OSError` if the kernel has no Landlock.
     """
     abi = version()
     handled = _ALL_OF_ABI[min(max(abi, 1), 3)]
-    # Network rights (fourth version): all handled, none granted.
+    # Network rights (version 4): all handled, none granted.
     attributes = struct.pack("=QQQ", handled, 3, _SCOPE_ALL)[: {1: 8, 2: 8, 3: 8, 4: 16, 5: 16}.get(abi, 24)]
     ruleset = syscall("landlock_create_ruleset", attributes, len(attributes), 0)
     try:
-        for path in readable:
+        for path in readable_paths:
             _allow(ruleset, path, _READ & handled)
-        for path in writable:
+        for path in writable_paths:
             _allow(ruleset, path, handled & ~_MAKE_NODES & ~1)
         prctl(PR_SET_NO_NEW_PRIVS, 1)
         syscall("landlock_restrict_self", ruleset, 0)
@@ -50,9 +50,9 @@ def confine(readable: Sequence[str], writable: Sequence[str]) -> None:
 
 
 def _allow(ruleset: int, path: str, rights: int) -> None:
-    place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        held = rights if os.path.isdir(path) else rights & _FILE_RIGHTS
-        syscall("landlock_add_rule", ruleset, _PATH_RULE, struct.pack("=Qi", held, place), 0)
+        granted = rights if os.path.isdir(path) else rights & _FILE_RIGHTS
+        syscall("landlock_add_rule", ruleset, _PATH_RULE, struct.pack("=Qi", granted, descriptor), 0)
     finally:
-        os.close(place)
+        os.close(descriptor)

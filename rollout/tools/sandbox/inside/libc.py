@@ -1,4 +1,4 @@
-"""System calls that Python does not offer, by number."""
+"""Wrappers for system calls that Python does not provide."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NUMBERS = {
     "x86_64": {"clone": 56, "prctl": 157, "capset": 126, "pivot_root": 155},
     "aarch64": {"clone": 220, "prctl": 167, "capset": 91, "pivot_root": 41},
 }
-"""What differs between machines; the newer calls below have the same number everywhere."""
+"""System call numbers by machine; the newer calls below have the same number everywhere."""
 COMMON_NUMBERS = {
     "mount_setattr": 442,
     "landlock_create_ruleset": 444,
@@ -21,7 +21,7 @@ COMMON_NUMBERS = {
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
 _CAPABILITY_VERSION_3 = 0x20080522
 
-# PyDLL keeps the interpreter lock: after a raw clone the child must not have to wait for it.
+# PyDLL keeps the interpreter lock, so that the child of a raw clone need not wait for it.
 _libc = ctypes.PyDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
@@ -35,7 +35,7 @@ def machine() -> str:
 
 
 def syscall(name: str, *arguments: int | bytes | ctypes.Array[ctypes.c_char] | None) -> int:
-    """Call the kernel. Raises `OSError` if it refuses."""
+    """Make a system call. Raises `OSError` if it fails."""
     number = COMMON_NUMBERS.get(name) or NUMBERS[machine()][name]
     words = [ctypes.c_ulong(item) if isinstance(item, int) else item for item in arguments]
     result = int(_libc.syscall(ctypes.c_long(number), *words))
@@ -43,7 +43,7 @@ def syscall(name: str, *arguments: int | bytes | ctypes.Array[ctypes.c_char] | N
 
 
 def prctl(option: int, value: int, pointer: object = None) -> None:
-    """Set a property of this process. Raises `OSError` if refused."""
+    """``prctl(2)``. Raises `OSError` if it fails."""
     _checked("prctl", _libc.prctl(option, ctypes.c_ulong(value), pointer, ctypes.c_ulong(0), ctypes.c_ulong(0)))
 
 
@@ -70,17 +70,17 @@ def sethostname(name: str) -> None:
 
 
 def drop_capabilities() -> None:
-    """Give up every capability of this process."""
+    """Drop all capabilities of this process."""
     header = ctypes.create_string_buffer(_CAPABILITY_VERSION_3.to_bytes(4, "little") + bytes(4))
     syscall("capset", header, ctypes.create_string_buffer(24))
 
 
-def raw_clone(flags: int, third: int = 0) -> int:
-    """``clone(2)`` as `os.fork` would, with flags; ``third`` is its third argument. 0 in the child, else its id."""
+def raw_clone(flags: int, third_argument: int = 0) -> int:
+    """`os.fork` with flags and a third argument for ``clone(2)``. Returns 0 in the child, its id in the parent."""
     python = ctypes.pythonapi
     python.PyOS_BeforeFork()
     try:
-        child = syscall("clone", flags, 0, third, 0, 0)
+        child = syscall("clone", flags, 0, third_argument, 0, 0)
     except OSError:
         python.PyOS_AfterFork_Parent()
         raise

@@ -1,4 +1,4 @@
-"""Worlds of their own: one around the fork server where bubblewrap does not make it, one around each episode."""
+"""Namespaces: around the fork server, if bubblewrap does not create them, and around each episode."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 _ATTR_RDONLY, _ATTR_NOSUID = 1, 2
 
 Bind = tuple[str, str, bool]
-"""Path outside, path inside, whether it may be written (devices and /proc; all else is read-only)."""
+"""(path outside, path inside, writable); only devices and /proc are writable."""
 
 
 def clone_into_episode() -> int:
@@ -30,18 +30,18 @@ def clone_into_episode() -> int:
     return libc.raw_clone(_NEWUSER | _NEWPID | _NEWNS | _NEWIPC | _SIGCHLD)
 
 
-def furnish_episode(uid: int, gid: int, scratch_mib: int) -> None:
-    """In an episode's first process: a name, an empty /tmp of its own, no /proc, and then no capability.
+def set_up_episode(uid: int, gid: int, scratch_mib: int) -> None:
+    """Set up an episode's first process: map its user, mount an empty /tmp, hide /proc, drop all capabilities.
 
     Args:
-        uid: the user outside, of whom the episode's user is the image.
-        gid: the group outside.
+        uid: user id outside, to which the episode's user is mapped.
+        gid: group id outside.
         scratch_mib: size of /tmp.
     """
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"{EPISODE_UID} {uid} 1")
     Path("/proc/self/gid_map").write_text(f"{EPISODE_UID} {gid} 1")
-    # If memory runs out, the kernel takes an episode rather than the worker.
+    # If memory runs out, the kernel kills an episode rather than the worker.
     Path("/proc/self/oom_score_adj").write_text("1000")
     libc.mount("", "/", "", _REC | _PRIVATE)
     limits = f"size={scratch_mib}m,nr_inodes=8192,mode=700"
@@ -53,18 +53,18 @@ def furnish_episode(uid: int, gid: int, scratch_mib: int) -> None:
 
 
 def enter(binds: Sequence[Bind], links: Sequence[tuple[str, str]], empty: Sequence[str]) -> None:
-    """Go where there is nothing but ``binds``, without network, and return in a child that is process 1 there.
+    """Enter namespaces without network whose file tree holds only ``binds``; return in a child, their process 1.
 
-    The parent stays until the child has ended, and ends with it.
+    The parent waits for the child and exits with its status.
 
     Args:
-        binds: what can be seen.
+        binds: files and folders that are visible.
         links: (target, path) of symbolic links.
-        empty: folders to cover with empty ones.
+        empty: folders to hide by empty ones.
     """
     uid, gid = os.geteuid(), os.getegid()
-    kinds = _NEWNS | _NEWPID | _NEWNET | _NEWIPC | _NEWUTS | _NEWCGROUP
-    libc.unshare(kinds if uid == 0 else kinds | _NEWUSER)
+    flags = _NEWNS | _NEWPID | _NEWNET | _NEWIPC | _NEWUTS | _NEWCGROUP
+    libc.unshare(flags if uid == 0 else flags | _NEWUSER)
     if uid != 0:
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")

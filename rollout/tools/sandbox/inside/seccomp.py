@@ -1,7 +1,7 @@
-"""The system calls that an interpreter may make, as a BPF program of our own; all others are answered "not permitted".
+"""The seccomp filter of an interpreter: a BPF program with an allowlist of system calls; others fail with EPERM.
 
-A list of what is allowed outlives new kernels; a list of what is forbidden would not. No process can be started, no
-other one signalled or traced, no socket made that could reach anything, no namespace entered, no privilege asked for.
+An allowlist stays safe when new kernels add calls. Code cannot start a process, signal or trace another one, create a
+socket that reaches anything, enter a namespace or gain a privilege.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from rollout.tools.sandbox.inside.libc import (
     machine,
     prctl,
 )
-from rollout.tools.sandbox.inside.syscalls import ATTRIBUTES, FILE_MODES, FREE, SYSCALLS
+from rollout.tools.sandbox.inside.syscalls import ATTRIBUTES, FILE_MODES, SYSCALLS, UNCONDITIONAL
 
 FORK_FLAGS = 0x8000 | 17
-"""CLONE_PARENT and SIGCHLD: the only way in which the driver itself makes a copy of an interpreter."""
+"""CLONE_PARENT and SIGCHLD: the flags with which the driver itself forks an interpreter."""
 
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
@@ -34,7 +34,7 @@ _CLONE_THREAD = 0x00010000
 _NAMESPACES_AND_PARENT = 0x7E020080 | 0x00008000
 _AF_UNIX, _SIGKILL = 1, 9
 _FCNTL_FORBIDDEN = (8, 10, 15, 1024, 1026, 1031, 1033)
-"""F_SETOWN, F_SETSIG, F_SETOWN_EX (they send signals), F_SETLEASE, F_NOTIFY, F_SETPIPE_SZ (memory), F_ADD_SEALS."""
+"""F_SETOWN, F_SETSIG, F_SETOWN_EX (send signals), F_SETLEASE, F_NOTIFY, F_SETPIPE_SZ (memory), F_ADD_SEALS."""
 _IOCTL_ALLOWED = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 """TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX."""
 
@@ -43,11 +43,11 @@ Instruction = tuple[int, int, int, int]
 
 
 def program(permit: int, file_modes: bool, architecture: str) -> list[Instruction]:
-    """The filter.
+    """Build the filter.
 
     Args:
-        permit: 64-bit number that a clone must carry to make a process; the driver alone is told it.
-        file_modes: also allow changing the mode of files, where none but the scratch folder can be reached.
+        permit: 64-bit number that a clone call must pass to create a process; only the driver knows it.
+        file_modes: allow changing file modes; safe only if no file outside the scratch folder can be reached.
         architecture: ``x86_64`` or ``aarch64``.
     """
     numbers = {name: pair[0 if architecture == "x86_64" else 1] for name, pair in SYSCALLS.items()}
@@ -58,18 +58,18 @@ def program(permit: int, file_modes: bool, architecture: str) -> list[Instructio
         (_LOAD, 0, 0, _NUMBER),
     ]
     for names, verdict in (
-        (FREE, _ALLOW),
+        (UNCONDITIONAL, _ALLOW),
         (FILE_MODES, _ALLOW if file_modes else _ERRNO),
         (ATTRIBUTES, _ERRNO | errno.ENOTSUP),
     ):
         for name in names:
-            code += _when(numbers[name], [_give(verdict)])
-    for name, block in _guards(permit).items():
-        code += _when(numbers[name], block)
-    # The C library tries calls newer than this list and falls back if they do not exist.
-    code += [(_AT_LEAST, 0, 1, _X32), _give(_KILL)]
-    code += [(_AT_LEAST, 0, 1, _NEWEST_KNOWN), _give(_ERRNO | errno.ENOSYS)]
-    return [*code, _give(_ERRNO | errno.EPERM)]
+            code += _if_number(numbers[name], [_return(verdict)])
+    for name, block in _conditional_rules(permit).items():
+        code += _if_number(numbers[name], block)
+    # The C library tries newer calls than these and falls back if they do not exist.
+    code += [(_AT_LEAST, 0, 1, _X32), _return(_KILL)]
+    code += [(_AT_LEAST, 0, 1, _NEWEST_KNOWN), _return(_ERRNO | errno.ENOSYS)]
+    return [*code, _return(_ERRNO | errno.EPERM)]
 
 
 def install(permit: int, file_modes: bool) -> None:
@@ -82,55 +82,55 @@ def install(permit: int, file_modes: bool) -> None:
     prctl(PR_SET_SECCOMP, 2, header)
 
 
-def _guards(permit: int) -> dict[str, list[Instruction]]:
-    """What to do for calls that are allowed with some arguments only."""
+def _conditional_rules(permit: int) -> dict[str, list[Instruction]]:
+    """Rules for calls that are allowed only with certain arguments."""
     return {
         "clone": _clone(permit),
-        "clone3": [_give(_ERRNO | errno.ENOSYS)],  # its flags lie in memory that a filter cannot read
-        "sendto": _all_equal([(4, 0)]),  # without an address
-        "socketpair": _all_equal([(0, _AF_UNIX)]),
-        "prctl": _all_equal([(0, PR_SET_PDEATHSIG), (1, _SIGKILL)]),
-        "prlimit64": _all_equal([(0, 0)]),  # of this process only
-        "fcntl": [*_one_of(1, _FCNTL_FORBIDDEN, _ERRNO | errno.EPERM), _give(_ALLOW)],
-        "ioctl": [*_one_of(1, _IOCTL_ALLOWED, _ALLOW), _give(_ERRNO | errno.ENOTTY)],
+        "clone3": [_return(_ERRNO | errno.ENOSYS)],  # its flags are in memory that a filter cannot read
+        "sendto": _allow_if_equal([(4, 0)]),  # without an address
+        "socketpair": _allow_if_equal([(0, _AF_UNIX)]),
+        "prctl": _allow_if_equal([(0, PR_SET_PDEATHSIG), (1, _SIGKILL)]),
+        "prlimit64": _allow_if_equal([(0, 0)]),  # this process only
+        "fcntl": [*_one_of(1, _FCNTL_FORBIDDEN, _ERRNO | errno.EPERM), _return(_ALLOW)],
+        "ioctl": [*_one_of(1, _IOCTL_ALLOWED, _ALLOW), _return(_ERRNO | errno.ENOTTY)],
     }
 
 
 def _clone(permit: int) -> list[Instruction]:
-    """A thread, or a copy of the process by whoever knows ``permit``."""
-    copy = _all_equal([(0, FORK_FLAGS), (2, permit)])
+    """Allow threads, and a fork of the process with ``permit``."""
+    copy = _allow_if_equal([(0, FORK_FLAGS), (2, permit)])
     return [
         (_LOAD, 0, 0, _low(0)),
         (_ANY_BIT, 2, 0, _NAMESPACES_AND_PARENT),
         (_ANY_BIT, 0, 1, _CLONE_THREAD),
-        _give(_ALLOW),
+        _return(_ALLOW),
         *copy,
     ]
 
 
-def _all_equal(wanted: Sequence[tuple[int, int]]) -> list[Instruction]:
-    """Allow if every named argument has its value, all 64 bits of it."""
+def _allow_if_equal(wanted: Sequence[tuple[int, int]]) -> list[Instruction]:
+    """Allow the call if each listed argument equals its value in all 64 bits."""
     halves = [half for index, value in wanted for half in _halves(index, value)]
     block: list[Instruction] = []
     for step, (offset, value) in enumerate(halves):
         block += [(_LOAD, 0, 0, offset), (_EQUAL, 0, 2 * (len(halves) - step - 1) + 1, value)]
-    return [*block, _give(_ALLOW), _give(_ERRNO | errno.EPERM)]
+    return [*block, _return(_ALLOW), _return(_ERRNO | errno.EPERM)]
 
 
 def _one_of(index: int, values: Iterable[int], verdict: int) -> list[Instruction]:
-    """``verdict`` if the low half of an argument is among ``values``; the kernel reads no more of these."""
+    """Return ``verdict`` if the low 32 bits of an argument are among ``values``; the kernel ignores the others here."""
     block: list[Instruction] = [(_LOAD, 0, 0, _low(index))]
     for value in values:
-        block += [(_EQUAL, 0, 1, value), _give(verdict)]
+        block += [(_EQUAL, 0, 1, value), _return(verdict)]
     return block
 
 
-def _when(number: int | None, block: list[Instruction]) -> list[Instruction]:
-    """Run ``block``, which ends with a verdict, for the call of this number; None is a call the machine lacks."""
+def _if_number(number: int | None, block: list[Instruction]) -> list[Instruction]:
+    """Run ``block``, which ends with a verdict, for this call number; None if the machine lacks the call."""
     return [] if number is None else [(_EQUAL, 0, len(block), number), *block]
 
 
-def _give(verdict: int) -> Instruction:
+def _return(verdict: int) -> Instruction:
     return (_RETURN, 0, 0, verdict)
 
 

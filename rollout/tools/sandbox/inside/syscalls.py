@@ -1,8 +1,8 @@
-"""System calls by name: their numbers on x86_64 and aarch64 (Linux's own tables), and which are how free."""
+"""System calls by name: their numbers on x86_64 and aarch64 (from Linux's tables), grouped by how they are filtered."""
 
 from __future__ import annotations
 
-FREE = """
+UNCONDITIONAL = """
     read write close lseek pread64 pwrite64 readv writev open openat stat fstat lstat newfstatat statx access
     faccessat faccessat2 readlink readlinkat getdents getdents64 getcwd chdir fchdir mkdir mkdirat rmdir unlink
     unlinkat rename renameat renameat2 link linkat symlink symlinkat truncate ftruncate fsync fdatasync fallocate
@@ -15,22 +15,22 @@ FREE = """
     getrusage times getrandom getpriority getcpu arch_prctl exit exit_group wait4 waitid restart_syscall recvfrom
     recvmsg getsockname getpeername shutdown getrlimit setrlimit
 """.split()
-"""Allowed with any argument: files and memory of this process, time, waiting, its own identity."""
+"""Allowed with any arguments: files and memory of this process, time, waiting, its own identity."""
 
-GUARDED = """
+CONDITIONAL = """
     clone clone3 sendto socketpair prctl prlimit64 fcntl ioctl
 """.split()
-"""Allowed with some arguments."""
+"""Allowed with certain arguments."""
 
 ATTRIBUTES = """
     setxattr lsetxattr fsetxattr getxattr lgetxattr fgetxattr listxattr llistxattr flistxattr
 """.split()
-"""Answered as by a file system that has no extended attributes, which is what copying files expects."""
+"""Fail as on a file system without extended attributes, which code that copies files handles."""
 
 FILE_MODES = """
     chmod fchmod fchmodat fchmodat2 utimensat
 """.split()
-"""Allowed where no file outside the scratch folder can be reached; else answered as if done."""
+"""Allowed if no file outside the scratch folder can be reached; otherwise they do nothing and report success."""
 
 _TABLE = """
     read 0 63 | write 1 64 | close 3 57 | lseek 8 62 | pread64 17 67 | pwrite64 18 68 | readv 19 65 | writev 20 66
@@ -72,4 +72,4 @@ def _number(text: str) -> int | None:
 
 
 SYSCALLS = _numbers()
-"""Name -> number on (x86_64, aarch64); None where a machine lacks the call."""
+"""Name -> numbers on (x86_64, aarch64); None if the machine lacks the call."""

@@ -1,4 +1,4 @@
-"""Frames on the channel: four bytes of length, most significant first, then a JSON object in UTF-8."""
+"""Frames of the channel: a 4-byte big-endian length followed by a JSON object in UTF-8."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ HEADER = struct.Struct(">I")
 
 
 def encode(message: Mapping[str, object]) -> bytes:
-    """One frame. Lone surrogates, which UTF-8 lacks, become question marks.
+    """Encode a frame. Lone surrogates, which UTF-8 cannot represent, become question marks.
 
     Raises:
-        TypeError: a value that JSON does not know.
-        ValueError: a number that JSON does not know, or a structure that contains itself.
+        TypeError: a value cannot be represented in JSON.
+        ValueError: a number cannot be represented in JSON, or a structure contains itself.
     """
     text = json.dumps(message, ensure_ascii=False, allow_nan=False)
     body = text.encode("utf-8", "replace")
@@ -24,22 +24,22 @@ def encode(message: Mapping[str, object]) -> bytes:
 
 
 def receive(channel: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """The next frame from a sender that is trusted, with the file descriptors that came along.
+    """Receive the next frame and its file descriptors from a trusted sender.
 
     Raises:
-        EOFError: the other side has gone.
+        EOFError: the other side has closed the channel.
     """
     head, descriptors, _, _ = socket.recv_fds(channel, HEADER.size, 1)
-    head += _exactly(channel, HEADER.size - len(head), begun=bool(head))
-    body = _exactly(channel, HEADER.unpack(head)[0], begun=True)
+    head += _receive_exactly(channel, HEADER.size - len(head), started=bool(head))
+    body = _receive_exactly(channel, HEADER.unpack(head)[0], started=True)
     message: dict[str, Any] = json.loads(body)
     return message, descriptors
 
 
-def _exactly(channel: socket.socket, size: int, begun: bool) -> bytes:
+def _receive_exactly(channel: socket.socket, size: int, started: bool) -> bytes:
     parts = bytearray()
     while len(parts) < size:
-        part = channel.recv(min(size - len(parts), 1 << 16)) if begun else b""
+        part = channel.recv(min(size - len(parts), 1 << 16)) if started else b""
         if not part:
             raise EOFError("the worker has closed the channel")
         parts += part

@@ -1,4 +1,4 @@
-"""The fork server: loads numpy and sympy once, then gives each episode a process of its own. It runs no model code."""
+"""The fork server: loads numpy and sympy once, then forks a process for each episode. It runs no model-written code."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _UNPRIVILEGED = 65534
 
 
 def main(control_number: int, worker_number: int) -> None:
-    """Serve until the worker goes.
+    """Serve requests until the worker exits.
 
     Args:
-        control_number: descriptor of a packet socket; its first message holds the settings.
+        control_number: descriptor of a packet socket; its first message contains the settings.
         worker_number: descriptor that becomes readable when the worker's process ends.
     """
     control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=control_number)
@@ -35,7 +35,7 @@ def main(control_number: int, worker_number: int) -> None:
     sys.path[:] = [*(path for path in sys.path if path != settings["code_path"]), *settings["python_path"]]
     for name in settings["preload"]:
         importlib.import_module(name)
-    _confine(settings)
+    _drop_privileges(settings)
     settings["memory_bytes"] = limits.address_space() + settings["memory_mib"] * limits.MIB
     gc.collect()
     gc.freeze()
@@ -49,22 +49,22 @@ def main(control_number: int, worker_number: int) -> None:
             os._exit(0)
         message, descriptors = _receive(control)
         if descriptors:
-            _begin_episode(settings, message, descriptors[0])
+            _start_episode(settings, message, descriptors[0])
 
 
-def _confine(settings: dict[str, Any]) -> None:
+def _drop_privileges(settings: dict[str, Any]) -> None:
     if settings["tier"] != "rlimits":
         if os.geteuid() == 0:
             os.setgroups([])
             os.setresgid(_UNPRIVILEGED, _UNPRIVILEGED, _UNPRIVILEGED)
             os.setresuid(_UNPRIVILEGED, _UNPRIVILEGED, _UNPRIVILEGED)
-        libc.prctl(libc.PR_SET_DUMPABLE, 1)  # else the maps of users below /proc/self would be root's
+        libc.prctl(libc.PR_SET_DUMPABLE, 1)  # otherwise the uid maps in /proc/self would belong to root
     else:
         libc.drop_capabilities()
     libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
 
 
-def _begin_episode(settings: dict[str, Any], message: dict[str, Any], descriptor: int) -> None:
+def _start_episode(settings: dict[str, Any], message: dict[str, Any], descriptor: int) -> None:
     weak = settings["tier"] == "rlimits"
     uid, gid = os.geteuid(), os.getegid()
     try:
@@ -73,35 +73,38 @@ def _begin_episode(settings: dict[str, Any], message: dict[str, Any], descriptor
         os.write(descriptor, wire.encode({"type": "refused", "reason": str(error)}))
         child = -1
     if child == 0:
-        _child(descriptor, lambda: _weak(settings, message) if weak else _strong(settings, uid, gid))
+        _child(
+            descriptor,
+            lambda: _start_with_rlimits(settings, message) if weak else _start_in_namespaces(settings, uid, gid),
+        )
     os.close(descriptor)
 
 
-def _child(descriptor: int, begin: Callable[[], None]) -> NoReturn:
-    """An episode's first process: never goes back into the loop of the fork server."""
+def _child(descriptor: int, start: Callable[[], None]) -> NoReturn:
+    """Run an episode's first process. Never returns to the loop of the fork server."""
     os.dup2(descriptor, _CHANNEL)
     try:
-        begin()
+        start()
     except Exception as error:
         os.write(_CHANNEL, wire.encode({"type": "refused", "reason": f"{type(error).__name__}: {error}"}))
     finally:
         os._exit(0)
 
 
-def _strong(settings: dict[str, Any], uid: int, gid: int) -> None:
-    namespaces.furnish_episode(uid, gid, settings["scratch_mib"])
-    channel = _only_channel()
+def _start_in_namespaces(settings: dict[str, Any], uid: int, gid: int) -> None:
+    namespaces.set_up_episode(uid, gid, settings["scratch_mib"])
+    channel = _close_other_descriptors()
     channel.sendall(wire.encode({"type": "init"}))
     if os.fork() == 0:
         libc.prctl(libc.PR_SET_DUMPABLE, 0)
-        _become_interpreter(settings, channel, "/tmp", settings["max_processes"] + 1)
+        _run_interpreter(settings, channel, "/tmp", settings["max_processes"] + 1)
     channel.close()
-    # Process 1 of the episode: while it lives the others may, and the kernel ends them all with it.
+    # This is process 1 of the episode: when it ends, the kernel kills all others.
     while True:
         signal.pause()
 
 
-def _weak(settings: dict[str, Any], message: dict[str, Any]) -> None:
+def _start_with_rlimits(settings: dict[str, Any], message: dict[str, Any]) -> None:
     libc.prctl(libc.PR_SET_PDEATHSIG, 9)
     scratch = message["scratch"]
     with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
@@ -110,31 +113,31 @@ def _weak(settings: dict[str, Any], message: dict[str, Any]) -> None:
         landlock.confine(settings["readable"], [scratch, "/dev/null"])
     libc.prctl(libc.PR_SET_DUMPABLE, 0)
     os.environ.update(HOME=scratch, TMPDIR=scratch)
-    _become_interpreter(settings, _only_channel(), scratch, None)
+    _run_interpreter(settings, _close_other_descriptors(), scratch, None)
 
 
-def _become_interpreter(settings: dict[str, Any], channel: socket.socket, scratch: str, processes: int | None) -> None:
-    home = os.path.join(scratch, "work")
-    os.mkdir(home)
-    os.chdir(home)
-    limits.impose(settings["memory_bytes"], settings["scratch_mib"], processes)
+def _run_interpreter(settings: dict[str, Any], channel: socket.socket, scratch: str, processes: int | None) -> None:
+    working_folder = os.path.join(scratch, "work")
+    os.mkdir(working_folder)
+    os.chdir(working_folder)
+    limits.apply_limits(settings["memory_bytes"], settings["scratch_mib"], processes)
     permit = int.from_bytes(os.urandom(8), "little")
     seccomp.install(permit, file_modes=settings["tier"] != "rlimits")
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    Interpreter(channel, home, permit).serve()
+    Interpreter(channel, working_folder, permit).serve()
 
 
-def _only_channel() -> socket.socket:
-    """Close every descriptor but the episode's channel; 0, 1 and 2 lead nowhere."""
-    nowhere = os.open("/dev/null", os.O_RDWR)
+def _close_other_descriptors() -> socket.socket:
+    """Close all descriptors except the episode's channel; 0, 1 and 2 become /dev/null."""
+    null = os.open("/dev/null", os.O_RDWR)
     for standard in (0, 1, 2):
-        os.dup2(nowhere, standard)
+        os.dup2(null, standard)
     os.closerange(_CHANNEL + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=_CHANNEL)
 
 
 def _receive(control: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """A packet of the worker; without a worker there is nothing left to do."""
+    """Receive a packet from the worker; exit if the worker has closed the socket."""
     packet, descriptors, _, _ = socket.recv_fds(control, _MESSAGE_BYTES, 1)
     if not packet:
         os._exit(0)

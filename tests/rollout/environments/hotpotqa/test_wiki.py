@@ -14,7 +14,7 @@ MILL = (
     "The mill stands by J. Osk. It grinds corn. Corn is stored\nTwo words\nThe third paragraph. It has wheels.\n"
     "  \nMore corn comes late. Corn, again."
 )
-PAGES = RetrievalIndex.of(
+PAGES = RetrievalIndex.from_documents(
     [
         Document("0", "Old Mill", MILL),
         Document("1", "Osk", "Osk may refer to:\nOsk (river)\nOsk (town)"),

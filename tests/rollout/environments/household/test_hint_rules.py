@@ -11,7 +11,7 @@ from rollout.environments.household import hint_rules as rules
 from rollout.environments.household.hint_rules import House, read_house
 from rollout.hints.rules import has_failed, no_action, repeated_without_effect
 from rollout.trajectory import StopReason
-from rollout.trajectory.turns import played_turns
+from rollout.trajectory.turns import completed_turns
 from tests.rollout.hints.episodes import ROOM, episode
 
 Turn = tuple[str | None, str]
@@ -98,7 +98,7 @@ def test_names_of_the_house_become_placeholders_and_what_changes_things_keeps_it
 
 def test_an_action_without_effect_that_is_done_again_and_a_turn_without_action_are_found_in_any_world() -> None:
     def turns(*played: Turn) -> list[str]:
-        read = played_turns(episode(ROOM, PLACE, *played))
+        read = completed_turns(episode(ROOM, PLACE, *played))
         return [text.split()[0] for rule in (repeated_without_effect, no_action) for text in rule(read)]
 
     assert turns(refused("open shelf 1"), TO_SHELF, refused("open shelf 1")) == ["Do"]

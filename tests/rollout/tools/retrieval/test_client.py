@@ -1,4 +1,4 @@
-"""Many agents share one client: queries go in batches, failures are tried again, and then they are on the record."""
+"""Many agents share one client: it batches queries, retries failures and reports the last one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ QUICK = ClientConfig(retries=2, retry_wait_s=0.001, timeout_s=5, batch_wait_s=0.
 
 
 class Service:
-    """A backend that echoes queries, and does first what it is told to: fail, hang, or answer too little."""
+    """A backend that echoes queries. Its first calls fail, hang or return too few answers, as given by ``troubles``."""
 
     def __init__(self, *troubles: str) -> None:
         self.troubles = list(troubles)
@@ -34,7 +34,7 @@ class Service:
         return answers[1:] if trouble == "short" else answers
 
 
-async def test_queries_asked_at_the_same_time_are_sent_together_and_each_gets_its_own_answer() -> None:
+async def test_concurrent_queries_are_batched_and_each_receives_its_own_answer() -> None:
     service = Service()
     client = RetrievalClient([service], QUICK)
     found = await asyncio.gather(*(client.search(f"q{i}", 2) for i in range(6)), client.search("other", 1))
@@ -43,7 +43,7 @@ async def test_queries_asked_at_the_same_time_are_sent_together_and_each_gets_it
     await client.close()
 
 
-async def test_a_full_batch_goes_at_once_and_leaves_nothing_to_be_sent_later() -> None:
+async def test_a_full_batch_is_sent_immediately_and_only_once() -> None:
     service = Service()
     client = RetrievalClient([service], QUICK.model_copy(update={"batch_wait_s": 0.05}))
     await asyncio.gather(*(client.search(f"q{i}", 1) for i in range(4)))
@@ -59,7 +59,7 @@ async def test_replicas_take_turns_and_a_retry_goes_to_the_next_one() -> None:
     assert alive.batches == [["a"], ["b"]]
 
 
-async def test_one_dead_replica_costs_no_answer_however_many_ask_at_the_same_time() -> None:
+async def test_one_dead_replica_loses_no_answer_of_many_concurrent_queries() -> None:
     dead, alive = Service(*["fail"] * 99), Service()
     client = RetrievalClient([dead, alive], QUICK.model_copy(update={"batch_size": 1, "retries": 1}))
     found = await asyncio.gather(*(client.search(f"q{i}", 1) for i in range(10)))
@@ -70,11 +70,11 @@ async def test_one_dead_replica_costs_no_answer_however_many_ask_at_the_same_tim
     ("trouble", "kind", "words"),
     [
         ("fail", "ConnectionError", "no route"),
-        ("hang", "TimeoutError", "gave no answer within 0.05 s"),
-        ("short", "ValueError", "gave 0 answers to 1 queries"),
+        ("hang", "TimeoutError", "did not answer within 0.05 s"),
+        ("short", "ValueError", "returned 0 answers for 1 queries"),
     ],
 )
-async def test_after_the_last_attempt_the_failure_is_one_of_the_tool(trouble: str, kind: str, words: str) -> None:
+async def test_after_the_last_attempt_the_failure_belongs_to_the_tool(trouble: str, kind: str, words: str) -> None:
     service = Service(*[trouble] * 3)
     client = RetrievalClient([service], QUICK.model_copy(update={"timeout_s": 0.05}))
     with pytest.raises(EpisodeError, match=words) as caught:
@@ -84,7 +84,7 @@ async def test_after_the_last_attempt_the_failure_is_one_of_the_tool(trouble: st
     assert [hit.id for hit in await client.search("again", 1)] == ["again"]
 
 
-async def test_an_agent_that_stops_waiting_takes_nothing_from_the_others() -> None:
+async def test_an_agent_that_stops_waiting_does_not_affect_the_others() -> None:
     client = RetrievalClient([Service()], QUICK)
     impatient = asyncio.create_task(client.search("a", 1))
     patient = asyncio.create_task(client.search("b", 1))
@@ -93,8 +93,8 @@ async def test_an_agent_that_stops_waiting_takes_nothing_from_the_others() -> No
     assert [hit.id for hit in await patient] == ["b"]
 
 
-async def test_an_index_of_this_process_is_a_backend() -> None:
-    index = RetrievalIndex.of([Document("0", "Weir", "It holds back water.")])
+async def test_an_index_in_this_process_is_a_backend() -> None:
+    index = RetrievalIndex.from_documents([Document("0", "Weir", "It holds back water.")])
     assert [
         hit.title for hit in await RetrievalClient([in_process(index)], ClientConfig(timeout_s=120)).search("water")
     ] == ["Weir"]
@@ -105,7 +105,7 @@ def test_a_client_without_backends_is_refused() -> None:
         RetrievalClient([])
 
 
-def test_hits_are_shown_numbered_and_cut_to_their_share() -> None:
+def test_hits_are_numbered_and_truncated_to_their_share() -> None:
     hits = [Hit("0", "Weir", "It holds\nback water.", 2.0), Hit("1", "Mill", "word " * 50, 1.0)]
     assert hits_text(hits, max_characters=38) == "[1] Weir: It holds back ...\n[2] Mill: word word word ..."
     assert hits_text([]) == "No results."

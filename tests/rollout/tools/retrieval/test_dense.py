@@ -1,4 +1,4 @@
-"""Dense retrieval with an encoder of our own; runs where FAISS is installed."""
+"""Dense retrieval with a small encoder; needs FAISS."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from rollout.errors import UserError
 from rollout.tools.retrieval.build import build_index
 from rollout.tools.retrieval.config import DenseConfig, RetrievalConfig
-from rollout.tools.retrieval.dense import DenseIndex, SentenceEncoder, Vectors, built_vectors
+from rollout.tools.retrieval.dense import DenseIndex, SentenceEncoder, Vectors, ensure_vectors
 from rollout.tools.retrieval.documents import Document
 from rollout.tools.retrieval.index import RetrievalIndex
 from rollout.tools.retrieval.service import RetrievalServer
@@ -23,7 +23,7 @@ PAGES = [Document("0", "Weir", "zzz"), Document("1", "Mill", "eee"), Document("2
 
 
 class Letters:
-    """Counts letters: texts with the same letters are near."""
+    """Encodes texts by letter counts, so that texts with the same letters are close."""
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         counts = np.array([[text.lower().count(c) for c in "abcdefghijklmnopqrstuvwxyz"] for text in texts])
@@ -33,7 +33,7 @@ class Letters:
 
 @needs_faiss
 def test_the_nearest_documents_are_found_before_and_after_a_restart(tmp_path: Path) -> None:
-    documents, config = RetrievalIndex.of(PAGES), DenseConfig(encoder="letters", batch_size=2)
+    documents, config = RetrievalIndex.from_documents(PAGES), DenseConfig(encoder="letters", batch_size=2)
     built = DenseIndex.build(documents, tmp_path, config, Letters())
     opened = DenseIndex.open(documents, tmp_path, config, Letters())
     for index in (built, opened):
@@ -44,12 +44,12 @@ def test_the_nearest_documents_are_found_before_and_after_a_restart(tmp_path: Pa
 
 @needs_faiss
 def test_vectors_of_another_encoder_or_corpus_are_refused(tmp_path: Path) -> None:
-    documents, config = RetrievalIndex.of(PAGES), DenseConfig(encoder="letters")
+    documents, config = RetrievalIndex.from_documents(PAGES), DenseConfig(encoder="letters")
     DenseIndex.build(documents, tmp_path, config, Letters())
     with pytest.raises(UserError, match="of another version, encoder or corpus"):
         DenseIndex.open(documents, tmp_path, DenseConfig(encoder="words"), Letters())
     with pytest.raises(UserError, match="of another version, encoder or corpus"):
-        DenseIndex.open(RetrievalIndex.of(PAGES[:2]), tmp_path, config, Letters())
+        DenseIndex.open(RetrievalIndex.from_documents(PAGES[:2]), tmp_path, config, Letters())
     (tmp_path / "vectors.faiss").write_bytes(b"x")
     with pytest.raises(UserError, match="cannot be used"):
         DenseIndex.open(documents, tmp_path, config, Letters())
@@ -58,16 +58,16 @@ def test_vectors_of_another_encoder_or_corpus_are_refused(tmp_path: Path) -> Non
 @pytest.mark.skipif(HAS_FAISS, reason="FAISS is installed")
 def test_a_missing_library_is_explained_with_the_command_that_installs_it(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"pip install 'stillhouse\[dense\]'"):
-        DenseIndex.build(RetrievalIndex.of(PAGES), tmp_path, DenseConfig(), Letters())
+        DenseIndex.build(RetrievalIndex.from_documents(PAGES), tmp_path, DenseConfig(), Letters())
 
 
 @needs_faiss
-def test_vectors_are_made_once_mapped_into_memory_and_gone_with_an_index_that_is_replaced(tmp_path: Path) -> None:
+def test_vectors_are_built_once_memory_mapped_and_deleted_with_a_replaced_index(tmp_path: Path) -> None:
     config, index = DenseConfig(encoder="letters", batch_size=2), tmp_path / "index"
     counts: list[int] = []
     build_index(PAGES, index)
-    folder = built_vectors(index, config, encoder=Letters(), progress=counts.append)
-    assert built_vectors(index, config, progress=counts.append) == folder  # Letters is not asked for again
+    folder = ensure_vectors(index, config, encoder=Letters(), progress=counts.append)
+    assert ensure_vectors(index, config, progress=counts.append) == folder  # the encoder is not used again
     assert counts == [2, 3]
     opened = DenseIndex.open(RetrievalIndex.open(index), folder, config, Letters())
     assert str(folder / "vectors.faiss") in Path("/proc/self/maps").read_text()
@@ -78,7 +78,7 @@ def test_vectors_are_made_once_mapped_into_memory_and_gone_with_an_index_that_is
 
 @pytest.fixture
 def encoder(tmp_path: Path) -> str:
-    """A folder with a plain Hugging Face encoder, as small as can be."""
+    """A folder with a tiny plain Hugging Face encoder."""
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
     folder = tmp_path / "encoder"
@@ -98,7 +98,7 @@ needs_sentence_transformers = pytest.mark.skipif(
 
 
 @needs_sentence_transformers
-def test_a_plain_hugging_face_encoder_makes_unit_vectors(encoder: str) -> None:
+def test_a_plain_hugging_face_encoder_returns_unit_vectors(encoder: str) -> None:
     made = SentenceEncoder(DenseConfig(encoder=encoder, device="cpu"))
     vectors = made.encode(["a b", "c", "a b"])
     assert (vectors.shape, vectors.dtype) == ((3, 8), np.float32)

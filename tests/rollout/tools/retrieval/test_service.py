@@ -1,4 +1,4 @@
-"""The service: an index that is built once, servers that open it, and searches from the threads of many agents."""
+"""The service: the index is built once, servers open it, and agents search it from many threads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rollout.errors import EpisodeError, UserError
 from rollout.tools.retrieval.client import in_process
 from rollout.tools.retrieval.config import ClientConfig, RetrievalConfig
 from rollout.tools.retrieval.documents import Hit
-from rollout.tools.retrieval.service import RetrievalServer, Service, build_index
+from rollout.tools.retrieval.service import RetrievalServer, Service, prepare_index
 
 QUICK = ClientConfig(retries=1, retry_wait_s=0.001, timeout_s=60, batch_wait_s=0.2)
 
@@ -34,20 +34,20 @@ def titles(found: Sequence[Sequence[Hit]]) -> list[list[str]]:
 
 def test_an_index_is_built_once_and_its_documents_are_counted(config: RetrievalConfig) -> None:
     counts: list[int] = []
-    build_index(config, counts.append)
-    build_index(config, counts.append)
+    prepare_index(config, counts.append)
+    prepare_index(config, counts.append)
     assert counts == [3]
 
 
-def test_a_server_that_was_not_started_opens_the_index_at_the_first_query(config: RetrievalConfig) -> None:
-    """Ray starts a dead one again without a word of ours."""
+def test_a_server_opens_the_index_at_the_first_query(config: RetrievalConfig) -> None:
+    """Ray restarts a dead server without calling `start`."""
     started = RetrievalServer(config)
     started.start()
     for server in (started, RetrievalServer(config)):
         assert titles(server.search(["corn", "water", "oak"], 1)) == [["Mill"], ["Weir"], []]
 
 
-def test_a_server_without_a_corpus_says_so(tmp_path: Path) -> None:
+def test_a_server_without_a_corpus_raises_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no corpus at"):
         RetrievalServer(RetrievalConfig(corpus=str(tmp_path / "absent.jsonl"))).start()
 
@@ -60,12 +60,12 @@ def test_a_server_without_a_corpus_says_so(tmp_path: Path) -> None:
         ({"k": 0}, "greater than or equal to 1"),
     ],
 )
-def test_settings_that_would_not_be_read_are_refused(settings: dict[str, object], words: str) -> None:
+def test_settings_without_effect_are_refused(settings: dict[str, object], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         RetrievalConfig.model_validate({"corpus": "x", **settings})
 
 
-async def test_agents_in_threads_share_one_client_and_read_their_own_hits(config: RetrievalConfig) -> None:
+async def test_agents_in_threads_share_one_client_and_receive_their_own_hits(config: RetrievalConfig) -> None:
     server, batches = RetrievalServer(config), []
 
     async def replica(queries: Sequence[str], k: int) -> Sequence[Sequence[Hit]]:
@@ -78,7 +78,7 @@ async def test_agents_in_threads_share_one_client_and_read_their_own_hits(config
     assert batches == [["corn", "fish", "nothing like it"]]
 
 
-async def test_hits_are_as_many_and_as_long_as_configured(config: RetrievalConfig) -> None:
+async def test_hits_have_the_configured_number_and_length(config: RetrievalConfig) -> None:
     async def replica(queries: Sequence[str], k: int) -> Sequence[Sequence[Hit]]:
         return [[Hit(str(i), f"T{i}", "word " * 100, 1.0) for i in range(k)] for _ in queries]
 
@@ -88,7 +88,7 @@ async def test_hits_are_as_many_and_as_long_as_configured(config: RetrievalConfi
     assert all(40 < len(line) < 65 for line in read)
 
 
-async def test_a_service_that_fails_every_time_is_an_error_of_the_tool(config: RetrievalConfig) -> None:
+async def test_a_service_that_always_fails_is_an_error_of_the_tool(config: RetrievalConfig) -> None:
     asked = []
 
     async def replica(queries: Sequence[str], k: int) -> Sequence[Sequence[Hit]]:
@@ -101,6 +101,6 @@ async def test_a_service_that_fails_every_time_is_an_error_of_the_tool(config: R
     assert len(asked) == 2
 
 
-def test_the_longest_wait_is_that_of_all_attempts_and_all_waits_between_them() -> None:
+def test_the_longest_wait_includes_all_attempts_and_the_waits_between_them() -> None:
     config = ClientConfig(timeout_s=10, retries=3, retry_wait_s=0.5, batch_wait_s=0.25)
     assert config.longest_wait_s == 0.25 + 10 + 0.5 + 10 + 1 + 10 + 2 + 10

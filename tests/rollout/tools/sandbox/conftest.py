@@ -1,4 +1,4 @@
-"""Sandboxes that the tests of this folder share: starting one costs a second."""
+"""Sandboxes shared by the tests of this folder, because starting one takes a second."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ LIMITS = SandboxConfig(memory_mib=128, time_limit_s=20, max_output_chars=1000, m
 
 
 def need(tier: Tier) -> None:
-    """Skip the test where the tier does not work."""
+    """Skip the test if the tier does not work on this machine."""
     status = next(status for status in available_tiers() if status.tier is tier)
     if not status.works:
         pytest.skip(f"the tier {tier} does not work on this machine: {status.reason}")
 
 
 def strongest() -> Tier:
-    """The best tier here."""
+    """The strongest tier that works on this machine."""
     return next((status.tier for status in available_tiers() if status.works), Tier.RLIMITS)
 
 

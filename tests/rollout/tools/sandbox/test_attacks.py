@@ -15,9 +15,9 @@ NEED_NAMESPACES = {
     "fork bomb with the driver's own permit",
     "thread bomb",
     "filling the disk",
-    "filling the disk with names",
+    "filling the disk with empty files",
 }
-"""What the weak tier does not bound."""
+"""Attacks that the tier without namespaces does not contain."""
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -33,7 +33,7 @@ def results() -> dict[str, AttackResult]:
     return {result.name: result for result in run_attacks(config(STRONG[0]))}
 
 
-def test_there_are_many_attacks_of_every_kind() -> None:
+def test_there_are_many_attacks_with_every_aim() -> None:
     assert len(ATTACKS) >= 40
     assert len({attack.name for attack in ATTACKS}) == len(ATTACKS)
     assert {attack.aim for attack in ATTACKS} == set(Aim)
@@ -46,7 +46,7 @@ def test_contained(attack: Attack, results: dict[str, AttackResult]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tier", WORKING[1:])
-def test_the_other_tiers_contain_what_they_promise(tier: Tier) -> None:
+def test_the_other_tiers_contain_the_attacks_that_they_should(tier: Tier) -> None:
     if tier is Tier.RLIMITS:
         with pytest.warns(WeakSandboxWarning):
             found = run_attacks(config(tier))
@@ -57,8 +57,8 @@ def test_the_other_tiers_contain_what_they_promise(tier: Tier) -> None:
 
 
 @pytest.mark.skipif(not STRONG, reason="no tier with namespaces works on this machine")
-def test_an_attack_that_succeeds_is_found_out() -> None:
-    """What the sandbox offers on purpose, called an attack, must be counted as not contained."""
+def test_an_attack_that_succeeds_is_detected() -> None:
+    """Operations that the sandbox allows on purpose, declared as attacks, count as not contained."""
     harmless = Attack("harmless", Aim.FILES, "attempt(open, 'scratch.txt', 'w')")
     forged = Attack("forged", Aim.CHANNEL, "final_answer('forged')")
     assert [result.contained for result in run_attacks(config(STRONG[0]), [harmless, forged])] == [False, False]

@@ -1,3 +1,5 @@
+"""The channel to an interpreter: valid frames are read, all other input is refused."""
+
 from __future__ import annotations
 
 import json
@@ -43,20 +45,20 @@ def test_a_result_is_read() -> None:
     assert frame.stdout == "out"
 
 
-def test_frames_may_come_in_pieces_and_together() -> None:
+def test_frames_may_arrive_in_pieces_or_together() -> None:
     channel, theirs = pair()
     data = encode(RESULT) * 2
     with theirs:
         theirs.sendall(data[:7])
         with pytest.raises(ChannelTimeoutError):
             channel.receive(time.monotonic() + 0.05)
-        assert channel.has_spoken()
+        assert channel.has_pending_input()
     channel.close()
     channel, theirs = pair()
     with theirs:
         theirs.sendall(data)
         assert channel.receive(time.monotonic() + 5) == channel.receive(time.monotonic() + 5)
-        assert not channel.has_spoken()
+        assert not channel.has_pending_input()
     channel.close()
 
 
@@ -80,7 +82,7 @@ def test_anything_but_the_exact_shape_is_refused(change: dict[str, object]) -> N
 
 
 @given(st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
-def test_no_bytes_do_more_than_be_refused(body: bytes) -> None:
+def test_arbitrary_bytes_are_refused_and_have_no_other_effect(body: bytes) -> None:
     with pytest.raises(ChannelBrokenError):
         parse(body)
 
@@ -97,7 +99,7 @@ def test_no_bytes_do_more_than_be_refused(body: bytes) -> None:
         b"\x80\x04\x95cos\nsystem\n",
     ],
 )
-def test_what_breaks_parsers_is_refused(body: bytes) -> None:
+def test_input_that_breaks_parsers_is_refused(body: bytes) -> None:
     with pytest.raises(ChannelBrokenError):
         parse(body)
 
@@ -111,17 +113,17 @@ def test_a_frame_beyond_the_limit_is_refused_by_its_length_alone() -> None:
     channel.close()
 
 
-def test_an_end_that_does_not_read_costs_no_more_than_the_deadline() -> None:
+def test_sending_to_a_side_that_does_not_read_ends_at_the_deadline() -> None:
     channel, theirs = pair()
     with theirs, pytest.raises(ChannelTimeoutError):
         channel.send({"code": "x" * 10_000_000}, time.monotonic() + 0.1)
     channel.close()
 
 
-def test_an_end_that_has_gone_is_noticed() -> None:
+def test_a_closed_channel_is_detected() -> None:
     channel, theirs = pair()
     theirs.close()
-    assert channel.has_spoken()
+    assert channel.has_pending_input()
     with pytest.raises(ChannelBrokenError):
         channel.receive(time.monotonic() + 5)
     with pytest.raises(ChannelBrokenError):
@@ -130,7 +132,7 @@ def test_an_end_that_has_gone_is_noticed() -> None:
 
 
 @given(st.text(st.characters()))
-def test_any_text_passes_the_wire(text: str) -> None:
+def test_any_text_survives_a_round_trip(text: str) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.sendall(encode({"code": text}))

@@ -1,3 +1,5 @@
+"""Processes and file descriptors of a sandbox end with its worker or with `close`."""
+
 from __future__ import annotations
 
 import os
@@ -30,7 +32,7 @@ WORKING = [status.tier for status in available_tiers() if status.works]
 
 
 def descendants(pid: int) -> set[int]:
-    """Processes below ``pid``."""
+    """All descendant processes of ``pid``."""
     parents = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -45,7 +47,7 @@ def descendants(pid: int) -> set[int]:
 
 
 def state(pid: int) -> str:
-    """The letter that ``ps`` shows, X where there is no such process."""
+    """The state letter that ``ps`` shows; X if there is no such process."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:

@@ -1,4 +1,4 @@
-"""The filter is run here by a small machine of its own, so that both architectures are tested on either."""
+"""The seccomp filter, run by a small BPF interpreter, so that both architectures are tested on either one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rollout.tools.sandbox.inside.seccomp import FORK_FLAGS, Instruction, program
-from rollout.tools.sandbox.inside.syscalls import FREE, SYSCALLS
+from rollout.tools.sandbox.inside.syscalls import SYSCALLS, UNCONDITIONAL
 
 ALLOW, KILL, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
@@ -21,7 +21,7 @@ HEADERS = {
 
 
 def verdict(code: list[Instruction], architecture: int, number: int, *arguments: int) -> int:
-    """What the program says to a system call."""
+    """The verdict of the program on a system call."""
     words = {0: number, 4: architecture}
     for index, value in enumerate(arguments):
         words[16 + 8 * index], words[20 + 8 * index] = value & 0xFFFFFFFF, value >> 32
@@ -45,7 +45,7 @@ def ask(name: str, *arguments: int, machine: str = "x86_64", file_modes: bool = 
 
 
 @pytest.mark.parametrize("machine", ARCHITECTURES)
-def test_reading_is_allowed_and_what_is_not_listed_is_refused(machine: str) -> None:
+def test_reading_is_allowed_and_unlisted_calls_are_refused(machine: str) -> None:
     assert ask("read", machine=machine) == ALLOW
     listed = {pair[0 if machine == "x86_64" else 1] for pair in SYSCALLS.values()}
     code = program(PERMIT, True, machine)
@@ -54,14 +54,14 @@ def test_reading_is_allowed_and_what_is_not_listed_is_refused(machine: str) -> N
 
 
 @pytest.mark.parametrize("machine", ARCHITECTURES)
-def test_every_free_call_is_allowed(machine: str) -> None:
-    for name in FREE:
+def test_every_unconditional_call_is_allowed(machine: str) -> None:
+    for name in UNCONDITIONAL:
         if SYSCALLS[name][0 if machine == "x86_64" else 1] is not None:
             assert ask(name, machine=machine) == ALLOW, name
 
 
 @pytest.mark.parametrize("machine", ARCHITECTURES)
-def test_threads_may_be_made_and_processes_only_with_the_permit(machine: str) -> None:
+def test_threads_can_be_created_and_processes_only_with_the_permit(machine: str) -> None:
     thread, process, into_namespace = 0x3D0F00, 17, 0x10000000 | 17
     assert ask("clone", thread, machine=machine) == ALLOW
     assert ask("clone", thread | 0x20000, machine=machine) == ERRNO | errno.EPERM
@@ -85,7 +85,7 @@ def test_arguments_decide_where_they_matter() -> None:
     assert (ask("prctl", 1, 9), ask("prctl", 4, 1), ask("prctl", 1, 15)) == (ALLOW, refused, refused)
 
 
-def test_modes_of_files_are_left_as_they_are_where_files_outside_can_be_reached() -> None:
+def test_file_modes_are_not_changed_if_files_outside_can_be_reached() -> None:
     assert ask("chmod") == ALLOW
     assert ask("chmod", file_modes=False) == ERRNO
 
@@ -96,12 +96,12 @@ def test_another_architectures_calls_end_the_process() -> None:
     assert verdict(code, ARCHITECTURES["x86_64"], 0x40000000 + 39) == KILL
 
 
-def test_calls_newer_than_the_list_do_not_exist() -> None:
+def test_calls_newer_than_the_list_are_answered_as_missing() -> None:
     assert verdict(program(PERMIT, True, "x86_64"), ARCHITECTURES["x86_64"], 470) == ERRNO | errno.ENOSYS
 
 
 @pytest.mark.parametrize("machine", HEADERS)
-def test_the_numbers_are_linuxs(machine: str) -> None:
+def test_the_numbers_are_those_of_linux(machine: str) -> None:
     column, header = HEADERS[machine]
     if not header.exists():
         pytest.skip(f"the kernel's headers are not installed here ({header})")

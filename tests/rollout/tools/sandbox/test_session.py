@@ -1,3 +1,5 @@
+"""A session runs code, reports its results and errors, calls tools, and can be forked."""
+
 from __future__ import annotations
 
 import asyncio
@@ -12,7 +14,7 @@ from rollout.tools.sandbox.session import Session
 UNSTOPPABLE = "import signal\nsignal.signal(signal.SIGALRM, signal.SIG_IGN)\nwhile True: pass"
 
 
-def test_variables_live_on_between_calls(session: Session) -> None:
+def test_variables_persist_between_calls(session: Session) -> None:
     assert session.run("a = 20\ndef twice(x): return 2 * x").value is None
     assert session.run("twice(a) + 2").value == "42"
 
@@ -23,7 +25,7 @@ def test_prints_the_last_value_and_nothing_for_none(session: Session) -> None:
     assert session.run("None").value is None
 
 
-def test_numpy_and_sympy_are_at_hand(session: Session) -> None:
+def test_numpy_and_sympy_are_available(session: Session) -> None:
     result = session.run("import numpy, sympy\nprint(numpy.arange(3).sum())\nsympy.factor('x**2 - 1')")
     assert (result.stdout, result.value) == ("3\n", "(x - 1)*(x + 1)")
 
@@ -43,7 +45,7 @@ def test_code_that_does_not_parse_is_shown_with_a_caret(session: Session) -> Non
 
 
 @pytest.mark.parametrize("code", ["return 1", "a\x00b", "'\\ud800'\nx ="])
-def test_odd_code_gives_an_error_and_not_an_exception(session: Session, code: str) -> None:
+def test_invalid_code_returns_an_error_and_raises_no_exception(session: Session, code: str) -> None:
     assert session.run(code).error
 
 
@@ -53,7 +55,7 @@ def test_final_answer_ends_the_code(session: Session) -> None:
     assert session.run("x").value == "1"
 
 
-def test_long_texts_are_cut_and_named(session: Session) -> None:
+def test_long_texts_are_truncated_and_listed(session: Session) -> None:
     result = session.run("print('x' * 5000)\n'y' * 5000")
     assert (len(result.stdout), len(result.value or "")) == (1000, 1000)
     assert result.cut == {"stdout", "value"}
@@ -69,7 +71,9 @@ def test_the_time_limit_ends_the_code_but_keeps_the_variables(session: Session) 
     assert session.run("kept").value == "7"
 
 
-def test_code_that_cannot_be_stopped_loses_its_interpreter_and_the_next_starts_afresh(session: Session) -> None:
+def test_code_that_cannot_be_interrupted_loses_its_interpreter_and_the_next_starts_a_fresh_one(
+    session: Session,
+) -> None:
     session.run("kept = 7")
     result = session.run(UNSTOPPABLE, time_limit_s=0.3)
     assert (result.timed_out, result.lost) == (True, True)
@@ -92,7 +96,7 @@ def test_too_much_memory_is_an_error_of_the_code(session: Session) -> None:
     assert session.run("1").value == "1"
 
 
-def test_the_scratch_folder_can_be_used_and_is_bounded(session: Session) -> None:
+def test_the_scratch_folder_is_writable_and_limited_in_size(session: Session) -> None:
     assert (
         session.run("import shutil\nopen('a', 'w').write('hi')\nshutil.copy('a', 'b')\nopen('b').read()").value
         == "'hi'"
@@ -101,11 +105,11 @@ def test_the_scratch_folder_can_be_used_and_is_bounded(session: Session) -> None
     assert "No space left" in str(result.error) or "File too large" in str(result.error)
 
 
-def test_code_longer_than_allowed_is_not_run(session: Session) -> None:
+def test_code_longer_than_the_limit_is_not_run(session: Session) -> None:
     assert "longer than 100000 characters" in str(session.run("x = 1\n" * 20000).error)
 
 
-def test_a_copy_goes_on_from_the_same_state_without_touching_the_original(sandbox: Sandbox) -> None:
+def test_a_copy_continues_from_the_same_state_without_changing_the_original(sandbox: Sandbox) -> None:
     with sandbox.session() as session:
         session.run("n = [1]\nopen('note', 'w').write('old')")
         with session.fork() as first, session.fork() as second:
@@ -114,7 +118,7 @@ def test_a_copy_goes_on_from_the_same_state_without_touching_the_original(sandbo
             assert session.run("n, open('note').read()").value == "([1], 'old')"
 
 
-def test_files_of_copies_that_have_ended_take_no_room(sandbox: Sandbox) -> None:
+def test_files_of_copies_that_have_ended_are_deleted(sandbox: Sandbox) -> None:
     with sandbox.session() as session:
         session.run("open('note', 'w').write('x' * 2**20)")
         for _ in range(3):
@@ -126,7 +130,7 @@ def test_files_of_copies_that_have_ended_take_no_room(sandbox: Sandbox) -> None:
             )
 
 
-def test_a_copy_may_call_other_functions_than_the_original(sandbox: Sandbox) -> None:
+def test_a_copy_may_have_other_tools_than_the_original(sandbox: Sandbox) -> None:
     with sandbox.session({"who": lambda: "first"}) as session:
         session.run("asked = who")
         with session.fork({"who": lambda: "second"}) as copy:
@@ -145,7 +149,7 @@ def test_a_copy_outlives_the_original_and_can_be_copied(sandbox: Sandbox) -> Non
         assert winner.run("n").value == "2"
 
 
-def test_a_copy_that_dies_harms_neither_the_original_nor_its_siblings(sandbox: Sandbox) -> None:
+def test_a_copy_that_dies_affects_neither_the_original_nor_its_siblings(sandbox: Sandbox) -> None:
     with sandbox.session() as session:
         session.run("n = 1")
         with session.fork() as dying, session.fork() as other:
@@ -159,7 +163,7 @@ def copy_endlessly(session: Session, copies: list[Session]) -> None:
         copies.append(session.fork())
 
 
-def test_no_more_copies_than_processes_allowed(sandbox: Sandbox) -> None:
+def test_the_number_of_copies_is_limited_by_the_process_limit(sandbox: Sandbox) -> None:
     copies: list[Session] = []
     with sandbox.session() as session:
         if sandbox.tier is Tier.RLIMITS:
@@ -181,7 +185,7 @@ def test_functions_of_the_worker_can_be_called(sandbox: Sandbox) -> None:
         assert session.run("search('dog')").value == "['DOG']"
 
 
-def test_what_a_function_refuses_is_an_error_of_the_code(sandbox: Sandbox) -> None:
+def test_a_tool_error_is_raised_in_the_code(sandbox: Sandbox) -> None:
     def lookup(word: str) -> str:
         raise ToolError(f"no page has {word}")
 
@@ -191,7 +195,7 @@ def test_what_a_function_refuses_is_an_error_of_the_code(sandbox: Sandbox) -> No
         assert "TypeError" in str(session.run("lookup(object())").error)
 
 
-def test_a_bug_in_a_function_of_ours_propagates_and_the_session_goes_on(sandbox: Sandbox) -> None:
+def test_a_bug_in_a_tool_propagates_and_the_session_continues(sandbox: Sandbox) -> None:
     def broken() -> str:
         raise KeyError("ours")
 
@@ -208,7 +212,7 @@ def test_calls_and_their_size_are_limited(sandbox: Sandbox) -> None:
         assert "longer than 1000 characters" in str(session.run("echo('x' * 3000)").error)
 
 
-def test_the_time_of_a_function_is_not_the_time_of_the_code(sandbox: Sandbox) -> None:
+def test_time_spent_in_a_tool_does_not_count_against_the_time_limit(sandbox: Sandbox) -> None:
     import time
 
     def slow() -> str:
@@ -242,7 +246,7 @@ def test_coroutine_functions_work_without_a_loop(sandbox: Sandbox) -> None:
         assert session.run("search('cat')").value == "'found cat'"
 
 
-def test_episodes_do_not_see_one_another(sandbox: Sandbox) -> None:
+def test_episodes_do_not_see_each_other(sandbox: Sandbox) -> None:
     with sandbox.session() as first, sandbox.session() as second:
         first.run("import sympy\nsympy.pi = 3\nx = 1\nopen('mark', 'w').write('x')")
         assert (
@@ -250,13 +254,13 @@ def test_episodes_do_not_see_one_another(sandbox: Sandbox) -> None:
         )
 
 
-@pytest.mark.parametrize("greeting", ["b''", "bytes(4) + b'junk'", "b'[' * 5000"])
-def test_an_interpreter_that_lies_when_it_is_to_be_copied_is_refused(session: Session, greeting: str) -> None:
+@pytest.mark.parametrize("message", ["b''", "bytes(4) + b'junk'", "b'[' * 5000"])
+def test_an_interpreter_that_sends_invalid_data_when_forked_is_refused(session: Session, message: str) -> None:
     session.run(
         "import os\nfrom rollout.tools.sandbox.inside import libc\n"
         "def lie(*_):\n"
         "    for number in range(4, 10):\n"
-        f"        try: os.write(number, {greeting})\n"
+        f"        try: os.write(number, {message})\n"
         "        except OSError: pass\n"
         "    return 1\n"
         "libc.raw_clone = lie"

@@ -1,3 +1,5 @@
+"""Tiers of isolation are detected, chosen, described and refused."""
+
 from __future__ import annotations
 
 import warnings
@@ -19,7 +21,7 @@ from rollout.tools.sandbox.tiers import (
 STRONG = [status.tier for status in available_tiers() if status.works and status.tier is not Tier.RLIMITS]
 
 
-def test_every_tier_is_tried_and_a_fault_is_a_sentence() -> None:
+def test_every_tier_is_tried_and_a_failure_has_a_reason() -> None:
     assert [status.tier for status in available_tiers()] == list(Tier)
     for status in available_tiers():
         assert status.works or len(status.reason) > 10
@@ -38,7 +40,7 @@ def test_the_weak_tier_warns() -> None:
 
 
 @pytest.mark.skipif(not STRONG, reason="no tier with namespaces works on this machine")
-def test_auto_takes_the_strongest_without_a_warning() -> None:
+def test_auto_selects_the_strongest_tier_without_a_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert choose_tier(SandboxConfig(allow_weak=True)) is STRONG[0]
@@ -46,7 +48,7 @@ def test_auto_takes_the_strongest_without_a_warning() -> None:
 
 
 def test_a_tier_that_does_not_work_is_refused_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the program on the path there is no bubblewrap; the sentence says so and how to mend it."""
+    """Without ``bwrap`` on the path there is no bubblewrap; the message states this and how to fix it."""
     monkeypatch.setenv("PATH", "/nowhere")
     available_tiers.cache_clear()
     try:
@@ -57,12 +59,12 @@ def test_a_tier_that_does_not_work_is_refused_with_its_reason(monkeypatch: pytes
         available_tiers.cache_clear()
 
 
-def test_every_tier_has_its_sentence() -> None:
+def test_every_tier_has_a_description() -> None:
     assert "bubblewrap" in tier_sentence(Tier.BUBBLEWRAP)
     assert tier_sentence(Tier.RLIMITS).startswith("WEAK SANDBOX")
 
 
-def test_a_process_has_one_sandbox_of_the_same_settings(sandbox: Sandbox) -> None:
+def test_a_process_shares_one_sandbox_for_the_same_settings(sandbox: Sandbox) -> None:
     config = SandboxConfig(tier=sandbox.tier.value, allow_weak=True, preload=(), packages=())
     assert shared_sandbox(config) is shared_sandbox(config)
     shared_sandbox(config).close()
@@ -76,7 +78,7 @@ def test_a_package_that_is_missing_is_named(sandbox: Sandbox) -> None:
         own.session()
 
 
-@pytest.mark.parametrize("wrong", [{"time_limit_s": 0}, {"memory_mib": 1}, {"tier": "docker"}, {"colour": 1}])
+@pytest.mark.parametrize("wrong", [{"time_limit_s": 0}, {"memory_mib": 1}, {"tier": "docker"}, {"color": 1}])
 def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         SandboxConfig.model_validate(wrong)
