@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.runtime.shutdown import stop_as_ctrl_c
+from cluster.runtime.shutdown import raise_keyboard_interrupt
 from rollout.errors import UserError
 
 PHASES = ("rollout", "train", "evaluate")
@@ -114,20 +114,20 @@ def submit(
 @app.command()
 def status(run_dir: RunPath, as_json: Json = False) -> None:
     """Say how far a run is; also while it runs."""
-    from cluster.run.directory import look
+    from cluster.run.directory import open_read_only
     from cluster.run.status import describe, run_status
 
-    found = run_status(look(run_dir))
+    found = run_status(open_read_only(run_dir))
     typer.echo(json.dumps(found, indent=2) if as_json else describe(found))
 
 
 @app.command()
 def report(run_dir: RunPath) -> None:
     """Write report.json, report.md and report.html anew from a run's stored records."""
-    from cluster.run.directory import look
+    from cluster.run.directory import open_read_only
     from cluster.run.write_report import write_run_report
 
-    run = look(run_dir)
+    run = open_read_only(run_dir)
     write_run_report(run)
     typer.echo((run.path / "report.md").read_text(encoding="utf-8"))
     typer.echo(run.path / "report.html")
@@ -194,12 +194,12 @@ def study(
         str | None, typer.Option("--out", metavar="DIR", help="Where it is kept; runs/study-NAME if not given.")
     ] = None,
     address: Address = None,
-    at_once: Annotated[
+    max_parallel: Annotated[
         int, typer.Option("--at-once", min=1, help="Runs side by side, each with its share of the cores.")
     ] = 1,
 ) -> None:
     """Run a paper's methods by seeds, and set the figures beside the paper's. Start it again to go on."""
-    start_study(name, overrides or [], out, address, at_once)
+    start_study(name, overrides or [], out, address, max_parallel)
 
 
 @app.command()
@@ -235,13 +235,13 @@ def start(command: str, name: str, overrides: Sequence[str], run_dir: str | None
     taken_up = name if (Path(name).expanduser() / "recipe.yaml").is_file() else None
     folder = run_dir or taken_up or default_run_directory(recipe)
     phases = frozenset(PHASES if command == "run" else (command,))
-    signal.signal(signal.SIGTERM, stop_as_ctrl_c)
+    signal.signal(signal.SIGTERM, raise_keyboard_interrupt)
     with open_run(folder, recipe, command=["stillhouse", *sys.argv[1:]]) as opened:
         from cluster.driver import run as drive
         from cluster.run.progress import Screen
 
         try:
-            with Screen().shown() as screen:
+            with Screen().display() as screen:
                 drive(recipe, opened, address=address, phases=phases, screen=screen)
         except KeyboardInterrupt:
             again = ["stillhouse", command, str(opened.path), *(["--address", address] if address else [])]
@@ -251,7 +251,7 @@ def start(command: str, name: str, overrides: Sequence[str], run_dir: str | None
         typer.echo(opened.path)
 
 
-def start_study(name: str, overrides: Sequence[str], out: str | None, address: str | None, at_once: int) -> None:
+def start_study(name: str, overrides: Sequence[str], out: str | None, address: str | None, max_parallel: int) -> None:
     """Run a study; prints its verdict, what failed and where the table is. Ends with code 1 if a run failed."""
     from cluster.study.config import STUDY_FILE, load_study
     from cluster.study.markdown import verdict
@@ -260,12 +260,15 @@ def start_study(name: str, overrides: Sequence[str], out: str | None, address: s
     loaded = load_study(name, overrides)
     taken_up = name if (Path(name).expanduser() / STUDY_FILE).is_file() else None
     folder = Path(out or taken_up or default_study_directory(loaded)).expanduser().absolute()
-    signal.signal(signal.SIGTERM, stop_as_ctrl_c)
+    signal.signal(signal.SIGTERM, raise_keyboard_interrupt)
     try:
         typed = ["stillhouse", *sys.argv[1:]]
-        found = run_study(loaded, folder, address=address, at_once=at_once, command=typed)
+        found = run_study(loaded, folder, address=address, max_parallel=max_parallel, command=typed)
     except KeyboardInterrupt:
-        options = [*(["--address", address] if address else []), *(["--at-once", str(at_once)] if at_once > 1 else [])]
+        options = [
+            *(["--address", address] if address else []),
+            *(["--at-once", str(max_parallel)] if max_parallel > 1 else []),
+        ]
         again = ["stillhouse", "study", str(folder), *options]
         typer.echo(f"\nstopped; nothing finished is lost. Go on with:\n  {shlex.join(again)}", err=True)
         raise
@@ -286,7 +289,7 @@ def plan(name: str, overrides: Sequence[str], gpu_memory_gib: float | None) -> N
 
     made = dry_run(load_recipe(name, overrides), gpu_memory_gib or DEFAULT_GPU_GIB)
     show(made, Screen().console)
-    if not made.works:
+    if not made.can_run:
         raise typer.Exit(1)
 
 
