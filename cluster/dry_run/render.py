@@ -15,7 +15,7 @@ from cluster.dry_run.tasks import DataSource
 from cluster.runtime.resources import GIB, describe, quantities
 
 
-def show(plan: DryRun, console: Console) -> None:
+def print_dry_run(plan: DryRun, console: Console) -> None:
     """Print data, steps, workers, memory and findings, and last whether the recipe can run."""
     console.print(Text(f"{plan.recipe.name}: a dry run, nothing is started or downloaded", style="bold"))
     console.print(
