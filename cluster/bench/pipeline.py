@@ -1,4 +1,4 @@
-"""Benchmark of the whole rollout pipeline: experts of the embedded environments on Ray, without a model."""
+"""Benchmark of the rollout pipeline: experts of the embedded environments on Ray, without a model."""
 
 from __future__ import annotations
 

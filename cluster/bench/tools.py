@@ -38,7 +38,7 @@ def bench_tools(
     repeats: int = 200,
     console: Console | None = None,
 ) -> ToolsResult:
-    """Measure the Python tool, WebShop and the HotpotQA search; takes some minutes with the default sizes.
+    """Measure the Python tool, WebShop and the HotpotQA search; runs for some minutes with the default sizes.
 
     Times are medians of the wall clock with one caller. All indexes are built in temporary folders, so the first search
     finds its pages in the file cache. Progress is written to ``console``, by default the standard error.

@@ -36,7 +36,7 @@ class ModelShape:
         family: layer architecture.
         tokenizer: name of the vocabulary, equal for models that share it; empty if not known.
         attention_bias: whether queries, keys and values have biases (Qwen 2).
-        head_norm: whether queries and keys have norms of their own (Qwen 3).
+        head_norm: whether queries and keys are normalized per head (Qwen 3).
         dtype: dtype of the stored weights.
     """
 

@@ -132,7 +132,7 @@ class RunDirectory:
         atomic_write_text(self.manifest_file, json.dumps(manifest, indent=2, sort_keys=True, default=str) + "\n")
 
     def record_split(self, split: str, tasks: Sequence[Task]) -> None:
-        """Record a digest of the tasks taken from ``split``, so that two runs can be compared."""
+        """Record a digest of the tasks drawn from ``split``, so that two runs can be compared."""
         entry = {"tasks": len(tasks), "sha256": digest_tasks(tasks)}
         self.add_to_manifest({"splits": {split: entry}})
 

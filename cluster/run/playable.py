@@ -17,8 +17,8 @@ from rollout.factory import make_environment, make_style, require_playable
 
 def check_agents(recipe: Recipe) -> None:
     """Raise `UserError` if an agent of the recipe cannot act in one of its environments."""
-    for mistake in agent_errors(recipe):
-        raise UserError(mistake)
+    for error in agent_errors(recipe):
+        raise UserError(error)
 
 
 def agent_errors(recipe: Recipe) -> Iterator[str]:

@@ -127,8 +127,8 @@ class Study(FrozenModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for mistake in inconsistencies(self):
-            raise ValueError(mistake)
+        for error in inconsistencies(self):
+            raise ValueError(error)
         return self
 
     @property

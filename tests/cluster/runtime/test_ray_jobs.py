@@ -193,7 +193,7 @@ def test_a_job_runs_a_recipe_on_a_real_cluster_and_passes_on_its_exit_code(head:
     assert list((run_dir / "trajectories" / "teacher" / "round=000").glob("*.parquet"))
 
     other = submit_smoke(head, run_dir, "seed=9")
-    assert other.returncode == 2, "the folder belongs to another recipe, and the job's own exit code says so"
+    assert other.returncode == 2, "the job's exit code reports that the folder belongs to another recipe"
     assert "differs in seed" in other.stdout
 
     stranger = submit_smoke(head, run_dir, RAY_AUTH_MODE="disabled")

@@ -47,12 +47,12 @@ def write(toy_recipe: MakeRecipe, tmp_path: Path) -> Write:
             "shared": {"shown": {}},
             "arms": {
                 "expert": {"agent": "teacher", "overrides": ["learner=null"]},
-                "learnt": {"trains_on": ["shown"]},
+                "trained": {"trains_on": ["shown"]},
             },
-            "comparisons": [{"a": "expert", "b": "learnt", "aim_points": 50}],
-            "order": ["learnt", "expert"],
+            "comparisons": [{"a": "expert", "b": "trained", "aim_points": 50}],
+            "order": ["trained", "expert"],
             "paper_figures": [
-                {"arm": "learnt", "setting": "toys", "success_percent": 12.5, "steps": 3, "source": "Table 1"}
+                {"arm": "trained", "setting": "toys", "success_percent": 12.5, "steps": 3, "source": "Table 1"}
             ],
         }
         file = tmp_path / "study.yaml"
@@ -94,13 +94,13 @@ def written_files(folder: Path) -> dict[str, int]:
 def test_a_study_runs_all_arms_seed_by_seed_and_compares_them_with_the_paper(write: Write, tmp_path: Path) -> None:
     screens = Screens()
     found = run_file(write(), screens=screens)
-    assert screens.started == [f"seed {seed}, {name}" for seed in (0, 1) for name in ("shown", "expert", "learnt")]
+    assert screens.started == [f"seed {seed}, {name}" for seed in (0, 1) for name in ("shown", "expert", "trained")]
     household = {arm: figures["household"] for arm, figures in found["arms"].items()}
-    assert (household["expert"]["success"], household["learnt"]["success"]) == (1.0, 0.0)
+    assert (household["expert"]["success"], household["trained"]["success"]) == (1.0, 0.0)
     assert {(figures["n"], figures["seeds"]) for figures in household.values()} == {(6, 2)}
     assert household["expert"]["output_tokens"] > 0 < household["expert"]["prompt_tokens"]
-    assert found["training"]["expert"]["train_tokens"] == 0 < found["training"]["learnt"]["train_tokens"]
-    assert found["training"]["learnt"]["optimizer_steps"] == 1
+    assert found["training"]["expert"]["train_tokens"] == 0 < found["training"]["trained"]["train_tokens"]
+    assert found["training"]["trained"]["optimizer_steps"] == 1
     assert [row["verdict"] for row in found["order"]] == ["shown"]
     success = next(row for row in found["comparisons"] if row["metric"] == "success")
     assert (success["difference"], success["n_pairs"], success["aim_reached"]) == (1.0, 6, True)
@@ -108,8 +108,8 @@ def test_a_study_runs_all_arms_seed_by_seed_and_compares_them_with_the_paper(wri
     out = tmp_path / "out"
     assert json.loads((out / "study.json").read_text()) == found
     table = (out / "study.md").read_text()
-    assert "The paper's ordering (learnt &lt; expert, by success) is shown here." in table.splitlines()[2]
-    (row,) = [line for line in table.splitlines() if line.startswith("| learnt ")]
+    assert "The paper's ordering (trained &lt; expert, by success) is shown here." in table.splitlines()[2]
+    (row,) = [line for line in table.splitlines() if line.startswith("| trained ")]
     assert "| 2 × 3 | 0.0 % [0.0, 39.0] |" in row
     assert row.endswith("| 12.5 %, 3 steps [1] |")
     assert "| [1] | Table 1 |" in table
@@ -118,16 +118,16 @@ def test_a_study_runs_all_arms_seed_by_seed_and_compares_them_with_the_paper(wri
 def test_parallel_runs_have_the_same_results_and_start_after_their_dependencies(write: Write) -> None:
     arms = {
         "expert": {"agent": "teacher", "overrides": ["learner=null"]},
-        "learnt": {"trains_on": ["shown"]},
+        "trained": {"trains_on": ["shown"]},
         "lost": {"overrides": ["learner.model=/no/such/folder"]},
     }
     screens = Screens()
     found = run_file(write(arms=arms, seeds=1), screens=screens, max_parallel=3)
     output = screens.file.getvalue()
-    assert output.index("seed 0, shown (") < output.index("seed 0, learnt starts")
+    assert output.index("seed 0, shown (") < output.index("seed 0, trained starts")
     assert output.index("seed 0, expert starts") < output.index("seed 0, shown ("), "it depends on nothing"
     success = {arm: figures["household"]["success"] for arm, figures in found["arms"].items()}
-    assert success == {"expert": 1.0, "learnt": 0.0}
+    assert success == {"expert": 1.0, "trained": 0.0}
     assert [(row["arm"], "no/such/folder does not exist" in row["why"]) for row in found["failed"]] == [("lost", True)]
 
 
@@ -146,8 +146,8 @@ def test_each_slot_has_its_own_share_of_the_cores() -> None:
 
 
 def test_an_arm_trains_on_shared_episodes_and_collects_none_itself(write: Write, tmp_path: Path) -> None:
-    run_file(write(), "seeds=1", "only_arms=[learnt]")
-    run = tmp_path / "out" / "seed=0" / "learnt"
+    run_file(write(), "seeds=1", "only_arms=[trained]")
+    run = tmp_path / "out" / "seed=0" / "trained"
     assert not (run / "trajectories").exists()
     trained = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row["sequences"] for row in trained if row["kind"] == "trained"] == [4]
@@ -165,13 +165,13 @@ def test_a_stopped_study_reports_its_finished_runs_and_resumes_without_repeating
     assert halfway["runs"] == {"finished": 3, "planned": 6}
     assert {arm: figures["household"]["seeds"] for arm, figures in halfway["arms"].items()} == {
         "expert": 1,
-        "learnt": 1,
+        "trained": 1,
     }
     screens = Screens()
     found = run_file(file, screens=screens)
-    assert screens.started == [f"seed 1, {name}" for name in ("shown", "expert", "learnt")]
+    assert screens.started == [f"seed 1, {name}" for name in ("shown", "expert", "trained")]
     assert before.items() <= written_files(out).items()
-    assert found["arms"]["learnt"]["household"]["seeds"] == 2
+    assert found["arms"]["trained"]["household"]["seeds"] == 2
     again = Screens()
     assert run_file(file, screens=again)["arms"] == found["arms"]
     assert again.started == []
@@ -189,12 +189,12 @@ def test_seeds_can_be_added_and_the_revisions_of_all_runs_are_listed(write: Writ
 
 def test_a_study_that_does_not_show_the_papers_ordering_states_it_first(write: Write, tmp_path: Path) -> None:
     untrained = {"agent": "student_before", "overrides": ["learner=null"]}
-    arms = {"expert": {"agent": "teacher", "overrides": ["learner=null"]}, "learnt": untrained}
-    found = run_file(write(shared={}, arms=arms, order=["expert", "learnt"]), "seeds=1")
+    arms = {"expert": {"agent": "teacher", "overrides": ["learner=null"]}, "trained": untrained}
+    found = run_file(write(shared={}, arms=arms, order=["expert", "trained"]), "seeds=1")
     assert found["order"][0]["verdict"] == "not shown"
     lines = (tmp_path / "out" / "study.md").read_text().splitlines()
-    assert lines[2] == "**The paper's ordering (expert &lt; learnt, by success) is not shown here.**"
-    assert "not shown: learnt is behind by -" in lines[4]
+    assert lines[2] == "**The paper's ordering (expert &lt; trained, by success) is not shown here.**"
+    assert "not shown: trained is behind by -" in lines[4]
 
 
 def test_a_failed_arm_is_reported_and_the_others_continue(write: Write, tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_the_command_prints_the_verdict_and_exits_with_1_if_a_run_failed(
 
 def test_each_variant_runs_all_arms_and_variants_share_runs_that_do_not_differ(write: Write) -> None:
     shared = {"shown": {}, "each": {"per_variant": True}}
-    arms = {"learnt": {"trains_on": ["shown", "each"]}}
+    arms = {"trained": {"trains_on": ["shown", "each"]}}
     variants = {"small": ["agent.max_steps=5"], "large": ["learner.widen=2"]}
     study = load_study(
         str(write(shared=shared, arms=arms, variants=variants, comparisons=[], order=[])), ["all.agent.max_steps=7"]
@@ -241,9 +241,9 @@ def test_each_variant_runs_all_arms_and_variants_share_runs_that_do_not_differ(w
     assert [str(job.folder.relative_to("/out")) for job in jobs[:5]] == [
         "seed=0/shown",
         "small/seed=0/each",
-        "small/seed=0/learnt",
+        "small/seed=0/trained",
         "large/seed=0/each",
-        "large/seed=0/learnt",
+        "large/seed=0/trained",
     ]
     small, large = jobs[2].recipe, jobs[4].recipe
     assert (learner(small)["widen"], learner(large)["widen"]) == (1, 2)
@@ -263,15 +263,15 @@ def test_a_seed_sets_tasks_and_training_and_arms_train_on_scored_episodes_if_the
     study = load_study(str(write(shared={"shown": {"overrides": model}})), ["seed=3"])
     last = {job.name: job for job in make_jobs(study, Path("/out")) if job.seed == 4}
     assert {job.recipe.seed for job in last.values()} == {4}
-    assert learner(last["learnt"].recipe)["seed"] == 4
-    assert last["learnt"].recipe.collect.also == ("/out/seed=4/shown/trajectories/teacher-scored/round=000",)
+    assert learner(last["trained"].recipe)["seed"] == 4
+    assert last["trained"].recipe.collect.also == ("/out/seed=4/shown/trajectories/teacher-scored/round=000",)
     assert last["expert"].recipe.learner is None
     assert last["shown"].recipe.learner is last["shown"].recipe.evaluate is None
 
 
 def test_an_arm_uses_the_hints_of_a_shared_run(write: Write) -> None:
     shared = {"bank": {"overrides": ["hints={failures_episodes: 5}"]}}
-    arms = {"told": {"agent": "teacher", "hints_from": "bank", "overrides": ["learner=null", "hints.k=1"]}}
+    arms = {"hinted": {"agent": "teacher", "hints_from": "bank", "overrides": ["learner=null", "hints.k=1"]}}
     study = load_study(str(write(shared=shared, arms=arms, comparisons=[], order=[], paper_figures=[])))
     hints = make_jobs(study, Path("/out"))[1].recipe.hints
     assert hints is not None
@@ -282,7 +282,7 @@ def test_a_setting_for_all_arms_is_ignored_by_runs_without_its_section(write: Wr
     study = load_study(str(write()), ["all.learner.epochs=2"])
     recipes = {job.name: job.recipe for job in make_jobs(study, Path("/out"))}
     assert recipes["expert"].learner is None
-    assert learner(recipes["learnt"])["epochs"] == 2
+    assert learner(recipes["trained"])["epochs"] == 2
 
 
 def test_selected_arms_run_with_only_their_dependencies(write: Write) -> None:
@@ -293,9 +293,9 @@ def test_selected_arms_run_with_only_their_dependencies(write: Write) -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"order": ["learnt", "exprt"]}, "order names exprt, which is not a known arm; did you mean expert"),
-        ({"order": ["learnt"]}, "order has one arm; name at least two arms, each once"),
-        ({"order": ["learnt", "expert", "learnt"]}, "order names learnt twice"),
+        ({"order": ["trained", "exprt"]}, "order names exprt, which is not a known arm; did you mean expert"),
+        ({"order": ["trained"]}, "order has one arm; name at least two arms, each once"),
+        ({"order": ["trained", "expert", "trained"]}, "order names trained twice"),
         ({"comparisons": [{"a": "expert", "b": "expert"}]}, "comparisons compares expert with itself"),
         ({"comparisons": [{"a": "expert", "b": "nobody"}]}, "comparisons names nobody, which is not a known arm"),
         (
