@@ -23,6 +23,7 @@ PLUGIN = '''
 from typing import Literal
 from pydantic import BaseModel, ConfigDict
 from rollout.environment import Reset, Step, Task
+from rollout.environments.plugin import EnvironmentPlugin
 class PondConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     type: Literal["pond"] = "pond"
@@ -47,19 +48,16 @@ class Tasks:
     def splits(self): return ("train",)
     def tasks(self, split, count, seed=0):
         return [Task(f"{self.name}/{number}", self.name, split, self.name) for number in range(count)]
-class Pond:
-    """A pond with fish."""
-    Config = PondConfig
-    instructions = {"short": "Fish."}
-    examples = ()
-    environment = staticmethod(PondEnvironment)
-    @staticmethod
-    def tasks(config): return Tasks(config.type)
-class Lake(Pond):
-    """A lake."""
-    Config = LakeConfig
-    finish = "finish[{}]"
-    environment = staticmethod(LakeEnvironment)
+def tasks(config): return Tasks(config.type)
+INSTRUCTIONS = {"short": "Fish.", "full": "Fish."}
+POND = EnvironmentPlugin(
+    name="pond", description="a pond with fish", config="ponds:PondConfig", environment="ponds:PondEnvironment",
+    tasks="ponds:tasks", instructions="ponds:INSTRUCTIONS",
+)
+LAKE = EnvironmentPlugin(
+    name="lake", description="a lake", config="ponds:LakeConfig", environment="ponds:LakeEnvironment",
+    tasks="ponds:tasks", instructions="ponds:INSTRUCTIONS", finish="finish[{}]",
+)
 '''
 
 
@@ -83,7 +81,7 @@ def test_dry_run_and_run_agree_on_environments_of_other_packages(corpus: Path, t
     info = tmp_path / "ponds-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ponds\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[stillhouse.environments]\npond = ponds:Pond\nlake = ponds:Lake\n")
+    (info / "entry_points.txt").write_text("[stillhouse.environments]\npond = ponds:POND\nlake = ponds:LAKE\n")
     code = (
         "import json, pathlib; from tests.cluster.run.playing import differences\n"
         f"corpus = pathlib.Path({str(corpus)!r})\n"
