@@ -1,6 +1,6 @@
-"""The command line. Commands are thin: they read settings, open the run directory and call one function each.
+"""The command line. Each command reads its settings, opens the run directory and calls one function.
 
-Whatever is heavy (Ray, torch, engines) is imported by the command that needs it, so ``--help`` answers at once.
+Large packages (Ray, torch, engines) are imported only by the commands that need them, so ``--help`` is fast.
 """
 
 from __future__ import annotations
@@ -15,32 +15,34 @@ from typing import Annotated
 
 import typer
 
-from cluster.runtime.shutdown import stop_as_ctrl_c
+from cluster.runtime.shutdown import raise_keyboard_interrupt
 from rollout.errors import UserError
 
 PHASES = ("rollout", "train", "evaluate")
 
 app = typer.Typer(
     name="stillhouse",
-    help="Distil a large LLM agent into a small one, on a Ray cluster.",
+    help="Distill a large LLM agent into a small one on a Ray cluster.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
 RecipeName = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="A shipped recipe, a YAML file, or a run directory to go on with.")
+    str, typer.Argument(metavar="RECIPE", help="A shipped recipe, a YAML file, or a run directory to resume.")
 ]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change, such as learner.epochs=3.")
 ]
 RunDir = Annotated[
-    str | None, typer.Option("--run-dir", metavar="DIR", help="Where the run is kept; the same folder goes on with it.")
+    str | None, typer.Option("--run-dir", metavar="DIR", help="Folder of the run; an existing run is resumed.")
 ]
 Address = Annotated[
     str | None,
     typer.Option(
-        "--address", metavar="ADDR", help="A Ray cluster (auto, HOST:PORT); local: no Ray. Without: a new one here."
+        "--address",
+        metavar="ADDR",
+        help="Ray cluster (auto or HOST:PORT), or local for no Ray (default: a new cluster).",
     ),
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a run.")]
@@ -54,40 +56,40 @@ def run(
     run_dir: RunDir = None,
     address: Address = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only print the plan: phases, workers, memory, and what would not fit.")
+        bool, typer.Option("--dry-run", help="Only print the plan: steps, workers, memory, and what does not fit.")
     ] = False,
     gpu_memory_gib: Annotated[
         float | None,
         typer.Option(
-            "--gpu-memory-gib", min=1.0, metavar="GIB", help="With --dry-run: size of a GPU; 80 if not given."
+            "--gpu-memory-gib", min=1.0, metavar="GIB", help="With --dry-run: memory of each GPU (default: 80)."
         ),
     ] = None,
 ) -> None:
-    """Run a recipe: collect episodes, train the student, evaluate, report. Start it again to go on."""
+    """Run a recipe: collect episodes, train the student, evaluate, report. Repeat the command to resume."""
     if dry_run:
-        plan(recipe, overrides or [], gpu_memory_gib)
+        print_plan(recipe, overrides or [], gpu_memory_gib)
     elif gpu_memory_gib is not None:
-        raise UserError("--gpu-memory-gib says for which GPUs to plan; add --dry-run.")
+        raise UserError("--gpu-memory-gib only affects the plan; add --dry-run.")
     else:
-        start("run", recipe, overrides or [], run_dir, address)
+        run_recipe("run", recipe, overrides or [], run_dir, address)
 
 
 @app.command()
 def rollout(recipe: RecipeName, overrides: Overrides = None, run_dir: RunDir = None, address: Address = None) -> None:
     """Only collect the episodes of a recipe."""
-    start("rollout", recipe, overrides or [], run_dir, address)
+    run_recipe("rollout", recipe, overrides or [], run_dir, address)
 
 
 @app.command()
 def train(recipe: RecipeName, overrides: Overrides = None, run_dir: RunDir = None, address: Address = None) -> None:
-    """Only train, on the episodes that the run directory holds."""
-    start("train", recipe, overrides or [], run_dir, address)
+    """Only train, on the episodes in the run directory."""
+    run_recipe("train", recipe, overrides or [], run_dir, address)
 
 
 @app.command()
 def evaluate(recipe: RecipeName, overrides: Overrides = None, run_dir: RunDir = None, address: Address = None) -> None:
-    """Only evaluate the recipe's agents, the student with the run directory's newest checkpoint."""
-    start("evaluate", recipe, overrides or [], run_dir, address)
+    """Only evaluate the recipe's agents; the student uses the newest checkpoint in the run directory."""
+    run_recipe("evaluate", recipe, overrides or [], run_dir, address)
 
 
 @app.command()
@@ -96,10 +98,10 @@ def submit(
     address: Annotated[str, typer.Option("--address", metavar="URL", help="The dashboard, http://HEAD:8265.")],
     overrides: Overrides = None,
     run_dir: Annotated[
-        str | None, typer.Option("--run-dir", metavar="DIR", help="Where the run is kept on the cluster.")
+        str | None, typer.Option("--run-dir", metavar="DIR", help="Folder of the run on the cluster.")
     ] = None,
     wheel: Annotated[
-        Path | None, typer.Option("--wheel", metavar="FILE", help="Ship this wheel in place of the source packages.")
+        Path | None, typer.Option("--wheel", metavar="FILE", help="Upload this wheel instead of the source packages.")
     ] = None,
 ) -> None:
     """Run a recipe as a job of a Ray cluster and follow its log."""
@@ -113,21 +115,21 @@ def submit(
 
 @app.command()
 def status(run_dir: RunPath, as_json: Json = False) -> None:
-    """Say how far a run is; also while it runs."""
-    from cluster.run.directory import look
+    """Print the progress of a run, also while it is running."""
+    from cluster.run.directory import open_read_only
     from cluster.run.status import describe, run_status
 
-    found = run_status(look(run_dir))
+    found = run_status(open_read_only(run_dir))
     typer.echo(json.dumps(found, indent=2) if as_json else describe(found))
 
 
 @app.command()
 def report(run_dir: RunPath) -> None:
-    """Write report.json, report.md and report.html anew from a run's stored records."""
-    from cluster.run.directory import look
+    """Rebuild report.json, report.md and report.html from a run's stored records."""
+    from cluster.run.directory import open_read_only
     from cluster.run.write_report import write_run_report
 
-    run = look(run_dir)
+    run = open_read_only(run_dir)
     write_run_report(run)
     typer.echo((run.path / "report.md").read_text(encoding="utf-8"))
     typer.echo(run.path / "report.html")
@@ -139,7 +141,7 @@ def list_(
         str, typer.Argument(metavar="WHAT", help="recipes, studies, environments, tools, engines or divergences")
     ],
 ) -> None:
-    """List what can be named: recipes, studies, environments, tools, engines or divergences."""
+    """List available recipes, studies, environments, tools, engines or divergences."""
     from cluster.commands.listing import lines
 
     for line in lines(what):
@@ -148,28 +150,28 @@ def list_(
 
 @app.command()
 def doctor(
-    imports: Annotated[bool, typer.Option("--imports", help="Also import ray and vllm for real (slow).")] = False,
+    imports: Annotated[bool, typer.Option("--imports", help="Also import ray and vllm (slow).")] = False,
 ) -> None:
-    """Say what this machine can do, what is missing, and how to mend it."""
-    from cluster.commands.doctor import examine, print_checks, works
+    """Check what works on this machine, what is missing and how to fix it."""
+    from cluster.commands.doctor import main_path_works, print_checks, run_checks
 
-    checks = examine(imports)
+    checks = run_checks(imports)
     print_checks(checks, typer.echo)
-    if not works(checks):
-        typer.echo("the main path does not work here; mend what is marked broken", err=True)
+    if not main_path_works(checks):
+        typer.echo("the main path does not work on this machine; fix what is marked broken", err=True)
         raise typer.Exit(1)
 
 
 @app.command("check-environment")
 def check_environment(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="As in list environments; your own by its entry point.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="An environment, or the entry point of your own.")],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Its settings, such as source=official.")
     ] = None,
-    episodes: Annotated[int, typer.Option(min=1, help="How many to play at random.")] = 20,
-    seed: Annotated[int, typer.Option(help="Of the tasks and the play.")] = 0,
+    episodes: Annotated[int, typer.Option(min=1, help="Number of random episodes.")] = 20,
+    seed: Annotated[int, typer.Option(help="Seed of tasks and random actions.")] = 0,
 ) -> None:
-    """Play seeded random episodes in an environment and name every promise of the interface that it breaks."""
+    """Run seeded random episodes in an environment and list every violated requirement of the interface."""
     from cluster.commands.check_environment import check
 
     lines, good = check(name, overrides or [], episodes, seed)
@@ -182,7 +184,7 @@ def check_environment(
 @app.command()
 def study(
     name: Annotated[
-        str, typer.Argument(metavar="STUDY", help="A shipped study, a YAML file, or a study's folder to go on with.")
+        str, typer.Argument(metavar="STUDY", help="A shipped study, a YAML file, or the folder of a study to resume.")
     ],
     overrides: Annotated[
         list[str] | None,
@@ -191,30 +193,30 @@ def study(
         ),
     ] = None,
     out: Annotated[
-        str | None, typer.Option("--out", metavar="DIR", help="Where it is kept; runs/study-NAME if not given.")
+        str | None, typer.Option("--out", metavar="DIR", help="Folder of the study (default: runs/study-NAME).")
     ] = None,
     address: Address = None,
-    at_once: Annotated[
-        int, typer.Option("--at-once", min=1, help="Runs side by side, each with its share of the cores.")
+    max_parallel: Annotated[
+        int, typer.Option("--at-once", min=1, help="Number of parallel runs, each with its share of the cores.")
     ] = 1,
 ) -> None:
-    """Run a paper's methods by seeds, and set the figures beside the paper's. Start it again to go on."""
-    start_study(name, overrides or [], out, address, at_once)
+    """Run a paper's methods with several seeds and compare them with the paper. Repeat the command to resume."""
+    start_study(name, overrides or [], out, address, max_parallel)
 
 
 @app.command()
 def bench(
     name: Annotated[str, typer.Argument(metavar="NAME", help="environments, tools or worlds")],
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result there.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="File for the result.")] = None,
     data_dir: Annotated[
         str | None,
         typer.Option("--data-dir", metavar="DIR", help="Official data: ALFWorld's json_2.1.1, for tools WebShop's."),
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.1, help="environments: time to spend on each engine.")] = 5.0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="environments: seconds for each engine.")] = 5.0,
     products: Annotated[int, typer.Option(min=100, max=5_000_000, help="tools: size of the large shop.")] = 1_000_000,
-    episodes: Annotated[int, typer.Option(min=1, help="worlds: episodes of each.")] = 1000,
+    episodes: Annotated[int, typer.Option(min=1, help="worlds: episodes of each environment.")] = 1000,
 ) -> None:
-    """Measure a part of the system; figures with versions, hardware and seeds."""
+    """Run a benchmark and print its figures."""
     from cluster.bench.registry import BenchOptions, measure, summary
 
     result = measure(name, BenchOptions(data_dir, seconds, products, episodes), command=["stillhouse", *sys.argv[1:]])
@@ -224,50 +226,53 @@ def bench(
     typer.echo(summary(result))
 
 
-def start(command: str, name: str, overrides: Sequence[str], run_dir: str | None, address: str | None) -> None:
-    """Run all phases or one; prints the run directory last, and how to go on if it was stopped."""
+def run_recipe(command: str, name: str, overrides: Sequence[str], run_dir: str | None, address: str | None) -> None:
+    """Run all phases or one. Prints the run directory last, and how to resume if the run was interrupted."""
     from cluster.config.load import load_recipe
     from cluster.run.directory import default_run_directory, open_run
     from cluster.run.weights import check_models
 
     recipe = load_recipe(name, overrides)
     check_models(recipe)
-    taken_up = name if (Path(name).expanduser() / "recipe.yaml").is_file() else None
-    folder = run_dir or taken_up or default_run_directory(recipe)
+    resumed = name if (Path(name).expanduser() / "recipe.yaml").is_file() else None
+    folder = run_dir or resumed or default_run_directory(recipe)
     phases = frozenset(PHASES if command == "run" else (command,))
-    signal.signal(signal.SIGTERM, stop_as_ctrl_c)
+    signal.signal(signal.SIGTERM, raise_keyboard_interrupt)
     with open_run(folder, recipe, command=["stillhouse", *sys.argv[1:]]) as opened:
         from cluster.driver import run as drive
         from cluster.run.progress import Screen
 
         try:
-            with Screen().shown() as screen:
+            with Screen().display() as screen:
                 drive(recipe, opened, address=address, phases=phases, screen=screen)
         except KeyboardInterrupt:
-            again = ["stillhouse", command, str(opened.path), *(["--address", address] if address else [])]
-            typer.echo(f"\nstopped; nothing finished is lost. Go on with:\n  {shlex.join(again)}", err=True)
+            resume_command = ["stillhouse", command, str(opened.path), *(["--address", address] if address else [])]
+            typer.echo(f"\nstopped; finished episodes are kept. Resume with:\n  {shlex.join(resume_command)}", err=True)
             typer.echo(opened.path)
             raise
         typer.echo(opened.path)
 
 
-def start_study(name: str, overrides: Sequence[str], out: str | None, address: str | None, at_once: int) -> None:
-    """Run a study; prints its verdict, what failed and where the table is. Ends with code 1 if a run failed."""
+def start_study(name: str, overrides: Sequence[str], out: str | None, address: str | None, max_parallel: int) -> None:
+    """Run a study. Prints its verdict, failed runs and the path of the table; exits with 1 if a run failed."""
     from cluster.study.config import STUDY_FILE, load_study
     from cluster.study.markdown import verdict
     from cluster.study.study import default_study_directory, run_study
 
     loaded = load_study(name, overrides)
-    taken_up = name if (Path(name).expanduser() / STUDY_FILE).is_file() else None
-    folder = Path(out or taken_up or default_study_directory(loaded)).expanduser().absolute()
-    signal.signal(signal.SIGTERM, stop_as_ctrl_c)
+    resumed = name if (Path(name).expanduser() / STUDY_FILE).is_file() else None
+    folder = Path(out or resumed or default_study_directory(loaded)).expanduser().absolute()
+    signal.signal(signal.SIGTERM, raise_keyboard_interrupt)
     try:
-        typed = ["stillhouse", *sys.argv[1:]]
-        found = run_study(loaded, folder, address=address, at_once=at_once, command=typed)
+        command = ["stillhouse", *sys.argv[1:]]
+        found = run_study(loaded, folder, address=address, max_parallel=max_parallel, command=command)
     except KeyboardInterrupt:
-        options = [*(["--address", address] if address else []), *(["--at-once", str(at_once)] if at_once > 1 else [])]
-        again = ["stillhouse", "study", str(folder), *options]
-        typer.echo(f"\nstopped; nothing finished is lost. Go on with:\n  {shlex.join(again)}", err=True)
+        options = [
+            *(["--address", address] if address else []),
+            *(["--at-once", str(max_parallel)] if max_parallel > 1 else []),
+        ]
+        resume_command = ["stillhouse", "study", str(folder), *options]
+        typer.echo(f"\nstopped; finished episodes are kept. Resume with:\n  {shlex.join(resume_command)}", err=True)
         raise
     typer.echo("\n".join(verdict(found)))
     for failure in found["failed"]:
@@ -277,16 +282,16 @@ def start_study(name: str, overrides: Sequence[str], out: str | None, address: s
         raise typer.Exit(1)
 
 
-def plan(name: str, overrides: Sequence[str], gpu_memory_gib: float | None) -> None:
-    """Print what a recipe would do and need; ends with code 1 if it would not run."""
+def print_plan(name: str, overrides: Sequence[str], gpu_memory_gib: float | None) -> None:
+    """Print what a recipe does and needs; exits with 1 if it cannot run."""
     from cluster.config.load import load_recipe
     from cluster.dry_run.dry_run import DEFAULT_GPU_GIB, dry_run
-    from cluster.dry_run.render import show
+    from cluster.dry_run.render import print_dry_run
     from cluster.run.progress import Screen
 
-    made = dry_run(load_recipe(name, overrides), gpu_memory_gib or DEFAULT_GPU_GIB)
-    show(made, Screen().console)
-    if not made.works:
+    planned = dry_run(load_recipe(name, overrides), gpu_memory_gib or DEFAULT_GPU_GIB)
+    print_dry_run(planned, Screen().console)
+    if not planned.can_run:
         raise typer.Exit(1)
 
 

@@ -41,7 +41,7 @@ from cluster.run.steps.step import EpisodeStep, Phase, Step
 from cluster.run.training_data import TrainRequest
 from cluster.run.write_report import write_run_report
 from cluster.runtime.backend import Backend, open_backend
-from cluster.runtime.resources import ResourceRequest, resource_groups, threads
+from cluster.runtime.resources import ResourceRequest, num_torch_threads, resource_groups
 from cluster.runtime.retrieval import start_retrieval
 from cluster.runtime.rollout_pool import Pool
 from cluster.runtime.rollout_worker import WorkerConfig
@@ -237,7 +237,7 @@ class Driver:
 
     def num_threads(self, learner: LearnerRole) -> int:
         """Torch threads of each training process."""
-        return threads(learner.resources, learner.workers, self.backend.cores)
+        return num_torch_threads(learner.resources, learner.workers, self.backend.cores)
 
     def show_training(self, round: int) -> AbstractAsyncContextManager[None]:
         """Show the learner's progress until the block ends."""

@@ -37,7 +37,7 @@ def test_the_example_keeps_every_promise(tmp_path: Path, page: str) -> None:
     done = python(tmp_path, "-m", "cluster.cli", "check-environment", "guess", "largest=500", "--episodes", "10")
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.match(
-        r"guess: all \d+ promises hold \(2 splits, 10 tasks, 10 episodes, [\d,]+ steps, seed 0\)", done.stdout
+        r"guess: all \d+ requirements are met \(2 splits, 10 tasks, 10 episodes, [\d,]+ steps, seed 0\)", done.stdout
     )
 
 

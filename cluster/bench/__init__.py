@@ -1,1 +1,1 @@
-"""Benchmarks of this machine."""
+"""Benchmarks of the system on this machine."""

@@ -1,4 +1,4 @@
-"""How fast the household engines play: ours, and the original where it is installed."""
+"""Benchmark of the household engines: ours, and the original if it is installed."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from rollout.errors import UserError
 SEED = 0
 NUM_TASKS = 200
 MAX_STEPS = 50
-"""Of one episode, as usual in the literature."""
+"""Step limit of an episode, as usual in the literature."""
 
 
 class BenchResult(TypedDict):
-    """``figures`` in the unit of their names; ``ratios`` in CPU time, empty where the original did not run."""
+    """``figures`` have the unit in their names; ``ratios`` compare CPU time, empty without the original."""
 
     figures: dict[str, float]
     ratios: dict[str, float]
@@ -33,8 +33,8 @@ class BenchResult(TypedDict):
 
 
 @dataclass(slots=True)
-class _Clock:
-    """Counts of random play and its times in seconds; ``cpu`` is the time of all processes, ours and a child's."""
+class _Timings:
+    """Counts and times of random episodes in seconds; ``cpu`` times include the engine's child process."""
 
     episodes: int = 0
     steps: int = 0
@@ -42,13 +42,13 @@ class _Clock:
     step_s: float = 0.0
     list_s: float = 0.0
     reset_cpu_s: float = 0.0
-    play_cpu_s: float = 0.0
+    episode_cpu_s: float = 0.0
 
     def figures(self, name: str) -> dict[str, float]:
         return {
             f"{name}_steps_per_second": self.steps / (self.step_s + self.list_s),
             f"{name}_steps_per_second_without_list": self.steps / self.step_s,
-            f"{name}_steps_per_cpu_second": self.steps / self.play_cpu_s,
+            f"{name}_steps_per_cpu_second": self.steps / self.episode_cpu_s,
             f"{name}_resets_per_second": self.episodes / self.reset_s,
             f"{name}_resets_per_cpu_second": self.episodes / self.reset_cpu_s,
             f"{name}_steps": float(self.steps),
@@ -57,24 +57,24 @@ class _Clock:
 
 
 def bench_environments(data_dir: str | None, seconds: float) -> BenchResult:
-    """Random admissible play for about ``seconds`` per engine, in one process and thread.
+    """Run random admissible actions for about ``seconds`` per engine, in one process and thread.
 
-    On the official games if ``data_dir`` (or ALFWorld's default folder) holds them, else on generated houses. A step is
-    one action and the list of admissible actions after it, which the original always makes; ``..._without_list`` leaves
-    the making of the list out of our time. Ratios compare CPU time, which other work on the machine disturbs least.
+    Uses the official games if they are in ``data_dir`` (or ALFWorld's default folder), otherwise generated houses. A
+    step is one action and the list of admissible actions after it, which the original always computes;
+    ``..._without_list`` excludes the list from our time. Ratios compare CPU time, which depends least on other load.
 
     Raises:
-        UserError: ``data_dir`` was given and does not hold the games.
+        UserError: if ``data_dir`` is given and does not contain the games.
     """
     config = _household(data_dir)
     tasks = household_tasks(config).tasks("train", NUM_TASKS, SEED)
-    alfworld = _play(HouseholdEnvironment(config), tasks, seconds)
+    alfworld = _run_episodes(HouseholdEnvironment(config), tasks, seconds)
     result = BenchResult(figures=alfworld.figures("alfworld"), ratios={}, seeds=[SEED])
     if config.source == "official" and installed():
-        # One child throughout, so that its CPU clock only ever rises.
+        # One child process for all episodes, so that its CPU time never decreases.
         original_config = OriginalConfig(data_dir=data_dir, recycle_after_episodes=1_000_000)
         tasks = original_tasks(original_config).tasks("train", NUM_TASKS, SEED)
-        original = _play(OriginalEnvironment(original_config), tasks, seconds)
+        original = _run_episodes(OriginalEnvironment(original_config), tasks, seconds)
         result["figures"] |= original.figures("original")
         result["ratios"] = _ratios(result["figures"])
     return result
@@ -96,22 +96,22 @@ def _household(data_dir: str | None) -> HouseholdConfig:
     return official
 
 
-def _play(environment: Environment, tasks: Sequence[Task], seconds: float) -> _Clock:
-    """Play ``tasks`` in turn, again from the first if time is left; at least one whole episode."""
-    clock, rng = _Clock(), random.Random(SEED)
-    environment.reset(tasks[0])  # starts the child, loads modules
+def _run_episodes(environment: Environment, tasks: Sequence[Task], seconds: float) -> _Timings:
+    """Run episodes of ``tasks`` in a cycle until the time is over; at least one complete episode."""
+    timings, rng = _Timings(), random.Random(SEED)
+    environment.reset(tasks[0])  # starts the child process and imports modules
     end_s = time.perf_counter() + seconds
-    while clock.episodes == 0 or time.perf_counter() < end_s:
+    while timings.episodes == 0 or time.perf_counter() < end_s:
         started_s, started_cpu_s = time.perf_counter(), _cpu_s(environment)
-        environment.reset(tasks[clock.episodes % len(tasks)])
+        environment.reset(tasks[timings.episodes % len(tasks)])
         reset_s, reset_cpu_s = time.perf_counter(), _cpu_s(environment)
-        _episode(environment, rng, clock)
-        clock.reset_s += reset_s - started_s
-        clock.reset_cpu_s += reset_cpu_s - started_cpu_s
-        clock.play_cpu_s += _cpu_s(environment) - reset_cpu_s
-        clock.episodes += 1
+        _run_episode(environment, rng, timings)
+        timings.reset_s += reset_s - started_s
+        timings.reset_cpu_s += reset_cpu_s - started_cpu_s
+        timings.episode_cpu_s += _cpu_s(environment) - reset_cpu_s
+        timings.episodes += 1
     environment.close()
-    return clock
+    return timings
 
 
 def _cpu_s(environment: Environment) -> float:
@@ -119,7 +119,7 @@ def _cpu_s(environment: Environment) -> float:
     return time.process_time() + child_s
 
 
-def _episode(environment: Environment, rng: random.Random, clock: _Clock) -> None:
+def _run_episode(environment: Environment, rng: random.Random, timings: _Timings) -> None:
     actions = environment.admissible_actions() or ()
     for _ in range(MAX_STEPS):
         action = rng.choice(actions)
@@ -127,8 +127,8 @@ def _episode(environment: Environment, rng: random.Random, clock: _Clock) -> Non
         step = environment.step(action)
         stepped_s = time.perf_counter()
         actions = environment.admissible_actions() or ()
-        clock.step_s += stepped_s - started_s
-        clock.list_s += time.perf_counter() - stepped_s
-        clock.steps += 1
+        timings.step_s += stepped_s - started_s
+        timings.list_s += time.perf_counter() - stepped_s
+        timings.steps += 1
         if step.done:
             return

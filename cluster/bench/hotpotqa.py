@@ -1,4 +1,4 @@
-"""How fast searches are in a large generated encyclopaedia."""
+"""Benchmark of searches in a large index of generated HotpotQA pages."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _WARM_UP = 20
 
 
 class SearchTimes(NamedTuple):
-    """Milliseconds a search, median over queries, by kind of query; and what the index took.
+    """Median milliseconds per search for each kind of query, and the cost of the index.
 
     Attributes:
-        search_ms: over all three kinds of queries, as many of each.
-        title_ms: titles that are there.
-        similar_ms: titles that are not there, so that similar ones are sought.
+        search_ms: median over an equal number of queries of all three kinds.
+        title_ms: titles of existing pages.
+        similar_ms: unknown titles, for which similar ones are searched.
         words_ms: six words from the middle of a page.
-        build_s: seconds to index the pages.
-        index_bytes: on disk.
-        pages: how many were indexed.
+        build_s: seconds to build the index.
+        index_bytes: size of the index on disk.
+        pages: number of indexed pages.
     """
 
     search_ms: float
@@ -42,7 +42,7 @@ class SearchTimes(NamedTuple):
 
 
 def measure_search(pages: int = 100_000, queries: int = 500, seed: int = 0) -> SearchTimes:
-    """Build an index of a generated encyclopaedia in a temporary folder, and search it."""
+    """Build an index of generated pages in a temporary folder, and search it."""
     made = encyclopaedia("train", pages, seed, 0).pages
     with TemporaryDirectory() as name:
         folder = Path(name) / "index"
@@ -51,9 +51,9 @@ def measure_search(pages: int = 100_000, queries: int = 500, seed: int = 0) -> S
         build_s = time.perf_counter() - started
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         times = _search_times(RetrievalIndex.open(folder), queries, Random(seed))
-    together = statistics.median([ms for values in times.values() for ms in values])
+    all_ms = statistics.median([ms for values in times.values() for ms in values])
     title_ms, similar_ms, words_ms = (statistics.median(times[kind]) for kind in ("title", "similar", "words"))
-    return SearchTimes(together, title_ms, similar_ms, words_ms, build_s, size, len(made))
+    return SearchTimes(all_ms, title_ms, similar_ms, words_ms, build_s, size, len(made))
 
 
 def _search_times(index: RetrievalIndex, queries: int, rng: Random) -> Mapping[str, Sequence[float]]:
@@ -73,7 +73,7 @@ def _some_words(text: str, rng: Random) -> str:
 
 
 def _times(search: Callable[[str], str], queries: Sequence[str]) -> list[float]:
-    """Milliseconds of each, once the pages in memory are warm."""
+    """Milliseconds of each query, after a warm-up."""
     for query in queries[:_WARM_UP]:
         search(query)
     times = []

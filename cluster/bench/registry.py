@@ -1,4 +1,4 @@
-"""Measurements behind ``stillhouse bench``: each gives figures; here they get versions, hardware and the command."""
+"""Benchmarks of ``stillhouse bench``, and the provenance that is added to their figures."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _FEW = 100.0
 
 @dataclass(frozen=True, slots=True)
 class BenchOptions:
-    """What a measurement may be told.
+    """Options of the benchmarks.
 
     Attributes:
-        data_dir: folder of official data; None is generated data, or that in its usual place.
-        seconds: to spend on each engine of ``environments``.
-        products: of the large shop of ``tools``.
-        episodes: of each world in ``worlds``.
+        data_dir: folder of official data; None uses the default folder or generated data.
+        seconds: time to spend on each engine, for ``environments``.
+        products: size of the large shop, for ``tools``.
+        episodes: episodes of each environment, for ``worlds``.
     """
 
     data_dir: str | None = None
@@ -32,24 +32,24 @@ class BenchOptions:
 
 
 def environments(options: BenchOptions) -> Mapping[str, Any]:
-    """Steps and resets a second of the household engines."""
+    """Steps and resets per second of the household engines."""
     from cluster.bench.environments import bench_environments
 
     return bench_environments(options.data_dir, options.seconds)
 
 
 def tools(options: BenchOptions) -> Mapping[str, Any]:
-    """Times of the Python tool, the shop and the encyclopaedia, and how many attacks the sandbox contains."""
+    """Times of the Python tool, WebShop and the HotpotQA search, and the number of contained sandbox attacks."""
     from cluster.bench.tools import bench_tools
 
     return bench_tools(options.data_dir, products=options.products)
 
 
 def worlds(options: BenchOptions) -> Mapping[str, Any]:
-    """Episodes a second of each embedded world's expert through the driver, and what they take."""
-    from cluster.bench.pipeline import bench_worlds
+    """Episodes per second of each embedded environment's expert, with errors, memory and storage."""
+    from cluster.bench.pipeline import bench_pipeline
 
-    return bench_worlds(options.episodes)
+    return bench_pipeline(options.episodes)
 
 
 BENCHES: Mapping[str, Callable[[BenchOptions], Mapping[str, Any]]] = {
@@ -57,7 +57,7 @@ BENCHES: Mapping[str, Callable[[BenchOptions], Mapping[str, Any]]] = {
     "tools": tools,
     "worlds": worlds,
 }
-"""By name; each gives figures, ratios, seeds."""
+"""Benchmarks by name; each returns figures, ratios and seeds."""
 
 
 def measure(name: str, options: BenchOptions, *, command: Sequence[str]) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def measure(name: str, options: BenchOptions, *, command: Sequence[str]) -> dict
         ``name``, ``command``, ``versions``, ``hardware``, ``seeds``, ``figures``, ``ratios``.
 
     Raises:
-        UserError: there is no such benchmark, or it misses its data.
+        UserError: if the benchmark does not exist, or its data is missing.
     """
     if name not in BENCHES:
         raise UserError(f"there is no benchmark {name}; {choose_one_of(name, BENCHES)}")
@@ -76,12 +76,12 @@ def measure(name: str, options: BenchOptions, *, command: Sequence[str]) -> dict
 
 
 def summary(result: Mapping[str, Any]) -> str:
-    """Figures and ratios, one a line."""
+    """Figures and ratios as text, one per line."""
     entries = [*result["figures"].items(), *result["ratios"].items()]
     width = max((len(name) for name, _ in entries), default=0)
     return "\n".join(f"{name:<{width}}  {_digits(value):>14}" for name, value in entries)
 
 
 def _digits(value: float) -> str:
-    """Times below a hundred milliseconds have digits that matter."""
+    """Format with three decimals below one hundred, otherwise with one."""
     return f"{value:,.1f}" if abs(value) >= _FEW or value == int(value) else f"{value:,.3f}"

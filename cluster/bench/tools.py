@@ -1,4 +1,4 @@
-"""How fast the tools and worlds answer, whether the sandbox holds, and what a large shop takes."""
+"""Benchmark of the Python tool, the sandbox's isolation, WebShop and the HotpotQA search."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from rollout.tools.sandbox.hostile import Attack
 
 SEED = 0
 
-Stage = Callable[[], dict[str, float]]
+Measurement = Callable[[], dict[str, float]]
 
 
 class ToolsResult(TypedDict):
-    """``figures`` in the unit of their names; no ``ratios``."""
+    """``figures`` have the unit in their names; ``ratios`` are empty."""
 
     figures: dict[str, float]
     ratios: dict[str, float]
@@ -38,30 +38,30 @@ def bench_tools(
     repeats: int = 200,
     console: Console | None = None,
 ) -> ToolsResult:
-    """Measure the Python tool, the shop and the encyclopaedia; some minutes with the default sizes.
+    """Measure the Python tool, WebShop and the HotpotQA search; runs for some minutes with the default sizes.
 
-    Times are medians on the clock, of one caller. All indexes are built in temporary folders, so a first search finds
-    its pages in the file cache. What is being measured is written to ``console``, by default the standard error.
+    Times are medians of the wall clock with one caller. All indexes are built in temporary folders, so the first search
+    finds its pages in the file cache. Progress is written to ``console``, by default the standard error.
 
     Args:
-        data_dir: folder of WebShop's official files for the small shop; None is 1,000 generated products.
-        products: of the large shop, which is always generated.
-        pages: of the encyclopaedia.
-        attacks: on the sandbox.
-        repeats: calls, searches and tasks behind each median.
-        console: where progress is shown.
+        data_dir: folder of WebShop's official files for the small shop; None uses 1,000 generated products.
+        products: size of the large shop, which is always generated.
+        pages: number of generated HotpotQA pages.
+        attacks: attacks on the sandbox.
+        repeats: number of calls, searches and tasks of each median.
+        console: console for progress.
 
     Raises:
-        UserError: ``data_dir`` does not hold the files, or no sandbox works here.
+        UserError: if ``data_dir`` does not contain the files, or no sandbox works on this machine.
     """
     console = console or Console(stderr=True)
     with TemporaryDirectory(prefix="stillhouse-bench-") as name:
         folder = Path(name)
-        stages: dict[str, Stage] = {
+        measurements: dict[str, Measurement] = {
             f"calling Python {repeats} times": lambda: {"python_call_ms": measure_call_ms(calls=repeats)},
             f"{len(attacks)} attacks on the sandbox": lambda: _attacks(attacks),
-            "shopping": lambda: small_shop(data_dir, folder / "small", SEED, repeats),
-            f"building and searching an encyclopaedia of {pages:,} pages": lambda: {
+            "using a small shop": lambda: small_shop(data_dir, folder / "small", SEED, repeats),
+            f"building and searching an index of {pages:,} pages": lambda: {
                 f"encyclopaedia_search_ms_{label(pages)}": measure_search(pages, repeats, SEED).search_ms
             },
             f"building and searching a shop of {products:,} products": lambda: {
@@ -70,14 +70,14 @@ def bench_tools(
             },
         }
         figures: dict[str, float] = {}
-        for number, (title, stage) in enumerate(stages.items(), 1):
-            with _shown(console, f"{number} of {len(stages)}: {title}"):
-                figures |= stage()
+        for number, (title, measurement) in enumerate(measurements.items(), 1):
+            with _progress(console, f"{number} of {len(measurements)}: {title}"):
+                figures |= measurement()
     return ToolsResult(figures=figures, ratios={}, seeds=[SEED])
 
 
 def label(number: int) -> str:
-    """A size as figures' names carry it: 1m, 100k, 1234."""
+    """A size as in the names of figures: 1m, 100k, 1234."""
     for size, letter in ((1_000_000, "m"), (1000, "k")):
         if number and number % size == 0:
             return f"{number // size}{letter}"
@@ -91,8 +91,8 @@ def _attacks(attacks: Sequence[Attack]) -> dict[str, float]:
 
 
 @contextmanager
-def _shown(console: Console, title: str) -> Iterator[None]:
-    """A line at the start and one at the end: within, a bar may be drawn by what is measured."""
+def _progress(console: Console, title: str) -> Iterator[None]:
+    """Print a line before and after a measurement, which may draw its own progress bar."""
     console.print(f"{title} …", highlight=False)
     started_s = time.perf_counter()
     yield

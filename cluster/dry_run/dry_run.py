@@ -1,4 +1,4 @@
-"""What a recipe will do and what it needs, worked out without a GPU, a cluster or a download."""
+"""Plan of what a recipe does and needs, computed without a GPU, a cluster or a download."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 from cluster.config.environments import parts_of
 from cluster.config.recipe import Recipe, RoleConfig
 from cluster.dry_run.engine import assess_engine
-from cluster.dry_run.findings import Assessed, Finding, MemoryUse
+from cluster.dry_run.findings import Assessment, Finding, MemoryUse
 from cluster.dry_run.learner import assess_learner
-from cluster.dry_run.model_shapes import KNOWN
-from cluster.dry_run.tasks import Data, TaskCounter, files_of
+from cluster.dry_run.model_shapes import KNOWN_SHAPES
+from cluster.dry_run.tasks import DataSource, TaskCounter, file_sources
 from cluster.run.directory import RunDirectory
 from cluster.run.plan import Plan, make_plan
-from cluster.run.playable import unplayable
+from cluster.run.playable import agent_errors
 from cluster.run.tasks import TaskLists
-from cluster.run.weights import check_models, models
+from cluster.run.weights import check_models, model_settings
 from cluster.runtime.resources import ResourceGroup, ray_options, resource_groups
 from rollout.errors import UserError
 
@@ -26,7 +26,7 @@ DEFAULT_GPU_GIB = 80.0
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Something that a run does. ``episodes`` and ``tokens`` are upper bounds; 0 where nothing is counted."""
+    """One row of the plan. ``episodes`` and ``tokens`` are upper bounds, or 0 if the step has none."""
 
     title: str
     episodes: int = 0
@@ -36,36 +36,36 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """The plan of a run, and what was found wrong with it. ``gpu_gib`` is the assumed size of a GPU."""
+    """The plan of a run and the problems found in it. ``gpu_gib`` is the assumed memory of each GPU."""
 
     recipe: Recipe
     gpu_gib: float
-    data: tuple[Data, ...]
+    data: tuple[DataSource, ...]
     rows: tuple[Row, ...]
     groups: tuple[ResourceGroup, ...]
     memory: tuple[MemoryUse, ...]
     all_estimated: bool
-    """Whether ``memory`` has every engine and learner that holds a model."""
+    """Whether the memory of every engine and of the learner could be estimated."""
     findings: tuple[Finding, ...]
 
     @property
-    def works(self) -> bool:
-        """Whether nothing was found that keeps the recipe from running; data that is not here yet does not."""
+    def can_run(self) -> bool:
+        """Whether no finding is fatal. Data that is missing on this machine is not fatal."""
         return not any(finding.fatal for finding in self.findings)
 
 
 def dry_run(recipe: Recipe, gpu_gib: float = DEFAULT_GPU_GIB) -> DryRun:
-    """Work out what a recipe does and needs, for GPUs of ``gpu_gib`` each. Nothing is read of any run directory."""
+    """Compute what a recipe does and needs on GPUs of ``gpu_gib`` GiB each. Reads no run directory."""
     tasks = TaskCounter()
     plan = make_plan(recipe, RunDirectory(Path("RUN_DIR")), TaskLists(recipe, tasks.draw))
     groups = resource_groups(plan, recipe)
-    data = (*tasks.data, *files_of(recipe))
-    assessed = list(_assess(recipe, gpu_gib))
+    data = (*tasks.data, *file_sources(recipe))
+    assessments = list(_assess(recipe, gpu_gib))
     findings = [
         *(entry.finding for entry in data if entry.finding),
         *_resource_findings(groups),
         *_agent_findings(recipe),
-        *(finding for part in assessed for finding in part.findings),
+        *(finding for part in assessments for finding in part.findings),
     ]
     return DryRun(
         recipe,
@@ -73,14 +73,14 @@ def dry_run(recipe: Recipe, gpu_gib: float = DEFAULT_GPU_GIB) -> DryRun:
         data,
         tuple(rows(plan, recipe)),
         tuple(groups),
-        tuple(part.use for part in assessed if part.use),
-        all(part.use for part in assessed),
+        tuple(part.use for part in assessments if part.use),
+        all(part.use for part in assessments),
         tuple(dict.fromkeys(findings)),
     )
 
 
 def rows(plan: Plan, recipe: Recipe) -> Iterator[Row]:
-    """What a run does, in the order of its plan."""
+    """Rows of the plan, in the order of its steps."""
     if recipe.retrieval is not None:
         yield Row("retrieval starts", note=f"index of {recipe.retrieval.corpus}, built if it is missing")
     yield Row("engines start", note="teacher and student" if recipe.student_has_start else "teacher")
@@ -89,10 +89,10 @@ def rows(plan: Plan, recipe: Recipe) -> Iterator[Row]:
     yield Row("report")
 
 
-def _assess(recipe: Recipe, gpu_gib: float) -> Iterator[Assessed]:
-    for who, role in _roles(recipe):
-        assessed = assess_engine(recipe, who, role, gpu_gib)
-        yield from [assessed] if assessed else []
+def _assess(recipe: Recipe, gpu_gib: float) -> Iterator[Assessment]:
+    for section, role in _roles(recipe):
+        assessment = assess_engine(recipe, section, role, gpu_gib)
+        yield from [assessment] if assessment else []
     if recipe.learner is not None:
         yield assess_learner(recipe, recipe.learner, gpu_gib)
 
@@ -106,47 +106,51 @@ def _roles(recipe: Recipe) -> Iterator[tuple[str, RoleConfig]]:
 def _resource_findings(groups: Sequence[ResourceGroup]) -> Iterator[Finding]:
     for request in (request for group in groups for request in group.requests):
         try:
-            ray_options(request.who, request.resources)
+            ray_options(request.section, request.resources)
         except UserError as error:
             yield Finding(str(error), fatal=True)
 
 
 def _agent_findings(recipe: Recipe) -> Iterator[Finding]:
-    """Agents that cannot play, and what is wrong with the models; a prompt is built for agents that can play only."""
-    findings = [Finding(mistake, fatal=True) for mistake in unplayable(recipe)]
+    """Problems with agents and models. Prompts are only built if all agents can act."""
+    findings = [Finding(error, fatal=True) for error in agent_errors(recipe)]
     yield from findings
     yield from _model_findings(recipe, prompts=not findings)
 
 
 def _model_findings(recipe: Recipe, *, prompts: bool) -> Iterator[Finding]:
-    """Models that are not there, vocabularies that differ, prompts that cannot be built."""
+    """Missing models, vocabularies that differ, and prompts that cannot be built."""
     try:
         check_models(recipe)
     except UserError as error:
         yield Finding(str(error), fatal=True)
         return
     yield from _vocabulary_findings(recipe)
-    for who, role in _roles(recipe) if prompts else ():
-        yield from _prompt_findings(recipe, who, role)
+    for section, role in _roles(recipe) if prompts else ():
+        yield from _prompt_findings(recipe, section, role)
 
 
 def _vocabulary_findings(recipe: Recipe) -> Iterator[Finding]:
-    """Of models that are known by name; `check_models` looks at those in folders."""
+    """Vocabularies that differ between known hub models; `check_models` compares those of model folders."""
     learner = recipe.learner
-    named = {setting.partition(".")[0]: KNOWN[model] for setting, model in models(recipe) if model in KNOWN}
+    named = {
+        setting.partition(".")[0]: KNOWN_SHAPES[model]
+        for setting, model in model_settings(recipe)
+        if model in KNOWN_SHAPES
+    }
     teacher, student = named.get("teacher"), named.get("learner") or named.get("student")
     if learner is None or learner.teacher_tokenizer or not teacher or not student:
         return
     if teacher.tokenizer != student.tokenizer:
         yield Finding(
-            f"{teacher.name} (teacher) and {student.name} (student) number their tokens differently; choose models of "
+            f"{teacher.name} (teacher) and {student.name} (student) have different vocabularies; choose models of "
             "one family",
             fatal=True,
         )
 
 
-def _prompt_findings(recipe: Recipe, who: str, role: RoleConfig) -> Iterator[Finding]:
-    """Whether prompts can be built, where the tokenizer lies in a folder."""
+def _prompt_findings(recipe: Recipe, section: str, role: RoleConfig) -> Iterator[Finding]:
+    """Prompts that cannot be built, for tokenizers in local folders."""
     from rollout.factory import make_builder
     from rollout.models import model_folder
 
@@ -157,4 +161,4 @@ def _prompt_findings(recipe: Recipe, who: str, role: RoleConfig) -> Iterator[Fin
         try:
             make_builder(recipe.agent, part.environment, role.engine, with_search=recipe.retrieval is not None)
         except UserError as error:
-            yield Finding(f"{who}: {error}", fatal=True)
+            yield Finding(f"{section}: {error}", fatal=True)

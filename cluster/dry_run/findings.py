@@ -1,4 +1,4 @@
-"""What a dry run has to say of one part of a recipe: the memory that it takes, and what is wrong."""
+"""Results of a dry run for one part of a recipe: memory use and findings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cluster.dry_run.model_shapes import ModelShape
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something to know about a recipe: ``fatal`` keeps it from running, ``fix`` is what to add to the command."""
+    """A problem or a note. ``fatal`` means that the recipe cannot run; ``fix`` is added to the command to solve it."""
 
     text: str
     fix: str = ""
@@ -18,16 +18,16 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class MemoryUse:
-    """What one engine or one learner rank takes of each of its devices, estimated.
+    """Estimated memory of one engine or one learner rank on each of its devices.
 
     Attributes:
         device: ``GPU`` or ``CPU``.
         parts: bytes by name.
-        available: bytes that it may take; None in main memory, where nothing says it.
-        note: what the figures mean for the run.
+        available: bytes that it may use; None for main memory, whose size is not known.
+        note: explanation of the figures.
     """
 
-    who: str
+    name: str
     shape: ModelShape
     device: str
     parts: tuple[tuple[str, int], ...]
@@ -44,8 +44,8 @@ class MemoryUse:
 
 
 @dataclass(frozen=True, slots=True)
-class Assessed:
-    """What was found of one engine or learner; ``use`` is None where its model's shape is not known."""
+class Assessment:
+    """Memory use and findings of one engine or learner; ``use`` is None if the shape of its model is not known."""
 
     use: MemoryUse | None
     findings: tuple[Finding, ...] = ()

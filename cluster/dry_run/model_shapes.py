@@ -1,9 +1,9 @@
-"""Shapes of models: of well-known ones from a table, of others from a folder's ``config.json``. Nothing is downloaded.
+"""Shapes of models, from a table of well-known models or a folder's ``config.json``. Nothing is downloaded.
 
-The shapes are those of the models' own ``config.json`` on the Hugging Face hub, under the names of their model cards.
-``config.json`` is read without transformers: ``AutoConfig`` imports torch and takes several times as long as the whole
-dry run, and the sizes of single matrices, which memory depends on, have to be worked out from the shape all the same.
-The tests compare the numbers of parameters with those of transformers' own models on torch's meta device.
+The table lists the values of the models' ``config.json`` on the Hugging Face hub. ``config.json`` is read without
+transformers: ``AutoConfig`` imports torch and takes several times as long as the whole dry run, and the sizes of single
+matrices, which memory depends on, would still have to be computed from the shape. The tests compare the numbers of
+parameters with those of transformers' models on torch's meta device.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from rollout.messages import one_line
 from rollout.models import model_folder
 
 Family = Literal["gated", "opt", "gpt2"]
-"""How a layer is built: Llama's and Qwen's (rotary positions, three matrices in the MLP), OPT's, GPT-2's."""
+"""Layer architecture: ``gated`` is that of Llama and Qwen (rotary positions, three matrices in the MLP)."""
 
 
 class UnknownShapeError(UserError):
-    """A model whose sizes are not known here; it may be fine all the same."""
+    """The shape of a model is not known, so its memory cannot be estimated; the model may still work."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """A decoder's sizes.
+    """Sizes of a decoder.
 
     Attributes:
-        family: how a layer is built.
-        tokenizer: models of one name number their tokens alike; empty where it is not known.
+        family: layer architecture.
+        tokenizer: name of the vocabulary, equal for models that share it; empty if not known.
         attention_bias: whether queries, keys and values have biases (Qwen 2).
-        head_norm: whether queries and keys have norms of their own (Qwen 3).
-        dtype: of the stored weights.
+        head_norm: whether queries and keys are normalized per head (Qwen 3).
+        dtype: dtype of the stored weights.
     """
 
     name: str
@@ -58,18 +58,18 @@ class ModelShape:
 
     @property
     def kv_size(self) -> int:
-        """Numbers that a layer's keys have for each token."""
+        """Number of elements in a layer's keys per token."""
         return self.kv_heads * self.head_size
 
     @property
     def embedding_parameters(self) -> int:
-        """Token and learned position embeddings, and the head where it is not tied to them."""
+        """Parameters of token and learned position embeddings, and of the output head if it is not tied."""
         learned = {"gated": 0, "gpt2": self.positions, "opt": self.positions + 2}[self.family]
         return (self.vocabulary * (1 if self.tied else 2) + learned) * self.hidden
 
     @property
     def linear_sizes(self) -> tuple[tuple[int, int], ...]:
-        """(inputs, outputs) of the matrices of a layer, in the order in which they are used."""
+        """Sizes (inputs, outputs) of the matrices of a layer, in the order of their use."""
         h, q, kv, i = self.hidden, self.heads * self.head_size, self.kv_size, self.intermediate
         mlp = ((h, i), (h, i), (i, h)) if self.family == "gated" else ((h, i), (i, h))
         attention = ((h, 3 * h), (h, h)) if self.family == "gpt2" else ((h, q), (h, kv), (h, kv), (q, h))
@@ -82,7 +82,7 @@ class ModelShape:
 
     @property
     def layer_parameters(self) -> int:
-        """All parameters of one layer, biases and norms included."""
+        """Parameters of one layer, including biases and norms."""
         q, kv = self.heads * self.head_size, self.kv_size
         if self.family == "gated":
             biases = q + 2 * kv if self.attention_bias else 0
@@ -93,12 +93,12 @@ class ModelShape:
 
     @property
     def parameters(self) -> int:
-        """All parameters, tied ones counted once."""
+        """All parameters; tied ones are counted once."""
         final_norm = self.hidden if self.family == "gated" else 2 * self.hidden
         return self.embedding_parameters + self.layers * self.layer_parameters + final_norm
 
     def widened(self, factor: int) -> ModelShape:
-        """The shape after ``learner.widen``: the widths grow, the number of layers stays."""
+        """The shape after ``learner.widen``, which multiplies the widths and keeps the number of layers."""
         if factor == 1:
             return self
         return replace(
@@ -111,7 +111,7 @@ class ModelShape:
 
 
 def _qwen(name: str, hidden: int, layers: int, heads: int, kv_heads: int, intermediate: int) -> ModelShape:
-    small = hidden < 3584  # the larger ones have a head of their own and a vocabulary padded further
+    small = hidden < 3584  # larger models have an untied head and a vocabulary with more padding
     return ModelShape(
         name, "gated", 151_936 if small else 152_064, hidden, layers, heads, kv_heads, 128 if hidden > 896 else 64,
         intermediate, 32_768, tied=small, attention_bias=True, tokenizer="Qwen2.5",
@@ -168,46 +168,46 @@ _OTHERS = (
     _gpt2("openai-community/gpt2-large", 1280, 36, 20),
     _gpt2("openai-community/gpt2-xl", 1600, 48, 25),
 )
-# The Instruct models' contexts; some of the base models take more.
+# Context lengths are those of the Instruct models; some base models have longer ones.
 _INSTRUCT = tuple(replace(shape, name=f"{shape.name}-Instruct") for shape in _QWEN)
-KNOWN: Mapping[str, ModelShape] = {shape.name: shape for shape in (*_QWEN, *_INSTRUCT, *_OTHERS)}
-"""Models of the hub whose shape is known without a download."""
+KNOWN_SHAPES: Mapping[str, ModelShape] = {shape.name: shape for shape in (*_QWEN, *_INSTRUCT, *_OTHERS)}
+"""Shapes of hub models that are known without a download."""
 
 _GATED = ("qwen2", "qwen3", "llama", "mistral")
-_NEEDED = {
+_REQUIRED_KEYS = {
     **dict.fromkeys(_GATED, ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads",
                              "intermediate_size", "max_position_embeddings")),
     "opt": ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "ffn_dim",
             "max_position_embeddings"),
     "gpt2": ("vocab_size", "n_embd", "n_layer", "n_head", "n_positions"),
 }  # fmt: skip
-"""What ``config.json`` must hold, by ``model_type``."""
+"""Required keys of ``config.json`` by ``model_type``."""
 
 
 def shape_of(model: str) -> ModelShape:
     """The shape of a ``builtin:`` model, a folder or a known hub name.
 
     Raises:
-        UserError: there is no such folder.
-        UnknownShapeError: its configuration is missing or of a kind that is not known, or the hub name is not in the
+        UserError: if the folder does not exist.
+        UnknownShapeError: if its configuration is missing or has an unknown model type, or the hub name is not in the
             table.
     """
-    if model in KNOWN and not Path(model).is_dir():
-        return KNOWN[model]
+    if model in KNOWN_SHAPES and not Path(model).is_dir():
+        return KNOWN_SHAPES[model]
     folder = Path(model_folder(model))
     if folder.is_dir():
         return _read(model, folder)
     raise UnknownShapeError(
-        f"the shape of {model} is not known without a download; name the folder of a downloaded copy (its config.json "
-        "is enough) in place of the hub name, or for an estimate a known model of about its size"
+        f"the shape of {model} is not known without a download; name the folder of a downloaded copy (config.json is "
+        "enough) instead of the hub name, or a known model of similar size for an estimate"
     )
 
 
 def scratch_shape(scratch: ScratchConfig) -> ModelShape:
-    """The shape of a model that is trained from nothing. Raises `UnknownShapeError` if its vocabulary is not known."""
+    """The shape of a model trained from scratch. Raises `UnknownShapeError` if its vocabulary is not known."""
     tokenizer = Path(model_folder(scratch.tokenizer)) / "tokenizer.json"
-    if scratch.tokenizer in KNOWN:
-        vocabulary = KNOWN[scratch.tokenizer].vocabulary
+    if scratch.tokenizer in KNOWN_SHAPES:
+        vocabulary = KNOWN_SHAPES[scratch.tokenizer].vocabulary
     elif tokenizer.is_file():
         vocabulary = _vocabulary_size(json.loads(tokenizer.read_text(encoding="utf-8")))
     else:
@@ -222,7 +222,7 @@ def scratch_shape(scratch: ScratchConfig) -> ModelShape:
 
 
 def _vocabulary_size(tokenizer: Mapping[str, Any]) -> int:
-    """Of a ``tokenizer.json``; added tokens may or may not be in the model's own vocabulary."""
+    """Number of distinct tokens in ``tokenizer.json``; added tokens may also be in the model's vocabulary."""
     entries = tokenizer["model"]["vocab"]
     added = [token["content"] for token in tokenizer.get("added_tokens", [])]
     return len({*entries, *added} if isinstance(entries, dict) else {*(text for text, _ in entries), *added})
@@ -234,16 +234,16 @@ def _read(model: str, folder: Path) -> ModelShape:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UnknownShapeError(f"{file} cannot be read ({one_line(error)}); name a model folder") from error
-    kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind not in _NEEDED:
-        known = ", ".join(_NEEDED)
+    model_type = config.get("model_type") if isinstance(config, dict) else None
+    if model_type not in _REQUIRED_KEYS:
+        known = ", ".join(_REQUIRED_KEYS)
         raise UnknownShapeError(
-            f"{file} is of the model type {format_value(kind)}, whose memory is not known; known are {known}"
+            f"{file} has the model type {format_value(model_type)}, whose shape is not known; known are {known}"
         )
-    missing = [key for key in _NEEDED[kind] if not isinstance(config.get(key), int)]
+    missing = [key for key in _REQUIRED_KEYS[model_type] if not isinstance(config.get(key), int)]
     if missing:
-        raise UnknownShapeError(f"{file} does not say {', '.join(missing)}; take the model's original config.json")
-    return {"opt": _read_opt, "gpt2": _read_gpt2}.get(kind, _read_gated)(model, config)
+        raise UnknownShapeError(f"{file} lacks {', '.join(missing)}; use the model's original config.json")
+    return {"opt": _read_opt, "gpt2": _read_gpt2}.get(model_type, _read_gated)(model, config)
 
 
 def _read_gated(model: str, config: Mapping[str, Any]) -> ModelShape:
@@ -285,5 +285,5 @@ def _read_gpt2(model: str, config: Mapping[str, Any]) -> ModelShape:
 
 
 def _dtype(config: Mapping[str, Any]) -> str:
-    """Of the stored weights; what a configuration does not say is float32."""
+    """Dtype of the stored weights; float32 if the configuration has none."""
     return str(config.get("dtype") or config.get("torch_dtype") or "float32")

@@ -1,4 +1,4 @@
-"""The tasks and the corpus that a recipe asks for: how many there are, or what a user must get."""
+"""Tasks and files that a recipe needs: how many exist on this machine, or what is missing."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from rollout.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
-class Data:
-    """What a section of the recipe takes of one source.
+class DataSource:
+    """Data that a section of the recipe reads from one source.
 
     Attributes:
-        wanted: tasks; 0 where there is nothing to count.
-        found: of them, how many there are; None if they are not on this machine.
-        missing: what a user must get.
-        finding: what is wrong, or worth knowing.
+        wanted: number of tasks; 0 for a file.
+        found: number of these tasks that exist; None if the data is missing on this machine.
+        missing: how to get missing data.
+        finding: problem or note about the data.
     """
 
     section: str
@@ -35,51 +35,49 @@ class Data:
 
 
 class TaskCounter:
-    """Draws the tasks of a plan and counts them. Placeholders stand for tasks that are not on this machine."""
+    """Draws the tasks of a plan and counts them. Placeholders replace tasks that are missing on this machine."""
 
     def __init__(self) -> None:
-        self.data: list[Data] = []
+        self.data: list[DataSource] = []
 
     def draw(self, environment: BaseModel, section: str, split: str, count: int, seed: int) -> Sequence[Task]:
-        """Tasks of an environment (`cluster.run.tasks.DrawTasks`)."""
+        """Draw tasks of an environment (implements `cluster.run.tasks.DrawTasks`)."""
         if not count:
             return []
         name = str(getattr(environment, "type", ""))
         try:
             tasks = draw_tasks(environment, section, split, count, seed)
         except TasksError as error:
-            self.data.append(Data(section, f"{name} {split}", count, finding=Finding(str(error), fatal=True)))
+            self.data.append(DataSource(section, f"{name} {split}", count, finding=Finding(str(error), fatal=True)))
         except UserError as error:
-            self.data.append(Data(section, f"{name} {split}", count, None, str(error)))
+            self.data.append(DataSource(section, f"{name} {split}", count, None, str(error)))
         else:
             self.data.append(_counted(section, f"{name} {split}", count, len(tasks)))
             return tasks
         return [Task(f"{name}/{split}/{number}", name, split, "") for number in range(count)]
 
 
-def _counted(section: str, source: str, wanted: int, found: int) -> Data:
+def _counted(section: str, source: str, wanted: int, found: int) -> DataSource:
     if found >= wanted:
-        return Data(section, source, wanted, found)
-    fewer = f"{section} asks for {wanted:,} tasks of {source}; there are {found:,}, and all of them are used"
-    return Data(section, source, wanted, found, finding=Finding(fewer))
+        return DataSource(section, source, wanted, found)
+    fewer = f"{section} requests {wanted:,} tasks of {source}, but only {found:,} exist; all of them are used"
+    return DataSource(section, source, wanted, found, finding=Finding(fewer))
 
 
-def files_of(recipe: Recipe) -> Iterator[Data]:
+def file_sources(recipe: Recipe) -> Iterator[DataSource]:
     """The files and folders that a recipe reads."""
     if recipe.retrieval is not None:
         how = "set retrieval.corpus to a title/text dump (.jsonl, .parquet) or to the folder of its index"
         yield _file("retrieval", recipe.retrieval.corpus, how)
     if recipe.hints is not None and recipe.hints.bank is not None:
-        yield _file(
-            "hints", recipe.hints.bank, "set hints.bank to the file of a bank, or leave it out to have one made"
-        )
+        yield _file("hints", recipe.hints.bank, "set hints.bank to the file of a hint bank, or remove it to build one")
     for store in recipe.collect.also:
         yield _file(
             "collect.also", store, "set collect.also to RUN_DIR/trajectories/teacher/round=000 of finished runs"
         )
 
 
-def _file(section: str, path: str, how: str) -> Data:
+def _file(section: str, path: str, how: str) -> DataSource:
     if "://" in path or Path(path).expanduser().exists():
-        return Data(section, path)
-    return Data(section, path, found=None, missing=f"there is no {path}; {how}")
+        return DataSource(section, path)
+    return DataSource(section, path, found=None, missing=f"there is no {path}; {how}")

@@ -1,4 +1,4 @@
-"""A run's folder: where everything lies, who may write to it, and which recipe it belongs to.
+"""The folder of a run: its layout, its lock, and the check that it belongs to a recipe.
 
     RUN_DIR/
       recipe.yaml  manifest.json      the resolved recipe; versions, seeds, split digests, git revision, commands
@@ -7,9 +7,10 @@
       checkpoints/round=NNN/          model folders
       evaluation/<agent>/             Parquet shards
       metrics.jsonl  report.json  report.md  report.html
-      logs/                           what Ray and the engines say
+      logs/                           output of Ray and the engines
 
-One driver at a time holds the folder (an advisory lock that dies with its process, so a killed driver leaves none).
+One driver at a time holds the lock of the folder. The lock is advisory and ends with the process that holds it, so a
+killed driver leaves none behind.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ from rollout.errors import UserError
 from rollout.storage.atomic import atomic_write_text
 from rollout.storage.locks import LockHeldError, lock_file
 
-MOVABLE_KEYS = frozenset({"description", "workers", "concurrency", "replicas", "resources", "failures"})
-"""Settings that say where a run runs and how it survives failures, not what it computes: they may differ when a run is
-resumed."""
-MOVABLE_PATHS = frozenset(
+MUTABLE_KEYS = frozenset({"description", "workers", "concurrency", "replicas", "resources", "failures"})
+"""Settings that may differ when a run is resumed: they decide where it runs and how it handles failures, not what it
+computes."""
+MUTABLE_PATHS = frozenset(
     {
         *(f"{role}.engine.{key}" for role in ("teacher", "student") for key in ("timeout_s", "max_retries")),
         *(f"retrieval.client.{key}" for key in ("timeout_s", "retries", "retry_wait_s")),
@@ -44,11 +45,11 @@ MOVABLE_PATHS = frozenset(
 """The same for timeouts and retries of requests. ``agent.time_limit_s`` and ``agent.step_timeout_s`` are not among them
 because they decide how an episode ends."""
 
-FULL = {
+DISK_FULL = {
     errno.ENOSPC: "there is no space left on the disk of {where}; free some and start the same command again.",
-    errno.EDQUOT: "the disk quota of {where} is used up; free some space and start the same command again.",
+    errno.EDQUOT: "the disk quota of {where} is exceeded; free some space and start the same command again.",
 }
-FORBIDDEN = {
+NOT_WRITABLE = {
     code: "{where} cannot be written (" + reason + "); choose another folder with --run-dir."
     for code, reason in {
         errno.EACCES: "permission denied",
@@ -61,7 +62,7 @@ FORBIDDEN = {
 
 
 class RunDirectory:
-    """An open run folder. Use it as a context manager from `open_run`, or `look` at one without the lock."""
+    """The folder of a run. `open_run` locks it for a driver; `open_read_only` opens it without the lock."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -86,28 +87,28 @@ class RunDirectory:
 
     @property
     def logs(self) -> Path:
-        """Folder for what Ray and the engines write."""
+        """Folder for the output of Ray and the engines."""
         return self.path / "logs"
 
     def trajectories(self, role: str, round: int) -> str:
-        """Where the store of one role's episodes of one round is."""
+        """Path of the store with the episodes that one role collects in one round."""
         return str(self.path / "trajectories" / role / f"round={round:03d}")
 
     def evaluation(self, agent: str) -> str:
-        """Where the store of one agent's evaluation episodes is."""
+        """Path of the store with the evaluation episodes of one agent."""
         return str(self.path / "evaluation" / agent)
 
     @property
     def hint_bank(self) -> Path:
-        """The hints of the run, made or given."""
+        """File of the run's hint bank."""
         return self.path / "hints.parquet"
 
     def checkpoint(self, round: int) -> Path:
-        """The model folder that training in ``round`` ends in."""
+        """Model folder that the training of ``round`` writes."""
         return self.path / "checkpoints" / f"round={round:03d}"
 
     def stores(self) -> dict[tuple[str, int | None], str]:
-        """All stores that exist: (role, round) of what was collected, (agent, None) of evaluations."""
+        """Paths of all existing stores by (role, round) for collected episodes and (agent, None) for evaluations."""
         found: dict[tuple[str, int | None], str] = {}
         for folder in sorted(self.path.glob("trajectories/*/round=*")):
             found[folder.parent.name, int(folder.name.partition("=")[2])] = str(folder)
@@ -117,7 +118,7 @@ class RunDirectory:
         return found
 
     def manifest(self) -> dict[str, Any]:
-        """What is known about where the run came from."""
+        """Contents of manifest.json (recipe, versions, hardware, commands); empty if there is none."""
         if not self.manifest_file.is_file():
             return {}
         return dict(json.loads(self.manifest_file.read_text(encoding="utf-8")))
@@ -131,19 +132,19 @@ class RunDirectory:
         atomic_write_text(self.manifest_file, json.dumps(manifest, indent=2, sort_keys=True, default=str) + "\n")
 
     def record_split(self, split: str, tasks: Sequence[Task]) -> None:
-        """Write down a digest of the tasks taken from ``split``, so that two runs can be seen to share them."""
+        """Record a digest of the tasks drawn from ``split``, so that two runs can be compared."""
         entry = {"tasks": len(tasks), "sha256": digest_tasks(tasks)}
         self.add_to_manifest({"splits": {split: entry}})
 
     def log_metrics(self, metrics: Mapping[str, Any]) -> None:
-        """Append one line to metrics.jsonl, stamped with the time; on disk when this returns."""
+        """Append one line with a timestamp to metrics.jsonl and flush it."""
         if self._metrics is None:
-            end_torn_line(self.metrics_file)
+            end_partial_line(self.metrics_file)
             self._metrics = self.metrics_file.open("a", buffering=1, encoding="utf-8")
         self._metrics.write(json.dumps({"time_unix_s": round(time.time(), 3), **metrics}, default=str) + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All whole lines of metrics.jsonl; a line cut short by a kill is left out."""
+        """All complete lines of metrics.jsonl; a partial line, left by a killed process, is skipped."""
         if not self.metrics_file.is_file():
             return []
         rows = []
@@ -167,25 +168,25 @@ def default_run_directory(recipe: Recipe) -> Path:
 
 @contextmanager
 def open_run(path: str | Path, recipe: Recipe, command: Sequence[str] = ()) -> Iterator[RunDirectory]:
-    """Create a run folder, or take up the one that is there, and hold it until the block ends.
+    """Create a run folder or open an existing one to resume it, and lock it until the block ends.
 
     Raises:
-        UserError: another driver holds it, it belongs to another recipe, or it cannot be written.
+        UserError: if another driver holds the lock, the folder belongs to another recipe, or it cannot be written.
     """
     folder = Path(path).expanduser().absolute()
     run = RunDirectory(folder)
     with ExitStack() as stack:
-        stack.enter_context(plain_os_errors(FULL, folder))
-        with plain_os_errors(FORBIDDEN, folder):
+        stack.enter_context(translate_os_errors(DISK_FULL, folder))
+        with translate_os_errors(NOT_WRITABLE, folder):
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(lock(folder))
-            claim(run, recipe, command)
+            acquire(run, recipe, command)
         stack.callback(run.close)
         yield run
 
 
-def look(path: str | Path) -> RunDirectory:
-    """An existing run folder, to read; also while a driver works in it. Raises `UserError` if it is none."""
+def open_read_only(path: str | Path) -> RunDirectory:
+    """Open an existing run folder without the lock, also while a driver uses it. Raises `UserError` if it is none."""
     folder = Path(path).expanduser().absolute()
     run = RunDirectory(folder)
     if not run.recipe_file.is_file():
@@ -194,12 +195,12 @@ def look(path: str | Path) -> RunDirectory:
     return run
 
 
-def claim(run: RunDirectory, recipe: Recipe, command: Sequence[str]) -> None:
-    """Check that the folder is this recipe's (or new), and write down recipe, versions and command."""
+def acquire(run: RunDirectory, recipe: Recipe, command: Sequence[str]) -> None:
+    """Check that the folder is new or belongs to this recipe, and record recipe, versions and command in it."""
     if run.recipe_file.is_file():
-        refuse_other_recipe(run, recipe)
+        check_same_recipe(run, recipe)
     elif foreign := sorted(p.name for p in run.path.iterdir() if not p.name.startswith(".")):
-        raise UserError(f"{run.path} holds {foreign[0]} but no recipe.yaml; give --run-dir a new or empty folder.")
+        raise UserError(f"{run.path} has {foreign[0]} but no recipe.yaml; give --run-dir a new or empty folder.")
     run.logs.mkdir(exist_ok=True)
     atomic_write_text(run.recipe_file, recipe_yaml(recipe))
     commands = [*run.manifest().get("commands", []), {"started": _now(), "argv": list(command)}]
@@ -215,26 +216,26 @@ def claim(run: RunDirectory, recipe: Recipe, command: Sequence[str]) -> None:
     )
 
 
-def refuse_other_recipe(run: RunDirectory, recipe: Recipe) -> None:
-    """Raise `UserError` if the folder was made with a recipe that computes something else."""
+def check_same_recipe(run: RunDirectory, recipe: Recipe) -> None:
+    """Raise `UserError` if the folder belongs to a recipe that differs in a setting other than `MUTABLE_KEYS`."""
     saved = yaml.safe_load(run.recipe_file.read_text(encoding="utf-8"))
     changed = differing_keys(saved, yaml.safe_load(recipe_yaml(recipe)))
     if changed:
         named = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
         raise UserError(
-            f"{run.path} was made with another recipe (it differs in {named}); take a new --run-dir, "
-            f"or go on with the old recipe: stillhouse run {run.recipe_file} --run-dir {run.path}"
+            f"{run.path} was made with another recipe (it differs in {named}); choose a new --run-dir, "
+            f"or resume with the old recipe: stillhouse run {run.recipe_file} --run-dir {run.path}"
         )
 
 
 def differing_keys(a: object, b: object, prefix: str = "") -> list[str]:
-    """Paths of the settings in which two recipes differ, but for those that do not change a result."""
+    """Paths of the settings in which two recipes differ, without those that may change when a run is resumed."""
     if not (isinstance(a, dict) and isinstance(b, dict)):
         return [] if a == b else [prefix]
     paths: list[str] = []
     for key in [*b, *(k for k in a if k not in b)]:
         path = f"{prefix}.{key}" if prefix else str(key)
-        if key not in MOVABLE_KEYS and path not in MOVABLE_PATHS:
+        if key not in MUTABLE_KEYS and path not in MUTABLE_PATHS:
             paths += differing_keys(a.get(key), b.get(key), path)
     return paths
 
@@ -246,21 +247,21 @@ def recipe_yaml(recipe: Recipe) -> str:
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Hold the folder alone. Raises `UserError` if another live process holds it."""
+    """Lock the folder until the block ends. Raises `UserError` if another live process holds the lock."""
     with ExitStack() as stack:
         try:
             stack.enter_context(lock_file(folder / ".lock"))
         except LockHeldError as error:
             raise UserError(
-                f"another driver (process {error.holder}) works in {folder}; wait for it, stop it, or take another "
+                f"another driver (process {error.holder}) uses {folder}; wait for it, stop it, or choose another "
                 "--run-dir."
             ) from None
         yield
 
 
 @contextmanager
-def plain_os_errors(sentences: Mapping[int, str], folder: Path) -> Iterator[None]:
-    """Turn the operating system's refusals (by ``errno``) into one sentence."""
+def translate_os_errors(sentences: Mapping[int, str], folder: Path) -> Iterator[None]:
+    """Convert operating system errors into `UserError`, with the sentence given for their ``errno``."""
     try:
         yield
     except OSError as error:
@@ -270,15 +271,15 @@ def plain_os_errors(sentences: Mapping[int, str], folder: Path) -> Iterator[None
         raise UserError(sentence.format(where=error.filename or folder)) from error
 
 
-def end_torn_line(path: Path) -> None:
-    """Start a new line if a killed process left its last one unfinished."""
+def end_partial_line(path: Path) -> None:
+    """Append a newline if a killed process left a partial last line."""
     if path.is_file() and path.stat().st_size and not path.read_bytes().endswith(b"\n"):
         with path.open("a", encoding="utf-8") as file:
             file.write("\n")
 
 
 def digest_tasks(tasks: Sequence[Task]) -> str:
-    """SHA-256 over ids and payloads of tasks, in order."""
+    """SHA-256 digest of the ids and payloads of tasks, in order."""
     digest = hashlib.sha256()
     for task in tasks:
         digest.update(json.dumps([task.id, dict(task.payload)], sort_keys=True).encode() + b"\n")

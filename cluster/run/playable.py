@@ -1,4 +1,4 @@
-"""Checks of a recipe's agents against its environments, before anything starts."""
+"""Checks before anything starts that the recipe's agents can act in its environments."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from rollout.factory import make_environment, make_style, require_playable
 
 
 def check_agents(recipe: Recipe) -> None:
-    """Raises `UserError` if an agent of the recipe cannot play in one of its environments."""
-    for mistake in unplayable(recipe):
-        raise UserError(mistake)
+    """Raise `UserError` if an agent of the recipe cannot act in one of its environments."""
+    for error in agent_errors(recipe):
+        raise UserError(error)
 
 
-def unplayable(recipe: Recipe) -> Iterator[str]:
-    """What keeps the recipe's agents from playing in its environments, a sentence each.
+def agent_errors(recipe: Recipe) -> Iterator[str]:
+    """Yield one sentence for each agent setting that does not work in one of the recipe's environments.
 
-    No engine, service or sandbox is started, and no index is built. An environment that cannot be made on this machine,
-    or whose settings say by a property ``builds_index`` that it may build an index first, is left to the workers, which
-    check all of them before their engines start.
+    Starts no engine, service or sandbox and builds no index. Environments that cannot be created on this machine, or
+    whose config has a true property ``builds_index``, are skipped: workers check all environments before their engines
+    start.
     """
     changed = recipe.evaluate is not None and recipe.evaluate.acting is not None
     agents = {"agent": recipe.agent, **({"evaluate": recipe.evaluated_agent()} if changed else {})}
@@ -40,8 +40,8 @@ def unplayable(recipe: Recipe) -> Iterator[str]:
 
 def _require(config: BaseModel, agent: AgentConfig, *, with_search: bool) -> None:
     make_style(agent, config, with_search=with_search)
-    asks_little = isinstance(agent.acting, PlainActing) and not agent.passages
-    if asks_little or getattr(config, "builds_index", False):
+    needs_no_environment = isinstance(agent.acting, PlainActing) and not agent.passages
+    if needs_no_environment or getattr(config, "builds_index", False):
         return
     try:
         environment = make_environment(config)

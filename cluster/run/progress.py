@@ -1,4 +1,4 @@
-"""What a user sees of a run: live progress bars on a terminal, a plain line every few seconds elsewhere."""
+"""Progress display of a run: live progress bars on a terminal, a plain line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from rich.text import Text
 from evaluation.evaluator import StepFigures
 
 PLAIN_INTERVAL_S = 5.0
-"""Seconds between two plain lines of one row."""
+"""Minimum seconds between two plain lines of one row."""
 PLAIN_WIDTH = 120
-"""Columns of the report's table where there is no terminal to fit into."""
+"""Width of tables in columns if the output is not a terminal."""
 TOKENS_DECIMALS_BELOW = 10.0
 
 
 @dataclass
 class Row:
-    """One thing that makes progress: a step, or an engine that starts.
+    """Progress of one step, or of an engine that starts.
 
     Attributes:
-        title: what it is, as shown.
-        total: episodes in all, those of earlier starts included; 100 of a percentage; 0 if not known.
-        done: how many of them are there.
-        unit: ``episodes``, ``%``, or empty where nothing is counted.
-        episodes: figures of its episodes, those of earlier starts included.
-        facts: further figures by name, as shown (the learner's loss).
+        title: text at the start of the row.
+        total: number of episodes, including those of earlier starts; 100 for a percentage; 0 if not known.
+        done: finished part of ``total``.
+        unit: ``episodes``, ``%``, or empty if nothing is counted.
+        episodes: figures of the episodes, including those of earlier starts.
+        facts: further figures by name, already formatted (for example the learner's loss).
     """
 
     title: str
@@ -46,10 +46,10 @@ class Row:
     facts: dict[str, str] = field(default_factory=dict)
     started_s: float = 0.0
     ended_s: float | None = None
-    shown_s: float = 0.0
+    printed_s: float = 0.0
 
     def figures(self) -> str:
-        """Rates and results in words."""
+        """Rates and results as text."""
         parts = [f"{name} {value}" for name, value in self.facts.items()]
         found = self.episodes
         if found is None or found.success is None:
@@ -62,7 +62,7 @@ class Row:
 
 
 class Screen:
-    """Collects progress and shows it. Methods are called from one thread; a terminal is redrawn by rich's own."""
+    """Collects and displays progress. Call its methods from one thread; rich redraws a terminal from its own thread."""
 
     def __init__(self, file: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.console = Console(file=file or sys.stdout, soft_wrap=True)
@@ -73,8 +73,8 @@ class Screen:
         self.live: Live | None = None
 
     @contextmanager
-    def shown(self) -> Iterator[Screen]:
-        """Show progress until the block ends."""
+    def display(self) -> Iterator[Screen]:
+        """Display progress until the block ends."""
         if not self.console.is_terminal:
             yield self
             return
@@ -87,35 +87,35 @@ class Screen:
 
     def begin(self, name: str, title: str, total: int, *, unit: str = "episodes") -> None:
         """Add a row."""
-        self.rows[name] = Row(title, total, unit=unit, started_s=self.clock(), shown_s=self.clock())
+        self.rows[name] = Row(title, total, unit=unit, started_s=self.clock(), printed_s=self.clock())
         self._line(name, always=True)
 
     def episodes(self, name: str, figures: StepFigures) -> None:
-        """Show the figures of a row of episodes."""
+        """Update the figures of a row that counts episodes."""
         row = self.rows[name]
         row.done, row.episodes = figures.n, figures
         self._line(name)
 
     def progress(self, name: str, done: int, facts: Mapping[str, Any]) -> None:
-        """Progress of a row that is not made of episodes; ``facts`` are shown as given."""
+        """Update a row that does not count episodes, with further figures in ``facts``."""
         row = self.rows[name]
         row.done = done
         row.facts = {key: format_value(value) for key, value in facts.items()}
         self._line(name)
 
     def end(self, name: str) -> None:
-        """A row is finished and stays as it is."""
+        """Mark a row as finished."""
         row = self.rows[name]
         row.ended_s = self.clock()
         row.done = row.total
         self._line(name, always=True)
 
     def note(self, text: str) -> None:
-        """One line that stays."""
+        """Print one line above the progress rows."""
         self.console.print(Text(text))
 
     def report(self, report: Mapping[str, Any]) -> None:
-        """A run's report as a small table."""
+        """Print a run's report as a table."""
         titles = ("agent", "environment", "episodes", "success", "95 %", "steps", "tokens")
         table = Table(*(Column(title, no_wrap=True) for title in titles), box=SIMPLE)
         for agent, environments in report["agents"].items():
@@ -127,36 +127,36 @@ class Screen:
             self.console.print(table)
 
     def render(self) -> RenderableType:
-        """All rows as a grid of title, bar, count and figures."""
+        """Render all rows as a grid of title, bar, count and figures."""
         grid = Table.grid(padding=(0, 1))
         for row in self.rows.values():
             bar = ProgressBar(
                 total=row.total or None, completed=row.done, width=24, pulse=not row.total and not row.ended_s
             )
-            grid.add_row(Text(row.title, style="bold"), bar, count(row), Text(row.figures()))
+            grid.add_row(Text(row.title, style="bold"), bar, row_progress(row), Text(row.figures()))
         return Group(grid)
 
     def _line(self, name: str, *, always: bool = False) -> None:
-        """Off a terminal: one plain line, not more often than every few seconds."""
+        """Print a row as a plain line if the output is not a terminal, at most every few seconds unless ``always``."""
         row, now_s = self.rows[name], self.clock()
-        if self.console.is_terminal or not (always or now_s - row.shown_s >= PLAIN_INTERVAL_S):
+        if self.console.is_terminal or not (always or now_s - row.printed_s >= PLAIN_INTERVAL_S):
             return
-        row.shown_s = now_s
-        parts = [count(row), row.figures()]
+        row.printed_s = now_s
+        parts = [row_progress(row), row.figures()]
         parts += [f"{row.ended_s - row.started_s:.1f} s" if row.ended_s is not None else ""]
         figures = " · ".join(part for part in parts if part)
         self.console.print(Text(f"{row.title}: {figures}" if figures else row.title))
 
 
-def count(row: Row) -> str:
-    """How far a row is: ``12 of 100 episodes``."""
+def row_progress(row: Row) -> str:
+    """Progress of a row as text: ``12 of 100 episodes``."""
     if row.unit == "%":
         return f"{row.done} %"
     return f"{row.done:,} of {row.total:,} {row.unit}" if row.unit else ""
 
 
 def format_value(value: Any) -> str:
-    """A figure with the digits that mean something."""
+    """Format a figure: four decimals for small floats, thousands separators for the rest."""
     if isinstance(value, float):
         return f"{value:,.4f}" if abs(value) < TOKENS_DECIMALS_BELOW else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,4 +1,4 @@
-"""What a figure or a run came from: versions of packages, the hardware, the git revision. Nothing heavy is imported."""
+"""Provenance of a run or a figure: package versions, hardware and git revision. Imports no large package."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def package_version(name: str) -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Python's version and those of the installed packages that matter for a result."""
+    """Versions of Python and of the installed packages that can affect a result."""
     found = {name: package_version(name) for name in PACKAGES}
     return {"python": platform.python_version()} | {name: text for name, text in found.items() if text is not None}
 
 
 def gpus() -> list[str]:
-    """Names of the NVIDIA GPUs that the driver reports; empty if there is no driver."""
+    """Names and memory of the NVIDIA GPUs that the driver reports; empty if there is no driver."""
     try:
         answer = subprocess.run(
             ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"],
@@ -54,7 +54,7 @@ def gpus() -> list[str]:
 
 
 def cpu_model() -> str:
-    """The processor's name where the system tells it, else its architecture."""
+    """The processor's name if the system reports it, otherwise its architecture."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -64,12 +64,12 @@ def cpu_model() -> str:
 
 
 def cpu_cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory_gib() -> float:
-    """Physical memory of the machine."""
+    """Physical memory of the machine in GiB."""
     return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB, 1)
 
 
@@ -85,7 +85,7 @@ def hardware() -> dict[str, object]:
 
 
 def git_revision(folder: Path) -> str | None:
-    """The commit that ``folder`` is at, with ``-dirty`` if files differ from it; None outside a git repository."""
+    """The checked-out commit of ``folder``, with ``-dirty`` if files differ; None outside a git repository."""
     try:
         answer = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=40", "--match="],

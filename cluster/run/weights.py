@@ -1,4 +1,4 @@
-"""Checks of a recipe against the models on disk, before anything starts: folders are there, vocabularies agree."""
+"""Checks of a recipe's models before anything starts: model folders exist, and vocabularies match."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from rollout.errors import UserError
 from rollout.models import model_folder
 from rollout.prompts.tool import TOOLS
 
-TRANSLATED = "learner.teacher_tokenizer"
+TEACHER_TOKENIZER = "learner.teacher_tokenizer"
 
 
 def check_models(recipe: Recipe) -> None:
-    """Raises `UserError` if a model folder is missing, or teacher and student speak two vocabularies.
+    """Raise `UserError` if a model folder is missing, or if teacher and student have different vocabularies.
 
-    So it does if a tool or a divergence of another package cannot be imported.
+    It also loads the agent's tools and the learner's divergences, which may come from other packages.
 
-    The learner trains on the very token ids that the teacher saw and wrote, unless it is told the teacher's tokenizer.
+    The learner trains on the token ids that the teacher saw and wrote, unless ``learner.teacher_tokenizer`` is set.
     """
-    folders = {setting: local_folder(setting, model) for setting, model in models(recipe)}
+    folders = {setting: local_folder(setting, model) for setting, model in model_settings(recipe)}
     for name in recipe.agent.tools:
         TOOLS.load(name).load_function()
     if recipe.learner is None:
         return
     recipe.learner.check_divergences()
-    teacher = first(folders, "teacher.engine")
-    student = first(folders, "learner") or first(folders, "student.engine")
-    translated = folders.get(TRANSLATED)
-    if teacher and translated and differ(teacher, translated):
+    teacher = first_folder(folders, "teacher.engine")
+    student = first_folder(folders, "learner") or first_folder(folders, "student.engine")
+    teacher_tokenizer = folders.get(TEACHER_TOKENIZER)
+    if teacher and teacher_tokenizer and vocabularies_differ(teacher, teacher_tokenizer):
         raise UserError(
-            f"{TRANSLATED} is {translated}, but the teacher's episodes are recorded with the tokenizer of {teacher}; "
-            "name that one."
+            f"{TEACHER_TOKENIZER} is {teacher_tokenizer}, but the teacher's episodes are recorded with the tokenizer "
+            f"of {teacher}; set it to {teacher}."
         )
-    if teacher and student and not translated and differ(teacher, student):
+    if teacher and student and not teacher_tokenizer and vocabularies_differ(teacher, student):
         raise UserError(
-            f"The tokenizers of {teacher} (teacher) and {student} (student) differ, so the student cannot train on the "
-            f"teacher's tokens; choose models that share a tokenizer, or set {TRANSLATED} to {teacher} and use "
+            f"the tokenizers of {teacher} (teacher) and {student} (student) differ, so the student cannot train on the "
+            f"teacher's tokens; choose models that share a tokenizer, or set {TEACHER_TOKENIZER} to {teacher} and use "
             "cross_entropy or uld."
         )
 
 
-def models(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    """(setting, model) for each folder or hub name that the recipe reads a model or a tokenizer from."""
+def model_settings(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Yield (setting, model) for each folder or hub name from which the recipe loads a model or a tokenizer."""
     for who, role in {"teacher": recipe.teacher, "student": recipe.student}.items():
-        # An engine with a tokenizer setting has its model elsewhere.
+        # An engine with a tokenizer setting does not load its model from a folder.
         setting = "tokenizer" if hasattr(role and role.engine, "tokenizer") else "model"
         model = getattr(role and role.engine, setting, None)
         if model not in (None, CHECKPOINT):
@@ -56,19 +56,23 @@ def models(recipe: Recipe) -> Iterator[tuple[str, str]]:
     if learner is not None and learner.model is not None:
         yield "learner.model", learner.model
     if learner is not None and learner.teacher_tokenizer is not None:
-        yield TRANSLATED, learner.teacher_tokenizer
+        yield TEACHER_TOKENIZER, learner.teacher_tokenizer
     if learner is not None and learner.scratch is not None:
         yield "learner.scratch.tokenizer", learner.scratch.tokenizer
 
 
-def first(folders: Mapping[str, Path | None], start: str) -> Path | None:
+def first_folder(folders: Mapping[str, Path | None], start: str) -> Path | None:
     """The folder of the first setting below ``start``."""
-    named = (folder for setting, folder in folders.items() if setting.startswith(start + ".") and setting != TRANSLATED)
+    named = (
+        folder
+        for setting, folder in folders.items()
+        if setting.startswith(start + ".") and setting != TEACHER_TOKENIZER
+    )
     return next(named, None)
 
 
 def local_folder(setting: str, model: str) -> Path | None:
-    """The folder of a model; None for a hub name, which its loader looks up."""
+    """The folder of a model; None for a hub name, which is resolved when the model is loaded."""
     try:
         folder = Path(model_folder(model))
     except UserError as error:
@@ -76,14 +80,14 @@ def local_folder(setting: str, model: str) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def differ(a: Path, b: Path) -> bool:
-    """Whether two models give different meanings to token ids; unknown (no tokenizer.json) counts as equal."""
+def vocabularies_differ(a: Path, b: Path) -> bool:
+    """Whether two models map token ids to different texts; models without tokenizer.json count as equal."""
     digest_a, digest_b = vocabulary_digest(a), vocabulary_digest(b)
     return digest_a is not None and digest_b is not None and digest_a != digest_b
 
 
 def vocabulary_digest(folder: Path) -> str | None:
-    """SHA-256 over token texts and ids in tokenizer.json; None without such a file."""
+    """SHA-256 digest of the token texts and ids in tokenizer.json; None if the file does not exist."""
     file = folder / "tokenizer.json"
     if not file.is_file():
         return None

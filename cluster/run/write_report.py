@@ -1,4 +1,4 @@
-"""The report of a run, made from what lies in its folder and from nothing else."""
+"""The report of a run, built from the contents of its folder alone."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Metrics = Sequence[Mapping[str, Any]]
 
 
 def write_run_report(run: RunDirectory) -> Report:
-    """Write report.json, report.md and report.html of what a run folder holds now; also while the run goes on.
+    """Write report.json, report.md and report.html from the current contents of a run folder, also during a run.
 
-    An agent without episodes is left out.
+    Agents without episodes are left out.
     """
     plan, metrics = read_plan(run), run.read_metrics()
     collected = [summary for step in plan.of_kind("collect") for summary in step.stored(run)]
@@ -36,7 +36,7 @@ def write_run_report(run: RunDirectory) -> Report:
 
 
 def busy_seconds(summaries: Iterable[Trajectory]) -> float:
-    """Wall clock in which at least one of these episodes was being played, however often the run was stopped."""
+    """Wall-clock seconds during which at least one of these episodes ran; pauses between starts do not count."""
     busy_s, end_s = 0.0, 0.0
     for times in sorted((summary.times for summary in summaries), key=lambda times: times.started_unix_s):
         stop_s = times.started_unix_s + times.total_s
@@ -46,7 +46,7 @@ def busy_seconds(summaries: Iterable[Trajectory]) -> float:
 
 
 def phase_seconds(metrics: Metrics) -> dict[str, float]:
-    """Wall clock of the other phases that ended well, over all rounds and all starts of the run."""
+    """Wall-clock seconds of the other phases that completed, summed over all rounds and starts of the run."""
     seconds: dict[str, float] = defaultdict(float)
     for row in metrics:
         if row.get("kind") == "phase":
@@ -55,7 +55,7 @@ def phase_seconds(metrics: Metrics) -> dict[str, float]:
 
 
 def learner_figures(metrics: Metrics) -> LearnerFigures:
-    """Figures over all trained rounds: the first round's first loss, the last round's last."""
+    """Training figures over all rounds, with the first loss of the first round and the last loss of the last round."""
     rounds = {row["round"]: row for row in metrics if row.get("kind") == "trained"}
     if not rounds:
         return LearnerFigures()

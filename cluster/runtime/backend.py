@@ -59,7 +59,7 @@ class LocalBackend:
 
     def check(self, wanted: Sequence[ResourceRequest]) -> None:
         for request in wanted:
-            if request.who == "learner" and request.workers > 1:
+            if request.section == "learner" and request.workers > 1:
                 raise UserError("learner.workers is more than 1, which needs Ray: leave out --address local.")
 
     def worker(self, request: ResourceRequest, config: WorkerConfig) -> Worker:

@@ -72,8 +72,8 @@ class RayBackend:
         check_fits(wanted, [node["Resources"] for node in ray.nodes() if node["Alive"]])
 
     def worker(self, request: ResourceRequest, config: WorkerConfig) -> Worker:
-        options = ray_options(request.who, request.resources)
-        return RayWorker(config, options, self.logs, self.failures.worker(request.who).stop_timeout_s)
+        options = ray_options(request.section, request.resources)
+        return RayWorker(config, options, self.logs, self.failures.worker(request.section).stop_timeout_s)
 
     async def replicas(self, config: RetrievalRole) -> tuple[RayReplica, ...]:
         options = ray_options("retrieval", config.resources)

@@ -1,4 +1,4 @@
-"""Run a recipe as a job of a Ray cluster: ship the packages, start ``stillhouse run`` on the head, follow its log.
+"""Submit a recipe as a Ray job: upload the packages, start ``stillhouse run`` on the head node, follow its log.
 
 staged folder (the packages, pyproject.toml, recipe.yaml) ──upload──▶ cluster ──▶ python -m cluster.cli run recipe.yaml
 """
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 PACKAGES = ("rollout", "learner", "evaluation", "cluster")
-LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".*", "tests")
+IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".*", "tests")
 MAX_UPLOAD_MIB = 200
-"""Ray itself refuses 500; the shipped models are a few."""
+"""Upload limit. Ray's own limit is 500 MiB; the shipped models need a few."""
 REMOTE_RUNS = "~/stillhouse-runs"
-"""Default place of runs on the head node: a job's working directory is deleted after it."""
+"""Default folder of runs on the head node, because Ray deletes a job's working directory when the job ends."""
 STATUS_INTERVAL_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What to start.
+    """A recipe to run as a Ray job.
 
     Attributes:
-        run_dir: on the cluster; must be reachable by every node that runs workers.
-        wheel: ship this wheel in place of the source packages.
+        run_dir: run directory on the cluster, accessible from every node with workers.
+        wheel: wheel to upload instead of the source packages.
     """
 
     recipe: Recipe
@@ -55,43 +55,45 @@ class Submission:
 
 
 def remote_run_directory(recipe: Recipe) -> str:
-    """Where a run goes on the cluster if the user names no place."""
+    """Default run directory on the cluster."""
     return f"{REMOTE_RUNS}/{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def submit(submission: Submission, address: str, write: Callable[[str], object]) -> int:
-    """Send the job, follow its log, and return its exit code.
+    """Submit the job, follow its log, and return its exit code.
 
     Args:
-        address: of the cluster's dashboard, ``http://HEAD:8265``.
-        write: takes the log as it comes.
+        address: URL of the cluster's dashboard, ``http://HEAD:8265``.
+        write: receives the text of the log.
 
     Raises:
-        UserError: the address cannot be reached, or what would be sent is too large.
-        KeyboardInterrupt: the user stopped following; the job goes on.
+        UserError: if the address cannot be reached, or the upload is too large.
+        KeyboardInterrupt: if the user interrupts the log; the job continues.
     """
     client = connect(address)
     with tempfile.TemporaryDirectory(prefix="stillhouse-job-") as folder:
         environment = runtime_env(submission, Path(folder))
-        job = accepted(
+        job = submit_when_ready(
             lambda: client.submit_job(entrypoint=submission.entrypoint, runtime_env=environment),
             address,
             wait_s=submission.recipe.failures.submit_timeout_s,
         )
     write(f"job {job} runs on {address}, in {submission.run_dir}\n")
     try:
-        asyncio.run(resolve(client, job, write))
+        asyncio.run(follow_log(client, job, write))
     except KeyboardInterrupt:
-        write(f"\nnot following any more; the job goes on. Stop it with:\n  ray job stop {job} --address {address}\n")
+        write(
+            f"\nstopped following the log; the job continues. Stop it with:\n  ray job stop {job} --address {address}\n"
+        )
         raise
     return exit_code(client, job, write)
 
 
-def accepted(send: Callable[[], str], address: str, *, wait_s: float, pause_s: float = 1.0) -> str:
-    """What ``send`` returns, once the cluster takes jobs: a head that has just come up does not yet.
+def submit_when_ready(send: Callable[[], str], address: str, *, wait_s: float, pause_s: float = 1.0) -> str:
+    """Call ``send`` until the cluster accepts the job and return its result; a head that just started refuses jobs.
 
     Raises:
-        UserError: it takes none for ``wait_s``.
+        UserError: if the cluster accepts no job within ``wait_s``.
     """
     deadline_s = time.monotonic() + wait_s
     while True:
@@ -102,27 +104,27 @@ def accepted(send: Callable[[], str], address: str, *, wait_s: float, pause_s: f
                 raise
             if time.monotonic() > deadline_s:
                 raise UserError(
-                    f"the cluster at {address} takes no jobs ({first_line(error)}); see its state with `ray status`, "
-                    "and try again."
+                    f"the cluster at {address} accepts no jobs ({first_line(error)}); check its state with "
+                    "`ray status` and try again."
                 ) from error
         time.sleep(pause_s)
 
 
 def connect(address: str) -> JobSubmissionClient:
-    """A client of the cluster at ``address``; `UserError` if there is none."""
+    """A job client of the cluster at ``address``. Raises `UserError` if no dashboard answers there."""
     if not address.startswith(("http://", "https://")):
-        raise UserError(f"--address {address} is no dashboard address; give one such as http://HEAD:8265.")
+        raise UserError(f"--address {address} is not the URL of a dashboard; give one such as http://HEAD:8265.")
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
-    # Ray would take these before the address that the user typed.
+    # Ray prefers these variables to the address that the user gave.
     for variable in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
         os.environ.pop(variable, None)
     try:
         return JobSubmissionClient(address)
     except AuthenticationError as error:
         raise UserError(
-            f"the cluster at {address} asks for an authentication token; set RAY_AUTH_MODE=token and "
+            f"the cluster at {address} requires an authentication token; set RAY_AUTH_MODE=token and "
             "RAY_AUTH_TOKEN_PATH (or RAY_AUTH_TOKEN) to the cluster's token."
         ) from error
     except (ConnectionError, RuntimeError, OSError) as error:
@@ -133,7 +135,7 @@ def connect(address: str) -> JobSubmissionClient:
 
 
 def runtime_env(submission: Submission, folder: Path) -> dict[str, Any]:
-    """Ray's description of what the job needs: the packages and the resolved recipe."""
+    """Ray's runtime environment of the job, with the packages and the resolved recipe."""
     stage(submission, folder)
     environment: dict[str, Any] = {"working_dir": str(folder)}
     if submission.wheel is not None:
@@ -142,46 +144,46 @@ def runtime_env(submission: Submission, folder: Path) -> dict[str, Any]:
 
 
 def stage(submission: Submission, folder: Path) -> None:
-    """Put into ``folder`` what the job's working directory shall hold.
+    """Copy the contents of the job's working directory into ``folder``.
 
     Raises:
-        UserError: the wheel does not exist, or it is all too large.
+        UserError: if the wheel does not exist, or the packages are too large to upload.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.yaml").write_text(recipe_yaml(submission.recipe), encoding="utf-8")
     if submission.wheel is not None:
         if not (submission.wheel.is_file() and submission.wheel.suffix == ".whl"):
-            raise UserError(f"--wheel {submission.wheel} is no wheel; build one with `python -m build --wheel`.")
+            raise UserError(f"--wheel {submission.wheel} is not a wheel; build one with `python -m build --wheel`.")
         return
     root = Path(__file__).parents[2]
     for package in PACKAGES:
-        shutil.copytree(root / package, folder / package, ignore=LEFT_OUT)
+        shutil.copytree(root / package, folder / package, ignore=IGNORED)
     shutil.copy2(root / "stillhouse_cli.py", folder)
     if (root / "pyproject.toml").is_file():
         shutil.copy2(root / "pyproject.toml", folder)
-    refuse_large(folder)
+    check_upload_size(folder)
 
 
-def refuse_large(folder: Path) -> None:
-    """Raise `UserError` if a folder is too much to upload."""
+def check_upload_size(folder: Path) -> None:
+    """Raise `UserError` if a folder is too large to upload."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     total_mib = sum(path.stat().st_size for path in files) / 2**20
     if total_mib > MAX_UPLOAD_MIB:
         largest = max(files, key=lambda path: path.stat().st_size)
         raise UserError(
-            f"the packages are {total_mib:.0f} MiB, more than the {MAX_UPLOAD_MIB} MiB that a job may ship; move "
-            f"{largest.relative_to(folder)} out of them, or install a wheel on the cluster and give --wheel."
+            f"the packages are {total_mib:.0f} MiB, but a job may upload at most {MAX_UPLOAD_MIB} MiB; remove "
+            f"{largest.relative_to(folder)} from them, or build a wheel and give --wheel."
         )
 
 
-async def resolve(client: JobSubmissionClient, job: str, write: Callable[[str], object]) -> None:
-    """Write the job's log until it ends; a broken connection ends it too."""
+async def follow_log(client: JobSubmissionClient, job: str, write: Callable[[str], object]) -> None:
+    """Write the job's log until the job ends or the connection breaks."""
     async for text in client.tail_job_logs(job):
         write(text)
 
 
 def exit_code(client: JobSubmissionClient, job: str, write: Callable[[str], object]) -> int:
-    """Wait for the job's last state and turn it into an exit code; says what happened unless all went well."""
+    """Wait until the job ends and return its exit code; writes the status and message of a job that failed."""
     while not (info := client.get_job_info(job)).status.is_terminal():
         time.sleep(STATUS_INTERVAL_S)
     if info.status == "SUCCEEDED":
@@ -191,6 +193,6 @@ def exit_code(client: JobSubmissionClient, job: str, write: Callable[[str], obje
 
 
 def to_stdout(text: str) -> None:
-    """Log text as it comes, without waiting for a full buffer."""
+    """Write text to the standard output and flush it."""
     sys.stdout.write(text)
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""What a run asks of a cluster, as pure functions: settings in, Ray options out, one sentence where it cannot be."""
+"""Resource requests of a run as pure functions: convert settings to Ray options and check that they fit a cluster."""
 
 from __future__ import annotations
 
@@ -15,52 +15,52 @@ from cluster.run.steps.train import TrainStep
 from rollout.errors import UserError
 
 GIB = 1024**3
-SMALLEST_SHARE = 0.0001
-"""Ray counts resources in ten-thousandths."""
+MIN_AMOUNT = 0.0001
+"""Ray's resolution of resource amounts."""
 ROLES: tuple[Role, ...] = ("teacher", "student")
-RESERVED_NAMES = ("CPU", "GPU", "memory", "object_store_memory")
+BUILT_IN_RESOURCES = ("CPU", "GPU", "memory", "object_store_memory")
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceRequest:
-    """Workers of one kind. ``who`` is the recipe's name for them."""
+    """Resources of a group of equal workers. ``section`` is the section of the recipe that configures them."""
 
-    who: str
+    section: str
     workers: int
     resources: Resources
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceGroup:
-    """Workers that live at the same time."""
+    """Workers that are alive at the same time."""
 
     title: str
     requests: tuple[ResourceRequest, ...]
 
     @property
     def gpus(self) -> float:
-        """GPUs of all of them together."""
+        """Total GPUs of the group."""
         return sum(request.workers * request.resources.gpus for request in self.requests)
 
 
-def ray_options(who: str, resources: Resources) -> dict[str, Any]:
+def ray_options(section: str, resources: Resources) -> dict[str, Any]:
     """Options of ``ray.remote`` for one worker.
 
     Raises:
-        UserError: for a request that Ray refuses or would silently round.
+        UserError: if Ray would refuse the request or silently round it.
     """
     if resources.gpus > 1 and not resources.gpus.is_integer():
         raise UserError(
-            f"{who}.resources.gpus is {resources.gpus}, but a worker takes a share of one GPU or whole GPUs: "
-            f"write a share up to 1, or {math.floor(resources.gpus)} or {math.ceil(resources.gpus)}."
+            f"{section}.resources.gpus is {resources.gpus}, but a worker uses a share of one GPU or whole GPUs: "
+            f"set a share up to 1, or {math.floor(resources.gpus)} or {math.ceil(resources.gpus)}."
         )
     for name, amount in quantities(resources).items():
-        if 0 < amount < SMALLEST_SHARE:
-            raise UserError(f"{who}.resources asks for {amount} of {name}; Ray's smallest share is {SMALLEST_SHARE}.")
+        if 0 < amount < MIN_AMOUNT:
+            raise UserError(f"{section}.resources requests {amount} {name}; Ray's smallest amount is {MIN_AMOUNT}.")
     for name in resources.custom:
-        if name in RESERVED_NAMES:
+        if name in BUILT_IN_RESOURCES:
             raise UserError(
-                f"{who}.resources.custom names {name}, which has a setting of its own: cpus, gpus, memory_gib."
+                f"{section}.resources.custom names {name}, which has its own setting: use cpus, gpus or memory_gib."
             )
     options: dict[str, Any] = {
         "num_cpus": resources.cpus,
@@ -72,29 +72,30 @@ def ray_options(who: str, resources: Resources) -> dict[str, Any]:
     return options
 
 
-def train_options(who: str, resources: Resources) -> dict[str, float]:
+def train_options(section: str, resources: Resources) -> dict[str, float]:
     """``resources_per_worker`` of Ray Train's ScalingConfig for one training process."""
-    ray_options(who, resources)
+    ray_options(section, resources)
     return quantities(resources)
 
 
 def quantities(resources: Resources) -> dict[str, float]:
-    """Amounts by the names under which a cluster counts them; zeros are left out."""
+    """Amounts by Ray's resource names, without zeros."""
     amounts = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": (resources.memory_gib or 0.0) * GIB}
     return {name: amount for name, amount in {**amounts, **resources.custom}.items() if amount > 0}
 
 
 def resource_groups(plan: Plan, recipe: Recipe) -> list[ResourceGroup]:
-    """Which workers live at the same time: in each stage of the plan, those that it needs and those needed again.
+    """Groups of workers that are alive at the same time.
 
-    A group that is part of an earlier one is left out.
+    In each stage of the plan, these are the workers that the stage needs and earlier ones that a later stage needs.
+    Groups whose requests are all part of an earlier group are left out.
     """
     stages = plan.stages
     groups: list[ResourceGroup] = []
     for number, stage in enumerate(stages):
-        begun = {step.role for past in stages[:number] for step in past}
+        started = {step.role for past in stages[:number] for step in past}
         needed_later = {step.role for later in stages[number + 1 :] for step in later}
-        roles = {step.role for step in stage} | (begun & needed_later)
+        roles = {step.role for step in stage} | (started & needed_later)
         requests = [_request(recipe, role) for role in ROLES if role in roles]
         if any(isinstance(step, TrainStep) for step in stage) and recipe.learner is not None:
             requests.append(ResourceRequest("learner", recipe.learner.workers, recipe.learner.resources))
@@ -109,7 +110,7 @@ def resource_groups(plan: Plan, recipe: Recipe) -> list[ResourceGroup]:
 
 def _request(recipe: Recipe, role: Role) -> ResourceRequest:
     config = recipe.teacher if role == "teacher" else recipe.student
-    assert config is not None, "a step of the student is planned only where there is one"
+    assert config is not None, "steps of the student are only planned for recipes with a student"
     return ResourceRequest(role, config.workers, config.resources)
 
 
@@ -119,31 +120,31 @@ def _title(stage: Sequence[Step]) -> str:
     return " and ".join(name for phase, name in names.items() if phase in phases)
 
 
-def check_fits(wanted: Sequence[ResourceRequest], nodes: Sequence[Mapping[str, float]]) -> None:
-    """Refuse at once what would otherwise wait for ever.
+def check_fits(requests: Sequence[ResourceRequest], nodes: Sequence[Mapping[str, float]]) -> None:
+    """Check that requests can be scheduled; Ray would wait forever for those that cannot.
 
     Args:
-        wanted: who must live at the same time.
+        requests: workers that are alive at the same time.
         nodes: total resources of each node of the cluster, by Ray's names.
 
     Raises:
-        UserError: if one worker fits no node, or all together need more than the cluster has.
+        UserError: if a worker fits no node, or all workers together need more than the cluster has.
     """
-    for request in wanted:
+    for request in requests:
         need = quantities(request.resources)
         if not any(all(node.get(name, 0.0) >= amount for name, amount in need.items()) for node in nodes):
             raise UserError(
-                f"A {request.who} worker needs {describe(need)}, and no node of the cluster has that much: "
-                f"lower {request.who}.resources or use a larger node (the largest has {describe(largest(nodes))})."
+                f"A {request.section} worker needs {describe(need)}, and no node of the cluster has that much: "
+                f"lower {request.section}.resources or use a larger node (the largest has {describe(largest(nodes))})."
             )
-    total = sum_up([quantities(request.resources) for request in wanted for _ in range(request.workers)])
+    total = sum_up([quantities(request.resources) for request in requests for _ in range(request.workers)])
     has = sum_up(nodes)
     for name, amount in total.items():
-        if amount > has.get(name, 0.0) + SMALLEST_SHARE:
+        if amount > has.get(name, 0.0) + MIN_AMOUNT:
             parts = ", ".join(
-                f"{d.who} {d.workers} × {describe({name: quantities(d.resources)[name]})}"
-                for d in wanted
-                if name in quantities(d.resources)
+                f"{request.section} {request.workers} × {describe({name: quantities(request.resources)[name]})}"
+                for request in requests
+                if name in quantities(request.resources)
             )
             raise UserError(
                 f"The recipe needs {describe({name: amount})} at the same time ({parts}), but the cluster has "
@@ -152,20 +153,22 @@ def check_fits(wanted: Sequence[ResourceRequest], nodes: Sequence[Mapping[str, f
 
 
 def local_cpus(groups: Sequence[ResourceGroup], cores: int) -> int:
-    """CPUs that a new cluster on this machine should count: its cores, or up to twice as many if the recipe asks so.
+    """Number of CPUs to declare for a new cluster on this machine: its cores, or up to twice as many on request.
 
-    To Ray a CPU is a number, not a limit, and idle engines leave theirs to the learner; what asks for still more is
-    left to `check_fits` to refuse.
+    Ray does not enforce CPU limits, and idle engines leave their cores to the learner. `check_fits` refuses recipes
+    that request still more.
     """
-    asked = max((math.ceil(sum(r.workers * r.resources.cpus for r in group.requests)) for group in groups), default=0)
-    return max(cores, min(asked, 2 * cores))
+    requested = max(
+        (math.ceil(sum(r.workers * r.resources.cpus for r in group.requests)) for group in groups), default=0
+    )
+    return max(cores, min(requested, 2 * cores))
 
 
-def threads(resources: Resources, workers: int, cores: int | None) -> int:
-    """Torch threads of one training process.
+def num_torch_threads(resources: Resources, workers: int, cores: int | None) -> int:
+    """Number of torch threads of one training process.
 
-    On a machine of our own (``cores`` given) the processes share all cores, since the engines are idle meanwhile; on a
-    shared cluster each keeps to the CPUs that it asked for.
+    On a machine that the run started itself (``cores`` given), the training processes share all cores because the
+    engines are idle during training. On a shared cluster each process uses the CPUs that it requested.
     """
     own_share = max(1, round(resources.cpus))
     return own_share if cores is None else max(1, cores // workers)
@@ -181,12 +184,12 @@ def sum_up(amounts: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def largest(nodes: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The most that any node has, of CPUs and GPUs."""
+    """The largest number of CPUs and of GPUs on any node."""
     return {name: max((node.get(name, 0.0) for node in nodes), default=0.0) for name in ("CPU", "GPU")}
 
 
 def describe(amounts: Mapping[str, float]) -> str:
-    """Amounts in words: ``2 CPU, 0.5 GPU, 3 GiB memory``."""
+    """Format amounts as text: ``2 CPU, 0.5 GPU, 3 GiB memory``."""
     return ", ".join(
         f"{amount / GIB:g} GiB memory" if name == "memory" else f"{amount:g} {name}" for name, amount in amounts.items()
     )

@@ -1,4 +1,4 @@
-"""The retrieval service of a run: the driver builds its index once, with progress on the screen, and starts it."""
+"""Start of a run's retrieval service. The driver builds the index once and shows its progress."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ ROW = "start/retrieval"
 
 
 async def start_retrieval(config: RetrievalRole, backend: Backend, screen: Screen) -> Service:
-    """Build the index where it is missing, and start the replicas.
+    """Build the index if it is missing, and start the replicas.
 
     Raises:
-        UserError: the corpus is missing or damaged, or a replica cannot open its index.
+        UserError: if the corpus is missing or damaged, or a replica cannot open the index.
     """
     loop = asyncio.get_running_loop()
 
-    def show(count: int) -> None:
+    def show_progress(count: int) -> None:
         loop.call_soon_threadsafe(screen.progress, ROW, 0, {"documents": count})
 
     screen.begin(ROW, "retrieval starts", 0, unit="")
-    await run_in_thread(prepare_index, config, show)
+    await run_in_thread(prepare_index, config, show_progress)
     replicas = await backend.replicas(config)
     screen.end(ROW)
     return Service(config, replicas)

@@ -1,10 +1,10 @@
-"""Coroutines that stand or fall together, and processes that end in order."""
+"""Orderly shutdown of processes that receive a signal."""
 
 from __future__ import annotations
 
 from types import FrameType
 
 
-def stop_as_ctrl_c(signum: int, frame: FrameType | None) -> None:
-    """A job that is stopped ends as one that is interrupted: engines are closed, what is finished is kept."""
+def raise_keyboard_interrupt(signum: int, frame: FrameType | None) -> None:
+    """Signal handler that ends a process as Ctrl-C does: engines are closed, finished episodes are kept."""
     raise KeyboardInterrupt

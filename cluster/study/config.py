@@ -1,6 +1,6 @@
-"""What a study is: arms (recipes) by seeds, what they share, what they are held against. Read from YAML.
+"""Configuration of a study: arms (recipes), seeds, shared runs and the paper's figures to compare with. Read from YAML.
 
-`load_study` reads one by name (``cluster/study/studies/`` holds the shipped ones) or by path.
+`load_study` reads a study by name (the shipped ones are in ``cluster/study/studies/``) or by path.
 """
 
 from __future__ import annotations
@@ -23,112 +23,112 @@ from rollout.messages import choose_one_of
 
 STUDIES = Path(__file__).parent / "studies"
 STUDY_FILE = "study.yaml"
-"""In the folder of a study: the study itself, as it was asked for."""
-EVERYWHERE = "all."
-"""Before a setting on the command line: for the recipes of all arms."""
+"""Name of the file in a study's folder that stores its configuration."""
+ALL_ARMS_PREFIX = "all."
+"""Prefix of a setting on the command line that applies to the recipes of all arms."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-"""Names become folders."""
+"""A name that can be used as a folder name."""
 Overrides = tuple[str, ...]
-"""``key=value`` of a recipe, as on the command line."""
+"""Changes to a recipe as ``key=value``, as on the command line."""
 
 
 class Paper(FrozenModel):
-    """What a study is held against."""
+    """The paper whose figures a study is compared with."""
 
     title: str
     arxiv: str = Field(pattern=r"^\d{4}\.\d{4,5}$")
-    """Such as 2505.13820."""
+    """arXiv number, for example 2505.13820."""
 
 
 class PaperFigure(FrozenModel):
-    """A row that the paper reports for what one of our arms does."""
+    """Figures that the paper reports for the method of one of our arms."""
 
     arm: str
     setting: str = Field(min_length=1)
-    """Environment and models, in a few words; rows of one setting are a column beside our figures."""
+    """Environment and models in a few words. Figures of one setting form one column of the table."""
     success_percent: float | None = Field(None, ge=0.0, le=100.0)
     steps: float | None = Field(None, ge=0.0)
     tokens: float | None = Field(None, ge=0.0)
-    """An episode, as the paper counts them."""
+    """Tokens per episode, as the paper counts them."""
     note: str = ""
-    """What it says in words."""
+    """Result that the paper states in words."""
     source: str = Field(min_length=1)
-    """Where it stands: table or section, and how certain it is."""
+    """Table or section of the paper, and how certain the figure is."""
 
 
 class SharedRun(FrozenModel):
-    """A run that only collects, once a seed. Arms train on its episodes or take its hints."""
+    """A run that only collects episodes, once per seed. Arms train on its episodes or use its hints."""
 
     recipe: str | None = None
-    """Shipped name or path; None is the study's."""
+    """Shipped name or path; None uses the study's recipe."""
     overrides: Overrides = ()
     hints_from: str | None = None
-    """A shared run before this one, whose hints it takes."""
+    """An earlier shared run whose hints this one uses."""
     per_variant: bool = False
-    """Collect for each variant anew, with the variant's overrides."""
+    """Whether to collect separately for each variant, with the variant's overrides."""
 
 
 class Arm(FrozenModel):
-    """A recipe that is run whole, once a seed and variant, and what of it counts."""
+    """A recipe that is run completely, once per seed and variant, and the agent whose evaluation counts."""
 
     recipe: str | None = None
-    """Shipped name or path; None is the study's."""
+    """Shipped name or path; None uses the study's recipe."""
     overrides: Overrides = ()
     trains_on: tuple[str, ...] = ()
-    """Shared runs whose episodes it trains on, in place of episodes of a teacher of its own."""
+    """Shared runs whose episodes the arm trains on instead of collecting its own."""
     hints_from: str | None = None
-    """The shared run whose hints it takes."""
+    """The shared run whose hints the arm uses."""
     agent: Agent = "student"
-    """Whose evaluation is the arm's: of arms that train nothing, ``student_before`` or ``teacher``."""
+    """The evaluated agent. Arms that train nothing use ``student_before`` or ``teacher``."""
     variants: tuple[str, ...] = ()
-    """Run it in these alone; none means all."""
+    """Variants in which the arm is run; empty means all."""
 
 
 class Comparison(FrozenModel):
-    """Two arms that are compared task by task: ``a`` minus ``b``."""
+    """Paired comparison of two arms, task by task: ``a`` minus ``b``."""
 
     a: str
     b: str
     aim_points: float | None = None
-    """The difference in success that is aimed at, in points of a hundred."""
+    """Target difference in success, in percentage points."""
 
 
 class Study(FrozenModel):
-    """A whole study."""
+    """Configuration of a study."""
 
     name: Name
     description: str = ""
     paper: Paper
     seed: int = Field(0, ge=0)
-    """Of the first run; each further one has the next."""
+    """First seed; further runs use the following ones."""
     seeds: int = Field(ge=1)
-    """Runs of each arm."""
+    """Number of seeds, that is, runs of each arm."""
     episodes: int = Field(ge=1)
-    """Of each evaluation."""
+    """Episodes of each evaluation."""
     recipe: str
-    """What arms and shared runs change; a shipped name or a path."""
+    """Recipe that arms and shared runs start from: a shipped name or a path."""
     overrides: Overrides = ()
-    """For all arms and shared runs, before their own."""
+    """Overrides of all arms and shared runs, applied before their own."""
     all: Overrides = ()
-    """For all arms and shared runs, after their own. A setting in a section that a run does not have is left out."""
+    """Overrides of all arms and shared runs, applied after their own; ignored by runs that lack the section."""
     shared: dict[Name, SharedRun] = Field(default_factory=dict)
     variants: dict[Name, Overrides] = Field(default_factory=dict)
-    """Each arm is run in each variant (a size, an environment), with these overrides before its own."""
+    """Variants (sizes or environments) by name. Each arm is run in each, with these overrides before its own."""
     arms: dict[Name, Arm] = Field(min_length=1)
     comparisons: tuple[Comparison, ...] = ()
     order: tuple[str, ...] = ()
-    """Arms from the worst to the best, as the paper has them."""
+    """Arms from worst to best according to the paper."""
     paper_figures: tuple[PaperFigure, ...] = ()
     only_arms: tuple[str, ...] = ()
-    """Run these arms alone; none means all."""
+    """Run only these arms; empty means all."""
     only_variants: tuple[str, ...] = ()
-    """Run these variants alone; none means all."""
+    """Run only these variants; empty means all."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for mistake in inconsistencies(self):
-            raise ValueError(mistake)
+        for error in inconsistencies(self):
+            raise ValueError(error)
         return self
 
     @property
@@ -136,26 +136,32 @@ class Study(FrozenModel):
         return range(self.seed, self.seed + self.seeds)
 
     @property
-    def asked_variants(self) -> list[str]:
-        """Those that are run; one without a name in a study that has none."""
+    def selected_variants(self) -> list[str]:
+        """Variants that are run; ``[""]`` if the study has none."""
         return list(self.only_variants or self.variants) or [""]
 
-    def asked_arms(self, variant: str) -> list[str]:
-        """Those that are run in a variant, in the study's order."""
-        return [arm for arm in self.arms if self.is_in(arm, variant) and (not self.only_arms or arm in self.only_arms)]
+    def selected_arms(self, variant: str) -> list[str]:
+        """Arms that are run in a variant, in the study's order."""
+        return [
+            arm
+            for arm in self.arms
+            if self.arm_in_variant(arm, variant) and (not self.only_arms or arm in self.only_arms)
+        ]
 
-    def is_in(self, arm: str, variant: str) -> bool:
+    def arm_in_variant(self, arm: str, variant: str) -> bool:
         """Whether an arm belongs to a variant."""
         return not self.arms[arm].variants or variant in self.arms[arm].variants
 
 
-COMMAND_LINE = ("seeds", "seed", "episodes", "only_arms", "only_variants")
-"""Settings of a study itself that ``key=value`` can change."""
-_USAGE = f"write {', '.join(f'{name}=VALUE' for name in COMMAND_LINE)}, or all.KEY=VALUE for the recipe of every arm"
+OVERRIDABLE_SETTINGS = ("seeds", "seed", "episodes", "only_arms", "only_variants")
+"""Settings of the study that ``key=value`` can change on the command line."""
+_USAGE = (
+    f"write {', '.join(f'{name}=VALUE' for name in OVERRIDABLE_SETTINGS)}, or all.KEY=VALUE for the recipe of every arm"
+)
 
 
 def inconsistencies(study: Study) -> Iterator[str]:
-    """What is wrong between settings that are fine each for itself, a sentence each."""
+    """Yield one sentence for each pair of settings that contradict each other."""
     for name in study.arms.keys() & study.shared.keys():
         yield f"{name} is both an arm and a shared run; rename one of them"
     references: dict[str, tuple[Collection[str], Collection[str], str]] = {
@@ -175,16 +181,16 @@ def inconsistencies(study: Study) -> Iterator[str]:
         references[f"arms.{name}.hints_from"] = ([arm.hints_from] if arm.hints_from else [], study.shared, "shared run")
     for setting, (named, known, what) in references.items():
         for unknown in [name for name in named if name not in known]:
-            yield f"{setting} names {unknown}, which is no {what}; {choose_one_of(unknown, known)}"
+            yield f"{setting} names {unknown}, which is not a known {what}; {choose_one_of(unknown, known)}"
     for name, run in study.shared.items():
         if run.hints_from and not run.per_variant and study.shared[run.hints_from].per_variant:
-            yield f"shared.{name} takes the hints of {run.hints_from}, which differ by variant; set per_variant: true"
+            yield f"shared.{name} uses the hints of {run.hints_from}, which differ by variant; set per_variant: true"
     for pair in study.comparisons:
         if pair.a == pair.b:
-            yield f"comparisons holds {pair.a} against itself; name two arms"
+            yield f"comparisons compares {pair.a} with itself; name two different arms"
     twice = [arm for arm, count in Counter(study.order).items() if count > 1]
     if twice or len(study.order) == 1:
-        yield f"order {'names ' + twice[0] + ' twice' if twice else 'has one arm'}; give each arm once, two at least"
+        yield f"order {'names ' + twice[0] + ' twice' if twice else 'has one arm'}; name at least two arms, each once"
 
 
 def study_names() -> list[str]:
@@ -193,36 +199,36 @@ def study_names() -> list[str]:
 
 
 def load_study(name_or_path: str, overrides: Sequence[str] = ()) -> Study:
-    """Read a shipped study by name or any study by path (also of a folder that one was run in), and check it.
+    """Read a shipped study by name, or any study by the path of its file or folder, and check it.
 
     Args:
         overrides: ``seeds=5``, ``episodes=200``, ``only_arms=[a, b]``, or ``all.KEY=VALUE`` for every arm's recipe.
 
     Raises:
-        UserError: there is no such study, it is not YAML, or a setting is wrong (each one is named).
+        UserError: if the study does not exist, is not YAML, or has wrong settings (each is named).
     """
     settings = read_settings(find_study(name_or_path))
     for override in overrides:
-        _override(settings, override)
+        _apply_override(settings, override)
     return validated(Study, settings, f"study {name_or_path}")
 
 
 def find_study(name_or_path: str) -> Path:
-    """The file of a study: a shipped name first, then a path (the folder of a study means the study in it)."""
+    """The file of a study, looked up as a shipped name first, then as the path of a file or a study's folder."""
     return named_file("study", name_or_path, STUDIES, STUDY_FILE)
 
 
 def study_yaml(study: Study) -> str:
-    """A study with every setting written out; `load_study` reads it back."""
+    """The study as YAML with every setting written out; `load_study` reads it back."""
     return yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
 
 
-def _override(settings: dict[str, Any], override: str) -> None:
-    """Change one setting in place. Raises `UserError` for what a study cannot be told."""
+def _apply_override(settings: dict[str, Any], override: str) -> None:
+    """Change one setting in place. Raises `UserError` for an unknown setting or a value that is not YAML."""
     key, value = parse_override(override, _USAGE)
-    if key.startswith(EVERYWHERE):
-        settings["all"] = [*settings.get("all", ()), override.strip().removeprefix(EVERYWHERE)]
-    elif key in COMMAND_LINE:
+    if key.startswith(ALL_ARMS_PREFIX):
+        settings["all"] = [*settings.get("all", ()), override.strip().removeprefix(ALL_ARMS_PREFIX)]
+    elif key in OVERRIDABLE_SETTINGS:
         settings[key] = value
     else:
-        raise UserError(f"{override!r} is no setting of a study; {_USAGE}.")
+        raise UserError(f"{override!r} is not a setting of a study; {_USAGE}.")

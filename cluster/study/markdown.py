@@ -1,4 +1,4 @@
-"""study.md: what a study shows, our figures beside the paper's. Made from what study.json holds and nothing else."""
+"""study.md: the results of a study beside the paper's figures, rendered from the contents of study.json alone."""
 
 from __future__ import annotations
 
@@ -7,107 +7,115 @@ from typing import Any
 
 from evaluation.tables import ABSENT, Table, markdown_cell, table_markdown
 
-Found = Mapping[str, Any]
+StudyResults = Mapping[str, Any]
 """The contents of study.json."""
 
-_OURS = {
+_METRICS = {
     "score": ("score", ".3f"),
     "steps": ("steps", ".1f"),
     "output_tokens": ("output tokens", ",.0f"),
     "prompt_tokens": ("prompt tokens", ",.0f"),
 }
-_TRAINED = {"train_tokens": "training tokens", "optimizer_steps": "optimizer steps"}
+_TRAINING_METRICS = {"train_tokens": "training tokens", "optimizer_steps": "optimizer steps"}
 
 
-def study_markdown(found: Found) -> str:
-    """The whole page: the verdict first, then a table for each variant and environment, comparisons, failures."""
-    tables = [table for place in _places(found) for table in (_arms_table(found, *place), _comparisons(found, *place))]
-    tables += [_sources(found), _failures(found)]
-    first, *steps = [markdown_cell(line) for line in verdict(found)]
-    paper, runs = found["paper"], found["runs"]
-    seeds = f"{len(found['seeds'])} seed{'s' if len(found['seeds']) > 1 else ''}"
+def study_markdown(study: StudyResults) -> str:
+    """Render the whole page: the verdict, then tables for each environment and variant, the sources and failures."""
+    tables = [
+        table
+        for environment, variant in _environment_variants(study)
+        for table in (_arms_table(study, environment, variant), _comparisons(study, environment, variant))
+    ]
+    tables += [_sources(study), _failures(study)]
+    first, *steps = [markdown_cell(line) for line in verdict(study)]
+    paper, runs = study["paper"], study["runs"]
+    seeds = f"{len(study['seeds'])} seed{'s' if len(study['seeds']) > 1 else ''}"
     parts = [
-        f"# Study {markdown_cell(found['name'])}\n",
+        f"# Study {markdown_cell(study['name'])}\n",
         f"**{first}**\n",
         "".join(f"- {step}\n" for step in steps),
-        f"{found['description'].strip()}\n" if found["description"].strip() else "",
+        f"{study['description'].strip()}\n" if study["description"].strip() else "",
         f"Paper: {paper['title']}, arXiv {paper['arxiv']}. {runs['finished']} of {runs['planned']} runs are finished; "
-        f"{seeds} asked for.\n",
+        f"{seeds} requested.\n",
         *(table_markdown(table) for table in tables if table.rows),
-        _made_by(found),
+        _provenance(study),
     ]
     return "\n".join(part for part in parts if part)
 
 
-def verdict(found: Found) -> list[str]:
-    """What the study says of the paper's ordering: one sentence, then one for each step of it."""
-    order, steps = " < ".join(found["paper"]["order"]), found["order"]
+def verdict(study: StudyResults) -> list[str]:
+    """State whether the study shows the paper's ordering: one sentence, then one for each step of the ordering."""
+    order, steps = " < ".join(study["paper"]["order"]), study["order"]
     if not order:
-        return ["The study holds no ordering of the paper's to be shown."]
+        return ["The study does not define an ordering of arms to show."]
     if not steps:
         return [f"The paper's ordering ({order}, by success) is not shown: no arm is finished yet."]
     is_shown = all(step["verdict"] == "shown" for step in steps)
     first = f"The paper's ordering ({order}, by success) {'is shown' if is_shown else 'is not shown'} here."
-    return [first, *(f"{_place_title(step['environment'], step['variant'])}: {step['sentence']}." for step in steps)]
-
-
-def _places(found: Found) -> list[tuple[str, str]]:
-    """(environment, variant) of which there are figures."""
     return [
-        (environment, variant)
-        for variant in found["asked"]
-        for environment in sorted({name for arm in _arms_of(found, variant).values() for name in arm})
+        first,
+        *(f"{_environment_title(step['environment'], step['variant'])}: {step['sentence']}." for step in steps),
     ]
 
 
-def _arms_of(found: Found, variant: str) -> dict[str, Mapping[str, Any]]:
-    """By arm: figures by environment; an arm without any has none."""
+def _environment_variants(study: StudyResults) -> list[tuple[str, str]]:
+    """All pairs (environment, variant) that have figures."""
+    return [
+        (environment, variant)
+        for variant in study["asked"]
+        for environment in sorted({name for arm in _arms_of(study, variant).values() for name in arm})
+    ]
+
+
+def _arms_of(study: StudyResults, variant: str) -> dict[str, Mapping[str, Any]]:
+    """Figures by arm and environment; the mapping of an unfinished arm is empty."""
     at = f"@{variant}" if variant else ""
-    return {arm: found["arms"].get(f"{arm}{at}", {}) for arm in found["asked"][variant]}
+    return {arm: study["arms"].get(f"{arm}{at}", {}) for arm in study["asked"][variant]}
 
 
-def _place_title(environment: str, variant: str) -> str:
+def _environment_title(environment: str, variant: str) -> str:
     return f"{environment}, {variant}" if variant and variant != environment else environment
 
 
-def _arms_table(found: Found, environment: str, variant: str) -> Table:
-    """Arms in the study's order: our figures, then a column for each setting of the paper's."""
-    settings = list(dict.fromkeys(figure["setting"] for figure in found["paper"]["figures"]))
-    ours = ("seeds × tasks", "success", *(title for title, _ in _OURS.values()), "invalid actions", *_TRAINED.values())
+def _arms_table(study: StudyResults, environment: str, variant: str) -> Table:
+    """Table of the arms in the study's order: our figures, then a column for each of the paper's settings."""
+    settings = list(dict.fromkeys(figure["setting"] for figure in study["paper"]["figures"]))
+    metrics = (title for title, _ in _METRICS.values())
+    ours = ("seeds × tasks", "success", *metrics, "invalid actions", *_TRAINING_METRICS.values())
     rows = tuple(
         (
             arm,
-            *_our_cells(found, arm, environment, variant),
-            *(_paper_cell(found, arm, setting) for setting in settings),
+            *_metric_cells(study, arm, environment, variant),
+            *(_paper_cell(study, arm, setting) for setting in settings),
         )
-        for arm in found["asked"][variant]
+        for arm in study["asked"][variant]
     )
-    note = "Ours: means over seeds and tasks, success with its 95 % interval over both." + (
-        " The paper's: as it prints them; numbers in brackets name the source below." if settings else ""
+    note = "Our figures are means over seeds and tasks; success has its 95 % interval over both." + (
+        " The paper's figures are as printed; numbers in brackets refer to the sources below." if settings else ""
     )
     header = ("arm", *ours, *(f"paper: {setting}" for setting in settings))
-    return Table(f"Arms: {_place_title(environment, variant)}", header, rows, note)
+    return Table(f"Arms: {_environment_title(environment, variant)}", header, rows, note)
 
 
-def _our_cells(found: Found, arm: str, environment: str, variant: str) -> tuple[str, ...]:
-    figures = _arms_of(found, variant)[arm].get(environment)
+def _metric_cells(study: StudyResults, arm: str, environment: str, variant: str) -> tuple[str, ...]:
+    figures = _arms_of(study, variant)[arm].get(environment)
     if figures is None:
-        return (ABSENT,) * (len(_OURS) + len(_TRAINED) + 3)
-    trained = found["training"][f"{arm}@{variant}" if variant else arm]
+        return (ABSENT,) * (len(_METRICS) + len(_TRAINING_METRICS) + 3)
+    trained = study["training"][f"{arm}@{variant}" if variant else arm]
     return (
         f"{figures['seeds']} × {figures['n'] / figures['seeds']:g}",
         _percent(figures["success"], figures["success_ci95"]),
-        *(format(figures[name], spec) for name, (_, spec) in _OURS.items()),
+        *(format(figures[name], spec) for name, (_, spec) in _METRICS.items()),
         f"{figures['invalid_action_rate']:.1%}",
-        *(f"{trained[name]:,.0f}" if trained[name] else ABSENT for name in _TRAINED),
+        *(f"{trained[name]:,.0f}" if trained[name] else ABSENT for name in _TRAINING_METRICS),
     )
 
 
-def _paper_cell(found: Found, arm: str, setting: str) -> str:
-    """What the paper has for an arm in one of its settings."""
-    numbers = {source: number for number, source in enumerate(_source_names(found), start=1)}
+def _paper_cell(study: StudyResults, arm: str, setting: str) -> str:
+    """The paper's figures for an arm in one setting."""
+    numbers = {source: number for number, source in enumerate(_source_names(study), start=1)}
     cells = []
-    for figure in found["paper"]["figures"]:
+    for figure in study["paper"]["figures"]:
         if (figure["arm"], figure["setting"]) == (arm, setting):
             parts = [f"{figure['success_percent']:g} %"] if figure["success_percent"] is not None else []
             parts += [f"{figure['steps']:g} steps"] if figure["steps"] is not None else []
@@ -117,20 +125,20 @@ def _paper_cell(found: Found, arm: str, setting: str) -> str:
     return "; ".join(cells) or ABSENT
 
 
-def _source_names(found: Found) -> list[str]:
-    return list(dict.fromkeys(figure["source"] for figure in found["paper"]["figures"]))
+def _source_names(study: StudyResults) -> list[str]:
+    return list(dict.fromkeys(figure["source"] for figure in study["paper"]["figures"]))
 
 
-def _sources(found: Found) -> Table:
-    rows = tuple((f"[{number}]", source) for number, source in enumerate(_source_names(found), start=1))
+def _sources(study: StudyResults) -> Table:
+    rows = tuple((f"[{number}]", source) for number, source in enumerate(_source_names(study), start=1))
     return Table("Sources of the paper's figures", ("number", "source"), rows)
 
 
-def _comparisons(found: Found, environment: str, variant: str) -> Table:
-    """Differences in success, steps and output tokens of the pairs that the study names."""
-    labels = {f"{arm}@{variant}" if variant else arm for arm in found["asked"][variant]}
+def _comparisons(study: StudyResults, environment: str, variant: str) -> Table:
+    """Table of the study's comparisons: differences in success, steps and output tokens."""
+    labels = {f"{arm}@{variant}" if variant else arm for arm in study["asked"][variant]}
     rows: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
-    for row in found["comparisons"]:
+    for row in study["comparisons"]:
         if row["environment"] == environment and row["a"] in labels:
             rows.setdefault((row["a"], row["b"]), {})[row["metric"]] = row
     cells = tuple(
@@ -144,9 +152,9 @@ def _comparisons(found: Found, environment: str, variant: str) -> Table:
         )
         for (a, b), of in rows.items()
     )
-    header = ("arms", "success, points", "aim, points", "steps", "output tokens", "pairs")
-    note = "Differences paired by seed and task, with 95 % intervals over both."
-    return Table(f"Comparisons: {_place_title(environment, variant)}", header, cells, note)
+    header = ("arms", "success, points", "target, points", "steps", "output tokens", "pairs")
+    note = "Differences are paired by seed and task, with 95 % intervals over both."
+    return Table(f"Comparisons: {_environment_title(environment, variant)}", header, cells, note)
 
 
 def _difference(row: Mapping[str, Any], scale: float, spec: str) -> str:
@@ -169,17 +177,17 @@ def _interval(bounds: Sequence[float], scale: float, spec: str) -> str:
     return f"[{', '.join(format(scale * bound, spec) for bound in bounds)}]"
 
 
-def _failures(found: Found) -> Table:
-    rows = tuple((row["arm"], row["variant"] or ABSENT, str(row["seed"]), row["why"]) for row in found["failed"])
+def _failures(study: StudyResults) -> Table:
+    rows = tuple((row["arm"], row["variant"] or ABSENT, str(row["seed"]), row["why"]) for row in study["failed"])
     return Table("Runs that failed", ("run", "variant", "seed", "why"), rows)
 
 
-def _made_by(found: Found) -> str:
-    """What made the figures."""
-    hardware = found["hardware"]
+def _provenance(study: StudyResults) -> str:
+    """The command, hardware, package versions, revisions and seeds behind the figures."""
+    hardware = study["hardware"]
     machine = f"{hardware['cpu_cores']} × {hardware['cpu']}, {hardware['memory_gib']} GiB"
-    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in study["versions"].items())
     return (
-        f"## Made by\n\n`{found['command']}` on {'; '.join([machine, *hardware['gpus']])}; {versions}; "
-        f"revision {', '.join(found['git_revisions'])}; seeds {', '.join(map(str, found['seeds']))}.\n"
+        f"## Made by\n\n`{study['command']}` on {'; '.join([machine, *hardware['gpus']])}; {versions}; "
+        f"revision {', '.join(study['git_revisions'])}; seeds {', '.join(map(str, study['seeds']))}.\n"
     )

@@ -1,6 +1,6 @@
-"""Runs of a study side by side: each in a process of its own, with its share of this machine's cores.
+"""Parallel runs of a study: each in its own process, with its share of this machine's cores.
 
-What a run shows goes to ``logs/screen.txt`` in its folder.
+The progress of a run is written to ``logs/screen.txt`` in its folder.
 """
 
 from __future__ import annotations
@@ -18,68 +18,68 @@ from cluster.driver import run as drive
 from cluster.run.directory import open_run
 from cluster.run.progress import Screen
 from cluster.run.weights import check_models
-from cluster.runtime.shutdown import stop_as_ctrl_c
+from cluster.runtime.shutdown import raise_keyboard_interrupt
 from cluster.study.runs import Job
 from rollout.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
-    """A run that has been started. ``place`` says which share of the cores it has."""
+class RunningJob:
+    """A run in its own process. ``slot`` is the index of its share of the cores."""
 
     job: Job
     process: BaseProcess
-    answer: Connection
-    place: int
+    connection: Connection
+    slot: int
 
 
-class Processes:
-    """As many runs at once as there are places.
+class ProcessPool:
+    """A pool of processes that runs up to ``num_slots`` jobs in parallel.
 
     Args:
-        places: runs at once.
-        address: as of `cluster.driver.run`.
-        command: what the user typed, to be written down.
+        num_slots: maximum number of parallel runs.
+        address: Ray cluster, as in `cluster.driver.run`.
+        command: command line of the user, recorded in each run's manifest.
     """
 
-    def __init__(self, places: int, address: str | None, command: Sequence[str]) -> None:
-        self.places = places
+    def __init__(self, num_slots: int, address: str | None, command: Sequence[str]) -> None:
+        self.num_slots = num_slots
         self.address = address
         self.command = tuple(command)
-        self.running: list[Running] = []
+        self.running: list[RunningJob] = []
 
     @property
-    def are_full(self) -> bool:
-        return len(self.running) == self.places
+    def is_full(self) -> bool:
+        return len(self.running) == self.num_slots
 
     def start(self, job: Job) -> None:
-        """Start a run in a free place."""
-        place = next(i for i in range(self.places) if i not in [run.place for run in self.running])
+        """Start a run in a free slot."""
+        slot = next(i for i in range(self.num_slots) if i not in [run.slot for run in self.running])
         context = multiprocessing.get_context("spawn")
-        mine, theirs = context.Pipe(duplex=False)
+        receiver, sender = context.Pipe(duplex=False)
         process = context.Process(
-            target=work, args=(job, self.address, self.command, share_of_cores(place, self.places), theirs)
+            target=run_in_process, args=(job, self.address, self.command, cores_of_slot(slot, self.num_slots), sender)
         )
         process.start()
-        theirs.close()
-        self.running.append(Running(job, process, mine, place))
+        sender.close()
+        self.running.append(RunningJob(job, process, receiver, slot))
 
-    def settle(self) -> Iterator[tuple[Job, str | None]]:
-        """Wait until a run ends; gives each that has, with a sentence if it cannot be done.
+    def wait_finished(self) -> Iterator[tuple[Job, str | None]]:
+        """Wait until at least one run ends; yield each ended run with None, or with the reason why it failed.
 
         Raises:
-            RuntimeError: a run died without a word.
+            RuntimeError: if a process died without sending a result.
         """
         ended = wait([run.process.sentinel for run in self.running])
         for run in [run for run in self.running if run.process.sentinel in ended]:
             self.running.remove(run)
-            if not run.answer.poll():
+            if not run.connection.poll():
                 screen = run.job.folder / "logs" / "screen.txt"
                 raise RuntimeError(f"{run.job.title} ended with code {run.process.exitcode}; see {screen}")
-            yield run.job, run.answer.recv()
+            yield run.job, run.connection.recv()
 
     def stop(self) -> None:
-        """End what still runs, as Ctrl-C does: engines are closed, what is finished is kept."""
+        """Stop all remaining runs as Ctrl-C does: engines are closed, finished episodes are kept."""
         for run in self.running:
             run.process.terminate()
         for run in self.running:
@@ -89,24 +89,26 @@ class Processes:
 
 
 @contextmanager
-def processes(places: int, address: str | None, command: Sequence[str]) -> Iterator[Processes]:
-    """`Processes` that are stopped however the block ends."""
-    running = Processes(places, address, command)
+def process_pool(num_slots: int, address: str | None, command: Sequence[str]) -> Iterator[ProcessPool]:
+    """Yield a `ProcessPool` and stop its runs when the block ends."""
+    pool = ProcessPool(num_slots, address, command)
     try:
-        yield running
+        yield pool
     finally:
-        running.stop()
+        pool.stop()
 
 
-def share_of_cores(place: int, places: int) -> frozenset[int]:
-    """Every so-manieth core that this process may use; all of them where there are fewer than places."""
+def cores_of_slot(slot: int, num_slots: int) -> frozenset[int]:
+    """Every n-th available core, for ``n`` slots; all cores if there are fewer cores than slots."""
     cores = sorted(os.sched_getaffinity(0))
-    return frozenset(cores[place::places] if len(cores) >= places else cores)
+    return frozenset(cores[slot::num_slots] if len(cores) >= num_slots else cores)
 
 
-def work(job: Job, address: str | None, command: Sequence[str], cores: frozenset[int], answer: Connection) -> None:
-    """Do one run; the body of its process. Sends None when it is done, or why it cannot be done."""
-    signal.signal(signal.SIGTERM, stop_as_ctrl_c)
+def run_in_process(
+    job: Job, address: str | None, command: Sequence[str], cores: frozenset[int], connection: Connection
+) -> None:
+    """Execute one run in a child process. Sends None on success, or the reason why the run failed."""
+    signal.signal(signal.SIGTERM, raise_keyboard_interrupt)
     os.sched_setaffinity(0, cores)
     try:
         check_models(job.recipe)
@@ -115,6 +117,6 @@ def work(job: Job, address: str | None, command: Sequence[str], cores: frozenset
             with (directory.logs / "screen.txt").open("a", encoding="utf-8") as file:
                 drive(job.recipe, directory, address=address, phases=job.phases, screen=Screen(file))
     except UserError as error:
-        answer.send(str(error))
+        connection.send(str(error))
     else:
-        answer.send(None)
+        connection.send(None)

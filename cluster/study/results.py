@@ -1,4 +1,4 @@
-"""What the runs of a study came to, as study.json."""
+"""Results of a study's runs, written as study.json."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from rollout.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class ArmRun:
-    """One finished run of an arm; ``train_*`` and ``optimizer_steps`` are 0 where nothing is trained."""
+    """Results of one finished run of an arm; ``train_*`` and ``optimizer_steps`` are 0 if nothing is trained."""
 
     records: Sequence[EpisodeRecord]
     train_tokens: int
@@ -32,46 +32,46 @@ class ArmRun:
 
 
 class Results:
-    """What is there of a study so far: finished runs of arms, and sentences of those that failed."""
+    """Results collected so far: finished runs of arms, and the reason of each failure."""
 
     def __init__(self, study: Study, jobs: Sequence[Job]) -> None:
         self.study = study
         self.jobs = jobs
         self.runs: dict[tuple[str, str], dict[int, ArmRun]] = defaultdict(dict)
-        """By variant and arm, then by seed."""
+        """Finished runs by (variant, arm), then by seed."""
         self.failures: dict[Path, str] = {}
         self.finished = 0
         self.revisions: set[str] = set()
-        """Of the code that made the runs; a study may have been gone on with at later ones."""
+        """Git revisions of the code that made the runs; a resumed study may have several."""
 
-    def take(self, job: Job) -> None:
-        """Add a run that is finished."""
+    def add(self, job: Job) -> None:
+        """Add a finished run."""
         self.finished += 1
         self.revisions.add(RunDirectory(job.folder).manifest().get("git_revision") or "unknown")
         if job.agent is not None:
             self.runs[job.variant, job.name][job.seed] = read_run(job)
 
-    def fail(self, job: Job, sentence: str) -> None:
+    def add_failure(self, job: Job, sentence: str) -> None:
         self.failures[job.folder] = sentence
 
-    def require(self, job: Job) -> None:
-        """Raise `UserError` if a run that this one builds on has failed."""
-        for folder in job.needs:
+    def check_dependencies(self, job: Job) -> None:
+        """Raise `UserError` if a run that this one depends on has failed."""
+        for folder in job.depends_on:
             if folder in self.failures:
-                raise UserError(f"it builds on {folder.name}, which failed: {self.failures[folder]}")
+                raise UserError(f"it depends on {folder.name}, which failed: {self.failures[folder]}")
 
-    def environments(self, variant: str) -> dict[str, dict[str, BySeed]]:
+    def episodes_by_environment(self, variant: str) -> dict[str, dict[str, BySeed]]:
         """Episodes of a variant by environment, arm and seed."""
         found: dict[str, dict[str, dict[int, list[EpisodeRecord]]]] = {}
-        for (of_variant, arm), runs in self.runs.items():
-            for seed, run in runs.items() if of_variant == variant else ():
+        for (run_variant, arm), runs in self.runs.items():
+            for seed, run in runs.items() if run_variant == variant else ():
                 for environment, records in by_environment(run.records).items():
                     found.setdefault(environment, {}).setdefault(arm, {})[seed] = records
         return {environment: dict(arms) for environment, arms in sorted(found.items())}
 
 
 def read_run(job: Job) -> ArmRun:
-    """What a finished run of an arm has left in its folder."""
+    """Read the results of a finished run of an arm from its folder."""
     run = RunDirectory(job.folder)
     evaluated = [step for step in read_plan(run).of_kind("evaluate") if step.role == job.agent]
     records = [episode_record(summary) for step in evaluated for summary in step.stored(run)]
@@ -84,23 +84,23 @@ def read_run(job: Job) -> ArmRun:
     )
 
 
-def label(arm: str, variant: str) -> str:
+def arm_label(arm: str, variant: str) -> str:
     """An arm's name in study.json: ``sad``, or ``sad@small`` in a study with variants."""
     return f"{arm}@{variant}" if variant else arm
 
 
 def study_json(results: Results, command: Sequence[str]) -> dict[str, Any]:
-    """The contents of study.json; rates are shares, counts are means per episode."""
+    """The contents of study.json. Rates are fractions between 0 and 1; counts are means per episode."""
     study = results.study
     arms: dict[str, dict[str, Any]] = defaultdict(dict)
     comparisons, steps = [], []
-    for variant in study.asked_variants:
-        for environment, episodes in results.environments(variant).items():
+    for variant in study.selected_variants:
+        for environment, episodes in results.episodes_by_environment(variant).items():
             for arm in [name for name in study.arms if name in episodes]:
-                arms[label(arm, variant)][environment] = figures(episodes[arm])
+                arms[arm_label(arm, variant)][environment] = arm_metrics(episodes[arm])
             for pair in study.comparisons:
-                comparisons += list(compared(pair, episodes, environment, variant))
-            steps += list(ordered(study, episodes, environment, variant))
+                comparisons += list(comparison_rows(pair, episodes, environment, variant))
+            steps += list(order_rows(study, episodes, environment, variant))
     return {
         "name": study.name,
         "description": study.description,
@@ -110,9 +110,9 @@ def study_json(results: Results, command: Sequence[str]) -> dict[str, Any]:
         "git_revisions": sorted(results.revisions),
         "seeds": list(study.all_seeds),
         "runs": {"finished": results.finished, "planned": len(results.jobs)},
-        "asked": {variant: study.asked_arms(variant) for variant in study.asked_variants},
+        "asked": {variant: study.selected_arms(variant) for variant in study.selected_variants},
         "arms": dict(arms),
-        "training": {label(arm, variant): training(runs) for (variant, arm), runs in results.runs.items()},
+        "training": {arm_label(arm, variant): training_means(runs) for (variant, arm), runs in results.runs.items()},
         "comparisons": comparisons,
         "order": steps,
         "paper": {
@@ -128,15 +128,15 @@ def study_json(results: Results, command: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def figures(episodes: BySeed) -> dict[str, Any]:
-    """Of one arm in one environment."""
+def arm_metrics(episodes: BySeed) -> dict[str, Any]:
+    """Evaluation figures of one arm in one environment."""
     found = arm_figures(episodes)
     interval = None if found.success_ci95 is None else list(found.success_ci95)
     return {**found.means, "success_ci95": interval, "n": found.n, "seeds": found.seeds}
 
 
-def training(runs: Mapping[int, ArmRun]) -> dict[str, Any]:
-    """Of one arm: means over its seeds."""
+def training_means(runs: Mapping[int, ArmRun]) -> dict[str, Any]:
+    """Training figures of one arm, averaged over its seeds."""
     return {
         "train_tokens": fmean(run.train_tokens for run in runs.values()),
         "train_seconds": round(fmean(run.train_seconds for run in runs.values()), 1),
@@ -145,20 +145,23 @@ def training(runs: Mapping[int, ArmRun]) -> dict[str, Any]:
     }
 
 
-def compared(
+def comparison_rows(
     pair: Comparison, episodes: Mapping[str, BySeed], environment: str, variant: str
 ) -> Iterator[dict[str, Any]]:
-    """A row for each figure of ``a`` minus ``b``; that of success says whether the aim was reached."""
+    """Yield a row for each figure of ``a`` minus ``b``; the row of success states whether the target was reached."""
     for difference in study_differences(episodes.get(pair.a, {}), episodes.get(pair.b, {})):
-        row: dict[str, Any] = {"a": label(pair.a, variant), "b": label(pair.b, variant), "environment": environment}
+        labels = {"a": arm_label(pair.a, variant), "b": arm_label(pair.b, variant)}
+        row: dict[str, Any] = {**labels, "environment": environment}
         if difference.metric == "success" and pair.aim_points is not None:
             row |= {"aim_points": pair.aim_points, "aim_reached": 100 * difference.difference >= pair.aim_points}
-        yield row | as_json(difference)
+        yield row | difference_json(difference)
 
 
-def ordered(study: Study, episodes: Mapping[str, BySeed], environment: str, variant: str) -> Iterator[dict[str, Any]]:
-    """A row for each step of the paper's order."""
-    for step in order_steps([arm for arm in study.order if study.is_in(arm, variant)], episodes):
+def order_rows(
+    study: Study, episodes: Mapping[str, BySeed], environment: str, variant: str
+) -> Iterator[dict[str, Any]]:
+    """Yield a row for each step of the paper's ordering."""
+    for step in order_steps([arm for arm in study.order if study.arm_in_variant(arm, variant)], episodes):
         yield {
             "worse": step.worse,
             "better": step.better,
@@ -166,11 +169,11 @@ def ordered(study: Study, episodes: Mapping[str, BySeed], environment: str, vari
             "environment": environment,
             "verdict": step.verdict,
             "sentence": step.sentence,
-            "difference": None if step.difference is None else as_json(step.difference),
+            "difference": None if step.difference is None else difference_json(step.difference),
         }
 
 
-def as_json(difference: PairedDifference) -> dict[str, Any]:
-    """A difference with its interval as a list."""
+def difference_json(difference: PairedDifference) -> dict[str, Any]:
+    """A paired difference as JSON, with its interval as a list."""
     ci95 = difference.ci95
     return {**asdict(difference), "ci95": None if ci95 is None else list(ci95)}

@@ -1,4 +1,4 @@
-"""Which runs a study is made of, in what order, and which of them are finished. Pure but for looking into folders."""
+"""The runs of a study: their recipes, their order, and whether they are finished. Reads run folders but writes none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from cluster.config.load import apply_override, check_recipe, find_recipe, refuse_unknown
 from cluster.config.recipe import Agent, Recipe
 from cluster.config.settings import parse_override, read_settings
-from cluster.run.directory import RunDirectory, refuse_other_recipe
+from cluster.run.directory import RunDirectory, check_same_recipe
 from cluster.run.plan import make_plan
 from cluster.study.config import Arm, SharedRun, Study
 from rollout.errors import UserError
@@ -25,10 +25,10 @@ class Job:
     """One run of a study.
 
     Attributes:
-        name: of the arm or the shared run.
-        variant: "" where the study has none, and for a shared run that serves all of them.
-        agent: whose evaluation counts; None for a shared run.
-        needs: names of the shared runs that it builds on, by their folders.
+        name: name of the arm or the shared run.
+        variant: "" if the study has no variants, and for a shared run that all variants use.
+        agent: the agent whose evaluation counts; None for a shared run.
+        depends_on: folders of the shared runs whose episodes or hints this run uses.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Job:
     recipe: Recipe
     folder: Path
     agent: Agent | None
-    needs: tuple[Path, ...] = ()
+    depends_on: tuple[Path, ...] = ()
 
     @property
     def phases(self) -> frozenset[str]:
@@ -50,37 +50,37 @@ class Job:
 
 
 def make_jobs(study: Study, folder: Path) -> list[Job]:
-    """All runs of a study that is kept in ``folder``: seed by seed, so that one that is stopped early has all arms.
+    """All runs of a study in ``folder``, ordered by seed, so that a study that is stopped early has every arm.
 
     Raises:
-        UserError: the recipe of an arm or a shared run is wrong.
+        UserError: if the recipe of an arm or a shared run is wrong.
     """
-    return [job for seed in study.all_seeds for job in _of_seed(study, folder, seed)]
+    return [job for seed in study.all_seeds for job in _jobs_of_seed(study, folder, seed)]
 
 
-def _of_seed(study: Study, folder: Path, seed: int) -> Iterator[Job]:
+def _jobs_of_seed(study: Study, folder: Path, seed: int) -> Iterator[Job]:
     jobs: dict[str, Job] = {}
-    for variant in study.asked_variants:
-        arms = study.asked_arms(variant)
-        needed = _needed(study, arms)
+    for variant in study.selected_variants:
+        arms = study.selected_arms(variant)
+        required = _required_shared_runs(study, arms)
         for name, run in study.shared.items():
-            if name in needed and (run.per_variant or name not in jobs):
+            if name in required and (run.per_variant or name not in jobs):
                 jobs[name] = _shared_job(study, name, run, folder, jobs, variant if run.per_variant else "", seed)
                 yield jobs[name]
         for name in arms:
             yield _arm_job(study, name, study.arms[name], folder, jobs, variant, seed)
 
 
-def _needed(study: Study, arms: Sequence[str]) -> set[str]:
-    """Shared runs that these arms build on, and those that these build on."""
-    needed = {name for arm in arms for name in (*study.arms[arm].trains_on, study.arms[arm].hints_from) if name}
+def _required_shared_runs(study: Study, arms: Sequence[str]) -> set[str]:
+    """Names of the shared runs that these arms depend on, directly or through another shared run."""
+    required = {name for arm in arms for name in (*study.arms[arm].trains_on, study.arms[arm].hints_from) if name}
     for name, run in reversed(study.shared.items()):
-        if name in needed and run.hints_from:
-            needed.add(run.hints_from)
-    return needed
+        if name in required and run.hints_from:
+            required.add(run.hints_from)
+    return required
 
 
-def _place(folder: Path, variant: str, seed: int) -> Path:
+def _seed_folder(folder: Path, variant: str, seed: int) -> Path:
     return (folder / variant if variant else folder) / f"seed={seed}"
 
 
@@ -89,10 +89,10 @@ def _shared_job(
 ) -> Job:
     settings = _settings(study, name, run, variant)
     hints = jobs[run.hints_from] if run.hints_from else None
-    last = ["learner=null", "evaluate=null", *_hints(hints)]
-    recipe = _recipe(study, name, settings, seed, last)
+    final = ["learner=null", "evaluate=null", *_hint_overrides(hints)]
+    recipe = _recipe(study, name, settings, seed, final)
     return Job(
-        name, variant, seed, recipe, _place(folder, variant, seed) / name, None, (hints.folder,) if hints else ()
+        name, variant, seed, recipe, _seed_folder(folder, variant, seed) / name, None, (hints.folder,) if hints else ()
     )
 
 
@@ -100,44 +100,47 @@ def _arm_job(study: Study, name: str, arm: Arm, folder: Path, jobs: Mapping[str,
     settings = _settings(study, name, arm, variant)
     sources = [jobs[source] for source in arm.trains_on]
     hints = jobs[arm.hints_from] if arm.hints_from else None
-    last = [f"evaluate.agents=[{arm.agent}]", f"evaluate.episodes={study.episodes}", *_hints(hints)]
+    final = [f"evaluate.agents=[{arm.agent}]", f"evaluate.episodes={study.episodes}", *_hint_overrides(hints)]
     if settings.get("learner") is not None:
-        last.append(f"learner.seed={seed}")
+        final.append(f"learner.seed={seed}")
     elif not sources:
-        last += ["collect.teacher_episodes=0", "collect.student_episodes=0"]
+        final += ["collect.teacher_episodes=0", "collect.student_episodes=0"]
     if sources:
-        stores = [store for source in sources for store in stores_of(source)]
-        last += [f"collect.also={json.dumps(stores)}", "collect.teacher_episodes=0"]
-    recipe = _recipe(study, name, settings, seed, last)
-    needs = tuple(dict.fromkeys(job.folder for job in (*sources, *([hints] if hints else []))))
-    return Job(name, variant, seed, recipe, _place(folder, variant, seed) / name, arm.agent, needs)
+        stores = [store for source in sources for store in training_stores(source)]
+        final += [f"collect.also={json.dumps(stores)}", "collect.teacher_episodes=0"]
+    recipe = _recipe(study, name, settings, seed, final)
+    depends_on = tuple(dict.fromkeys(job.folder for job in (*sources, *([hints] if hints else []))))
+    return Job(name, variant, seed, recipe, _seed_folder(folder, variant, seed) / name, arm.agent, depends_on)
 
 
 def _settings(study: Study, name: str, run: SharedRun | Arm, variant: str) -> dict[str, Any]:
-    """Of one run: the recipe, changed by the study, the variant, the run itself and the command line, in this order."""
+    """Settings of one run: its recipe with the overrides of the study, the variant, the run and the command line.
+
+    Later overrides take precedence.
+    """
     try:
         settings = read_settings(find_recipe(run.recipe or study.recipe))
         for override in (*study.overrides, *(study.variants[variant] if variant else ()), *run.overrides):
             apply_override(settings, override)
         for override in study.all:
-            if _has_section_of(settings, override):
+            if _has_section(settings, override):
                 apply_override(settings, override)
     except UserError as error:
         raise UserError(f"study {study.name}, {name}: {error}") from error
     return settings
 
 
-def _has_section_of(settings: Mapping[str, Any], override: str) -> bool:
-    """Whether a run has the section that a setting for all runs belongs to; null means that it is to have none."""
+def _has_section(settings: Mapping[str, Any], override: str) -> bool:
+    """Whether the settings have the section that ``override`` changes; a section that is null does not count."""
     key, _ = parse_override(override)
     refuse_unknown(key.split("."))
     section, is_inside, _ = key.partition(".")
     return settings.get(section) is not None or not (is_inside or section in settings)
 
 
-def _recipe(study: Study, name: str, settings: dict[str, Any], seed: int, last: Sequence[str]) -> Recipe:
-    """The recipe of one run, with what the study itself decides."""
-    for override in (f"name={study.name}-{name}", f"seed={seed}", *last):
+def _recipe(study: Study, name: str, settings: dict[str, Any], seed: int, final: Sequence[str]) -> Recipe:
+    """The validated recipe of one run, with the settings that the study decides (``final``) applied last."""
+    for override in (f"name={study.name}-{name}", f"seed={seed}", *final):
         apply_override(settings, override)
     try:
         return check_recipe(settings, f"of {name}")
@@ -145,14 +148,14 @@ def _recipe(study: Study, name: str, settings: dict[str, Any], seed: int, last: 
         raise UserError(f"study {study.name}: {error}") from error
 
 
-def _hints(source: Job | None) -> list[str]:
+def _hint_overrides(source: Job | None) -> list[str]:
     if source is None:
         return []
     return [f"hints.bank={json.dumps(str(RunDirectory(source.folder).hint_bank))}", "hints.failures_episodes=0"]
 
 
-def stores_of(job: Job) -> list[str]:
-    """Where the episodes of a shared run are that can be trained on: those that the teacher scored, if it did."""
+def training_stores(job: Job) -> list[str]:
+    """Stores of a shared run to train on; the scored ones if the teacher scored its episodes."""
     recipe, run = job.recipe, RunDirectory(job.folder)
     scored = recipe.score.roles if recipe.score else ()
     return [
@@ -163,15 +166,15 @@ def stores_of(job: Job) -> list[str]:
 
 
 def is_finished(job: Job) -> bool:
-    """Whether nothing of the run is left to do, so that it need not be started.
+    """Whether all steps of the run are complete, so that it does not have to be started.
 
     Raises:
-        UserError: its folder belongs to another recipe.
+        UserError: if its folder belongs to another recipe.
     """
     run = RunDirectory(job.folder)
     if not run.recipe_file.is_file():
         return False
-    refuse_other_recipe(run, job.recipe)
+    check_same_recipe(run, job.recipe)
     if not (job.folder / "report.json").is_file():
         return False
     steps = make_plan(job.recipe, run).episode_steps()

@@ -1,4 +1,4 @@
-"""The command line answers at once, says what is wrong in one sentence, and leaves a run that can be gone on with."""
+"""The command line: fast start, errors in one sentence, and runs that can be resumed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def stillhouse(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole run of scripted engines, in one process."""
+    """A complete run of scripted engines in one process."""
     folder = tmp_path_factory.mktemp("cli") / "run"
     done = stillhouse("run", "smoke", "--run-dir", str(folder), "--address", "local")
     assert done.returncode == 0, done.stderr
@@ -33,7 +33,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_reading_a_recipe_loads_no_torch_and_no_ray() -> None:
+def test_reading_a_recipe_imports_neither_torch_nor_ray() -> None:
     heavy = "{'torch', 'ray', 'transformers', 'vllm', 'deepspeed'}"
     code = (
         "import sys; from cluster.config.load import load_recipe, recipe_names\n"
@@ -93,7 +93,7 @@ def test_bad_input_leaves_no_traceback_in_a_real_process() -> None:
     )
 
 
-def test_list_shows_recipes_with_what_they_are_and_engines_and_environments(
+def test_list_shows_recipes_engines_environments_and_tools(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def listed(what: str) -> str:
@@ -110,20 +110,20 @@ def test_list_shows_recipes_with_what_they_are_and_engines_and_environments(
     assert {"python", "search", "household act", "webshop click", "hotpotqa lookup"} <= tools
 
 
-def test_doctor_ends_with_0_or_says_what_is_broken() -> None:
+def test_doctor_exits_with_0_unless_a_check_is_broken() -> None:
     done = stillhouse("doctor")
     assert "python" in done.stdout
     assert (done.returncode == 0) == ("broken" not in done.stdout)
 
 
-def test_a_finished_run_leaves_every_file_of_the_layout(finished: Path) -> None:
+def test_a_finished_run_has_every_file_of_the_layout(finished: Path) -> None:
     for name in ("recipe.yaml", "manifest.json", "metrics.jsonl", "report.json", "report.md", "report.html"):
         assert (finished / name).is_file(), name
     assert list((finished / "trajectories" / "teacher" / "round=000").glob("*.parquet"))
     assert list((finished / "evaluation" / "teacher").glob("*.parquet"))
 
 
-def test_status_tells_what_is_done(finished: Path) -> None:
+def test_status_reports_finished_phases_and_steps(finished: Path) -> None:
     found = json.loads(stillhouse("status", str(finished), "--json").stdout)
     assert set(found["phases"].values()) == {"done"}
     rows = {step["name"]: (step["done"], step["total"]) for step in found["steps"] if step["kind"] == "collect"}
@@ -131,7 +131,7 @@ def test_status_tells_what_is_done(finished: Path) -> None:
     assert "done" in stillhouse("status", str(finished)).stdout
 
 
-def test_report_is_rebuilt_from_the_stored_records_alone(finished: Path) -> None:
+def test_report_is_rebuilt_from_the_stored_records(finished: Path) -> None:
     before = json.loads((finished / "report.json").read_text(encoding="utf-8"))
     for name in ("report.json", "report.md", "report.html"):
         (finished / name).unlink()
@@ -141,7 +141,7 @@ def test_report_is_rebuilt_from_the_stored_records_alone(finished: Path) -> None
     assert (finished / "report.html").is_file()
 
 
-def test_a_run_directory_can_itself_be_run_and_has_nothing_left_to_do(finished: Path) -> None:
+def test_running_a_finished_run_directory_changes_nothing(finished: Path) -> None:
     shards = sorted((finished / "trajectories").rglob("*.parquet"))
     done = stillhouse("run", str(finished), "--address", "local")
     assert done.returncode == 0, done.stderr
@@ -155,8 +155,8 @@ def test_another_recipe_in_the_same_folder_is_refused(finished: Path) -> None:
     assert "differs in seed" in done.stderr
 
 
-def heed_ctrl_c() -> None:
-    """What a shell starts in the background ignores Ctrl-C, and so would all that these tests start."""
+def restore_ctrl_c() -> None:
+    """Restore Ctrl-C, which processes started in the background of a shell ignore."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -168,7 +168,7 @@ def interrupt_after_first_new_shard(arguments: list[str], folder: Path, number: 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=heed_ctrl_c,
+        preexec_fn=restore_ctrl_c,
     )
     wait_until(lambda: len(list(folder.rglob("*.parquet"))) > before or process.poll() is not None, "a new shard")
     process.send_signal(number)
@@ -182,7 +182,7 @@ def stored_episodes(folder: Path) -> int:
     return sum(step["done"] for step in found["steps"] if step["kind"] == "collect")
 
 
-def test_ctrl_c_and_a_stopped_job_say_how_to_go_on_and_keep_what_is_finished(tmp_path: Path) -> None:
+def test_an_interrupted_run_keeps_finished_episodes_and_prints_how_to_resume(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     first = ["rollout", "smoke", "collect.teacher_episodes=20000", "--run-dir", str(folder), "--address", "local"]
     code, out, err = interrupt_after_first_new_shard(first, folder, signal.SIGINT)
@@ -199,7 +199,7 @@ def test_ctrl_c_and_a_stopped_job_say_how_to_go_on_and_keep_what_is_finished(tmp
     assert after_first < stored_episodes(folder) < 20000
 
 
-def test_bench_writes_figures_with_where_they_come_from(tmp_path: Path) -> None:
+def test_bench_writes_figures_with_their_provenance(tmp_path: Path) -> None:
     file = tmp_path / "bench.json"
     done = stillhouse("bench", "environments", "--seconds", "0.2", "--json", str(file))
     assert done.returncode == 0, done.stderr

@@ -10,7 +10,7 @@ from cluster.bench.environments import bench_environments
 from rollout.errors import UserError
 
 
-def test_without_official_games_it_plays_generated_houses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_official_games_it_uses_generated_houses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path))
     result = bench_environments(None, seconds=0.05)
     assert result["figures"]["alfworld_steps"] > 0
@@ -19,6 +19,6 @@ def test_without_official_games_it_plays_generated_houses(tmp_path: Path, monkey
     assert result["ratios"] == {}
 
 
-def test_a_folder_without_games_is_refused_and_not_replaced_by_generated_houses(tmp_path: Path) -> None:
+def test_a_given_folder_without_games_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="official ALFWorld games are not at"):
         bench_environments(str(tmp_path), seconds=0.05)

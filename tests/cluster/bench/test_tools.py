@@ -1,4 +1,4 @@
-"""The benchmark of tools and worlds gives every figure, and says in the name how large the large shop was."""
+"""The benchmark of tools returns every figure, with the size of the large shop in its name."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FIGURES = {
 
 
 @pytest.mark.skipif(not STRONG, reason="no tier with namespaces works on this machine")
-def test_every_figure_is_there_and_positive() -> None:
+def test_every_figure_is_present_and_positive() -> None:
     attacks = [attack for attack in ATTACKS if attack.aim is Aim.SECRETS][:3]
     shown = io.StringIO()
     console = Console(file=shown, width=120)
@@ -58,5 +58,5 @@ def test_a_folder_without_the_official_files_is_refused(tmp_path: object) -> Non
 @pytest.mark.parametrize(
     ("number", "name"), [(1_000_000, "1m"), (100_000, "100k"), (1500, "1500"), (1_500_000, "1500k"), (3, "3")]
 )
-def test_sizes_are_named_shortly(number: int, name: str) -> None:
+def test_sizes_in_names_are_abbreviated(number: int, name: str) -> None:
     assert label(number) == name

@@ -1,4 +1,4 @@
-"""``stillhouse check-environment``: what it says, how it ends, and what it refuses."""
+"""``stillhouse check-environment``: its output, its exit codes, and bad input."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def ended(*arguments: str) -> int | str | None:
     return end.value.code
 
 
-def test_a_world_that_keeps_its_promises_ends_with_0_and_what_was_looked_at(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_environment_that_meets_all_requirements_exits_with_0(capsys: pytest.CaptureFixture[str]) -> None:
     assert ended("household", "size=small", "--episodes", "4", "--seed", "3") == 0
-    pattern = r"household: all \d+ promises hold \(3 splits, 6 tasks, 4 episodes, [1-9][\d,]* steps, seed 3\)\n"
+    pattern = r"household: all \d+ requirements are met \(3 splits, 6 tasks, 4 episodes, [1-9][\d,]* steps, seed 3\)\n"
     assert re.fullmatch(pattern, capsys.readouterr().out)
 
 

@@ -252,7 +252,7 @@ def test_a_student_with_a_tokenizer_of_its_own_is_told_the_teachers(tmp_path: Pa
         check_models(load_recipe("quickstart", other))
     right, wrong = (f"learner.teacher_tokenizer=builtin:{world}-tokenizer" for world in ("household", "math"))
     check_models(load_recipe("quickstart", [*other, terms, right]))
-    with pytest.raises(UserError, match=r"recorded with the tokenizer of .*household-teacher; name that one"):
+    with pytest.raises(UserError, match=r"recorded with the tokenizer of .*household-teacher; set it to"):
         check_models(load_recipe("quickstart", [*other, terms, wrong]))
     with pytest.raises(UserError, match="score.roles names the student, whose tokens mean nothing"):
         load_recipe("on-policy", [*other, right, terms])

@@ -1,4 +1,4 @@
-"""Memory is estimated from shapes: published parameter counts, figures worked by hand, and what torch really keeps."""
+"""Memory estimates agree with published parameter counts, figures computed by hand, and torch's saved tensors."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from cluster.dry_run.memory import (
-    RESERVE,
+    OVERHEAD_BYTES,
     adapter_parameters,
     cache_bytes_per_token,
     engine_memory,
     learner_memory,
     trained_parameters,
 )
-from cluster.dry_run.model_shapes import KNOWN, ModelShape, UnknownShapeError, scratch_shape, shape_of
+from cluster.dry_run.model_shapes import KNOWN_SHAPES, ModelShape, UnknownShapeError, scratch_shape, shape_of
 from cluster.runtime.resources import GIB
 from learner.config import CrossEntropyTerm, ForwardKLTerm, LearnerConfig, LoraConfig, ScratchConfig
 from rollout.engines.vllm_engine import VllmConfig
@@ -66,12 +66,12 @@ def learner(**settings: Any) -> LearnerConfig:
 
 
 def parts(ranks: int = 1, shape: ModelShape = TINY, **settings: Any) -> dict[str, int]:
-    return learner_memory(shape, learner(**settings), ranks, pass_tokens=100, trained_share=0.5)
+    return learner_memory(shape, learner(**settings), ranks, micro_batch_tokens=100, trained_share=0.5)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_known_models_have_their_published_number_of_parameters(name: str) -> None:
-    assert KNOWN[name].parameters == PUBLISHED[name]
+    assert KNOWN_SHAPES[name].parameters == PUBLISHED[name]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_known_models_have_their_published_number_of_parameters(name: str) -> No
         ("gpt2", {"n_inner": 80}),
     ],
 )
-def test_a_folders_configuration_gives_the_parameters_that_transformers_makes_of_it(
+def test_a_folders_configuration_has_as_many_parameters_as_the_transformers_model(
     kind: str, settings: dict[str, Any], tmp_path: Path
 ) -> None:
     config = AutoConfig.for_model(kind, **SMALL[kind] | settings)
@@ -93,18 +93,18 @@ def test_a_folders_configuration_gives_the_parameters_that_transformers_makes_of
     assert shape_of(str(tmp_path)).parameters == sum(p.numel() for p in model.parameters())
 
 
-def test_a_shipped_model_has_as_many_parameters_as_its_file_holds() -> None:
+def test_a_shipped_model_has_as_many_parameters_as_its_weight_file() -> None:
     assert shape_of("builtin:household-teacher").parameters == 2_370_624
 
 
-def test_a_widened_model_has_wider_layers_and_as_many() -> None:
+def test_a_widened_model_has_wider_layers_and_the_same_number_of_them() -> None:
     base = shape_of("builtin:household-base-student")
     wide, teacher = base.widened(2), shape_of("builtin:household-teacher")
     assert (wide.hidden, wide.layers, wide.parameters) == (teacher.hidden, teacher.layers, teacher.parameters)
     assert base.widened(1) == base
 
 
-def test_a_model_from_nothing_has_its_tokenizers_vocabulary() -> None:
+def test_a_model_from_scratch_has_the_vocabulary_of_its_tokenizer() -> None:
     scratch = ScratchConfig(
         tokenizer="builtin:household-tokenizer", hidden_size=96, num_layers=5, num_heads=3, num_kv_heads=3,
         intermediate_size=256,
@@ -116,12 +116,12 @@ def test_a_model_from_nothing_has_its_tokenizers_vocabulary() -> None:
     ("model", "config", "words"),
     [
         ("org/unheard-of", None, "name the folder of a downloaded copy"),
-        ("", {"model_type": "mamba"}, 'of the model type "mamba".*known are qwen2'),
-        ("", {"model_type": "opt", "vocab_size": 10}, "does not say hidden_size, num_hidden_layers"),
-        ("", [], "of the model type null"),
+        ("", {"model_type": "mamba"}, 'has the model type "mamba".*known are qwen2'),
+        ("", {"model_type": "opt", "vocab_size": 10}, "lacks hidden_size, num_hidden_layers"),
+        ("", [], "has the model type null"),
     ],
 )
-def test_a_shape_that_is_not_known_is_told_with_what_to_give(
+def test_an_unknown_shape_is_an_error_that_says_how_to_fix_it(
     model: str, config: object, words: str, tmp_path: Path
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
@@ -129,22 +129,22 @@ def test_a_shape_that_is_not_known_is_told_with_what_to_give(
         shape_of(model or str(tmp_path))
 
 
-def test_a_folder_that_does_not_exist_is_no_unknown_shape() -> None:
+def test_a_missing_folder_is_not_reported_as_an_unknown_shape() -> None:
     with pytest.raises(UserError, match="does not exist") as caught:
         shape_of("./nowhere")
     assert not isinstance(caught.value, UnknownShapeError)
 
 
-def test_the_cache_holds_keys_and_values_of_all_layers_and_no_head_is_cut_in_two() -> None:
-    small, large = KNOWN["Qwen/Qwen2.5-0.5B"], KNOWN["Qwen/Qwen2.5-32B"]
+def test_the_cache_stores_keys_and_values_of_all_layers_and_splits_no_head() -> None:
+    small, large = KNOWN_SHAPES["Qwen/Qwen2.5-0.5B"], KNOWN_SHAPES["Qwen/Qwen2.5-32B"]
     assert cache_bytes_per_token(small, 2) == 2 * 24 * (2 * 64) * 2
     assert cache_bytes_per_token(large, 2, devices=4) == 2 * 64 * (8 * 128) * 2 // 4
     assert cache_bytes_per_token(large, 2, devices=16) == cache_bytes_per_token(large, 2, devices=8)
-    assert cache_bytes_per_token(KNOWN["openai-community/gpt2"], 2) == 2 * 12 * 768 * 2
+    assert cache_bytes_per_token(KNOWN_SHAPES["openai-community/gpt2"], 2) == 2 * 12 * 768 * 2
 
 
-def test_an_engine_has_for_its_cache_what_weights_and_workspace_leave_of_its_share() -> None:
-    shape, engine = KNOWN["Qwen/Qwen2.5-7B"], VllmConfig(model="x", gpu_memory_utilization=0.5)
+def test_the_cache_of_an_engine_is_its_budget_minus_weights_and_workspace() -> None:
+    shape, engine = KNOWN_SHAPES["Qwen/Qwen2.5-7B"], VllmConfig(model="x", gpu_memory_utilization=0.5)
     memory = engine_memory(shape, engine, 80 * GIB)
     assert memory.budget == 40 * GIB
     assert memory.weights == 2 * 7_615_616_512
@@ -154,8 +154,8 @@ def test_an_engine_has_for_its_cache_what_weights_and_workspace_leave_of_its_sha
     assert not engine_memory(shape, engine, 30 * GIB).fits(1)
 
 
-def test_weights_of_an_engine_follow_its_dtype_its_gpus_and_its_adapters() -> None:
-    shape = KNOWN["Qwen/Qwen2.5-7B"]
+def test_weights_of_an_engine_depend_on_dtype_gpus_and_adapters() -> None:
+    shape = KNOWN_SHAPES["Qwen/Qwen2.5-7B"]
 
     def weights(**settings: Any) -> int:
         return engine_memory(shape, VllmConfig.model_validate({"model": "x", **settings}), 80 * GIB).weights
@@ -165,33 +165,33 @@ def test_weights_of_an_engine_follow_its_dtype_its_gpus_and_its_adapters() -> No
     assert weights(max_lora_rank=16) == weights() + 2 * adapter_parameters(shape, 16)
 
 
-def test_on_a_cpu_the_cache_is_as_large_as_the_setting_says() -> None:
+def test_on_a_cpu_the_cache_has_the_configured_size() -> None:
     memory = engine_memory(TINY, VllmConfig(model="x", kv_cache_gib=2.0), None)
     assert memory.cache == 2 * GIB
 
 
-def test_adapters_count_as_peft_counts_them() -> None:
+def test_adapter_parameters_are_counted_as_in_peft() -> None:
     # Two matrices of (896, 896), two of (896, 128), three of (896, 4864), in 24 layers.
     by_hand = 24 * 64 * (2 * (896 + 896) + 2 * (896 + 128) + 3 * (896 + 4864))
-    assert adapter_parameters(KNOWN["Qwen/Qwen2.5-0.5B"], 64) == by_hand == 35_192_832
+    assert adapter_parameters(KNOWN_SHAPES["Qwen/Qwen2.5-0.5B"], 64) == by_hand == 35_192_832
 
 
-def test_full_training_keeps_sixteen_bytes_a_parameter() -> None:
+def test_full_training_needs_sixteen_bytes_per_parameter() -> None:
     found = parts()
     assert found["weights"] == found["gradients"] == 4 * TINY_PARAMETERS
     assert found["optimizer"] == 8 * TINY_PARAMETERS
-    assert found["reserve"] == RESERVE
+    assert found["reserve"] == OVERHEAD_BYTES
     assert "gradient buckets" not in found
 
 
-def test_muon_keeps_one_number_for_the_matrices_of_layers() -> None:
+def test_muon_keeps_one_state_per_matrix_element() -> None:
     assert parts(optimizer="muon")["optimizer"] == 8 * TINY_PARAMETERS - 4 * 2 * 36_864
-    gpt2 = KNOWN["openai-community/gpt2"]
+    gpt2 = KNOWN_SHAPES["openai-community/gpt2"]
     by_hand = 12 * 12 * 768 * 768  # in 12 layers 3 + 1 + 4 + 4 squares of the width
     assert parts(shape=gpt2, optimizer="muon")["optimizer"] == 8 * gpt2.parameters - 4 * by_hand
 
 
-def test_adapters_leave_gradients_and_optimizer_to_themselves() -> None:
+def test_with_adapters_only_they_have_gradients_and_optimizer_states() -> None:
     config = LoraConfig(rank=8)
     trained = trained_parameters(TINY, learner(lora=config))
     found = parts(lora=config)
@@ -210,13 +210,13 @@ def test_adapters_leave_gradients_and_optimizer_to_themselves() -> None:
         ({"strategy": "fsdp2"}, ("weights", "gradients", "optimizer")),
     ],
 )
-def test_a_strategy_cuts_over_the_ranks_what_it_says(settings: dict[str, Any], cut: tuple[str, ...]) -> None:
+def test_a_strategy_shards_its_states_over_the_ranks(settings: dict[str, Any], cut: tuple[str, ...]) -> None:
     alone, four = parts(**settings), parts(ranks=4, **settings)
     for name in ("weights", "gradients", "optimizer"):
         assert four[name] == alone[name] // (4 if name in cut else 1)
 
 
-def test_bfloat16_copies_every_weight_unless_frozen_layers_are_computed_again() -> None:
+def test_autocast_copies_every_weight_unless_frozen_layers_are_recomputed() -> None:
     frozen = {"precision": "bfloat16", "lora": LoraConfig(rank=8)}
     assert "bfloat16 copies" not in parts()
     assert parts(precision="bfloat16", recompute_activations=True)["bfloat16 copies"] == 2 * TINY_PARAMETERS
@@ -224,7 +224,7 @@ def test_bfloat16_copies_every_weight_unless_frozen_layers_are_computed_again() 
     assert parts(**frozen, recompute_activations=True)["bfloat16 copies"] == 2 * 36_992
 
 
-def test_fsdp2_gathers_the_embeddings_and_two_layers_in_bfloat16_and_needs_no_copies_of_autocast() -> None:
+def test_fsdp2_gathers_embeddings_and_two_layers_in_bfloat16_without_autocast_copies() -> None:
     gathered = 1000 * 64 + 2 * 36_992
     whole, half = (parts(ranks=2, strategy="fsdp2", precision=precision) for precision in ("float32", "bfloat16"))
     assert (whole["gathered layers"], half["gathered layers"]) == ((4 + 4) * gathered, (2 + 4) * gathered)
@@ -234,12 +234,12 @@ def test_fsdp2_gathers_the_embeddings_and_two_layers_in_bfloat16_and_needs_no_co
     assert frozen["gathered layers"] == 2 * gathered
 
 
-def test_logits_count_only_where_tokens_train_and_more_with_a_divergence() -> None:
+def test_logits_count_for_trained_tokens_only_and_more_with_a_divergence() -> None:
     assert parts(terms=[CrossEntropyTerm(stream="act")])["logits"] == 50 * 1000 * 16
     assert parts(terms=[ForwardKLTerm(stream="act")])["logits"] == 50 * 1000 * 22
 
 
-def test_recomputed_activations_keep_one_layer_and_the_input_of_each() -> None:
+def test_recomputation_keeps_one_layer_and_the_input_of_each() -> None:
     per_token = 32 * 64 + 16 * 128 + 8 * 32
     assert parts()["activations"] == 100 * 2 * per_token
     assert parts(recompute_activations=True)["activations"] == 100 * (2 * 64 * 4 + per_token)
@@ -250,10 +250,10 @@ def test_recomputed_activations_keep_one_layer_and_the_input_of_each() -> None:
 
 @pytest.mark.parametrize("kind", ["qwen2", "llama", "opt", "gpt2"])
 @pytest.mark.parametrize(("precision", "strategy"), [("float32", "ddp"), ("bfloat16", "ddp"), ("bfloat16", "fsdp2")])
-def test_activations_are_what_torch_keeps_for_the_backward_pass(
+def test_activations_match_the_tensors_that_torch_saves_for_the_backward_pass(
     kind: str, precision: Literal["float32", "bfloat16"], strategy: str, tmp_path: Path
 ) -> None:
-    """Autocast makes bfloat16 of each matrix and its input; FSDP2's weights, and so all values, are bfloat16."""
+    """Autocast casts each matrix and its input to bfloat16; with FSDP2 weights and all values are bfloat16."""
     rows, columns = 2, 128
     config = AutoConfig.for_model(kind, **SMALL[kind])
     config.save_pretrained(tmp_path)

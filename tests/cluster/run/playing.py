@@ -1,4 +1,4 @@
-"""Plays one turn of each combination of settings, and asks a dry run about it first."""
+"""Runs one step of each combination of settings and compares the result with the dry run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HIT = "[1] Weir: It holds back water."
 
 
 def combinations(environment: dict[str, Any], corpus: Path) -> Iterator[Recipe]:
-    """Recipes of all acting, style, retrieval and passages that the settings alone do not refuse."""
+    """Recipes for all combinations of acting, style, retrieval and passages that pass validation."""
     styles = ["react", "cot", *(["codeact"] if has_sandbox() else [])]
     for acting, style, searches, passages in product(ACTING, styles, (False, True), (0, 2)):
         try:
@@ -62,7 +62,7 @@ def has_sandbox() -> bool:
 
 
 async def refusal(recipe: Recipe) -> str:
-    """Why no episode of the recipe's teacher can be played; empty if one was."""
+    """The reason why an episode of the recipe's teacher cannot run; empty if it ran."""
     config, agent, searches = recipe.environment, recipe.agent, recipe.retrieval is not None
     engine, search = await make_engine(recipe.teacher.engine, agent), (lambda query: HIT) if searches else None
     task = make_task_source(config).tasks("train", 1)[0]
@@ -80,13 +80,13 @@ async def refusal(recipe: Recipe) -> str:
 
 
 def differences(environments: Sequence[dict[str, Any]], corpus: Path) -> tuple[int, int, list[str]]:
-    """How many combinations play, how many do not, and those of which a dry run says otherwise or for other reasons."""
-    played, refused, differ = 0, 0, list[str]()
+    """Number of combinations that run, number that are refused, and those where the dry run has another result."""
+    accepted, refused, differ = 0, 0, list[str]()
     for environment in environments:
         for one in combinations(environment, corpus):
             why = asyncio.run(refusal(one))
-            played, refused = played + (not why), refused + bool(why)
+            accepted, refused = accepted + (not why), refused + bool(why)
             fatal = [finding.text for finding in dry_run(one).findings if finding.fatal]
             if fatal != ([why] if why else []):
                 differ.append(f"{one.environment.type} {one.agent}: the run says {why!r}, the dry run {fatal}")
-    return played, refused, differ
+    return accepted, refused, differ

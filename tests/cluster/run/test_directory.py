@@ -1,4 +1,4 @@
-"""A run directory belongs to one recipe and one driver at a time, and is never left half-written."""
+"""Run directories: one recipe, one driver at a time, and atomic writes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ import yaml
 
 from cluster.config.load import load_recipe
 from cluster.config.recipe import Recipe
-from cluster.run.directory import FULL, default_run_directory, digest_tasks, look, open_run, plain_os_errors
+from cluster.run.directory import (
+    DISK_FULL,
+    default_run_directory,
+    digest_tasks,
+    open_read_only,
+    open_run,
+    translate_os_errors,
+)
 from rollout.environment import Task
 from rollout.errors import UserError
 
@@ -22,7 +29,7 @@ ENDPOINT = [
     "teacher.engine={type: openai, base_url: 'http://localhost:1/v1', model: m, tokenizer: x/y}",
     "retrieval={corpus: passages.jsonl}",
 ]
-"""A recipe with requests that have timeouts and retries of their own."""
+"""Overrides that add requests with their own timeouts and retries."""
 
 
 @pytest.fixture
@@ -30,7 +37,7 @@ def recipe() -> Recipe:
     return load_recipe("smoke")
 
 
-def test_a_new_run_writes_down_its_recipe_and_where_it_came_from(tmp_path: Path, recipe: Recipe) -> None:
+def test_a_new_run_records_its_recipe_and_provenance(tmp_path: Path, recipe: Recipe) -> None:
     with open_run(tmp_path / "run", recipe, command=["stillhouse", "run", "smoke"]) as run:
         manifest = run.manifest()
     assert load_recipe(str(tmp_path / "run")) == recipe
@@ -39,14 +46,14 @@ def test_a_new_run_writes_down_its_recipe_and_where_it_came_from(tmp_path: Path,
     assert manifest["commands"][0]["argv"] == ["stillhouse", "run", "smoke"]
 
 
-def test_the_same_recipe_takes_the_run_up_and_adds_its_command(tmp_path: Path, recipe: Recipe) -> None:
+def test_the_same_recipe_resumes_the_run_and_adds_its_command(tmp_path: Path, recipe: Recipe) -> None:
     for command in ("first", "second"):
         with open_run(tmp_path, recipe, command=[command]) as run:
             commands = [entry["argv"] for entry in run.manifest()["commands"]]
     assert commands == [["first"], ["second"]]
 
 
-def test_another_recipe_is_refused_and_the_difference_named(tmp_path: Path, recipe: Recipe) -> None:
+def test_another_recipe_is_refused_with_the_settings_that_differ(tmp_path: Path, recipe: Recipe) -> None:
     with open_run(tmp_path, recipe):
         pass
     other = load_recipe("smoke", ["collect.teacher_episodes=7", "seed=5"])
@@ -55,10 +62,10 @@ def test_another_recipe_is_refused_and_the_difference_named(tmp_path: Path, reci
         open_run(tmp_path, other),
     ):
         pass
-    assert look(tmp_path).manifest()["seeds"] == [recipe.seed]
+    assert open_read_only(tmp_path).manifest()["seeds"] == [recipe.seed]
 
 
-def test_more_workers_do_not_make_it_another_recipe(tmp_path: Path, recipe: Recipe) -> None:
+def test_a_run_may_be_resumed_with_more_workers(tmp_path: Path, recipe: Recipe) -> None:
     with open_run(tmp_path, recipe):
         pass
     wider = load_recipe("smoke", ["teacher.workers=3", "teacher.resources.cpus=2", "description=wider"])
@@ -108,14 +115,14 @@ def test_a_run_made_before_there_were_failure_policies_is_read_and_resumed(tmp_p
     assert load_recipe(str(tmp_path)).failures.student.max_restarts == 9
 
 
-def test_a_second_driver_is_refused_while_the_first_lives(tmp_path: Path, recipe: Recipe) -> None:
+def test_a_second_driver_is_refused_while_the_first_is_alive(tmp_path: Path, recipe: Recipe) -> None:
     with open_run(tmp_path, recipe), pytest.raises(UserError, match="another driver"), open_run(tmp_path, recipe):
         pass
     with open_run(tmp_path, recipe):
         pass
 
 
-def test_the_lock_of_a_killed_driver_is_gone(tmp_path: Path, recipe: Recipe) -> None:
+def test_a_killed_driver_leaves_no_lock(tmp_path: Path, recipe: Recipe) -> None:
     hold = (
         "import sys, time; from cluster.config.load import load_recipe; from cluster.run.directory import open_run\n"
         "with open_run(sys.argv[1], load_recipe('smoke')): print('held', flush=True); time.sleep(60)"
@@ -131,36 +138,39 @@ def test_the_lock_of_a_killed_driver_is_gone(tmp_path: Path, recipe: Recipe) -> 
         pass
 
 
-def test_a_folder_with_other_things_in_it_is_refused(tmp_path: Path, recipe: Recipe) -> None:
+def test_a_folder_with_other_files_is_refused(tmp_path: Path, recipe: Recipe) -> None:
     (tmp_path / "thesis.tex").write_text("mine", encoding="utf-8")
     with pytest.raises(UserError, match="thesis.tex"), open_run(tmp_path, recipe):
         pass
     assert not (tmp_path / "recipe.yaml").exists()
 
 
-def test_a_file_in_the_place_of_the_folder_is_a_clear_error(tmp_path: Path, recipe: Recipe) -> None:
+def test_a_file_at_the_path_of_the_folder_is_a_clear_error(tmp_path: Path, recipe: Recipe) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(UserError, match="choose another folder"), open_run(path, recipe):
             pass
 
 
-def test_a_full_disk_is_one_sentence_and_other_errors_are_left_alone(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no space left on the disk of .*shard"), plain_os_errors(FULL, tmp_path):
+def test_a_full_disk_is_one_sentence_and_other_errors_propagate(tmp_path: Path) -> None:
+    with (
+        pytest.raises(UserError, match="no space left on the disk of .*shard"),
+        translate_os_errors(DISK_FULL, tmp_path),
+    ):
         raise OSError(errno.ENOSPC, "No space left on device", "shard")
-    with pytest.raises(ConnectionRefusedError), plain_os_errors(FULL, tmp_path):
+    with pytest.raises(ConnectionRefusedError), translate_os_errors(DISK_FULL, tmp_path):
         raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")
 
 
-def test_metrics_are_on_disk_at_once_and_a_torn_line_costs_only_itself(tmp_path: Path, recipe: Recipe) -> None:
+def test_metrics_are_flushed_at_once_and_only_a_partial_line_is_lost(tmp_path: Path, recipe: Recipe) -> None:
     with open_run(tmp_path, recipe) as run:
         run.log_metrics({"step": 1})
-        assert [row["step"] for row in look(tmp_path).read_metrics()] == [1]
+        assert [row["step"] for row in open_read_only(tmp_path).read_metrics()] == [1]
     with (tmp_path / "metrics.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"step": 2, "lo')
     with open_run(tmp_path, recipe) as run:
         run.log_metrics({"step": 3})
-    assert [row["step"] for row in look(tmp_path).read_metrics()] == [1, 3]
+    assert [row["step"] for row in open_read_only(tmp_path).read_metrics()] == [1, 3]
 
 
 def test_stores_are_found_by_role_and_round(tmp_path: Path, recipe: Recipe) -> None:
@@ -181,11 +191,11 @@ def test_splits_are_recorded_by_a_digest_of_their_tasks(tmp_path: Path, recipe: 
     assert splits["valid_unseen"]["sha256"] != splits["train"]["sha256"]
 
 
-def test_what_is_no_run_directory_is_told_so(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_run_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
-        look(tmp_path / "nowhere")
+        open_read_only(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"has no recipe\.yaml"):
-        look(tmp_path)
+        open_read_only(tmp_path)
 
 
 def test_a_run_is_named_after_its_recipe(recipe: Recipe) -> None:

@@ -1,4 +1,4 @@
-"""A dry run and a run agree on which agents can play in which environments, and both refuse before an engine starts."""
+"""A dry run and a run agree on which agents can act in which environments; both refuse before an engine starts."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ PLUGIN = '''
 from typing import Literal
 from pydantic import BaseModel, ConfigDict
 from rollout.environment import Reset, Step, Task
+from rollout.environments.plugin import EnvironmentPlugin
 class PondConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     type: Literal["pond"] = "pond"
 class LakeConfig(PondConfig):
     type: Literal["lake"] = "lake"
 class PondEnvironment:
-    """Nothing optional."""
-    def __init__(self, config): self.begun = False
+    """Has no optional abilities."""
+    def __init__(self, config): self.started = False
     def reset(self, task):
-        self.begun = True
+        self.started = True
         return Reset("A pond.", "fish")
     def step(self, action): return Step("A fish.")
     def admissible_actions(self):
-        if not self.begun: raise RuntimeError("reset must come before the first step")
+        if not self.started: raise RuntimeError("reset must come before the first step")
         return ["fish"]
     def close(self): pass
 class LakeEnvironment(PondEnvironment):
@@ -47,19 +48,16 @@ class Tasks:
     def splits(self): return ("train",)
     def tasks(self, split, count, seed=0):
         return [Task(f"{self.name}/{number}", self.name, split, self.name) for number in range(count)]
-class Pond:
-    """A pond with fish."""
-    Config = PondConfig
-    instructions = {"short": "Fish."}
-    examples = ()
-    environment = staticmethod(PondEnvironment)
-    @staticmethod
-    def tasks(config): return Tasks(config.type)
-class Lake(Pond):
-    """A lake."""
-    Config = LakeConfig
-    finish = "finish[{}]"
-    environment = staticmethod(LakeEnvironment)
+def tasks(config): return Tasks(config.type)
+INSTRUCTIONS = {"short": "Fish.", "full": "Fish."}
+POND = EnvironmentPlugin(
+    name="pond", description="a pond with fish", config="ponds:PondConfig", environment="ponds:PondEnvironment",
+    tasks="ponds:tasks", instructions="ponds:INSTRUCTIONS",
+)
+LAKE = EnvironmentPlugin(
+    name="lake", description="a lake", config="ponds:LakeConfig", environment="ponds:LakeEnvironment",
+    tasks="ponds:tasks", instructions="ponds:INSTRUCTIONS", finish="finish[{}]",
+)
 '''
 
 
@@ -71,19 +69,19 @@ def corpus(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("environment", ["household", "hotpotqa", "math", "webshop"])
-def test_a_dry_run_allows_what_an_episode_can_be_played_with_and_nothing_else(environment: str, corpus: Path) -> None:
-    played, refused, differ = differences([{"type": environment}], corpus)
+def test_a_dry_run_accepts_exactly_the_settings_with_which_an_episode_runs(environment: str, corpus: Path) -> None:
+    accepted, refused, differ = differences([{"type": environment}], corpus)
     assert differ == []
-    assert played > 3
+    assert accepted > 3
     assert refused > 1
 
 
-def test_it_agrees_on_plain_environments_of_other_packages(corpus: Path, tmp_path: Path) -> None:
+def test_dry_run_and_run_agree_on_environments_of_other_packages(corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "ponds.py").write_text(PLUGIN)
     info = tmp_path / "ponds-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ponds\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[stillhouse.environments]\npond = ponds:Pond\nlake = ponds:Lake\n")
+    (info / "entry_points.txt").write_text("[stillhouse.environments]\npond = ponds:POND\nlake = ponds:LAKE\n")
     code = (
         "import json, pathlib; from tests.cluster.run.playing import differences\n"
         f"corpus = pathlib.Path({str(corpus)!r})\n"
@@ -98,31 +96,31 @@ def test_it_agrees_on_plain_environments_of_other_packages(corpus: Path, tmp_pat
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    for played, refused, differ in json.loads(done.stdout.splitlines()[-1]):
+    for accepted, refused, differ in json.loads(done.stdout.splitlines()[-1]):
         assert differ == []
-        assert min(played, refused) > 3
+        assert min(accepted, refused) > 3
 
 
-def test_a_household_with_a_search_can_be_acted_in_by_its_admissible_actions(corpus: Path) -> None:
-    assert dry_run(recipe(HOUSE, ADMISSIBLE, "react", corpus, 0)).works
+def test_a_household_with_search_allows_acting_constrained_to_admissible_actions(corpus: Path) -> None:
+    assert dry_run(recipe(HOUSE, ADMISSIBLE, "react", corpus, 0)).can_run
     assert dry_run(recipe({"type": "math"}, ADMISSIBLE, "react", corpus, 0)).findings[-1].fatal
 
 
-def test_the_acting_of_the_evaluation_is_looked_at_too(corpus: Path) -> None:
+def test_the_acting_of_the_evaluation_is_checked_too(corpus: Path) -> None:
     evaluate = {"episodes": 1, "agents": ["teacher"], "acting": ADMISSIBLE}
     mix = {"type": "mix", "parts": [{"environment": HOUSE}, {"environment": QUESTIONS}]}
     one = recipe(mix, ACTING[0], "react", None, 0, evaluate=evaluate)
-    fault = (
+    expected = (
         "evaluate.acting is constrained to admissible actions, but HotpotQAEnvironment does not list its actions; "
         "set evaluate.acting.to to grammar"
     )
-    assert [finding.text for finding in dry_run(one).findings if finding.fatal] == [fault]
+    assert [finding.text for finding in dry_run(one).findings if finding.fatal] == [expected]
     with pytest.raises(UserError, match=r"^evaluate\.acting is constrained"):
         check_agents(one)
     check_agents(recipe(HOUSE, ACTING[0], "react", None, 0, evaluate=evaluate))
 
 
-async def test_a_worker_refuses_an_agent_that_cannot_play_before_its_engine_starts() -> None:
+async def test_a_worker_refuses_an_agent_that_cannot_act_before_its_engine_starts() -> None:
     one = recipe(QUESTIONS, ADMISSIBLE, "react", None, 0)
     nowhere = one.teacher.engine.model_copy(update={"tokenizer": "builtin:no-such"})
     worker = RolloutWorker(WorkerConfig(nowhere, (one.environment,), one.agent))
@@ -131,7 +129,7 @@ async def test_a_worker_refuses_an_agent_that_cannot_play_before_its_engine_star
     assert worker.engine is None
 
 
-def test_a_dry_run_builds_no_index_of_a_corpus_that_questions_search(corpus: Path, tmp_path: Path) -> None:
+def test_a_dry_run_builds_no_index_of_the_questions_corpus(corpus: Path, tmp_path: Path) -> None:
     questions = {"type": "hotpotqa", "source": "hotpotqa", "data": str(tmp_path), "corpus": str(corpus)}
     one = recipe({**questions, "index_dir": str(tmp_path / "index")}, ACTING[1], "react", None, 0)
     assert not [finding for finding in dry_run(one).findings if "acting" in finding.text]

@@ -1,4 +1,4 @@
-"""The screen: bars on a terminal, plain lines every few seconds elsewhere."""
+"""Progress display: bars on a terminal, plain lines every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from evaluation.evaluator import StepFigures
 
 
 class Clock:
-    """A clock that stands still until it is moved."""
+    """A clock that only advances when the test sets it."""
 
     def __init__(self) -> None:
         self.now_s = 100.0
@@ -38,11 +38,11 @@ def plain(clock: Clock) -> tuple[Screen, io.StringIO]:
     return Screen(file, clock), file
 
 
-def test_off_a_terminal_a_row_prints_its_start_its_end_and_a_line_every_few_seconds(
+def test_without_a_terminal_a_row_prints_its_start_its_end_and_a_line_every_few_seconds(
     plain: tuple[Screen, io.StringIO], clock: Clock
 ) -> None:
     screen, file = plain
-    with screen.shown():
+    with screen.display():
         screen.begin("collect", "teacher collects", 100)
         for n in range(1, 11):
             screen.episodes("collect", replace(FIGURES, n=n))
@@ -56,7 +56,7 @@ def test_off_a_terminal_a_row_prints_its_start_its_end_and_a_line_every_few_seco
     assert lines[2].endswith("· 5.0 s")
 
 
-def test_episodes_that_ended_by_an_error_are_counted_in_sight(plain: tuple[Screen, io.StringIO], clock: Clock) -> None:
+def test_episodes_that_ended_by_an_error_are_counted(plain: tuple[Screen, io.StringIO], clock: Clock) -> None:
     screen, file = plain
     screen.begin("collect", "teacher collects", 2)
     clock.now_s += PLAIN_INTERVAL_S
@@ -72,13 +72,13 @@ def test_training_shows_percent_and_its_figures(plain: tuple[Screen, io.StringIO
     assert "train round 0: 37 % · step 1,200 · loss 0.2500 · tokens/s 3,457" in file.getvalue()
 
 
-def test_text_in_square_brackets_is_shown_as_it_is(plain: tuple[Screen, io.StringIO]) -> None:
+def test_text_in_square_brackets_is_printed_literally(plain: tuple[Screen, io.StringIO]) -> None:
     screen, file = plain
     screen.note("kept in runs/[red]x[/red]")
     assert "[red]x[/red]" in file.getvalue()
 
 
-def test_a_terminal_shows_one_line_a_row_with_title_count_and_success(clock: Clock) -> None:
+def test_a_terminal_shows_each_row_on_one_line_with_title_count_and_success(clock: Clock) -> None:
     screen = Screen(io.StringIO(), clock)
     screen.begin("a", "teacher collects", 4)
     screen.begin("b", "student engine starts", 0, unit="")
@@ -94,7 +94,9 @@ def test_a_terminal_shows_one_line_a_row_with_title_count_and_success(clock: Clo
     assert "student engine starts" in lines[1]
 
 
-def test_a_report_becomes_a_table_of_one_row_an_agent_and_environment(plain: tuple[Screen, io.StringIO]) -> None:
+def test_a_report_is_printed_as_a_table_of_agents_and_environments(
+    plain: tuple[Screen, io.StringIO],
+) -> None:
     screen, file = plain
     figures = {"n": 120, "success": 0.5, "success_ci95": [0.41, 0.59], "steps": 12.25, "output_tokens": 301.0}
     screen.report({"agents": {"teacher": {"household": figures}, "student": {}}})

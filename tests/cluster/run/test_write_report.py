@@ -1,4 +1,4 @@
-"""Figures of a run are derived from what is stored, however often it was stopped."""
+"""Figures of a report are computed from stored records, also for a run that was stopped and resumed."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def episode(started_s: float, total_s: float) -> Trajectory:
     )
 
 
-def test_episodes_that_overlap_count_once_and_the_pause_between_two_starts_of_the_run_does_not() -> None:
+def test_overlapping_episodes_count_once_and_the_pause_between_two_starts_does_not_count() -> None:
     first_start, second_start = [episode(10, 5), episode(12, 6), episode(13, 1)], [episode(1000, 2)]
     assert busy_seconds([*second_start, *first_start]) == 8 + 2
 
 
-def test_nothing_played_took_no_time() -> None:
+def test_no_episodes_take_no_time() -> None:
     assert busy_seconds([]) == 0.0
 
 
@@ -34,7 +34,7 @@ def test_busy_seconds_are_the_seconds_in_which_some_episode_ran(spans: list[tupl
     assert busy_seconds([episode(start, length) for start, length in spans]) == len(ticks)
 
 
-def test_learner_figures_span_all_rounds_and_count_a_round_once() -> None:
+def test_learner_figures_cover_all_rounds_and_count_a_repeated_round_once() -> None:
     def trained(round: int, first: float, last: float) -> dict[str, object]:
         figures = {"steps": 10, "tokens": 1000, "seconds": 5.0, "loss_first": first, "loss_last": last}
         return {"kind": "trained", "round": round, **figures}
@@ -46,7 +46,7 @@ def test_learner_figures_span_all_rounds_and_count_a_round_once() -> None:
     assert (figures.loss_first, figures.loss_last) == (3.0, 1.0)
 
 
-def test_a_run_that_never_trained_has_no_learner_figures() -> None:
+def test_a_run_without_training_has_no_learner_figures() -> None:
     assert learner_figures([]).loss_last is None
 
 

@@ -1,4 +1,4 @@
-"""A recipe becomes a Ray job: the packages are staged whole and small, the log is followed, the exit code passed on."""
+"""Ray jobs: the packages are staged completely, the log is followed, and the exit code is passed on."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from cluster.config.load import load_recipe
 from cluster.runtime.ray_jobs import (
     PACKAGES,
     Submission,
-    accepted,
+    check_upload_size,
     connect,
-    refuse_large,
     remote_run_directory,
     runtime_env,
     stage,
+    submit_when_ready,
 )
 from rollout.errors import UserError
 from tests.waiting import wait_until
@@ -37,7 +37,7 @@ def submission() -> Submission:
     return Submission(load_recipe("smoke", ["seed=3"]), "~/runs/a b")
 
 
-def test_the_staged_folder_holds_the_packages_and_the_resolved_recipe(tmp_path: Path, submission: Submission) -> None:
+def test_the_staged_folder_has_the_packages_and_the_resolved_recipe(tmp_path: Path, submission: Submission) -> None:
     stage(submission, tmp_path)
     assert all((tmp_path / package / "__init__.py").is_file() for package in PACKAGES)
     assert load_recipe(str(tmp_path / "recipe.yaml")) == submission.recipe
@@ -65,38 +65,38 @@ def test_a_wheel_replaces_the_source_packages(tmp_path: Path, submission: Submis
     assert [path.name for path in (tmp_path / "staged").iterdir()] == ["recipe.yaml"]
 
 
-def test_a_wheel_that_is_none_is_refused(tmp_path: Path, submission: Submission) -> None:
+def test_a_missing_file_or_another_kind_of_file_is_refused_as_wheel(tmp_path: Path, submission: Submission) -> None:
     for wheel in (tmp_path / "missing.whl", Path(__file__)):
-        with pytest.raises(UserError, match="is no wheel"):
+        with pytest.raises(UserError, match="is not a wheel"):
             stage(Submission(submission.recipe, "runs/x", wheel), tmp_path / "staged")
 
 
-def test_too_much_to_upload_is_refused_and_the_largest_file_named(tmp_path: Path) -> None:
+def test_too_large_an_upload_is_refused_and_the_largest_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "small").write_bytes(b"x")
     with (tmp_path / "weights.bin").open("wb") as file:
         file.truncate(300 * 2**20)
     with pytest.raises(UserError, match="weights.bin"):
-        refuse_large(tmp_path)
+        check_upload_size(tmp_path)
 
 
-def test_the_job_runs_the_recipe_on_its_own_cluster(submission: Submission) -> None:
+def test_the_job_runs_the_recipe_on_the_cluster_that_it_was_submitted_to(submission: Submission) -> None:
     words = shlex.split(submission.entrypoint)
     assert words[:5] == ["python", "-m", "cluster.cli", "run", "recipe.yaml"]
     assert words[words.index("--address") + 1] == "auto"
     assert words[words.index("--run-dir") + 1] == "~/runs/a b"
 
 
-def test_by_default_a_run_outlives_the_working_directory_of_its_job(submission: Submission) -> None:
+def test_the_default_run_directory_is_outside_the_working_directory_of_the_job(submission: Submission) -> None:
     assert remote_run_directory(submission.recipe).startswith("~/stillhouse-runs/smoke-")
 
 
-def test_an_address_that_is_no_dashboard_is_refused_before_anything_starts() -> None:
+def test_an_address_that_is_not_a_url_is_refused_before_anything_starts() -> None:
     with pytest.raises(UserError, match="http://HEAD:8265"):
         connect("ray://head:10001")
 
 
 @pytest.mark.ray
-def test_a_cluster_that_has_just_come_up_is_asked_again_until_it_takes_the_job() -> None:
+def test_submission_is_retried_until_a_new_cluster_accepts_the_job() -> None:
     answers = iter(
         [RuntimeError("code 500: No available agent to submit job"), RuntimeError("No available agent"), "7"]
     )
@@ -107,20 +107,22 @@ def test_a_cluster_that_has_just_come_up_is_asked_again_until_it_takes_the_job()
             raise answer
         return answer
 
-    assert accepted(send, "http://head:8265", wait_s=60.0, pause_s=0.0) == "7"
+    assert submit_when_ready(send, "http://head:8265", wait_s=60.0, pause_s=0.0) == "7"
 
 
-def test_a_cluster_that_never_takes_the_job_is_one_sentence_and_another_error_is_not_repeated() -> None:
+def test_a_cluster_that_never_accepts_the_job_is_one_sentence_and_other_errors_are_not_retried() -> None:
     def refuse(text: str) -> str:
         raise RuntimeError(text)
 
-    with pytest.raises(UserError, match="the cluster at http://head:8265 takes no jobs .*; see its state"):
-        accepted(lambda: refuse("No available agent to submit job"), "http://head:8265", wait_s=0.0, pause_s=0.0)
+    with pytest.raises(UserError, match="the cluster at http://head:8265 accepts no jobs .*; check its state"):
+        submit_when_ready(
+            lambda: refuse("No available agent to submit job"), "http://head:8265", wait_s=0.0, pause_s=0.0
+        )
     with pytest.raises(RuntimeError, match="disk full"):
-        accepted(lambda: refuse("disk full"), "http://head:8265", wait_s=60.0)
+        submit_when_ready(lambda: refuse("disk full"), "http://head:8265", wait_s=60.0)
 
 
-def test_an_address_where_nobody_answers_is_one_sentence() -> None:
+def test_an_address_where_no_dashboard_answers_is_one_sentence() -> None:
     with pytest.raises(UserError, match="no Ray dashboard answers at http://127.0.0.1:9"):
         connect("http://127.0.0.1:9")
 
@@ -133,7 +135,7 @@ def free_port() -> int:
 
 @dataclass(frozen=True)
 class Head:
-    """A Ray head of a test's own. ``environment`` lets a process in; ``RAY_AUTH_MODE`` alone does not."""
+    """A Ray head of one test. ``environment`` has its token; ``RAY_AUTH_MODE`` alone does not grant access."""
 
     address: str
     environment: dict[str, str]
@@ -141,7 +143,7 @@ class Head:
 
 @pytest.fixture
 def head(tmp_path: Path) -> Iterator[Head]:
-    """A Ray head on free ports that asks for a token made here. Only its own processes are ended."""
+    """A Ray head on free ports that requires a random token. Only its own processes are ended."""
     token = tmp_path / "token"
     token.write_text(secrets.token_hex(32), encoding="utf-8")
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -191,10 +193,10 @@ def test_a_job_runs_a_recipe_on_a_real_cluster_and_passes_on_its_exit_code(head:
     assert list((run_dir / "trajectories" / "teacher" / "round=000").glob("*.parquet"))
 
     other = submit_smoke(head, run_dir, "seed=9")
-    assert other.returncode == 2, "the folder belongs to another recipe, and the job's own exit code says so"
+    assert other.returncode == 2, "the job's exit code reports that the folder belongs to another recipe"
     assert "differs in seed" in other.stdout
 
     stranger = submit_smoke(head, run_dir, RAY_AUTH_MODE="disabled")
     assert stranger.returncode == 2
-    assert "asks for an authentication token" in stranger.stderr
+    assert "requires an authentication token" in stranger.stderr
     assert len(stranger.stderr.splitlines()) == 1

@@ -105,7 +105,7 @@ def test_an_agent_held_to_admissible_actions_may_also_search(
     }
     engine = {"type": "transformers", "model": toy_model, "device": "cpu", "max_model_len": 2048}
     recipe = asking(agent=agent, teacher={"engine": engine, "concurrency": 4}, collect={"teacher_episodes": 6})
-    assert dry_run(recipe).works
+    assert dry_run(recipe).can_run
     go(recipe, tmp_path / "run")
     store = TrajectoryStore(tmp_path / "run" / "trajectories" / "teacher" / "round=000", read_only=True)
     episodes = list(store.read())
