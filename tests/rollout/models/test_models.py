@@ -1,4 +1,4 @@
-"""The shipped models and their tokenizers: found by name, small, of one vocabulary a world, and made again alike."""
+"""Shipped models and tokenizers are found by name, small, share one tokenizer per environment, and are reproducible."""
 
 import json
 from pathlib import Path
@@ -11,17 +11,17 @@ from rollout.errors import UserError
 from rollout.models import builtin_models, model_folder
 from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
 
-WORLDS = ("household", "hotpotqa", "math", "webshop")
+ENVIRONMENTS = ("household", "hotpotqa", "math", "webshop")
 
 
-def tokenizer_of(world: str) -> Tokenizer:
-    return load_tokenizer(model_folder(f"builtin:{world}-tokenizer"))
+def tokenizer_of(environment: str) -> Tokenizer:
+    return load_tokenizer(model_folder(f"builtin:{environment}-tokenizer"))
 
 
-@pytest.mark.parametrize("world", WORLDS)
-def test_making_a_tokenizer_again_gives_the_shipped_files(world: str, tmp_path: Path) -> None:
-    make_tokenizer(world, tmp_path)
-    shipped = Path(model_folder(f"builtin:{world}-tokenizer"))
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_a_new_tokenizer_equals_the_shipped_files(environment: str, tmp_path: Path) -> None:
+    make_tokenizer(environment, tmp_path)
+    shipped = Path(model_folder(f"builtin:{environment}-tokenizer"))
     for name in ("tokenizer.json", "tokenizer_config.json"):
         assert json.loads((tmp_path / name).read_text()) == json.loads((shipped / name).read_text())
 
@@ -34,7 +34,7 @@ def test_every_noun_number_and_delimiter_of_the_household_is_one_token() -> None
 
 
 @pytest.mark.parametrize(
-    ("world", "phrases", "places"),
+    ("environment", "phrases", "places"),
     [
         (
             "hotpotqa",
@@ -62,10 +62,10 @@ def test_every_noun_number_and_delimiter_of_the_household_is_one_token() -> None
         ("webshop", {"$206.2": 5, "$8.15": 4}, ("[SEP] {} [SEP]", "B1 costs {}.", "Price: {} [SEP]")),
     ],
 )
-def test_what_has_to_be_copied_is_the_same_few_tokens_wherever_it_stands(
-    world: str, phrases: dict[str, int], places: tuple[str, ...]
+def test_names_and_numbers_have_the_same_few_tokens_in_every_context(
+    environment: str, phrases: dict[str, int], places: tuple[str, ...]
 ) -> None:
-    tokenizer = tokenizer_of(world)
+    tokenizer = tokenizer_of(environment)
     for phrase, size in phrases.items():
         alone = tokenizer.encode(phrase)
         assert len(alone) == size, phrase
@@ -74,9 +74,9 @@ def test_what_has_to_be_copied_is_the_same_few_tokens_wherever_it_stands(
             assert any(whole[i : i + size] == alone for i in range(len(whole))), place.format(phrase)
 
 
-@pytest.mark.parametrize("world", ["hotpotqa", "math", "webshop"])
-def test_a_turn_begins_with_one_token_and_acts_after_another(world: str) -> None:
-    tokenizer = tokenizer_of(world)
+@pytest.mark.parametrize("environment", ["hotpotqa", "math", "webshop"])
+def test_the_delimiters_of_a_turn_are_single_tokens(environment: str) -> None:
+    tokenizer = tokenizer_of(environment)
     assert tokenizer.pieces(tokenizer.encode("Thought: I go\nAction: look")) == [
         "Thought: ",
         *tokenizer.pieces(tokenizer.encode("I go")),
@@ -86,9 +86,9 @@ def test_a_turn_begins_with_one_token_and_acts_after_another(world: str) -> None
 
 
 @pytest.mark.parametrize("text", ["naïve café", "日本語 \U0001f600", "\x00\x7f", "  two  spaces\n\n\ttab"])
-@pytest.mark.parametrize("world", WORLDS)
-def test_text_of_any_kind_survives_the_tokenizer(world: str, text: str) -> None:
-    tokenizer = tokenizer_of(world)
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_every_text_survives_the_tokenizer(environment: str, text: str) -> None:
+    tokenizer = tokenizer_of(environment)
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
@@ -102,29 +102,31 @@ def test_all_shipped_models_together_are_small() -> None:
 
 
 @pytest.mark.parametrize("name", builtin_models())
-def test_a_shipped_model_has_the_tokenizer_of_its_world(name: str) -> None:
-    world = name.removeprefix("builtin:").partition("-")[0]
-    one, other = (Path(model_folder(folder)) / "tokenizer.json" for folder in (name, f"builtin:{world}-tokenizer"))
+def test_a_shipped_model_has_the_tokenizer_of_its_environment(name: str) -> None:
+    environment = name.removeprefix("builtin:").partition("-")[0]
+    one, other = (
+        Path(model_folder(folder)) / "tokenizer.json" for folder in (name, f"builtin:{environment}-tokenizer")
+    )
     assert json.loads(one.read_text()) == json.loads(other.read_text())
 
 
-@pytest.mark.parametrize("world", [w for w in WORLDS if f"builtin:{w}-teacher" in builtin_models()])
-def test_a_base_student_has_at_most_a_third_of_its_teachers_parameters(world: str) -> None:
+@pytest.mark.parametrize("environment", [w for w in ENVIRONMENTS if f"builtin:{w}-teacher" in builtin_models()])
+def test_a_base_student_has_at_most_a_third_of_its_teachers_parameters(environment: str) -> None:
     from safetensors import safe_open
 
     def parameters(name: str) -> int:
         with safe_open(weights(name), "pt") as file:
             return sum(file.get_tensor(key).numel() for key in file.keys())  # noqa: SIM118 (not a mapping)
 
-    assert 3 * parameters(f"builtin:{world}-base-student") <= parameters(f"builtin:{world}-teacher")
+    assert 3 * parameters(f"builtin:{environment}-base-student") <= parameters(f"builtin:{environment}-teacher")
 
 
-def test_a_model_that_is_not_there_is_named_with_what_is() -> None:
+def test_an_unknown_model_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UserError, match="household-teacher"):
         model_folder("builtin:nothing")
     with pytest.raises(UserError, match="does not exist"):
         model_folder("./no/such/folder")
 
 
-def test_a_hub_name_stays_as_it_is() -> None:
+def test_a_hub_name_is_unchanged() -> None:
     assert model_folder("Qwen/Qwen2.5-0.5B-Instruct") == "Qwen/Qwen2.5-0.5B-Instruct"
