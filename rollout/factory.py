@@ -1,8 +1,8 @@
-"""What a recipe can name: built-in environments and engines, and those that other packages add by entry point.
+"""Creates environments, engines and prompt builders from configs.
 
-An entry point of the group ``stillhouse.environments`` names an `EnvironmentPlugin`, one of ``stillhouse.engines`` a
-class of `EngineSettings`, one of ``stillhouse.tools`` a `Tool`. Its name is what a recipe says. Nothing is imported
-before it is named.
+Besides the built-in ones, other packages add objects by entry points: the group ``stillhouse.environments`` has
+`EnvironmentPlugin` records, ``stillhouse.engines`` subclasses of `EngineSettings`, ``stillhouse.tools`` `Tool` records.
+A recipe uses the names of the entry points. An object is imported when a recipe names it.
 """
 
 from __future__ import annotations
@@ -30,12 +30,15 @@ from rollout.tools.retrieval.service import Search
 
 
 def make_environment(config: BaseModel, agent: AgentConfig | None = None, search: Search | None = None) -> Environment:
-    """A new environment of these settings, for an agent that writes code one that runs it.
+    """Create an environment; for an agent that writes code, one that runs the code.
 
-    ``search`` asks a retrieval service; the environment gets an action for it, unless it `has_own_search`.
+    Args:
+        config: config of the environment.
+        agent: config of the agent; None adds no wrapper for an agent.
+        search: queries a retrieval service. The environment gets a search action unless it `has_own_search`.
 
     Raises:
-        UserError: something that it needs is not installed, or no sandbox can be had for the agent's code.
+        UserError: a requirement is not installed, or no sandbox for the agent's code works on this machine.
     """
     plugin = plugin_of(config)
     environment, tools = _with_tools(plugin, plugin.make_environment(config), config, agent, search)
@@ -49,30 +52,31 @@ def make_environment(config: BaseModel, agent: AgentConfig | None = None, search
 
 
 def require_playable(environment: Environment, config: BaseModel, agent: AgentConfig, *, with_search: bool) -> None:
-    """Do what an episode does before its first completion, without an engine, a search service or a sandbox.
+    """Check that episodes can run, without an engine, a search service or a sandbox.
 
-    Where no task can be had or begun here, because data is missing, only what needs none is checked.
+    Performs the steps of an episode before its first completion. If no task can be loaded or started because data is
+    missing, only the checks that need no task are made.
 
     Args:
-        environment: as `make_environment` gives it for ``config`` alone; closed here.
-        config: of the environment.
-        agent: who is to play.
+        environment: result of `make_environment` for ``config`` alone; it is closed here.
+        config: config of the environment.
+        agent: config of the agent.
         with_search: whether the agent gets a search.
 
     Raises:
-        UserError: the agent cannot be prompted, or cannot act as its settings say.
+        UserError: the agent cannot be prompted, or cannot act as its config requires.
     """
     try:
         style = make_style(agent, config, with_search=with_search)
-        # Code needs no wrapper here: it can be copied where its environment can, and chooses from no list.
+        # No CodeActEnvironment is needed: it can be forked if its environment can, and it lists no actions.
         search = _find_nothing if with_search else None
         environment, _ = _with_tools(plugin_of(config), environment, config, agent, search)
         task = None if isinstance(agent.acting, PlainActing) else _first_task(config)
-        if task is not None and _begins(environment, task):
+        if task is not None and _can_start(environment, task):
             with reraising_user_errors(), boundary(Boundary.ENVIRONMENT):
                 check_acting(environment, agent.acting, style)
     except EpisodeError:
-        return  # a fault of the environment, which episodes put on their records
+        return  # an environment error; episodes record it
     finally:
         environment.close()
 
@@ -84,7 +88,7 @@ def _with_tools(
     agent: AgentConfig | None,
     search: Search | None,
 ) -> tuple[Environment, tuple[Tool, ...]]:
-    """The environment with passages and a search where the agent gets them, and the functions for code in it."""
+    """Add passages and search to an environment if the agent gets them; also return the functions for code."""
     tools = plugin.load_tools()
     if agent is not None and agent.passages:
         environment = _with_passages(environment, agent.passages, config, search)
@@ -98,8 +102,8 @@ def _with_passages(environment: Environment, k: int, config: BaseModel, search: 
         return ContextEnvironment(environment, own_passages(k))
     if search is None:
         raise UserError(
-            f"agent.passages is {k}, but {getattr(config, 'type', 'this environment')} has no corpus of its own; add a "
-            "retrieval section, or set agent.passages to 0"
+            f"agent.passages is {k}, but {getattr(config, 'type', 'this environment')} has no corpus; add a retrieval "
+            "section, or set agent.passages to 0"
         )
     return ContextEnvironment(environment, found_passages(search))
 
@@ -109,7 +113,7 @@ def _find_nothing(query: str) -> str:
 
 
 def _first_task(config: BaseModel) -> Task | None:
-    """Any task of these settings; None if their data is missing."""
+    """Any task of a config; None if its data is missing."""
     try:
         source = make_task_source(config)
         return next((task for split in source.splits() for task in source.tasks(split, 1)), None)
@@ -117,8 +121,8 @@ def _first_task(config: BaseModel) -> Task | None:
         return None
 
 
-def _begins(environment: Environment, task: Task) -> bool:
-    """Whether a task can be begun. What keeps it from that is on the records of the episodes that fail of it."""
+def _can_start(environment: Environment, task: Task) -> bool:
+    """Whether a task can be started. Episodes that cannot start record the error."""
     try:
         with boundary(Boundary.ENVIRONMENT):
             environment.reset(task)
@@ -128,39 +132,39 @@ def _begins(environment: Environment, task: Task) -> bool:
 
 
 def tools_of(agent: AgentConfig) -> tuple[Tool, ...]:
-    """The functions of other packages that the code of an agent may call.
+    """Load the functions of other packages that the agent's code may call.
 
     Raises:
-        UserError: one cannot be imported.
+        UserError: a function cannot be imported.
     """
     return tuple(TOOLS.load(name) for name in agent.tools)
 
 
 async def make_engine(config: BaseModel, agent: AgentConfig | None = None) -> Engine:
-    """Start an engine; a scripted one writes in the style of ``agent``, by default in ReAct's.
+    """Start an engine; a scripted engine writes in the style of ``agent``, ReAct by default.
 
     Raises:
-        UserError: a model or setting cannot work.
+        UserError: the model or a setting is invalid.
     """
     return await start_engine(config, agent.style if agent else "react")
 
 
 def make_style(agent: AgentConfig, environment: BaseModel, *, with_search: bool = False) -> Style:
-    """The prompt style of an agent in an environment, which tells of the search if there is one.
+    """Create the prompt style of an agent in an environment; its instructions describe the search if there is one.
 
     Raises:
-        UserError: the environment has no such instructions, too few examples, or none that fit the style.
+        UserError: the environment does not have these instructions, enough examples, or examples for the style.
     """
     plugin = plugin_of(environment)
     texts, examples = plugin.load_instructions(), plugin.load_examples()
     if agent.instructions not in texts:
         raise UserError(
-            f"agent.instructions {agent.instructions!r} is not known to this environment; "
+            f"agent.instructions {agent.instructions!r} do not exist in this environment; "
             f"choose one of {', '.join(texts)}"
         )
     if agent.examples > len(examples):
         raise UserError(
-            f"agent.examples is {agent.examples}, but this environment comes with {len(examples)}; ask for fewer"
+            f"agent.examples is {agent.examples}, but this environment has {len(examples)}; set it to at most that"
         )
     instructions, added = texts[agent.instructions], with_search and not plugin.has_search
     if added and agent.style != "codeact":
@@ -179,16 +183,16 @@ def make_style(agent: AgentConfig, environment: BaseModel, *, with_search: bool 
 def make_builder(
     agent: AgentConfig, environment: BaseModel, engine: BaseModel, *, with_search: bool = False
 ) -> PromptBuilder:
-    """The prompt builder of an agent, with the tokenizer that the engine speaks.
+    """Create the prompt builder of an agent, with the tokenizer of the engine.
 
     Raises:
-        UserError: the tokenizer or its chat template cannot be used, or the style is not to be had.
+        UserError: the tokenizer or its chat template cannot be used, or the style cannot be created.
     """
     return PromptBuilder(tokenizer_of(engine), make_style(agent, environment, with_search=with_search))
 
 
 def tokenizer_of(engine: BaseModel) -> Tokenizer:
-    """The tokenizer that an engine of these settings speaks. Raises `UserError` if it names none or has none."""
+    """Load the tokenizer of an engine. Raises `UserError` if its config names none, or the model has none."""
     model = getattr(engine, "tokenizer", None) or getattr(engine, "model", None)
     if not isinstance(model, str):
         raise UserError("the engine names no tokenizer; set its tokenizer to the folder or hub name of its model")

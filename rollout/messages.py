@@ -1,4 +1,4 @@
-"""Wording that error messages share."""
+"""Shared wording of error messages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def suggest(word: str, known: Iterable[str]) -> list[str]:
-    """Up to three known words that look like ``word``, or that contain it."""
+    """Up to three known words that are similar to ``word``, contain it, or are contained in it."""
     known = list(known)
     near = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
     return near or [name for name in known if word and (word in name or name in word)][:3]
@@ -32,5 +32,5 @@ def first_line(error: object) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """All that an error says, in one line."""
+    """The message of an error in one line."""
     return " ".join(str(error).split())

@@ -10,7 +10,7 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from rollout.environments.hotpotqa.generator import encyclopaedia
+from rollout.environments.hotpotqa.generator import generate_wiki
 from rollout.environments.hotpotqa.wiki import Wiki
 from rollout.tools.retrieval.build import build_index
 from rollout.tools.retrieval.index import RetrievalIndex
@@ -42,8 +42,8 @@ class SearchTimes(NamedTuple):
 
 
 def measure_search(pages: int = 100_000, queries: int = 500, seed: int = 0) -> SearchTimes:
-    """Build an index of generated pages in a temporary folder, and search it."""
-    made = encyclopaedia("train", pages, seed, 0).pages
+    """Build an index of a generated encyclopaedia in a temporary folder, and search it."""
+    made = generate_wiki("train", pages, seed, 0).pages
     with TemporaryDirectory() as name:
         folder = Path(name) / "index"
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Play in any prompt style: turns of a text policy are taken apart, to be shown as examples or written in a form."""
+"""Converts turns of scripted policies to demonstrations and to other prompt styles."""
 
 from __future__ import annotations
 
@@ -13,34 +13,24 @@ from rollout.scripted_policy import TextPolicy
 from rollout.trajectory import Kind
 
 StateKeeper = Callable[[str], State]
-"""Takes what the agent reads, as `TextPolicy.respond` does, and gives the state that it can then write down."""
+"""Called with each text that the agent reads, like `TextPolicy.respond`; returns the state to write down."""
 CodeWriter = Callable[[str], str]
-"""An action of the environment as Python that prints the observation."""
+"""Converts an action to Python that prints the observation."""
 
 _REACT = ReActStyle("")
 
 
-class Played:
-    """A class attribute: worked episodes that are played when they are first asked for, not at import."""
-
-    def __init__(self, play: Callable[[], tuple[Demonstration, ...]]) -> None:
-        self._play = play
-
-    def __get__(self, instance: object, owner: type) -> tuple[Demonstration, ...]:
-        return self._play()
-
-
 class TurnMaker:
-    """A text policy, and what goes with each of its turns."""
+    """Runs a text policy and adds state and code to each of its turns."""
 
     def __init__(self, policy: TextPolicy, state: StateKeeper | None = None, code: CodeWriter | None = None) -> None:
         self._policy, self._state, self._code = policy, state, code
 
     def turn(self, read: str) -> DemonstrationTurn:
-        """The turn that answers what was read; its own observation is still empty.
+        """The policy's turn after ``read``, with an empty observation.
 
         Raises:
-            ValueError: the policy writes something else than a thought and an action.
+            ValueError: the policy's text has no action.
         """
         known = self._state(read) if self._state else None
         thought, action = _thought_and_action(self._policy.respond(read))
@@ -48,7 +38,7 @@ class TurnMaker:
 
 
 class StyledPolicy:
-    """Another policy, whose turns are written in the form of a style (`rollout.scripted_policy.TextPolicy`)."""
+    """A policy that writes the turns of another one in a prompt style (`rollout.scripted_policy.TextPolicy`)."""
 
     def __init__(self, maker: TurnMaker, style: Style) -> None:
         self._maker, self._style = maker, style
@@ -67,11 +57,10 @@ def demonstrate(
     code: CodeWriter | None = None,
     max_steps: int = 60,
 ) -> Demonstration:
-    """Let ``policy`` play ``task`` to its end.
+    """Run ``policy`` on ``task`` until the episode ends.
 
     Raises:
-        ValueError: it does not solve the task within ``max_steps``, or writes something else than a thought and an
-            action.
+        ValueError: the policy does not solve the task within ``max_steps``, or a turn has no action.
     """
     maker = TurnMaker(policy, state, code)
     reset = environment.reset(task)
@@ -85,7 +74,7 @@ def demonstrate(
         if step.done:
             break
     if not (turns and step.success):
-        raise ValueError(f"the policy does not solve {task.id} within {max_steps} steps, so it shows nothing")
+        raise ValueError(f"the policy does not solve {task.id} within {max_steps} steps, so there is no demonstration")
     return Demonstration(reset.instruction, reset.observation, tuple(turns))
 
 

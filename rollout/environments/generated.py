@@ -1,4 +1,4 @@
-"""What the task sources of all generated worlds have in common: three splits, and tasks by number."""
+"""Base class of generated task sources, with three splits and tasks by index."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ SPLITS = ("train", "valid_seen", "valid_unseen")
 
 
 def stable_hash(text: str) -> int:
-    """A hash of 32 bits that is the same in every process; it decides what the splits hold back."""
+    """A 32-bit hash that is the same in every process; it selects what the splits hold out."""
     return int.from_bytes(sha256(text.encode()).digest()[:4], "big")
 
 
 def check_generator(payload: Payload, generator: str, version: int) -> None:
-    """Raise `ValueError` if a task's payload was made by another version of its generator."""
+    """Raise `ValueError` if a task's payload was created by another version of its generator."""
     if payload.get("generator") != version:
         raise ValueError(
             f"the task was made by {generator} generator {payload.get('generator')}, this is {version}; "
@@ -26,7 +26,7 @@ def check_generator(payload: Payload, generator: str, version: int) -> None:
 
 
 class GeneratedTasks(ABC):
-    """A task source (`rollout.environment.TaskSource`) that makes each task from its split, seed and number."""
+    """A task source (`rollout.environment.TaskSource`) that creates each task from split, seed and index."""
 
     __slots__ = ()
 
@@ -34,10 +34,10 @@ class GeneratedTasks(ABC):
         return SPLITS
 
     def tasks(self, split: str, count: int, seed: int = 0) -> Sequence[Task]:
-        """Tasks ``0 .. count - 1`` of ``split``; another ``seed`` gives other worlds.
+        """Tasks ``0 .. count - 1`` of ``split``; another ``seed`` gives other tasks.
 
         Raises:
-            ValueError: unknown split.
+            ValueError: the split is unknown.
         """
         if split not in SPLITS:
             raise ValueError(f"there is no split {split!r}; choose one of {', '.join(SPLITS)}")
@@ -45,4 +45,4 @@ class GeneratedTasks(ABC):
 
     @abstractmethod
     def task(self, split: str, seed: int, index: int) -> Task:
-        """One task of a known split; the same arguments give the same task in any process."""
+        """Create a task of a known split; the same arguments give the same task in every process."""

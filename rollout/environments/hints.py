@@ -1,4 +1,4 @@
-"""The hint rules of environments by name."""
+"""Hint rules of environments by name."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from rollout.hints.rules import DEFAULT_RULES, RuleBook
 
 
 def hint_rules(environment: str) -> RuleBook[Any]:
-    """The hint rules of an environment; general ones where it has none, or where episodes of it were brought along.
+    """Load the hint rules of an environment; default rules if it has none or is not installed.
 
     Raises:
-        UserError: they cannot be imported.
+        UserError: the rules cannot be imported.
     """
     if environment not in ENVIRONMENTS.names():
         return DEFAULT_RULES

@@ -1,9 +1,9 @@
-"""Make the tokenizer that the models of an environment share: byte-level BPE, about one token a word.
+"""Creates the tokenizer shared by the models of an environment: byte-level BPE with about one token per word.
 
     python -m rollout.environments.make_tokenizer ENVIRONMENT FOLDER
 
-Any text can be written in it, since the merges stand on bytes. Its words are those of seeded play in the world, so that
-the same call gives the same files.
+It can encode any text, because it falls back to bytes. Its words are collected from seeded episodes, so the same call
+creates the same files.
 """
 
 from __future__ import annotations
@@ -27,43 +27,43 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 _VOCABULARY = 4000
-"""At most; merges stop earlier, when all words are whole."""
+"""Maximum vocabulary size; merging stops earlier if every word is one token."""
 _MIN_FREQUENCY = 20
 _EPISODES = 400
 _STEPS = 30
 
 
 def words(environment: str) -> list[str]:
-    """Every word that occurs in play of generated tasks, with its space if it has one, and all that always belong.
+    """All words of episodes on generated tasks, each with its adjacent space, and the words that the vocabulary lists.
 
-    Only the set counts, so the tokenizer does not change with how players play, but with the words they use.
+    The tokenizer depends on the set of words only, not on their frequency in the episodes.
     """
     plugin = find_plugin(environment)
     vocabulary = vocabulary_of(plugin)
     texts = [plugin.load_instructions()["short"], "\nYour task is to:", *vocabulary.words()]
-    texts += _play(plugin, vocabulary)
+    texts += _episode_texts(plugin, vocabulary)
     return sorted({word for text in texts for word in re.findall(vocabulary.pattern, text)})
 
 
 def vocabulary_of(plugin: EnvironmentPlugin) -> Vocabulary:
-    """The vocabulary of an environment. Raises `UserError` if it has none."""
+    """Load the vocabulary of an environment. Raises `UserError` if it has none."""
     vocabulary: Vocabulary | None = plugin.load("vocabulary")
     if vocabulary is None:
         raise UserError(f"the environment {plugin.name} has no vocabulary; give its EnvironmentPlugin one")
     return vocabulary
 
 
-def _play(plugin: EnvironmentPlugin, vocabulary: Vocabulary) -> Iterator[str]:
-    """What is read, thought and done, text by text."""
+def _episode_texts(plugin: EnvironmentPlugin, vocabulary: Vocabulary) -> Iterator[str]:
+    """Yield the observations, thoughts and actions of expert and random episodes."""
     config = plugin.config_model()(type=plugin.name, **vocabulary.settings)
     environment = plugin.make_environment(config)
     for seed, task in enumerate(plugin.make_tasks(config).tasks("train", _EPISODES)):
-        for player in ("expert", "random"):
-            policy, reset = make_policy(f"{plugin.name}-{player}", seed), environment.reset(task)
+        for kind in ("expert", "random"):
+            policy, reset = make_policy(f"{plugin.name}-{kind}", seed), environment.reset(task)
             text = f"{reset.observation}\nYour task is to: {reset.instruction}."
             yield text
-            if player == "expert" and plugin.reasoner:
-                yield make_policy(f"{plugin.name}-{player}", seed, "cot").respond(text)
+            if kind == "expert" and plugin.reasoner:
+                yield make_policy(f"{plugin.name}-{kind}", seed, "cot").respond(text)
             for _ in range(_STEPS):
                 first, second = vocabulary.delimiters
                 thought, action = policy.respond(text).removeprefix(first).split(second)
@@ -75,16 +75,16 @@ def _play(plugin: EnvironmentPlugin, vocabulary: Vocabulary) -> Iterator[str]:
 
 
 def make_tokenizer(environment: str, folder: Path) -> int:
-    """Make it, write its two files to ``folder``, and give the size of its vocabulary."""
+    """Create the tokenizer, write its two files to ``folder``, and return the vocabulary size."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-    vocabulary, heard = vocabulary_of(find_plugin(environment)), words(environment)
+    vocabulary, found = vocabulary_of(find_plugin(environment)), words(environment)
     to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     letters = sorted(to_bytes.alphabet())
     if vocabulary.merged:
         tokenizer = Tokenizer(models.BPE())
     else:
-        listed = [*SPECIAL_TOKENS, *letters, *(to_bytes.pre_tokenize_str(word)[0][0] for word in heard)]
+        listed = [*SPECIAL_TOKENS, *letters, *(to_bytes.pre_tokenize_str(word)[0][0] for word in found)]
         numbered = {text: number for number, text in enumerate(dict.fromkeys(listed))}
         tokenizer = Tokenizer(models.BPE(vocab=numbered, merges=[], ignore_merges=True))
         tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
@@ -99,7 +99,7 @@ def make_tokenizer(environment: str, folder: Path) -> int:
             initial_alphabet=letters,
             show_progress=False,
         )
-        tokenizer.train_from_iterator((word for word in heard for _ in range(_MIN_FREQUENCY)), trainer)
+        tokenizer.train_from_iterator((word for word in found for _ in range(_MIN_FREQUENCY)), trainer)
     tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in vocabulary.delimiters])
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))

@@ -1,4 +1,4 @@
-"""All that belongs to one environment, by import strings: listing environments imports none of their code."""
+"""Plug-in record of an environment. Its parts are import strings, so listing environments imports none of them."""
 
 from __future__ import annotations
 
@@ -29,37 +29,39 @@ IMPORTED_PARTS = (
     "hint_rules",
     "vocabulary",
 )
-"""The attributes of a plug-in that are import strings."""
+"""Attributes of `EnvironmentPlugin` that are import strings."""
 
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentPlugin:
-    """What makes an environment available by name. Every part is an import string (``package.module:name``).
+    """Registers an environment under a name. Every part is an import string (``package.module:name``).
 
-    The module that holds the record should import nothing else of the package, so that listings stay fast and show the
-    record even where the package's requirements are not installed.
+    The module of the record should import nothing else of its package. Then listings are fast and include the record
+    even if the package's requirements are not installed.
 
     Attributes:
-        name: what ``environment.type`` says in a recipe.
+        name: value of ``environment.type`` in a recipe.
         description: one line for listings.
         config: frozen pydantic model with ``type: Literal["<name>"]``.
-        environment: called with the settings, gives a `rollout.environment.Environment` that plays one task at a time.
-        tasks: called with the settings, gives a `rollout.environment.TaskSource`.
-        instructions: system messages by variant, at least ``short`` and ``full``; ``{form}`` in one stands for how the
-            agent's style writes a turn.
-        examples: function that gives worked episodes, as text in ReAct's form or as demonstrations for every style.
-        tools: sequence of functions that code of the style ``codeact`` may call; without it there is one, ``act``.
-        finish: the action that gives an answer, with ``{}`` for it (a text, not an import string).
-        has_search: whether one of its actions or tools is a ``search``; it then gets no other one.
-        expert_policy, random_policy, novice_policy: called with the episode's seed, give a `TextPolicy`: one that
-            solves tasks, one that acts at random, and one that fails for want of what hints can tell. The first
-            `respond` of an expert raises `ValueError` for a message that begins no task of this environment.
-        reasoner: called with the seed, gives a `Reasoner`, which answers in one turn.
-        state_keeper: called once an episode, gives a `rollout.environments.demonstrate.StateKeeper`.
-        code_writer: a `rollout.environments.demonstrate.CodeWriter`; without it an action is a call of ``act``.
-        hint_rules: `rollout.hints.rules.RuleBook`, how failed episodes become hints.
-        vocabulary: `rollout.environments.vocabulary.Vocabulary`, the words of its models' tokenizer.
-        models: names of models that come with the package, as a recipe names them (``builtin:webshop-teacher``).
+        environment: callable that accepts the config and returns a `rollout.environment.Environment`, which runs one
+            episode at a time.
+        tasks: callable that accepts the config and returns a `rollout.environment.TaskSource`.
+        instructions: system messages by variant, at least ``short`` and ``full``. ``{form}`` is replaced by the turn
+            format of the agent's prompt style.
+        examples: function that returns example episodes, as text in ReAct's format or as demonstrations for every
+            style.
+        tools: sequence of functions that code of the style ``codeact`` may call; without it, ``act`` is the only one.
+        finish: template of the action that submits an answer, with ``{}`` for the answer (not an import string).
+        has_search: whether one of its actions or tools is a ``search``; if so, no other search is added.
+        expert_policy, random_policy, novice_policy: callables that accept the episode's seed and return a `TextPolicy`:
+            one that solves tasks, one that acts at random, and one that fails without hints. The first `respond` of an
+            expert raises `ValueError` for a message that starts no task of this environment.
+        reasoner: callable that accepts the seed and returns a `Reasoner`, which answers in one turn.
+        state_keeper: callable that returns a `rollout.environments.demonstrate.StateKeeper`; called once per episode.
+        code_writer: a `rollout.environments.demonstrate.CodeWriter`; by default actions are calls of ``act``.
+        hint_rules: a `rollout.hints.rules.RuleBook`, which derives hints from failed episodes.
+        vocabulary: a `rollout.environments.vocabulary.Vocabulary` for the tokenizer of its models.
+        models: names of models shipped with the package, as in recipes (``builtin:webshop-teacher``).
     """
 
     name: str
@@ -83,43 +85,43 @@ class EnvironmentPlugin:
     models: tuple[str, ...] = ()
 
     def load(self, part: str) -> Any:
-        """The object of a part by its attribute's name; None if the environment has no such part.
+        """Import a part by its attribute name; None if the environment has no such part.
 
         Raises:
-            UserError: it cannot be imported.
+            UserError: the part cannot be imported.
         """
         value: str = getattr(self, part)
         if not value:
             return None
         what = f"{part} of the environment {self.name}"
-        return import_object(value, what, "fix or uninstall the package that brings the environment")
+        return import_object(value, what, "fix or uninstall the package that provides the environment")
 
     def config_model(self) -> type[BaseModel]:
-        """The class of its settings. Raises `UserError` as `load`."""
+        """Load the config class. Raises `UserError` like `load`."""
         model: type[BaseModel] = self.load("config")
         return model
 
     def make_environment(self, config: BaseModel) -> Environment:
-        """A new environment. Raises `UserError` as `load`, and for what its settings ask for and is not there."""
+        """Create an environment. Raises `UserError` like `load`, and if something that the config needs is missing."""
         environment: Environment = self.load("environment")(config)
         return environment
 
     def make_tasks(self, config: BaseModel) -> TaskSource:
-        """The source of its tasks. Raises `UserError` as `make_environment`."""
+        """Create the task source. Raises `UserError` like `make_environment`."""
         source: TaskSource = self.load("tasks")(config)
         return source
 
     def load_instructions(self) -> Mapping[str, str]:
-        """Its system messages by variant. Raises `UserError` as `load`."""
+        """Load the system messages by variant. Raises `UserError` like `load`."""
         texts: Mapping[str, str] = self.load("instructions")
         return texts
 
     def load_examples(self) -> Sequence[Example]:
-        """Its worked episodes, which may be played for this. Raises `UserError` as `load`."""
+        """Load or generate the example episodes. Raises `UserError` like `load`."""
         make = self.load("examples")
         return tuple(make()) if make is not None else ()
 
     def load_tools(self) -> tuple[Tool, ...]:
-        """The functions that code may call; one that acts where it names none. Raises `UserError` as `load`."""
+        """Load the functions that code may call; only ``act`` by default. Raises `UserError` like `load`."""
         tools = self.load("tools")
         return (ACT,) if tools is None else tuple(tools)

@@ -1,4 +1,4 @@
-"""The environments by name: the built-in ones and those that other packages add by entry point."""
+"""Environments by name: built-in ones and those that other packages add by entry points."""
 
 from __future__ import annotations
 
@@ -26,44 +26,44 @@ ENVIRONMENTS: Registry[EnvironmentPlugin] = Registry(
 
 
 def find_plugin(name: str) -> EnvironmentPlugin:
-    """The environment of that name. Raises `UserError` if there is none, or if it cannot be imported."""
+    """Find the plug-in of a name. Raises `UserError` if it does not exist or cannot be imported."""
     plugin = ENVIRONMENTS.load(name)
     if plugin.name != name:
         raise UserError(
-            f"the entry point {name} of the group {ENVIRONMENTS.group} names the environment {plugin.name}; give both "
-            "the same name"
+            f"the entry point {name} of the group {ENVIRONMENTS.group} provides the environment {plugin.name}; give "
+            "both the same name"
         )
     return plugin
 
 
 def plugin_of(config: BaseModel) -> EnvironmentPlugin:
-    """The environment that these settings are for. Raises `UserError` as `find_plugin`."""
+    """Find the plug-in that a config belongs to. Raises `UserError` like `find_plugin`."""
     return find_plugin(str(getattr(config, "type", "")))
 
 
 def working_plugins() -> dict[str, EnvironmentPlugin]:
-    """The environments that can be imported, by name."""
+    """Plug-ins that can be imported, by name."""
     return {name: found for name, found in ENVIRONMENTS.load_each().items() if isinstance(found, EnvironmentPlugin)}
 
 
 def config_model(name: str) -> type[BaseModel]:
-    """The class of an environment's settings. Raises `UserError` as `find_plugin`."""
+    """Load the config class of an environment. Raises `UserError` like `find_plugin`."""
     return find_plugin(name).config_model()
 
 
 def code_sandbox(config: BaseModel, agent: AgentConfig) -> SandboxConfig | None:
-    """Where code that the agent writes runs; None where it writes none.
+    """Sandbox for code that the agent writes; None if it writes none.
 
-    An environment whose own actions run code says so by a property ``code_sandbox`` of its settings.
+    The config of an environment whose own actions run code has a property ``code_sandbox``.
     """
     return agent.sandbox if agent.style == "codeact" else getattr(config, "code_sandbox", None)
 
 
 def has_own_search(config: BaseModel) -> bool:
-    """Whether an environment has a search of its own. It then keeps it, and gets no other."""
+    """Whether an environment has a search of its own; if so, no other search is added."""
     return plugin_of(config).has_search
 
 
 def make_task_source(config: BaseModel) -> TaskSource:
-    """The tasks of these settings."""
+    """Create the task source of a config. Raises `UserError` like `find_plugin`."""
     return plugin_of(config).make_tasks(config)

@@ -1,4 +1,4 @@
-"""Policies that write text without a model: experts and random players of the environments, by name."""
+"""Scripted policies of the environments by name, such as ``household-expert`` and ``math-random``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rollout.scripted_policy import Reasoner, TextPolicy
 
 _PARTS = {"expert": "expert_policy", "random": "random_policy", "novice": "novice_policy"}
 ANY_ENVIRONMENT = ("expert", "random")
-"""Policies that find out themselves which environment they play in."""
+"""Policies that detect their environment from the first message."""
 
 
 def policy_names() -> list[str]:
@@ -29,10 +29,10 @@ def policy_names() -> list[str]:
 
 
 def check_policy(name: str, style: StyleName) -> None:
-    """Whether `make_policy` can make it, as far as can be told before it plays.
+    """Check that `make_policy` can create a policy, as far as possible before an episode.
 
     Raises:
-        UserError: there is no such policy, it cannot be imported, or it does not write in this style.
+        UserError: the policy does not exist, cannot be imported, or does not support the style.
     """
     if name in ANY_ENVIRONMENT:
         return
@@ -43,15 +43,15 @@ def check_policy(name: str, style: StyleName) -> None:
 
 
 def make_policy(name: str, seed: int, style: StyleName = "react") -> TextPolicy:
-    """A policy for one episode, which writes as ``style`` has it.
+    """Create a policy for one episode that writes in ``style``.
 
     Raises:
-        UserError: as `check_policy`.
+        UserError: see `check_policy`.
     """
     if name in ANY_ENVIRONMENT:
-        return _AnyEnvironment(name, seed, style)
+        return _DetectingPolicy(name, seed, style)
     if style == "cot":
-        return _InOneTurn(_reasoner(name)(seed))
+        return _ReasonerPolicy(_reasoner(name)(seed))
     plugin, part = _find(name)
     policy: TextPolicy = plugin.load(part)(seed)
     if style == "react":
@@ -62,7 +62,7 @@ def make_policy(name: str, seed: int, style: StyleName = "react") -> TextPolicy:
 
 
 def _find(name: str) -> tuple[EnvironmentPlugin, str]:
-    """The environment of a policy, and the part that it is."""
+    """The plug-in of a policy, and the name of its part."""
     environment, _, kind = name.rpartition("-")
     if environment in ENVIRONMENTS.names():
         plugin = find_plugin(environment)
@@ -76,12 +76,12 @@ def _reasoner(name: str) -> Callable[[int], Reasoner]:
     plugin, part = _find(name)
     reasoner: Callable[[int], Reasoner] | None = plugin.load("reasoner")
     if reasoner is None or part != "expert_policy":
-        raise UserError(f"{name} does not answer in one turn; set agent.style to another one than cot")
+        raise UserError(f"{name} does not answer in one turn; set agent.style to a style other than cot")
     return reasoner
 
 
-class _InOneTurn:
-    """A reasoner as a policy."""
+class _ReasonerPolicy:
+    """Adapts a reasoner to the interface of a policy."""
 
     def __init__(self, reasoner: Reasoner) -> None:
         self._reasoner = reasoner
@@ -90,8 +90,8 @@ class _InOneTurn:
         return turn_text(*self._reasoner.reason(observation))
 
 
-class _AnyEnvironment:
-    """Plays in whichever environment it is put, for recipes that mix them: the first message says which."""
+class _DetectingPolicy:
+    """Detects its environment from the first message, for recipes that mix environments."""
 
     def __init__(self, kind: str, seed: int, style: StyleName) -> None:
         self._kind, self._seed, self._style = kind, seed, style
@@ -104,18 +104,18 @@ class _AnyEnvironment:
 
 
 def _environment_of(first_message: str) -> str:
-    """The environment whose expert understands how an episode begins. Raises `ValueError` if none does."""
+    """The environment whose expert can parse the first message. Raises `ValueError` if there is none."""
     for name, expert in _experts():
         try:
             expert.respond(first_message)
         except ValueError:
             continue
         return name
-    raise ValueError(f"this is no task of an environment with an expert: {first_message[:120]!r}")
+    raise ValueError(f"no environment with an expert has this task: {first_message[:120]!r}")
 
 
 def _experts() -> Iterator[tuple[str, TextPolicy]]:
-    """Those that can be imported; another package's that cannot is for who names it to hear of."""
+    """Experts of the importable environments. An import error is reported only to users who name that expert."""
     for name, plugin in working_plugins().items():
         if plugin.expert_policy:
             try:

@@ -13,7 +13,7 @@ RatesT = TypeVar("RatesT")
 
 
 class ScriptedPolicy(ABC):
-    """Plays one episode and writes each turn in ReAct's form (`rollout.scripted_policy.TextPolicy`).
+    """Acts in one episode and writes each turn in ReAct's format (`rollout.scripted_policy.TextPolicy`).
 
     Args:
         seed: seed of all random choices.
@@ -25,14 +25,14 @@ class ScriptedPolicy(ABC):
         """Action of the previous turn; empty in the first turn."""
 
     def respond(self, observation: str) -> str:
-        """The next turn. Raises `ValueError` if the first message states no task that this policy can read."""
+        """The next turn. Raises `ValueError` if this policy cannot parse the task in the first message."""
         thought, action = self._move(observation)
         self._last_action = action
         return f"Thought: {thought}\nAction: {action}"
 
     @abstractmethod
     def _move(self, observation: str) -> Move:
-        """Read the observation, then choose what to think and do."""
+        """Read the observation and choose the next thought and action."""
 
 
 class ExpertPolicy(ScriptedPolicy, Generic[RatesT]):
@@ -40,7 +40,7 @@ class ExpertPolicy(ScriptedPolicy, Generic[RatesT]):
 
     Args:
         seed: seed of the errors.
-        error_rates: chances of each kind of error; with all at zero, the policy is deterministic.
+        error_rates: probability of each kind of error; the policy is deterministic if all are zero.
     """
 
     def __init__(self, seed: int, error_rates: RatesT) -> None:
@@ -48,5 +48,5 @@ class ExpertPolicy(ScriptedPolicy, Generic[RatesT]):
         self._error_rates = error_rates
 
     def _errs(self, rate: float) -> bool:
-        """Draw whether an error with this chance happens now."""
+        """Draw whether an error of this probability happens now."""
         return self._rng.random() < rate

@@ -1,8 +1,8 @@
-"""The words of an environment as its shipped models write them: where words end, and which words there are.
+"""Vocabularies of the tokenizers of shipped models: how text is split into words, and which words exist.
 
-A name has to be copied from where it was read, and a tiny model copies best what is written alike wherever it stands.
-So a vocabulary names words that take the space behind them along (``search[Old Mill]``, ``of Old Mill``): what follows
-them begins without a space, and a name is the same tokens after a bracket, at the start of a text and within one.
+A tiny model copies a name best if its tokens are the same at every position. So some words include the space after
+them (``of Old Mill``): the next word starts without a space, and a name has the same tokens after a bracket
+(``search[Old Mill]``), at the start of a text and within it.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ MARKS = ("Thought: ", "\nAction: ")
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """How the texts of an environment fall into words.
+    """How the texts of an environment are split into words.
 
     Attributes:
-        pattern: what a word is; tried from where the last one ended.
-        delimiters: marks of a turn, each one token.
-        merged: words are put together from pairs of letters (byte-pair encoding), so that unknown ones have parts too;
-            else a word is one token or as many as it has bytes, and no token is spent on parts.
-        settings: of the environment where words are heard.
-        words: gives those that belong to the vocabulary whether or not they are heard in play.
+        pattern: regular expression of a word, matched from the end of the previous word.
+        delimiters: delimiters of a turn, each a single token.
+        merged: whether words are merged from pairs of bytes (byte-pair encoding), so that unknown words consist of
+            learned parts. Otherwise a word is one token, or one token per byte if it is unknown.
+        settings: config values of the environment in which words are collected.
+        words: function that returns words which belong to the vocabulary even if no episode contains them.
     """
 
     pattern: str
@@ -38,17 +38,17 @@ class Vocabulary:
 
 
 def word_pattern(before: str, first: str = "") -> str:
-    """Words, numbers of two digits, and marks.
+    """Build a pattern of words, numbers of up to two digits, and punctuation.
 
     Args:
-        before: the words that take the space behind them along.
-        first: what goes before all words.
+        before: alternatives of words that include the space after them.
+        first: alternatives that are tried before all others.
     """
     return rf"{first} ?(?:{before}) | ?[A-Za-z]+(?: (?=[0-9]))?|[0-9]{{1,2}}| ?[^\sA-Za-z0-9]+ ?|\s+"
 
 
 def style_phrases(tools: Iterable[Tool]) -> tuple[str, ...]:
-    """What episodes of code and of chains of thought say over and over; each is one token."""
+    """Fixed phrases of the styles codeact and cot; each is one token."""
     text = codeact.error("ERROR", "PRINTED") + codeact.observation("PRINTED")
     phrases = [*re.split("ERROR|PRINTED", text), *re.split("THOUGHT|CODE", codeact.turn_text("THOUGHT", "CODE"))]
     phrases += [*re.split("STEPS|ANSWER", cot.turn_text("STEPS", "ANSWER")), "\n\n", *_CALLS]
@@ -64,15 +64,15 @@ _CALLS = ('final_answer("', '"))', '")', 'print(f"{', ':.10g}")', "print(")
 
 
 def any_of(phrases: Iterable[str]) -> str:
-    """The part of a pattern that goes before its other words."""
+    """Build the alternatives of a pattern for fixed phrases."""
     return "".join(f"{re.escape(phrase)}|" for phrase in phrases)
 
 
 def numbers() -> list[str]:
-    """All numbers of one and of two digits."""
+    """All numbers with one or two digits."""
     return [*map(str, range(100)), *(f"0{digit}" for digit in range(10))]
 
 
 def anywhere(words: Iterable[str]) -> list[str]:
-    """Words as they stand at the beginning of a name and within it."""
+    """Words with and without a preceding space."""
     return [text for word in words for text in (word, f" {word}")]

@@ -1,7 +1,7 @@
-"""Objects that a recipe can name: built-in ones, and those that other packages add by entry points.
+"""Registries of objects that a recipe can name: built-in ones, and those that other packages add by entry points.
 
-Names are read from package metadata. An object is imported when it is asked for by name, so a package that cannot be
-imported breaks only what names it.
+Names are read from package metadata. An object is imported when it is loaded by name, so a package that cannot be
+imported affects only the users of its objects.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class Registry(Generic[T]):
 
     Args:
         group: the entry point group, such as ``stillhouse.environments``.
-        noun: what one of its objects is called in messages.
+        noun: name of an object in messages, such as ``environment``.
         expected: the type of its objects.
-        built_in: import strings (``module:name``) of our own objects by name.
+        built_in: import strings (``module:name``) of the built-in objects by name.
     """
 
     def __init__(self, group: str, noun: str, expected: Any, built_in: Mapping[str, str] | None = None) -> None:
@@ -36,7 +36,7 @@ class Registry(Generic[T]):
 
     @property
     def built_in_names(self) -> frozenset[str]:
-        """The names of our own objects."""
+        """Names of the built-in objects."""
         return frozenset(self._built_in)
 
     def names(self) -> list[str]:
@@ -44,21 +44,21 @@ class Registry(Generic[T]):
         return sorted({point.name for point in self._points()})
 
     def load(self, name: str) -> T:
-        """The object of that name.
+        """Import the object of a name.
 
         Raises:
-            UserError: there is none, two packages bring one, or it cannot be imported.
+            UserError: the name is unknown, two packages provide it, or the object cannot be imported.
         """
         points = [point for point in self._points() if point.name == name]
         if not points:
             raise UserError(f"there is no {self.noun} {name!r}; {choose_one_of(name, self.names())}")
         if len(points) > 1:
             sources = " and ".join(_source(point) for point in points)
-            raise UserError(f"{sources} bring the {self.noun} {name!r}; uninstall one of them")
+            raise UserError(f"{sources} provide the {self.noun} {name!r}; uninstall one of them")
         return self._import(points[0])
 
     def load_each(self, *, built_in: bool = True) -> dict[str, T | UserError]:
-        """Every object by name, sorted; the error in place of one that cannot be loaded."""
+        """Load every object, sorted by name; objects that cannot be loaded are replaced by their error."""
         return {name: self._try(name) for name in self.names() if built_in or name not in self._built_in}
 
     def _points(self) -> list[EntryPoint]:
@@ -76,24 +76,24 @@ class Registry(Generic[T]):
         if not isinstance(found, self._expected):
             wanted = getattr(self._expected, "__name__", str(self._expected))
             raise UserError(
-                f"the {self.noun} {point.name} ({point.value}) is no {wanted}, but {type(found).__name__}; "
-                f"fix or uninstall {_source(point)}"
+                f"the {self.noun} {point.name} ({point.value}) is not an instance of {wanted} "
+                f"but of {type(found).__name__}; fix or uninstall {_source(point)}"
             )
         return found  # type: ignore[no-any-return]  # just checked
 
 
 def import_object(value: str, what: str, fix: str) -> Any:
-    """The object that an import string (``module:name``) leads to.
+    """Import the object of an import string (``module:name``).
 
     Raises:
-        UserError: it cannot be imported; the message names ``what``, the error and the ``fix``.
+        UserError: the object cannot be imported; the message contains ``what``, the error and the ``fix``.
     """
     module, _, name = value.partition(":")
     try:
         found = import_module(module)
         for part in name.split("."):
             found = getattr(found, part)
-    except Exception as error:  # a foreign module may raise anything when it is imported
+    except Exception as error:  # the import of a foreign module may raise any exception
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{what} ({value}) cannot be imported: {type(error).__name__}: {reason}; {fix}") from error
     return found
@@ -105,5 +105,5 @@ def _added(group: str) -> tuple[EntryPoint, ...]:
 
 
 def _source(point: EntryPoint) -> str:
-    """The package of an entry point."""
+    """The package of an entry point, in words."""
     return f"the package {point.dist.name}" if point.dist is not None else "stillhouse"

@@ -1,4 +1,4 @@
-"""A union of settings whose members are imported only when a value names one of them."""
+"""A discriminated union of config classes whose members are imported only when a value names them."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from pydantic_core import (
 
 
 class TypedSettings(BaseModel):
-    """What a type checker knows of settings that are chosen by ``type``; the classes need not derive from it."""
+    """Static type of configs that are selected by ``type``; the members need not derive from it."""
 
     type: str
 
 
 @dataclass(frozen=True)
 class LazyUnion:
-    """Annotates a setting: ``Annotated[Base, LazyUnion(...)]`` takes what the member of that name takes.
+    """Annotation of a field: ``Annotated[Base, LazyUnion(...)]`` validates a value with the member that it names.
 
-    It validates as pydantic's discriminated union does, with the same types and locations of errors.
+    It validates like pydantic's discriminated union, with the same error types and locations.
 
     Attributes:
-        key: the setting that names a member, such as ``type``.
-        names: gives the names of all members; imports none.
-        member: gives the model of a name. Raises `UserError` if it cannot be imported.
+        key: field that names a member, such as ``type``.
+        names: function that returns the names of all members without importing them.
+        member: function that returns the model of a name. It raises `UserError` if the model cannot be imported.
     """
 
     key: str
@@ -43,11 +43,11 @@ class LazyUnion:
         return core_schema.no_info_plain_validator_function(self.validate)
 
     def validate(self, value: object) -> BaseModel:
-        """The value as the model that it names.
+        """Validate a value with the model that it names.
 
         Raises:
-            UserError: that model cannot be imported.
-            ValueError: anything else that is wrong with the value, as pydantic reports it.
+            UserError: the model cannot be imported.
+            ValueError: the value is invalid; pydantic's error.
         """
         if not isinstance(value, Mapping | BaseModel):
             raise PydanticKnownError("model_attributes_type")
@@ -71,7 +71,7 @@ _KNOWN_ERRORS = frozenset(get_args(core_schema.ErrorType))
 
 
 def _below(name: str, error: ErrorDetails) -> InitErrorDetails:
-    """An error of a member, located below the name of the member."""
+    """Prefix the location of a member's error with the name of the member."""
     known = error["type"] in _KNOWN_ERRORS
     kind = error["type"] if known else PydanticCustomError(error["type"], error["msg"])
     details = InitErrorDetails(type=kind, loc=(name, *error["loc"]), input=error["input"])

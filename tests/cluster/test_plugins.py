@@ -130,7 +130,7 @@ for name in ("expert", "household-expert", "pond-expert", "swamp-expert", "pond-
 def test_two_of_one_name_are_refused_where_the_name_is_used(tmp_path: Path) -> None:
     install(tmp_path, "ponds", {ENVIRONMENTS: {"household": "ponds:POND"}}, ponds=POND)
     told = python(tmp_path, "-c", LOAD).stdout.strip()
-    assert told == "stillhouse and the package ponds bring the environment 'household'; uninstall one of them"
+    assert told == "stillhouse and the package ponds provide the environment 'household'; uninstall one of them"
     assert python(tmp_path, "-c", LOAD, "environment={type: math}").stdout.startswith("MathConfig(")
 
 
@@ -139,9 +139,9 @@ def test_two_of_one_name_are_refused_where_the_name_is_used(tmp_path: Path) -> N
     [
         (
             "ponds:PondConfig",
-            "the environment lake (ponds:PondConfig) is no EnvironmentPlugin, but",
+            "the environment lake (ponds:PondConfig) is not an instance of EnvironmentPlugin but",
         ),
-        ("ponds:POND", "the entry point lake of the group stillhouse.environments names the environment pond; give"),
+        ("ponds:POND", "the entry point lake of the group stillhouse.environments provides the environment pond; give"),
         ("ponds:LAKE", "the environment lake (ponds:LAKE) cannot be imported: AttributeError: module 'ponds' has no"),
     ],
 )

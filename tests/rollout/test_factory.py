@@ -1,4 +1,4 @@
-"""Names in a recipe lead to environments and engines, built-in ones and those of other packages."""
+"""Configs become environments, engines, styles and prompt builders."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class Unknown(BaseModel):
     type: str = "moon"
 
 
-def test_an_agent_that_writes_code_gets_a_world_that_runs_it() -> None:
+def test_an_agent_that_writes_code_gets_an_environment_that_runs_it() -> None:
     task = make_task_source(HOUSE).tasks("train", 1)[0]
-    world = make_environment(HOUSE, AgentConfig(style="codeact"))
-    world.reset(task)
-    assert "You are carrying" not in world.step("inventory").observation
-    assert "You are not carrying anything." in world.step('print(act("inventory"))').observation
-    world.close()
+    environment = make_environment(HOUSE, AgentConfig(style="codeact"))
+    environment.reset(task)
+    assert "You are carrying" not in environment.step("inventory").observation
+    assert "You are not carrying anything." in environment.step('print(act("inventory"))').observation
+    environment.close()
 
 
-def test_all_built_in_environments_and_engines_say_what_they_are() -> None:
+def test_all_built_in_environments_and_engines_have_descriptions() -> None:
     assert {"household", "alfworld"} <= set(working_plugins())
     assert all(plugin.description for plugin in working_plugins().values())
     assert {"vllm", "openai", "transformers", "scripted"} <= set(ENGINES.names())
@@ -62,8 +62,8 @@ def test_instructions_and_examples_come_from_the_environment() -> None:
     assert len(style.examples) == 1
 
 
-def test_instructions_or_examples_that_there_are_not_are_refused() -> None:
-    with pytest.raises(UserError, match="'long' is not known .* choose one of short, full"):
+def test_unknown_instructions_and_too_many_examples_are_refused() -> None:
+    with pytest.raises(UserError, match="'long' do not exist .* choose one of short, full"):
         make_style(AgentConfig(instructions="long"), HOUSE)
     with pytest.raises(UserError, match="agent.examples is 99"):
         make_style(AgentConfig(examples=99), HOUSE)
@@ -75,7 +75,7 @@ def test_an_engine_that_names_no_tokenizer_is_refused() -> None:
 
 
 async def test_an_expert_solves_generated_houses_from_settings_alone(model: str) -> None:
-    """Tasks, environment, engine, builder and runner together, as a worker joins them."""
+    """Tasks, environment, engine, builder and runner together, as in a worker."""
     agent = AgentConfig(max_steps=40, max_tokens=10**5, sampling=Sampling(max_tokens=300))
     scripted = ScriptedConfig(tokenizer=model, policy="household-expert", max_model_len=10**6)
     tasks = make_task_source(HOUSE).tasks("train", 12, seed=3)

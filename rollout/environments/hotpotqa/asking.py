@@ -1,4 +1,4 @@
-"""Questions about a generated encyclopaedia: along a chain of facts, or over two things of a kind."""
+"""Draws questions about a generated wiki: bridge questions along a chain of facts, and comparisons of two entities."""
 
 from __future__ import annotations
 
@@ -8,19 +8,26 @@ from itertools import pairwise
 from random import Random
 
 from rollout.environments.generated import stable_hash
-from rollout.environments.hotpotqa.facts import FACTS, Fact, Thing
+from rollout.environments.hotpotqa.facts import FACTS, Entity, Fact
 
 _HELD_BACK = 5
 _REGULAR_SHARE = 0.5
-"""Share of bridge questions worded ``What is the <noun> of ...?``."""
-_CLOSED_SHARE = 0.35
-"""Share of comparisons that are answered by yes or no."""
+"""Fraction of bridge questions worded ``What is the <noun> of ...?``."""
+_YES_NO_SHARE = 0.35
+"""Fraction of comparisons with a yes/no answer."""
 _TRIES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question, its answer, the titles of the pages that hold it, and the combinations of facts it asks for."""
+    """A question.
+
+    Attributes:
+        text: the question as the agent reads it.
+        answer: the only accepted answer.
+        titles: titles of the pages that are needed for the answer, in order.
+        combinations: keys of the fact combinations that the question uses.
+    """
 
     text: str
     answer: str
@@ -29,32 +36,32 @@ class Question:
 
 
 def is_held_back_combination(key: str) -> bool:
-    """Whether a combination of facts is kept out of the questions of ``train`` and ``valid_seen``."""
+    """Whether a combination of facts is held out from ``train`` and ``valid_seen``."""
     return stable_hash(f"combination/{key}") % _HELD_BACK == 0
 
 
-def ask(things: Sequence[Thing], rng: Random, question_type: str, hops: int, unseen: bool) -> Question:
-    """A question whose combinations are all held back (``unseen``), or none of them.
+def ask(entities: Sequence[Entity], rng: Random, question_type: str, hops: int, unseen: bool) -> Question:
+    """Draw a question. All of its combinations are held out if ``unseen`` is true; otherwise none is.
 
     Raises:
-        ValueError: no such type, or there is nothing to ask for.
+        ValueError: the type is unknown, or no question of the split was found.
     """
     if question_type not in ("bridge", "comparison"):
         raise ValueError(f"there is no question type {question_type!r}; choose bridge or comparison")
-    for _ in range(_TRIES):  # most draws are of the other split, or repeat a thing
-        drawn = _bridge(things, rng, hops) if question_type == "bridge" else _comparison(things, rng)
+    for _ in range(_TRIES):  # most draws belong to the other split or repeat an entity
+        drawn = _bridge(entities, rng, hops) if question_type == "bridge" else _comparison(entities, rng)
         if drawn is not None and all(is_held_back_combination(key) == unseen for key in drawn.combinations):
             return drawn
-    raise ValueError(f"no {question_type} question over {hops} facts was found in {len(things)} pages; ask for more")
+    raise ValueError(f"no {question_type} question over {hops} facts was found in {len(entities)} pages; ask for more")
 
 
-def description(thing: Thing) -> str:
-    """How a question names a thing: people by name, others with what they are."""
-    return thing.name if thing.kind == "person" else f"the {thing.kind} {thing.name}"
+def describe(entity: Entity) -> str:
+    """The words for an entity in a question: a person's name alone, any other name with its kind."""
+    return entity.name if entity.kind == "person" else f"the {entity.kind} {entity.name}"
 
 
-def _bridge(things: Sequence[Thing], rng: Random, hops: int) -> Question | None:
-    start = at = rng.choice(things)
+def _bridge(entities: Sequence[Entity], rng: Random, hops: int) -> Question | None:
+    start = at = rng.choice(entities)
     chain: list[Fact] = []
     passed = [start]
     for hop in range(hops):
@@ -67,10 +74,10 @@ def _bridge(things: Sequence[Thing], rng: Random, hops: int) -> Question | None:
             at = at.links[chain[-1].noun]
             passed.append(at)
     answer = at.facts[chain[-1].noun]
-    names = [thing.name for thing in passed]
+    names = [entity.name for entity in passed]
     if len({*names, answer}) <= hops:
-        return None  # it leads back to where it has been, or to another thing of the same name
-    described = description(start)
+        return None  # the chain returns to an entity, or reaches another one with the same name
+    described = describe(start)
     for fact in chain[:-1]:
         described = f"the {fact.noun} of {described}"
     regular = rng.random() < _REGULAR_SHARE
@@ -78,14 +85,14 @@ def _bridge(things: Sequence[Thing], rng: Random, hops: int) -> Question | None:
     asked = "Who" if last_fact.leads_to == "person" else "What"
     wording = f"{asked} is the {last_fact.noun} of {{d}}?" if regular else last_fact.question
     keys = tuple(f"{one.key} > {other.key}" for one, other in pairwise(chain))
-    return Question(wording.format(d=described), answer, tuple(thing.title for thing in passed), keys)
+    return Question(wording.format(d=described), answer, tuple(entity.title for entity in passed), keys)
 
 
-def _comparison(things: Sequence[Thing], rng: Random) -> Question | None:
-    one = rng.choice(things)
-    others = [thing for thing in rng.sample(things, min(len(things), 40)) if thing.kind == one.kind]
-    others = [thing for thing in others if thing.name != one.name]
-    closed = rng.random() < _CLOSED_SHARE
+def _comparison(entities: Sequence[Entity], rng: Random) -> Question | None:
+    one = rng.choice(entities)
+    others = [entity for entity in rng.sample(entities, min(len(entities), 40)) if entity.kind == one.kind]
+    others = [entity for entity in others if entity.name != one.name]
+    closed = rng.random() < _YES_NO_SHARE
     facts = [fact for fact in FACTS[one.kind] if (fact.same if closed else fact.comparisons[0])]
     if not facts or not others:
         return None
@@ -93,8 +100,8 @@ def _comparison(things: Sequence[Thing], rng: Random) -> Question | None:
     return _same(one, others, fact, rng) if closed else _extreme(one, rng.choice(others), fact, rng)
 
 
-def _same(one: Thing, others: Sequence[Thing], fact: Fact, rng: Random) -> Question | None:
-    """Whether two have the same value; about as often yes as no."""
+def _same(one: Entity, others: Sequence[Entity], fact: Fact, rng: Random) -> Question | None:
+    """A question whether two entities have the same value; yes and no are about equally frequent."""
     value = one.facts[fact.noun]
     wanted = rng.random() < 0.5
     fitting = [other for other in others if (other.facts[fact.noun] == value) == wanted]
@@ -105,12 +112,12 @@ def _same(one: Thing, others: Sequence[Thing], fact: Fact, rng: Random) -> Quest
     return Question(text, "yes" if wanted else "no", (one.title, other.title), (f"{fact.key} same",))
 
 
-def _extreme(one: Thing, other: Thing, fact: Fact, rng: Random) -> Question | None:
-    """Which of two has the smaller or greater number."""
+def _extreme(one: Entity, other: Entity, fact: Fact, rng: Random) -> Question | None:
+    """A question which of two entities has the smaller or greater number."""
     if one.facts[fact.noun] == other.facts[fact.noun]:
         return None
     greater = rng.random() < 0.5
-    ordered = sorted((one, other), key=lambda thing: int(thing.facts[fact.noun]))
+    ordered = sorted((one, other), key=lambda entity: int(entity.facts[fact.noun]))
     text = fact.comparisons[greater].format(a=one.name, b=other.name)
     key = f"{fact.key} {'greater' if greater else 'smaller'}"
     return Question(text, ordered[greater].name, (one.title, other.title), (key,))

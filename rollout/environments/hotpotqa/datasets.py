@@ -1,4 +1,4 @@
-"""Official question files as sources of tasks: where they are expected, and how a user gets them."""
+"""Task sources over official question files, with their expected names and download instructions."""
 
 from __future__ import annotations
 
@@ -37,31 +37,31 @@ _OTHER_FORMATS = (".jsonl", ".json", ".csv", ".parquet")
 
 @dataclass(frozen=True, slots=True)
 class QuestionFiles:
-    """Questions of a data set as tasks.
+    """A task source over the question files of a data set.
 
     Attributes:
-        data_set: whose files are expected.
-        data: a folder with the official files, or one file, which is then the only split.
+        data_set: the data set that the files belong to.
+        data: a folder with the official files, or a single file, which is then the only split.
     """
 
     data_set: DataSet
     data: str
 
     def splits(self) -> Sequence[str]:
-        """The splits whose files are there. Raises `UserError` if there is none."""
+        """Splits whose files exist. Raises `UserError` if there is none."""
         path = self._path()
         if path.is_file():
             return (_split_of(path),)
         found = [split for split in _FILES[self.data_set] if self._find(split)]
         if not found:
-            raise self._missing(next(iter(_FILES[self.data_set])))
+            raise self._missing_error(next(iter(_FILES[self.data_set])))
         return found
 
     def tasks(self, split: str, count: int, seed: int = 0) -> Sequence[Task]:
-        """Up to ``count`` questions of ``split``, shuffled by ``seed``; fewer if there are no more.
+        """Up to ``count`` questions of ``split``, shuffled by ``seed``; fewer if the file has fewer.
 
         Raises:
-            UserError: the file is missing or damaged, or there is no such split.
+            UserError: the file is missing or damaged, or the split is unknown.
         """
         file = self._file(split)
         questions = list(load_questions(file).values())
@@ -69,7 +69,7 @@ class QuestionFiles:
         return [self._task(split, file.name, question) for question in questions[:count]]
 
     def find_file(self, name: str) -> Path:
-        """The file that a task names."""
+        """Path of the file named in a task's payload."""
         path = self._path()
         return path if path.is_file() else path / name
 
@@ -96,18 +96,18 @@ class QuestionFiles:
             raise UserError(f"{self.data_set} has no split {split!r}; choose one of {', '.join(_FILES[self.data_set])}")
         found = self._find(split)
         if found is None:
-            raise self._missing(split)
+            raise self._missing_error(split)
         return found
 
     def _find(self, split: str) -> Path | None:
-        """The split's file under its official name, or that name with another ending."""
+        """The split's file under its official name or with another supported file extension."""
         official = _FILES[self.data_set][split]
         stem = official.rpartition(".")[0]
         names = [official, *(stem + other for other in _OTHER_FORMATS)]
         candidates = (self._path() / (name + ending) for name in names for ending in _ENDINGS)
         return next((path for path in candidates if path.is_file()), None)
 
-    def _missing(self, split: str) -> UserError:
+    def _missing_error(self, split: str) -> UserError:
         expected = self._path() / _FILES[self.data_set][split]
         return UserError(
             f"the {self.data_set} questions of split {split!r} are expected at {expected} (or .gz, .parquet): "
@@ -116,7 +116,7 @@ class QuestionFiles:
 
 
 def _split_of(path: Path) -> str:
-    """What a single file is called as a split."""
+    """Split name of a single file."""
     if not file_format(path):
         raise UserError(f"{path} is no question file; use .json, .jsonl, .csv or .parquet, plain or compressed")
     return next((split for split in ("train", "dev", "test") if split in path.name.lower()), "test")

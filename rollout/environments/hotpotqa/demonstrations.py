@@ -1,4 +1,4 @@
-"""Worked episodes of the encyclopaedia for any prompt style, with what the expert knows and with actions as code."""
+"""Demonstrations for every prompt style, with the expert's state and with actions as code."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from rollout.environments.demonstrate import demonstrate
 from rollout.environments.hotpotqa.environment import HotpotQAConfig, HotpotQAEnvironment
 from rollout.environments.hotpotqa.expert_policy import NO_MISTAKES, HotpotQAExpert
 from rollout.environments.hotpotqa.generator import HotpotQATasks
-from rollout.environments.hotpotqa.reading import BeliefState, Chain, Pair, read_question
+from rollout.environments.hotpotqa.reading import (
+    BeliefState,
+    BridgeQuestion,
+    ComparisonQuestion,
+    ParsedQuestion,
+    read_question,
+)
 from rollout.prompts.codeact import as_code
 from rollout.prompts.example import Demonstration, State
 from rollout.prompts.tool import Tool
 
 EXAMPLE_TASKS = (20, 1)
-"""The numbers of the generated training tasks that the examples are of: a bridge and a comparison."""
+"""Indices of the generated training tasks used as examples: a bridge and a comparison question."""
 
 TOOLS = (
     Tool(
@@ -36,20 +42,20 @@ TOOLS = (
 
 
 class StateKeeper:
-    """What an agent of one episode can write down: goal, pages it has opened, the open page, what it has found."""
+    """Tracks the state that an agent can write down in one episode: goal, opened pages and relevant facts."""
 
     def __init__(self) -> None:
         self._known = BeliefState()
-        self._question: Chain | Pair | None = None
+        self._question: ParsedQuestion | None = None
         self._opened: list[str] = []
 
     def __call__(self, observation: str) -> State:
-        """Take in what the agent reads: the first user message, then each observation."""
+        """Update the state from the first user message or an observation, and return it."""
         if self._question is None:
             self._question = read_question(observation)
         else:
             self._known.read("", observation)
-        # What an observation of a page begins with is its title; nothing else is said of which page is open.
+        # The observation of a page starts with its title; nothing else identifies the open page.
         page = next((name for name, noun in self._known.facts if observation.startswith(name)), None)
         if page and page not in self._opened:
             self._opened.append(page)
@@ -61,15 +67,17 @@ class StateKeeper:
         )
 
     def _matters(self, fact: str) -> bool:
-        """Whether the question asks for a fact of this noun."""
-        facts = self._question.facts if isinstance(self._question, Chain) else ()
-        nouns = [f.noun for f in facts] or [self._question.fact.noun if isinstance(self._question, Pair) else ""]
+        """Whether the question uses facts with this noun."""
+        facts = self._question.facts if isinstance(self._question, BridgeQuestion) else ()
+        nouns = [f.noun for f in facts] or [
+            self._question.fact.noun if isinstance(self._question, ComparisonQuestion) else ""
+        ]
         return any(fact.startswith(f"{noun} of ") for noun in nouns)
 
 
 @cache
 def hotpotqa_demonstrations() -> tuple[Demonstration, ...]:
-    """Episodes of the expert on fixed tasks: the same in every process."""
+    """Expert episodes on fixed tasks, identical in every process."""
     tasks = HotpotQATasks().tasks("train", max(EXAMPLE_TASKS) + 1)
     environment = HotpotQAEnvironment(HotpotQAConfig())
     return tuple(

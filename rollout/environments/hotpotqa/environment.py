@@ -1,4 +1,4 @@
-"""The encyclopaedia as an environment: generated worlds, or questions of official files over a corpus."""
+"""The HotpotQA environment: generated wikis, or official questions over a corpus."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from rollout.environment import Payload, Reset, Step, Task, TaskSource
 from rollout.environments.hotpotqa.datasets import DataSet, QuestionFiles
 from rollout.environments.hotpotqa.generator import (
-    FEWEST_PAGES,
+    MIN_PAGES,
     HotpotQATasks,
     QuestionType,
     generated_task,
@@ -28,56 +28,56 @@ from rollout.tools.retrieval.index import RetrievalIndex
 
 INSTRUCTION = "answer the question"
 OWN, POOLED = "own", "pooled"
-_KEPT_POOLS = 2
+_MAX_CACHED_INDEXES = 2
 
 
 class HotpotQAConfig(FrozenModel):
-    """Which questions, and over which pages."""
+    """Selects the questions and the pages that are searched."""
 
     type: Literal["hotpotqa"] = "hotpotqa"
     source: Literal["generated", DataSet] = "generated"
-    """Our own generated encyclopaedias, or the official files of a data set."""
-    pages: int = Field(40, ge=FEWEST_PAGES, le=1_000_000)
-    """About how many pages a generated encyclopaedia has."""
+    """Generated wikis, or the official files of a data set."""
+    pages: int = Field(40, ge=MIN_PAGES, le=1_000_000)
+    """Approximate number of pages of a generated wiki."""
     question_types: tuple[QuestionType, ...] = Field(("bridge", "comparison"), min_length=1)
-    """Of generated questions, in turn."""
+    """Types of generated questions, used in turn."""
     hops: int = Field(2, ge=2, le=4)
-    """How many facts a generated bridge question goes along."""
+    """Number of facts in the chain of a generated bridge question."""
     questions_per_world: int = Field(1, ge=1)
-    """How many generated tasks in a row share an encyclopaedia."""
+    """Number of consecutive generated tasks that share a wiki."""
     data: str | None = None
-    """Folder with the official question files, or one file."""
+    """Folder with the official question files, or a single file."""
     corpus: str = OWN
-    """What is searched: ``own`` (the paragraphs that come with the question), ``pooled`` (those of the whole file), or
-    a title/text dump (.jsonl, .jsonl.gz, .parquet, a folder of them) or its index."""
+    """Pages to search: ``own`` (the paragraphs of the question), ``pooled`` (the paragraphs of the whole file), or the
+    path of a title/text dump (.jsonl, .jsonl.gz, .parquet, or a folder of them) or of its index."""
     index_dir: str | None = None
-    """Where the index of a dump is kept; None is below ``$STILLHOUSE_CACHE``, else ``~/.cache/stillhouse``."""
+    """Folder for the index of a dump; None selects ``$STILLHOUSE_CACHE``, or ``~/.cache/stillhouse`` if it is unset."""
     lower_first_letter: bool = False
-    """Read ``Search[...]`` as ``search[...]``, as ReAct's notebook does; the rules themselves do not."""
+    """Accept ``Search[...]`` as ``search[...]``, like the notebook of ReAct; its environment itself does not."""
 
     @model_validator(mode="after")
     def _check(self) -> HotpotQAConfig:
         if self.source == "generated" and (self.data is not None or self.corpus != OWN):
             raise ValueError(
-                "data and corpus are of official questions; set source to their data set or leave them out"
+                "data and corpus are for official questions; set source to their data set or leave them out"
             )
         if self.source != "generated" and self.data is None:
             raise ValueError(f"source: {self.source} needs data: the folder or file with its questions")
         if self.source == "bamboogle" and self.corpus in (OWN, POOLED):
-            raise ValueError("bamboogle comes without paragraphs; set corpus to a title/text dump or its index")
+            raise ValueError("bamboogle has no paragraphs; set corpus to a title/text dump or its index")
         if self.index_dir is not None and self.corpus in (OWN, POOLED):
             raise ValueError("index_dir is for the index of a dump; set corpus to the dump or leave index_dir out")
         return self
 
     @property
     def builds_index(self) -> bool:
-        """Whether an environment builds an index where there is none (`cluster.run.playable`)."""
+        """Whether an environment builds a missing index (`cluster.run.playable`)."""
         return self.source != "generated" and self.corpus not in (OWN, POOLED)
 
 
 @dataclass(slots=True)
-class _Play:
-    """An episode being played."""
+class _Episode:
+    """State of the running episode."""
 
     wiki: Wiki
     answers: Sequence[str]
@@ -86,7 +86,7 @@ class _Play:
 
 
 class HotpotQAEnvironment:
-    """Plays ReAct's question answering: search, lookup and finish; the reward is exact match, and F1 is a score.
+    """Question answering with ReAct's actions search, lookup and finish. The reward is exact match; F1 is a score.
 
     Raises:
         UserError: the configured corpus is missing or damaged.
@@ -96,7 +96,7 @@ class HotpotQAEnvironment:
 
     def __init__(self, config: HotpotQAConfig) -> None:
         self._config = config
-        self._play: _Play | None = None
+        self._episode: _Episode | None = None
         self._question = ""
         self._pages: RetrievalIndex | None = None
         self._corpus = None
@@ -106,58 +106,58 @@ class HotpotQAEnvironment:
     def reset(self, task: Task) -> Reset:
         """Start ``task``. Raises `ValueError` if its data is missing or damaged."""
         if self._config.source == "generated":
-            made, question = generated_task(task.payload)
-            pages, text, answers = RetrievalIndex.from_documents(made.pages), question.text, [question.answer]
+            wiki, question = generated_task(task.payload)
+            pages, text, answers = RetrievalIndex.from_documents(wiki.pages), question.text, [question.answer]
         else:
             pages, text, answers = self._official(task.payload)
-        self._play = _Play(Wiki(pages), answers)
+        self._episode = _Episode(Wiki(pages), answers)
         self._question, self._pages = text, pages
         return Reset(observation=f"{FIRST_OBSERVATION}Question: {text}", instruction=INSTRUCTION)
 
     def step(self, action: str) -> Step:
-        """Do one action; ``finish[...]`` ends the episode, and nothing changes after it."""
-        play = self._playing()
-        if play.scores is not None:
-            return Step(play.last_observation, done=True, success=play.scores.exact_match == 1, valid=False)
+        """Execute an action. ``finish[...]`` ends the episode; later actions have no effect."""
+        episode = self._current_episode()
+        if episode.scores is not None:
+            return Step(episode.last_observation, done=True, success=episode.scores.exact_match == 1, valid=False)
         if self._config.lower_first_letter:
             action = action.strip()
             action = action[:1].lower() + action[1:]
-        reply = play.wiki.do(action)
+        reply = episode.wiki.do(action)
         if reply.answer is None:
-            play.last_observation = reply.observation
+            episode.last_observation = reply.observation
             return Step(reply.observation, valid=reply.understood)
-        play.scores = best_scores(reply.answer, play.answers)
-        reward = play.scores.exact_match
-        play.last_observation = f"Episode finished, reward = {int(reward)}\n"
-        scores = {"f1": play.scores.f1}
-        return Step(play.last_observation, reward, True, reward == 1, scores=scores, answer=reply.answer)
+        episode.scores = best_scores(reply.answer, episode.answers)
+        reward = episode.scores.exact_match
+        episode.last_observation = f"Episode finished, reward = {int(reward)}\n"
+        scores = {"f1": episode.scores.f1}
+        return Step(episode.last_observation, reward, True, reward == 1, scores=scores, answer=reply.answer)
 
     def admissible_actions(self) -> None:
-        """None: they cannot be listed, since any title may be searched for."""
+        """Return None: any title may be searched for, so the actions cannot be listed."""
 
     def fork(self) -> HotpotQAEnvironment:
-        """A copy of the reader; the pages are shared."""
-        play, twin = self._playing(), copy(self)
-        twin._play = replace(play, wiki=play.wiki.copy())
-        return twin
+        """Copy the episode; the pages are shared."""
+        episode, clone = self._current_episode(), copy(self)
+        clone._episode = replace(episode, wiki=episode.wiki.copy())
+        return clone
 
     def passages(self, k: int) -> list[str]:
-        """The pages that share most words with the question, the best first, as they would be read."""
+        """The ``k`` pages that match the question best, best first, with the text that a search would show."""
         if self._pages is None:
             return []
         (hits,) = self._pages.search([self._question], k)
         return [" ".join(sentences_of(page_of(hit.text))) for hit in hits]
 
     def close(self) -> None:
-        self._play = None
+        self._episode = None
 
-    def _playing(self) -> _Play:
-        if self._play is None:
+    def _current_episode(self) -> _Episode:
+        if self._episode is None:
             raise RuntimeError("reset must come before the first step")
-        return self._play
+        return self._episode
 
     def _official(self, payload: Payload) -> tuple[RetrievalIndex, str, list[str]]:
-        """Pages, question and accepted answers of a task."""
+        """Pages, question and accepted answers of an official task."""
         text, answers = str(payload.get("question") or ""), str(payload.get("answers") or "").split("\n")
         if not text or not answers[0]:
             raise ValueError("the task has no question or no answer; make the tasks again from the data set")
@@ -167,7 +167,7 @@ class HotpotQAEnvironment:
         path = files.find_file(str(payload.get("file") or ""))
         try:
             if self._config.corpus == POOLED:
-                return _pool(str(path)), text, answers
+                return _pooled_index(str(path)), text, answers
             question = load_questions(path)[str(payload.get("id"))]
         except UserError as error:
             raise ValueError(str(error)) from error
@@ -176,32 +176,30 @@ class HotpotQAEnvironment:
         return _index_of(question, str(path)), text, answers
 
 
-def question_tasks(config: HotpotQAConfig) -> TaskSource:
-    """The source of tasks that ``config`` asks for."""
+def make_tasks(config: HotpotQAConfig) -> TaskSource:
+    """Create the task source that ``config`` selects."""
     if config.source == "generated":
         return HotpotQATasks(config.pages, config.question_types, config.hops, config.questions_per_world)
     return QuestionFiles(config.source, config.data or "")
 
 
-@lru_cache(maxsize=_KEPT_POOLS)
+@lru_cache(maxsize=_MAX_CACHED_INDEXES)
 def _open_corpus(corpus: str, index_dir: str | None) -> RetrievalIndex:
     return open_or_build(corpus, index_dir)
 
 
-@lru_cache(maxsize=_KEPT_POOLS)
-def _pool(path: str) -> RetrievalIndex:
-    """All paragraphs of a file."""
+@lru_cache(maxsize=_MAX_CACHED_INDEXES)
+def _pooled_index(path: str) -> RetrievalIndex:
+    """Index of all paragraphs of a question file."""
     pages = merge_pages((page.title, page.text) for q in load_questions(path).values() for page in q.pages)
     if not pages:
-        raise UserError(
-            f"the questions in {path} come without paragraphs; set corpus to a title/text dump or its index"
-        )
+        raise UserError(f"the questions in {path} have no paragraphs; set corpus to a title/text dump or its index")
     return RetrievalIndex.from_documents(pages)
 
 
 def _index_of(question: LoadedQuestion, path: str) -> RetrievalIndex:
     if not question.pages:
         raise ValueError(
-            f"question {question.id!r} in {path} comes without paragraphs; set corpus to a title/text dump or its index"
+            f"question {question.id!r} in {path} has no paragraphs; set corpus to a title/text dump or its index"
         )
     return RetrievalIndex.from_documents(question.pages)

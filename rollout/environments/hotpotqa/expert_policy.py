@@ -1,9 +1,8 @@
-"""An exploring expert: it reads the question, then page after page, and knows nothing that it has not read.
+"""The expert policy: answers generated questions by exploration, with knowledge only from what it has read.
 
-It searches for what it needs next, looks up what the first sentences do not show, chooses among similar titles by what
-it looks for, and says in the same words at every turn what it wants and what it has found. Now and then it makes the
-mistakes that small models make, so that a model trained on its episodes also sees how to go on from where an expert
-would not be.
+It searches for the next entity, looks up facts that the first sentences do not show, and chooses among similar titles.
+Each thought repeats the goal and the facts found so far. At given rates it makes errors typical of small models, so a
+model trained on its episodes also sees how to recover from them.
 """
 
 from __future__ import annotations
@@ -12,20 +11,20 @@ from dataclasses import dataclass
 from random import Random
 
 from rollout.environments.hotpotqa.facts import FACTS
-from rollout.environments.hotpotqa.planning import find, progress
+from rollout.environments.hotpotqa.planning import next_step, progress
 from rollout.environments.hotpotqa.random_policy import random_step
-from rollout.environments.hotpotqa.reading import BeliefState, Chain, Pair, read_question
+from rollout.environments.hotpotqa.reading import BeliefState, ParsedQuestion, read_question
 from rollout.environments.scripted import ExpertPolicy, Move
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorRates:
-    """How often the expert errs: chances from 0 to 1.
+    """Error rates of the expert, as probabilities per turn.
 
     Attributes:
-        random_step: does something that serves nothing.
-        wrong_name: searches for a name of which a word is another one; there is no such page, and it tries again.
-        wrong_words: looks up the words of another fact.
+        random_step: takes a step that does not help to answer the question.
+        wrong_name: searches for a name with one wrong word, which usually has no page, and then tries again.
+        wrong_words: looks up the keyword of another fact.
     """
 
     random_step: float = 0.03
@@ -37,16 +36,16 @@ NO_MISTAKES = ErrorRates(0.0, 0.0, 0.0)
 
 
 class HotpotQAExpert(ExpertPolicy[ErrorRates]):
-    """Plays one episode in a generated encyclopaedia."""
+    """Answers one question about a generated wiki."""
 
     def __init__(self, seed: int = 0, error_rates: ErrorRates = ErrorRates()) -> None:
         super().__init__(seed, error_rates)
-        self._knowledge = BeliefState()
-        self._question: Chain | Pair | None = None
+        self._belief = BeliefState()
+        self._question: ParsedQuestion | None = None
         self._tried: set[str] = set()
 
     def _move(self, observation: str) -> Move:
-        known = self._knowledge
+        known = self._belief
         if self._question is None:
             self._question = read_question(observation)
             known.begin(self._question)
@@ -55,22 +54,22 @@ class HotpotQAExpert(ExpertPolicy[ErrorRates]):
         if self._last_action and self._errs(self._error_rates.random_step):
             thought, action = random_step(known, self._rng, self._last_action)
         else:
-            thought, action = self._slip(*self._decide(known, self._question))
+            thought, action = self._with_error(*self._decide(known, self._question))
         self._tried.add(action.removeprefix("search[").removesuffix("]"))
         return thought, action
 
-    def _decide(self, known: BeliefState, question: Chain | Pair) -> Move:
+    def _decide(self, known: BeliefState, question: ParsedQuestion) -> Move:
         found, need, answer = progress(known, question)
         opening = " ".join([f"I want {question.goal()}.", *found])
         if need is None:
             return f"{opening} I finish.", f"finish[{answer}]"
-        return find(known, need, opening, self._last_action, self._tried)
+        return next_step(known, need, opening, self._last_action, self._tried)
 
-    def _slip(self, thought: str, action: str) -> Move:
-        """The move, or now and then one with words that are not meant, in thought and action."""
+    def _with_error(self, thought: str, action: str) -> Move:
+        """The move, sometimes with a wrong name or keyword in both thought and action."""
         kind, _, argument = action.removesuffix("]").partition("[")
         if kind == "search" and self._errs(self._error_rates.wrong_name):
-            wrong = _wrong_name(argument, list(self._knowledge.names), self._rng)
+            wrong = _wrong_name(argument, list(self._belief.names), self._rng)
         elif kind == "lookup" and self._errs(self._error_rates.wrong_words):
             wrong = self._rng.choice([fact.keyword for facts in FACTS.values() for fact in facts])
         else:
@@ -79,7 +78,7 @@ class HotpotQAExpert(ExpertPolicy[ErrorRates]):
 
 
 def _wrong_name(name: str, others: list[str], rng: Random) -> str:
-    """The name with one word of another one that was read."""
+    """The name with one word replaced by a word of another name that was read."""
     words = name.split(" ")
     place = rng.randrange(len(words))
     words[place] = rng.choice(rng.choice(others).split(" "))

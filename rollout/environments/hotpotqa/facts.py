@@ -1,7 +1,7 @@
-"""What a fictional encyclopaedia tells: kinds of things, their facts, and how facts are written and asked for.
+"""Facts of a generated wiki: kinds of entities, their facts, and the sentences and questions about facts.
 
-A fact is a function: each thing has at most one value of it, a name of another thing, a word or a number. Its sentence
-tells it on the thing's page; its noun asks for it in a chain (``the author of the book ...``).
+A fact is a function: each entity has at most one value of it, which is the name of another entity, a word or a number.
+The entity's page contains the fact's sentence; a chain names the fact by its noun (``the author of the book ...``).
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from functools import cached_property
 
 @dataclass(frozen=True)
 class Fact:
-    """One fact that every thing of a kind has.
+    """A fact that every entity of a kind has.
 
     Attributes:
-        kind: what has it.
-        noun: how chains name it; the same noun has the same sentence in all kinds that share it.
-        sentence: with ``{n}`` for the thing and ``{v}`` for the value.
-        keyword: what a reader looks up to find the sentence.
-        question: asks for it, with ``{d}`` for a description of the thing.
-        leads_to: the kind of thing that the value names; empty for words and numbers.
-        words: the values, if they are words.
-        numbers: the least and the greatest value, if they are numbers.
-        comparisons: for numbers, questions over ``{a}`` and ``{b}``: which has the smaller one, which the greater.
-        same: a question whether ``{a}`` and ``{b}`` have the same value.
+        kind: kind of entity.
+        noun: name of the fact in chains; kinds that share a noun share its sentence.
+        sentence: template with ``{n}`` for the entity and ``{v}`` for the value.
+        keyword: words of the sentence that a reader looks up.
+        question: question template with ``{d}`` for a description of the entity.
+        leads_to: kind of entity that the value names; empty for words and numbers.
+        words: possible values, if they are words.
+        numbers: smallest and greatest value, if they are numbers.
+        comparisons: for numbers, questions which of ``{a}`` and ``{b}`` has the smaller and which the greater one.
+        same: question whether ``{a}`` and ``{b}`` have the same value; empty if it is not asked.
     """
 
     kind: str
@@ -42,30 +42,30 @@ class Fact:
 
     @property
     def key(self) -> str:
-        """Unique name, as held-back combinations are told by."""
+        """Unique name, used to identify held-out combinations."""
         return f"{self.kind}.{self.noun}"
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
-        """Reads the sentence, without its full stop."""
+        """Pattern that parses the sentence without its full stop."""
         text = re.escape(self.sentence.removesuffix("."))
         return re.compile(text.replace(r"\{n\}", "(?P<n>.+)").replace(r"\{v\}", "(?P<v>.+)"))
 
 
 @dataclass(slots=True)
-class Thing:
-    """What a page is about. ``title`` is its name, or that and its kind if the name is shared.
+class Entity:
+    """The subject of a page. ``title`` is its name, followed by its kind if other entities share the name.
 
     Attributes:
         facts: values by the noun of the fact.
-        links: the things that values name, by the noun of the fact.
+        links: entities that values name, by the noun of the fact.
     """
 
     kind: str
     name: str
     title: str
     facts: dict[str, str] = field(default_factory=dict)
-    links: dict[str, Thing] = field(default_factory=dict)
+    links: dict[str, Entity] = field(default_factory=dict)
 
 
 _YEARS = (1500, 1999)
@@ -256,7 +256,7 @@ FACTS: Mapping[str, tuple[Fact, ...]] = {
     "bridge": _BRIDGE,
     "museum": _MUSEUM,
 }
-"""All facts by kind; the first one opens the page."""
+"""Facts by kind; the first one is the first sentence of the page."""
 
 REMARKS: Mapping[str, Sequence[str]] = {
     "person": ("{n} kept a long diary.", "Few letters of {n} are left.", "{n} liked to walk at night."),
@@ -268,4 +268,4 @@ REMARKS: Mapping[str, Sequence[str]] = {
     "bridge": ("{n} is lit at night.", "Carts pay to use {n}.", "{n} sways in the wind."),
     "museum": ("{n} is closed on Mondays.", "{n} has a small garden.", "School classes like {n}."),
 }
-"""Sentences that tell nothing that is asked for."""
+"""Filler sentences that state no fact."""

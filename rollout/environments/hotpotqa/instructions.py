@@ -1,4 +1,4 @@
-"""What an agent is told about the encyclopaedia before it acts."""
+"""System messages of the HotpotQA environment."""
 
 from __future__ import annotations
 
@@ -17,4 +17,4 @@ lookup[words] shows the next sentence of the open page that holds these words
 finish[answer] answers the question and ends the task"""
 
 INSTRUCTIONS: Mapping[str, str] = {"short": _SHORT, "full": _FULL}
-"""The system message by the name of its variant."""
+"""System messages by variant."""

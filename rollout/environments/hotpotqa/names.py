@@ -1,7 +1,7 @@
-"""Names of a fictional encyclopaedia, put together from invented words.
+"""Names of entities in generated wikis, combined from invented words.
 
-A quarter of all names is held back from the splits where agents train; the words they are made of are not, so that an
-agent can know every word of a name that it has never seen.
+A quarter of all names is held out from ``train`` and ``valid_seen``. Their words are not held out, so an agent knows
+every word of a name that it has never seen.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ PATTERNS: Mapping[str, Sequence[Sequence[str]]] = {
     "bridge": (LAST_NAMES, ("Bridge",)),
     "museum": (LAST_NAMES, ("Museum",)),
 }
-_TRIES_A_LENGTH = 12
-"""Draws before a name gets one word more; only large encyclopaedias come so far."""
+_TRIES_PER_LENGTH = 12
+"""Draws before names get one more word, which happens only in large wikis."""
 _HELD_BACK = 4
 
 
 def is_held_back_name(name: str) -> bool:
-    """Whether a name is kept out of ``train`` and ``valid_seen``."""
+    """Whether a name is held out from ``train`` and ``valid_seen``."""
     return stable_hash(f"name/{name}") % _HELD_BACK == 0
 
 
 def draw_name(kind: str, rng: Random, taken: set[str], held_back: bool) -> str:
-    """A name that nothing has yet, which is then taken."""
+    """Draw a name that is not in ``taken``, and add it."""
     extra = 0
     while True:
-        for _ in range(_TRIES_A_LENGTH):
+        for _ in range(_TRIES_PER_LENGTH):
             parts = [rng.choice(words) for words in PATTERNS[kind]]
-            # the added words stand before the last one: "Prazald Zerolt Bridge"
+            # added words precede the last one: "Prazald Zerolt Bridge"
             parts[-1:-1] = [rng.choice(LAST_NAMES) for _ in range(extra)]
             name = " ".join(parts)
             if name not in taken and is_held_back_name(name) == held_back:

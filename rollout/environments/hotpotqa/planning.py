@@ -1,6 +1,6 @@
-"""What players do with what they have read: how far a question is answered, what it needs next, and where to find that.
+"""Planning of the scripted policies: progress on a question, the next missing fact, and the step towards it.
 
-The expert follows the question that it was asked, the random player one of its own at every turn.
+The expert follows the task's question; the random policy draws a question of its own at every turn.
 """
 
 from __future__ import annotations
@@ -8,22 +8,32 @@ from __future__ import annotations
 from collections.abc import Container
 
 from rollout.environments.hotpotqa.facts import Fact
-from rollout.environments.hotpotqa.reading import BeliefState, Chain, Pair, told
+from rollout.environments.hotpotqa.reading import (
+    BeliefState,
+    BridgeQuestion,
+    ComparisonQuestion,
+    ParsedQuestion,
+    fact_sentence,
+)
 from rollout.environments.scripted import Move
 
 Need = tuple[str, Fact]
-"""A thing's name, and the fact of it that is needed."""
+"""Name of an entity, and the fact about it that is needed."""
 
 UNKNOWN = "finish[unknown]"
 
 
-def progress(known: BeliefState, question: Chain | Pair) -> tuple[list[str], Need | None, str]:
-    """What is known towards the answer in words, what is needed next, and the answer if nothing is."""
-    return _along(known, question) if isinstance(question, Chain) else _compare(known, question)
+def progress(known: BeliefState, question: ParsedQuestion) -> tuple[list[str], Need | None, str]:
+    """Known facts as sentences, the next missing fact, and the answer if no fact is missing."""
+    return (
+        _bridge_progress(known, question)
+        if isinstance(question, BridgeQuestion)
+        else _comparison_progress(known, question)
+    )
 
 
-def find(known: BeliefState, need: Need, opening: str, last_action: str, tried: Container[str] = ()) -> Move:
-    """The next step towards a fact: open its page, look it up there, or choose among similar titles."""
+def next_step(known: BeliefState, need: Need, opening: str, last_action: str, tried: Container[str] = ()) -> Move:
+    """Choose the next step towards a fact: open its page, look it up there, or choose among similar titles."""
     name, fact = need
     opening = f"{opening} I need the {fact.noun} of {name}."
     if known.page == name:
@@ -38,7 +48,7 @@ def find(known: BeliefState, need: Need, opening: str, last_action: str, tried: 
 
 
 def _choose(known: BeliefState, name: str, own_title: str, opening: str, tried: Container[str]) -> Move:
-    """Among similar titles, the one that says what kind of thing is meant, else the first not yet tried."""
+    """Choose the similar title that contains the kind of the entity, else the first one not yet tried."""
     titles = [title for title in known.offered if title == own_title]
     titles += [title for title in known.offered if title.startswith(name) and title not in tried]
     if not titles:
@@ -46,19 +56,19 @@ def _choose(known: BeliefState, name: str, own_title: str, opening: str, tried: 
     return f"{opening} There is no such page. I search {titles[0]}.", f"search[{titles[0]}]"
 
 
-def _along(known: BeliefState, question: Chain) -> tuple[list[str], Need | None, str]:
+def _bridge_progress(known: BeliefState, question: BridgeQuestion) -> tuple[list[str], Need | None, str]:
     found: list[str] = []
     at = question.start
     for fact in question.facts:
         value = known.facts.get((at, fact.noun))
         if value is None:
             return found, (at, fact), ""
-        found.append(told(fact.noun, at, value))
+        found.append(fact_sentence(fact.noun, at, value))
         at = value
     return found, None, at
 
 
-def _compare(known: BeliefState, question: Pair) -> tuple[list[str], Need | None, str]:
+def _comparison_progress(known: BeliefState, question: ComparisonQuestion) -> tuple[list[str], Need | None, str]:
     noun = question.fact.noun
     found: list[str] = []
     values: list[str] = []
@@ -66,7 +76,7 @@ def _compare(known: BeliefState, question: Pair) -> tuple[list[str], Need | None
         value = known.facts.get((name, noun))
         if value is None:
             return found, (name, question.fact), ""
-        found.append(told(noun, name, value))
+        found.append(fact_sentence(noun, name, value))
         values.append(value)
     one, other = values
     if question.wanted == "same":

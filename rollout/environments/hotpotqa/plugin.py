@@ -1,4 +1,4 @@
-"""Questions over an encyclopaedia under their name."""
+"""Plug-in record of the HotpotQA environment."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ _HERE = "rollout.environments.hotpotqa"
 
 HOTPOTQA = EnvironmentPlugin(
     name="hotpotqa",
-    description="Questions over pages by ReAct's search, lookup and finish: generated, HotpotQA, 2Wiki, MuSiQue, "
+    description="Question answering with ReAct's search, lookup and finish: generated, HotpotQA, 2Wiki, MuSiQue, "
     "Bamboogle.",
     config=f"{_HERE}.environment:HotpotQAConfig",
     environment=f"{_HERE}.environment:HotpotQAEnvironment",
-    tasks=f"{_HERE}.environment:question_tasks",
+    tasks=f"{_HERE}.environment:make_tasks",
     instructions=f"{_HERE}.instructions:INSTRUCTIONS",
     examples=f"{_HERE}.demonstrations:hotpotqa_demonstrations",
     tools=f"{_HERE}.demonstrations:TOOLS",

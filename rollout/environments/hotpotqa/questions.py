@@ -1,4 +1,4 @@
-"""Question files of HotpotQA, 2WikiMultiHopQA, MuSiQue and Bamboogle, in their official and usual mirrored shapes."""
+"""Reads question files of HotpotQA, 2WikiMultiHopQA, MuSiQue and Bamboogle, in official and common mirrored formats."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rollout.errors import UserError
 from rollout.storage.rows import Row, read_rows
 from rollout.tools.retrieval.documents import Document, paragraph
 
-_KEPT_FILES = 2
+_MAX_CACHED_FILES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +20,10 @@ class LoadedQuestion:
     """A question of a data set.
 
     Attributes:
-        answers: all that are accepted; the first is the official one.
-        type: the data set's own name of its family; may be empty.
-        pages: the paragraphs that come with it, those of one title together; empty if there are none.
-        titles: the pages that hold the answer, where the data set says so.
+        answers: accepted answers, the official one first.
+        type: question type as the data set names it; may be empty.
+        pages: paragraphs of the question, merged by title; may be empty.
+        titles: titles of the supporting pages, if the data set lists them.
     """
 
     id: str
@@ -35,12 +35,12 @@ class LoadedQuestion:
 
 
 def load_questions(path: str | Path) -> Mapping[str, LoadedQuestion]:
-    """All questions of a file by id, in order; a file is read once a process.
+    """Load the questions of a file by id, in order. Files are cached until they change.
 
-    MuSiQue's unanswerable questions are left out.
+    Unanswerable questions of MuSiQue are skipped.
 
     Raises:
-        UserError: the file is missing or damaged, holds no question, one without an answer, or two with one id.
+        UserError: the file is missing, damaged or empty, a question has no answer, or two questions share an id.
     """
     file = Path(path).expanduser().resolve()
     try:
@@ -50,7 +50,7 @@ def load_questions(path: str | Path) -> Mapping[str, LoadedQuestion]:
     return _load(file, changed)
 
 
-@lru_cache(maxsize=_KEPT_FILES)
+@lru_cache(maxsize=_MAX_CACHED_FILES)
 def _load(path: Path, _changed: int) -> Mapping[str, LoadedQuestion]:
     questions: dict[str, LoadedQuestion] = {}
     for number, (place, row) in enumerate(read_rows(path)):
@@ -58,15 +58,15 @@ def _load(path: Path, _changed: int) -> Mapping[str, LoadedQuestion]:
             continue
         question = _question(row, number, f"{path}, {place}")
         if question.id in questions:
-            raise UserError(f"{path}, {place}: the id {question.id!r} was there before; give each question its own")
+            raise UserError(f"{path}, {place}: the id {question.id!r} occurs twice; give each question its own")
         questions[question.id] = question
     if not questions:
-        raise UserError(f"{path} holds no questions; is it the right file, and whole?")
+        raise UserError(f"{path} has no questions; check that it is the right file and complete")
     return questions
 
 
 def merge_pages(paragraphs: Iterable[tuple[str, str]]) -> tuple[Document, ...]:
-    """One page for each title, of its different paragraphs in order."""
+    """Merge paragraphs into one page per title; duplicates are dropped and the order is kept."""
     merged: dict[str, dict[str, None]] = {}
     for title, text in paragraphs:
         merged.setdefault(title, {})[text] = None
@@ -82,14 +82,14 @@ def _question(row: Row, number: int, place: str) -> LoadedQuestion:
     answers = _answers(row)
     if not answers:
         raise UserError(
-            f"{place}: the question {identity!r} has no answer; test files come without answers, use train or dev"
+            f"{place}: the question {identity!r} has no answer; test files have no answers, use train or dev"
         )
     try:
         paragraphs, titles = _paragraphs(row), _titles(row)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{place}: the paragraphs of question {identity!r} have an unknown shape ({error}); "
-            "use the official files or their usual Parquet mirrors"
+            f"{place}: the paragraphs of question {identity!r} have an unknown format ({error}); "
+            "use the official files or their common Parquet mirrors"
         ) from error
     return LoadedQuestion(
         identity, text.strip(), answers, _type(row, identity), merge_pages(paragraphs), tuple(dict.fromkeys(titles))
@@ -97,7 +97,7 @@ def _question(row: Row, number: int, place: str) -> LoadedQuestion:
 
 
 def _answers(row: Row) -> tuple[str, ...]:
-    """All accepted answers, the official one first."""
+    """Accepted answers, the official one first."""
     given: Any = row.get("answer")
     found: list[Any] = [given] if isinstance(given, str | int | float) else list(given or [])
     for key in ("golden_answers", "answer_aliases", "answer_alias"):
@@ -106,7 +106,7 @@ def _answers(row: Row) -> tuple[str, ...]:
 
 
 def _type(row: Row, identity: str) -> str:
-    """The official type; of MuSiQue the shape of the question, which its ids begin with (``2hop``, ``3hop1``)."""
+    """The official type; for MuSiQue the number of hops, which is the prefix of its ids (``2hop``, ``3hop1``)."""
     if isinstance(row.get("type"), str):
         return str(row["type"])
     head = identity.partition("__")[0]
@@ -117,7 +117,7 @@ def _paragraphs(row: Row) -> list[tuple[str, str]]:
     if "paragraphs" in row:  # MuSiQue
         return [(str(p["title"]), str(p["paragraph_text"])) for p in row["paragraphs"]]
     context: Any = row.get("context") or []
-    if isinstance(context, Mapping):  # Parquet mirrors turn lists of pairs into two columns
+    if isinstance(context, Mapping):  # Parquet mirrors store lists of pairs as two columns
         sentences = context["sentences"] if "sentences" in context else context["content"]
         context = list(zip(context["title"], sentences, strict=True))
     return [(str(title), paragraph(_strings(sentences))) for title, sentences in context]

@@ -1,4 +1,4 @@
-"""What players understand of a generated encyclopaedia: the question asked, and what they have read so far."""
+"""Parsing of generated questions and observations by the scripted policies."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _REGULAR = re.compile(r"(?:What|Who) is (?P<d>the .+ of .+)\?")
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
-    """A question along facts: ``facts[0]`` of the thing ``start``, ``facts[1]`` of what that names, and so on."""
+class BridgeQuestion:
+    """A chain of facts: ``facts[0]`` of the entity ``start``, ``facts[1]`` of the entity that this value names, etc."""
 
     start: str
     facts: tuple[Fact, ...]
@@ -32,8 +32,8 @@ class Chain:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """A question over two things: which has the smaller or greater number, or whether both have the same value."""
+class ComparisonQuestion:
+    """A comparison of two entities: which has the smaller or greater number, or whether both have the same value."""
 
     one: str
     other: str
@@ -46,26 +46,29 @@ class Pair:
         return f"the {self.wanted} {self.fact.noun} of {self.one} and {self.other}"
 
 
-def read_question(observation: str) -> Chain | Pair:
-    """The question in the first observation. Raises `ValueError` if it is none that the generator asks."""
+ParsedQuestion = BridgeQuestion | ComparisonQuestion
+
+
+def read_question(observation: str) -> ParsedQuestion:
+    """Parse the question in the first observation. Raises `ValueError` if it is not a generated question."""
     match = _QUESTION.search(observation)
     text = match["text"].strip() if match else ""
     found = _pair(text) or _chain(text)
     if found is None:
-        raise ValueError(f"no question about a generated encyclopaedia is asked: {text or observation!r}")
+        raise ValueError(f"this is not a generated question: {text or observation!r}")
     return found
 
 
-def _pair(text: str) -> Pair | None:
+def _pair(text: str) -> ComparisonQuestion | None:
     for fact in _ALL:
         wordings = zip(("smaller", "greater", "same"), (*fact.comparisons, fact.same), strict=True)
         for wanted, wording in wordings:
             if wording and (match := _pattern(wording).fullmatch(text)):
-                return Pair(match["a"], match["b"], fact, wanted)
+                return ComparisonQuestion(match["a"], match["b"], fact, wanted)
     return None
 
 
-def _chain(text: str) -> Chain | None:
+def _chain(text: str) -> BridgeQuestion | None:
     regular = _REGULAR.fullmatch(text)
     if regular and (chain := _described(regular["d"])):
         return chain
@@ -73,12 +76,12 @@ def _chain(text: str) -> Chain | None:
         match = _pattern(fact.question).fullmatch(text)
         described = _described(match["d"]) if match else None
         if described and described.facts[-1].leads_to == fact.kind:
-            return Chain(described.start, (*described.facts, fact))
+            return BridgeQuestion(described.start, (*described.facts, fact))
     return None
 
 
-def _described(text: str) -> Chain | None:
-    """The chain of ``the author of the book X``; None if its nouns do not fit together."""
+def _described(text: str) -> BridgeQuestion | None:
+    """Parse a chain such as ``the author of the book X``; None if its nouns do not fit together."""
     *nouns, last = text.split(" of ")
     start = _START.fullmatch(last)
     kind, name = (start["kind"], start["name"]) if start else ("person", last)
@@ -89,7 +92,7 @@ def _described(text: str) -> Chain | None:
             return None
         facts.append(fact)
         kind = fact.leads_to
-    return Chain(name, tuple(facts)) if facts else None
+    return BridgeQuestion(name, tuple(facts)) if facts else None
 
 
 def _pattern(wording: str) -> re.Pattern[str]:
@@ -97,14 +100,14 @@ def _pattern(wording: str) -> re.Pattern[str]:
 
 
 class BeliefState:
-    """What has been read: facts, names, the open page, and titles that were offered.
+    """Knowledge from what has been read: facts, names, the open page, and similar titles.
 
     Attributes:
-        facts: values by (name, noun of the fact).
-        names: the names of things that were read of, in order, with their kinds.
-        page: the name that the open page was searched by; None at first.
-        offered: titles named as similar by the last search, if it found nothing.
-        exhausted: the last lookup had no more results.
+        facts: values by (name of the entity, noun of the fact).
+        names: kinds of entities by name, in the order in which they were read.
+        page: name that the open page was searched by; None at first.
+        offered: similar titles listed by the last search, if it found no page.
+        exhausted: whether the last lookup had no more results.
     """
 
     def __init__(self) -> None:
@@ -114,15 +117,15 @@ class BeliefState:
         self.offered: Sequence[str] = ()
         self.exhausted = False
 
-    def begin(self, question: Chain | Pair) -> None:
-        """Remember the names in the question."""
-        if isinstance(question, Chain):
+    def begin(self, question: ParsedQuestion) -> None:
+        """Add the names in the question."""
+        if isinstance(question, BridgeQuestion):
             self.names[question.start] = question.facts[0].kind
         else:
             self.names.update({question.one: question.fact.kind, question.other: question.fact.kind})
 
     def read(self, action: str, observation: str) -> None:
-        """Take in what an action was answered with."""
+        """Update the state from an action and its observation."""
         missing = _NOT_FOUND.fullmatch(observation.strip())
         self.offered = ast.literal_eval(missing["titles"]) if missing else ()
         self.exhausted = observation == NO_MORE_RESULTS
@@ -142,15 +145,15 @@ class BeliefState:
 
 
 def plain_name(title: str) -> str:
-    """A title without what stands in brackets behind it."""
+    """A title without its kind in brackets."""
     return re.sub(r" \([a-z]+\)$", "", title)
 
 
-def told(noun: str, name: str, value: str) -> str:
-    """A fact in the words of a thought."""
+def fact_sentence(noun: str, name: str, value: str) -> str:
+    """A fact as a sentence of a thought."""
     return f"The {noun} of {name} is {value}."
 
 
 def facts_of(kind: str) -> Mapping[str, Fact]:
-    """A kind's facts by noun."""
+    """Facts of a kind by noun."""
     return {fact.noun: fact for fact in FACTS.get(kind, ())}

@@ -1,4 +1,4 @@
-"""How the expert reasons without searching: from the passages it is given, and by guessing what they do not tell."""
+"""Single-turn reasoning without search: uses the given passages and guesses the facts that they do not contain."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from random import Random
 from rollout.environments.hotpotqa.facts import Fact
 from rollout.environments.hotpotqa.names import draw_name
 from rollout.environments.hotpotqa.planning import Need, progress
-from rollout.environments.hotpotqa.reading import BeliefState, read_question, told
+from rollout.environments.hotpotqa.reading import BeliefState, fact_sentence, read_question
 
 
 class HotpotQAReasoner:
-    """Answers one generated question in one turn (`rollout.environments.policies.Reasoner`).
+    """Answers one generated question in one turn (`rollout.scripted_policy.Reasoner`).
 
     Args:
-        seed: of the guesses.
+        seed: seed of the guesses.
     """
 
     def __init__(self, seed: int = 0) -> None:
         self._rng = Random(seed)
 
     def reason(self, observation: str) -> tuple[str, str]:
-        """Steps and the answer. Raises `ValueError` for a question that it cannot read."""
+        """Return the reasoning and the answer. Raises `ValueError` for a question that it cannot parse."""
         known, question = BeliefState(), read_question(observation)
         known.begin(question)
         for passage in observation.split("\n"):
@@ -36,10 +36,10 @@ class HotpotQAReasoner:
             steps.append(self._guess(known, need))
 
     def _guess(self, known: BeliefState, need: Need) -> str:
-        """Some value that the fact could have, in the words in which a read one is told."""
+        """Guess a value of the fact, worded like a fact that was read."""
         name, fact = need
         value = known.facts[name, fact.noun] = self._value(fact)
-        return f"I do not see it. {told(fact.noun, name, value)}"
+        return f"I do not see it. {fact_sentence(fact.noun, name, value)}"
 
     def _value(self, fact: Fact) -> str:
         if fact.words:

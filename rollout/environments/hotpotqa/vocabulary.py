@@ -1,4 +1,4 @@
-"""The words of the encyclopaedia for its models' tokenizer."""
+"""Vocabulary of the tokenizer of the HotpotQA models."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""ReAct's wiki environment over a local corpus: search, lookup, finish and think, oddities included.
+"""ReAct's Wikipedia environment over a local corpus: search, lookup, finish and think, including its quirks.
 
-Source of the rules: ReAct (Yao et al., 2023), its Wikipedia environment. What it scrapes from a live site comes from a
-`RetrievalIndex` here: a page is found by its title, the similar titles of one that is not there by its words.
+The rules follow the Wikipedia environment of ReAct (Yao et al., 2023). A `RetrievalIndex` replaces the live site: pages
+are found by title, and similar titles by the words of a missing title.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rollout.tools.retrieval.index import RetrievalIndex
 
 FIRST_OBSERVATION = "Interact with Wikipedia using search[], lookup[], and finish[].\n"
 NO_MORE_RESULTS = "No more results.\n"
-NICE_THOUGHT = "Nice thought."
+THOUGHT_REPLY = "Nice thought."
 _ACTION = re.compile(r"(?P<name>search|lookup|finish|think)\[(?P<argument>.*)\]", re.DOTALL)
 _DISAMBIGUATION = "may refer to:"
 _FIRST_SENTENCES = 5
@@ -22,7 +22,7 @@ _SIMILAR_TITLES = 5
 
 
 class Reply(NamedTuple):
-    """The answer to one action. ``answer`` is what ``finish`` was given, None for other actions."""
+    """The reply to one action. ``answer`` is the argument of ``finish``, None for other actions."""
 
     observation: str
     understood: bool = True
@@ -31,7 +31,7 @@ class Reply(NamedTuple):
 
 @dataclass(slots=True)
 class _Lookup:
-    """The sentences that hold ``keyword``, and how many of them were shown."""
+    """Sentences that contain ``keyword``, and the number of them already shown."""
 
     keyword: str
     results: list[str]
@@ -39,7 +39,7 @@ class _Lookup:
 
 
 class Wiki:
-    """A reader's session: the open page and the state of the last lookup."""
+    """A session: the open page and the state of the last lookup."""
 
     def __init__(self, pages: RetrievalIndex) -> None:
         self._pages = pages
@@ -47,13 +47,13 @@ class Wiki:
         self._lookup: _Lookup | None = None
 
     def copy(self) -> Wiki:
-        """Another reader of the same pages, as far as this one has come."""
-        twin = Wiki(self._pages)
-        twin._page, twin._lookup = self._page, self._lookup and replace(self._lookup)
-        return twin
+        """Copy the session; the pages are shared."""
+        clone = Wiki(self._pages)
+        clone._page, clone._lookup = self._page, self._lookup and replace(self._lookup)
+        return clone
 
     def do(self, action: str) -> Reply:
-        """Do one action; outer white space is dropped, and any text is answered."""
+        """Execute an action. Outer white space is ignored; every text gets a reply."""
         action = action.strip()
         match = _ACTION.fullmatch(action)
         if match is None:
@@ -63,12 +63,12 @@ class Wiki:
             return Reply(self.search(argument))
         if match["name"] == "lookup":
             return Reply(self.lookup(argument))
-        return Reply("", answer=argument) if match["name"] == "finish" else Reply(NICE_THOUGHT)
+        return Reply("", answer=argument) if match["name"] == "finish" else Reply(THOUGHT_REPLY)
 
     def search(self, entity: str) -> str:
-        """Open the page ``entity``, or name five similar titles and leave everything as it is.
+        """Open the page ``entity``, or list five similar titles without any change of state.
 
-        A page that lists what its title may refer to is no page: its title is searched for again in brackets.
+        A disambiguation page is not opened; its title is searched for again in brackets, as in ReAct.
         """
         document = self._pages.find_title(entity)
         while document is not None and any(_DISAMBIGUATION in p for p in document.text.split("\n")):
@@ -81,7 +81,7 @@ class Wiki:
         return " ".join(sentences_of(self._page)[:_FIRST_SENTENCES])
 
     def lookup(self, keyword: str) -> str:
-        """The next sentence of the open page that holds ``keyword``, whatever its case."""
+        """The next sentence of the open page that contains ``keyword``, ignoring case."""
         if self._lookup is None or self._lookup.keyword != keyword:
             wanted, sentences = keyword.lower(), sentences_of(self._page or "")
             self._lookup = _Lookup(keyword, [sentence for sentence in sentences if wanted in sentence.lower()])
@@ -93,13 +93,13 @@ class Wiki:
 
 
 def page_of(text: str) -> str:
-    """The paragraphs of more than two words, one a line."""
+    """Paragraphs of more than two words, one per line."""
     paragraphs = (paragraph.strip() for paragraph in text.split("\n"))
     return "".join(f"{paragraph}\n" for paragraph in paragraphs if len(paragraph.split(" ")) > 2)
 
 
 def sentences_of(page: str) -> list[str]:
-    """Each paragraph cut at ``". "``, and a full stop put behind each part; so the last one of a paragraph has two."""
+    """Split paragraphs at ``". "`` and append a full stop to each part, so the last part of a paragraph gets two."""
     paragraphs = (paragraph.strip() for paragraph in page.split("\n"))
     parts = (part.strip() for paragraph in paragraphs if paragraph for part in paragraph.split(". "))
     return [f"{part}." for part in parts if part]

@@ -1,4 +1,4 @@
-"""A small calculator over numbers written by a model: exact, and bounded in what it may cost."""
+"""A calculator for expressions written by a model: exact, and bounded in time and memory."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Callable
 from fractions import Fraction
 
 MAX_LENGTH = 200
-"""Characters of an expression."""
+"""Maximum number of characters of an expression."""
 MAX_BITS = 1000
-"""Of a numerator or denominator, also between steps: about 300 digits."""
+"""Maximum size of a numerator or denominator, including intermediate values; about 300 digits."""
 
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
 _ALLOWED = re.compile(r"[\d.eE+\-*/%()\s]*")
@@ -26,17 +26,17 @@ _OPERATORS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] =
 
 
 class CalculationError(ValueError):
-    """What was asked cannot be calculated; the message is one sentence for the one who asked."""
+    """An expression cannot be calculated; the message becomes part of the observation."""
 
 
 def calculate(expression: str) -> str:
-    """The value of ``expression``: whole, or a decimal of up to ten digits.
+    """Calculate ``expression`` and return an integer or a decimal of up to ten digits.
 
-    Numbers with ``+ - * / // % **`` and brackets; also ``× ÷ ^`` and commas between thousands. Fractions stay exact
-    until they are shown; only a power with a fractional exponent is rounded to double precision.
+    Supports numbers, ``+ - * / // % **`` and brackets, and also ``× ÷ ^`` and thousands separators. Fractions are exact
+    until they are formatted; only powers with a fractional exponent are rounded to double precision.
 
     Raises:
-        CalculationError: it is no such expression, or its value is too large or does not exist.
+        CalculationError: the expression cannot be parsed, or its value is undefined or too large.
     """
     text = _plain(expression)
     try:
@@ -47,7 +47,7 @@ def calculate(expression: str) -> str:
 
 
 def show(value: Fraction) -> str:
-    """A number as the calculator writes it."""
+    """Format a number as the calculator does."""
     if value.denominator == 1:
         return str(value.numerator)
     return f"{float(value):.10g}"

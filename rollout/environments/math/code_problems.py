@@ -1,4 +1,4 @@
-"""Problems that are easy with a few lines of Python and tedious without."""
+"""Problems that take a few lines of Python and are tedious by hand."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ _RANGE = "range({a}, {b} + 1)"
 
 @dataclass(frozen=True)
 class CodeProblem:
-    """A problem without its numbers.
+    """A template of a problem.
 
     Attributes:
-        family, key: the key is what a split holds back.
-        sentence: its text.
-        code: lines of Python with slots; what the last one prints is the answer.
-        solve: the answer, worked out by code of our own; None if these numbers make no good problem.
+        family: family of the problem.
+        key: unique name; held-out splits select problems by key.
+        sentence: text of the problem.
+        code: lines of Python with slots; the last one prints the answer.
+        solve: reference solution; None if these numbers make no suitable problem.
     """
 
     family: str
@@ -34,7 +35,7 @@ class CodeProblem:
 
 
 def write_problem(problem: CodeProblem, rng: Random) -> tuple[str, str]:
-    """Text and answer, with drawn numbers."""
+    """Draw the numbers, and return text and answer."""
     while True:
         slots = problem.sentence.draw(rng)
         answer = problem.solve({name: int(value) for name, value in slots.items()})
@@ -85,14 +86,14 @@ def _is_prime(n: int) -> bool:
 
 
 def _range_problem(family: str, noun: str, aggregate: str, which: str) -> CodeProblem:
-    question, code, of = _AGGREGATES[aggregate]
-    words, condition, holds = _FILTERS[which]
+    question, code, reduce = _AGGREGATES[aggregate]
+    words, condition, is_kept = _FILTERS[which]
     primes = noun == "prime numbers"
     test = f"prime(n) and {condition}" if primes else condition
 
     def solve(slots: Numbers) -> int | None:
-        numbers = [n for n in range(slots["a"], slots["b"] + 1) if holds(n, slots) and (_is_prime(n) or not primes)]
-        return of(numbers) if len(numbers) > 1 else None
+        numbers = [n for n in range(slots["a"], slots["b"] + 1) if is_kept(n, slots) and (_is_prime(n) or not primes)]
+        return reduce(numbers) if len(numbers) > 1 else None
 
     text = question.format(noun=noun, span="{a:1:50} to {b:90:300}", which=words)
     line = f"print({code.format(all=f'[n for n in {_RANGE} if {test}]')})"
@@ -106,42 +107,42 @@ def _powers() -> list[CodeProblem]:
     other = "{c:2:30} to the power of {d:20:200}"
     by = "after division by {m:7:97}"
 
-    def of(key: str, text: str, code: str, solve: Callable[[Numbers], int]) -> CodeProblem:
+    def problem(key: str, text: str, code: str, solve: Callable[[Numbers], int]) -> CodeProblem:
         return CodeProblem("modular_power", f"modular_power/{key}", Sentence(text), (f"print({code})",), solve)
 
     return [
-        of(
+        problem(
             "remainder",
             f"What is the remainder of {power} {by}?",
             "pow({a}, {b}, {m})",
             lambda s: pow(s["a"], s["b"], s["m"]),
         ),
-        of("last", f"What is the last digit of {power}?", "{a} ** {b} % 10", lambda s: pow(s["a"], s["b"], 10)),
-        of(
+        problem("last", f"What is the last digit of {power}?", "{a} ** {b} % 10", lambda s: pow(s["a"], s["b"], 10)),
+        problem(
             "plus",
             f"What is the remainder of {power} plus {other} {by}?",
             "({a} ** {b} + {c} ** {d}) % {m}",
             lambda s: (pow(s["a"], s["b"], s["m"]) + pow(s["c"], s["d"], s["m"])) % s["m"],
         ),
-        of(
+        problem(
             "times",
             f"What is the remainder of {power} times {other} {by}?",
             "{a} ** {b} * {c} ** {d} % {m}",
             lambda s: pow(s["a"], s["b"], s["m"]) * pow(s["c"], s["d"], s["m"]) % s["m"],
         ),
-        of(
+        problem(
             "minus",
             f"What is the remainder of {power} minus {{c:2:30}} {by}?",
             "({a} ** {b} - {c}) % {m}",
             lambda s: (pow(s["a"], s["b"], s["m"]) - s["c"]) % s["m"],
         ),
-        of(
+        problem(
             "digit_sum",
             f"What is the digit sum of {power}?",
             "sum(map(int, str({a} ** {b})))",
             lambda s: sum(map(int, str(s["a"] ** s["b"]))),
         ),
-        of(
+        problem(
             "digits",
             f"How many digits does {power} have?",
             "len(str({a} ** {b}))",
@@ -175,7 +176,7 @@ _ASKED: Mapping[str, tuple[str, str, Callable[[list[int], Numbers], int]]] = {
 
 def _recurrence(rule: str, asked: str) -> CodeProblem:
     words, code, following = _RULES[rule]
-    question, result, of = _ASKED[asked]
+    question, result, reduce = _ASKED[asked]
     text = f"A sequence begins with {{a:1:9}} and {{b:1:9}}. Each further term is {words}. {question}"
     step = code.replace("a", "x[-2]").replace("b", "x[-1]")
     lines = ("x = [{a}, {b}]", f"for i in range({{n}}): x.append({step})", f"print({result})")
@@ -184,7 +185,7 @@ def _recurrence(rule: str, asked: str) -> CodeProblem:
         terms = [slots["a"], slots["b"]]
         while len(terms) < slots["n"]:
             terms.append(following(terms[-2], terms[-1], slots))
-        return of(terms, slots)
+        return reduce(terms, slots)
 
     return CodeProblem("recurrence", f"recurrence/{rule}/{asked}", Sentence(text), lines, solve)
 

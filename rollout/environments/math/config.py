@@ -1,4 +1,4 @@
-"""What a recipe can say about maths problems."""
+"""Configuration of the math environment."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ Source = Literal["generated", "gsm8k", "gsm_hard", "math", "aime"]
 
 
 class MathConfig(FrozenModel):
-    """Which problems, and which tools there are to solve them."""
+    """Selects the problems and the tools."""
 
     type: Literal["math"] = "math"
     source: Source = "generated"
-    """Our own generated problems, or files of a known data set; ``math`` and ``aime`` stand for their formats."""
+    """Generated problems, or files of a known data set; ``math`` and ``aime`` select any files in their formats."""
     data_dir: str | None = None
-    """Folder that holds the data set, or one file of it."""
+    """Folder with the data set, or one of its files."""
     families: tuple[Family, ...] | None = None
-    """Of generated problems. None is all that the tools can solve: word problems, and with Python those for code."""
+    """Families of generated problems. None selects word problems, and with Python also problems for code."""
     python: Literal["off", "sandbox"] = "off"
-    """Whether ``python[…]`` runs code, in a persistent interpreter in a sandbox."""
+    """Whether ``python[…]`` runs code in a persistent interpreter in a sandbox."""
     sandbox: SandboxConfig = SandboxConfig()
-    """Isolation and limits of that interpreter."""
+    """Isolation and limits of the interpreter."""
     check_cpu_limit_s: float = Field(3.0, gt=0)
-    """CPU time for judging one answer; an answer that needs more is wrong."""
+    """Limit on the CPU time for checking one answer; an answer that exceeds it is wrong."""
 
     @model_validator(mode="after")
     def _check(self) -> MathConfig:
         if self.source == "generated" and self.data_dir is not None:
-            raise ValueError("data_dir is read with the sources of data sets only; name a source or leave data_dir out")
+            raise ValueError("data_dir applies to data sets only; name a source or leave data_dir out")
         if self.source != "generated" and self.data_dir is None:
-            raise ValueError(f"source: {self.source} needs data_dir; set it to the folder that holds the data set")
+            raise ValueError(f"source: {self.source} needs data_dir; set it to the folder with the data set")
         if self.source != "generated" and self.families is not None:
-            raise ValueError("families are of generated problems; leave families out")
+            raise ValueError("families applies to generated problems only; leave families out")
         if self.python == "off" and self.sandbox != SandboxConfig():
-            raise ValueError("sandbox is read with python: sandbox only; set python: sandbox or leave sandbox out")
+            raise ValueError("sandbox applies with python: sandbox only; set python: sandbox or leave sandbox out")
         if self.families == ():
             raise ValueError(f"families is empty; name one of {', '.join((*WORD_FAMILIES, *CODE_FAMILIES))}")
         return self
 
     @property
     def code_sandbox(self) -> SandboxConfig | None:
-        """Where the agent's code runs, if it may write any (`rollout.factory.code_sandbox`)."""
+        """Sandbox for code in actions, None if Python is off (`rollout.environments.plugins.code_sandbox`)."""
         return None if self.python == "off" else self.sandbox
 
     def generated_families(self) -> tuple[Family, ...]:
-        """The families of generated problems to draw from."""
+        """Families that generated problems are drawn from."""
         if self.families is not None:
             return self.families
         return WORD_FAMILIES if self.python == "off" else (*WORD_FAMILIES, *CODE_FAMILIES)

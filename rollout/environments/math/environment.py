@@ -1,4 +1,4 @@
-"""Maths problems as an environment: ``calculate[…]``, ``python[…]`` and ``finish[…]``."""
+"""The math environment: ``calculate[…]``, ``python[…]`` and ``finish[…]``."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from rollout.environments.math.generator import generate_problem
 from rollout.environments.math.grading.verify import AnswerChecker, shared_checker
 
 INSTRUCTION = "answer the question"
-"""The task in words, for every problem."""
+"""Instruction of every task."""
 NO_OUTPUT = "(no output)"
 MAX_OBSERVATION = 2000
-"""Characters shown of what code printed."""
+"""Maximum number of characters of printed output in an observation."""
 
 _ACTION = re.compile(r"\s*(?P<name>calculate|python|finish)\s*\[(?P<argument>.*)\]\s*", re.DOTALL | re.IGNORECASE)
 _HELP = "Use calculate[expression], python[code] or finish[answer]."
@@ -24,35 +24,35 @@ _OVER = "The episode is over."
 
 
 class CodeRunner(Protocol):
-    """Runs code of a model, in isolation, for one episode: variables live on from call to call."""
+    """Runs a model's code in isolation for one episode; variables persist between calls."""
 
     def run(self, code: str) -> str:
-        """What the code printed, or a sentence about what went wrong. Raises nothing that the code can cause."""
+        """Return what the code printed, or its error as text. Code cannot make it raise an exception."""
         ...
 
     def fork(self) -> CodeRunner:
-        """A copy with all variables as they are now."""
+        """Copy the interpreter with its current variables."""
         ...
 
     def close(self) -> None:
-        """End the episode; what the code left behind is gone."""
+        """End the episode and discard all variables."""
         ...
 
 
 class MathEnvironment:
-    """Plays generated problems (payload as `generate_problem` takes it) and given ones (``{"problem", "answer"}``).
+    """An environment for generated problems (payload of `generate_problem`) and for ``{"problem", "answer"}`` payloads.
 
     Args:
-        config: of the recipe.
-        runner: executes ``python[…]``; None if there is no Python here, which such an action is then told.
-        checker: judges answers; by default the one that this process shares.
+        config: configuration of the environment.
+        runner: executes ``python[…]``; None makes every such action invalid.
+        checker: checks answers; by default the checker shared by this process.
 
     Raises:
         UserError: math-verify is not installed.
     """
 
     blocking = True
-    """A step may wait for the checker's process or for code: callers with an event loop step in a thread."""
+    """A step may wait for the checker's process or for code, so callers with an event loop step in a thread."""
     action_templates = ("calculate[{}]", "python[{}]", "finish[{}]")
 
     def __init__(
@@ -60,20 +60,20 @@ class MathEnvironment:
     ) -> None:
         self._runner = runner
         self._checker = checker or shared_checker(config.check_cpu_limit_s)
-        self._right: str | None = None
+        self._reference: str | None = None
         self._over: Step | None = None
 
     def reset(self, task: Task) -> Reset:
         """Start ``task``. Raises `ValueError` if its payload is damaged."""
-        problem, self._right = _problem(task)
+        problem, self._reference = _problem(task)
         self._over = None
         if self._runner:
             self._runner.close()
         return Reset(observation=problem, instruction=INSTRUCTION)
 
     def step(self, action: str) -> Step:
-        """Do one action. The first ``finish`` ends the episode, with reward 1 if the answer is right."""
-        if self._right is None:
+        """Execute an action. The first ``finish`` ends the episode, with reward 1 if the answer is right."""
+        if self._reference is None:
             raise RuntimeError("reset must come before the first step")
         if self._over:
             return self._over
@@ -87,22 +87,22 @@ class MathEnvironment:
             case "python":
                 return self._python(argument)
             case _:
-                return self._finish(argument, self._right)
+                return self._finish(argument, self._reference)
 
     def admissible_actions(self) -> None:
-        """None: there is no end of numbers."""
+        """Return None: the set of expressions and answers is infinite."""
         return
 
     def fork(self) -> MathEnvironment:
-        """A copy of the episode, with an interpreter of its own; the checker is shared."""
-        twin = copy(self)
-        twin._runner = self._runner and self._runner.fork()
-        return twin
+        """Copy the episode and its interpreter; the checker is shared."""
+        clone = copy(self)
+        clone._runner = self._runner and self._runner.fork()
+        return clone
 
     def close(self) -> None:
         if self._runner:
             self._runner.close()
-        self._right = None
+        self._reference = None
 
     def _python(self, code: str) -> Step:
         if self._runner is None:
@@ -125,7 +125,7 @@ def _calculate(expression: str) -> Step:
 
 
 def _problem(task: Task) -> tuple[str, str]:
-    """Text and right answer."""
+    """Text and reference answer."""
     payload = task.payload
     if "generator" in payload:
         problem = generate_problem(payload)

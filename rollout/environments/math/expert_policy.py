@@ -1,8 +1,8 @@
-"""An expert that solves generated problems from their text alone, sentence by sentence.
+"""The expert policy: solves generated problems from their text alone, sentence by sentence.
 
-It knows the language of the generator, not the problem: it keeps the values it has read and calculated, passes over
-sentences that have nothing to do with the question, and lets the calculator or Python do all arithmetic. Now and then
-it makes the mistakes that small models make, so that a model trained on its episodes also sees how to go on from there.
+It knows the generator's sentences but not the problem: it tracks the values that it has read and calculated, skips
+irrelevant sentences, and uses the calculator or Python for all arithmetic. At given rates it makes errors typical of
+small models, so that a model trained on its episodes also sees how to recover from them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from rollout.environments.math.code_problems import PROBLEMS, CodeProblem
 from rollout.environments.math.random_policy import random_step
 from rollout.environments.math.sentences import Memory
-from rollout.environments.math.stories import Told, read_story
+from rollout.environments.math.stories import ParsedSentence, read_story
 from rollout.environments.scripted import ExpertPolicy, Move
 
 _TASK = "\nYour task is to:"
@@ -23,11 +23,11 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 @dataclass(frozen=True, slots=True)
 class ErrorRates:
-    """How often the expert errs in word problems: chances from 0 to 1.
+    """Error rates of the expert in word problems, as probabilities per step.
 
     Attributes:
-        random_step: calculates something that serves nothing.
-        wrong_number: writes another number than it means to into the calculation, sees it and does it again.
+        random_step: calculates something that does not help to solve the problem.
+        wrong_number: writes a wrong number into a calculation, and corrects it in the next turn.
     """
 
     random_step: float = 0.06
@@ -38,7 +38,7 @@ NO_MISTAKES = ErrorRates(0.0, 0.0)
 
 
 class MathExpert(ExpertPolicy[ErrorRates]):
-    """Plays one maths episode."""
+    """Solves one generated problem."""
 
     def __init__(self, seed: int = 0, error_rates: ErrorRates = ErrorRates()) -> None:
         super().__init__(seed, error_rates)
@@ -51,10 +51,12 @@ class MathExpert(ExpertPolicy[ErrorRates]):
         self._numbers += _NUMBER.findall(observation)
         if self._moves is None:
             text = observation.partition(_TASK)[0].strip()
-            self._moves = self._with_code(*found) if (found := _code_problem(text)) else self._by_hand(read_story(text))
+            self._moves = (
+                self._with_code(*found) if (found := _code_problem(text)) else self._with_calculator(read_story(text))
+            )
         return next(self._moves, ("I have no more to say.", f"finish[{self._observation}]"))
 
-    def _by_hand(self, story: list[Told]) -> Iterator[Move]:
+    def _with_calculator(self, story: list[ParsedSentence]) -> Iterator[Move]:
         memory: Memory = {}
         for words, sentence, slots in story:
             if not sentence.formula:
@@ -64,7 +66,7 @@ class MathExpert(ExpertPolicy[ErrorRates]):
             recalled = " ".join((words, *sentence.recalled(slots, memory)))
             value = sentence.calculation(slots, memory)
             if not value.isdigit():
-                if (slip := self._slip(value)) != value:
+                if (slip := self._with_wrong_number(value)) != value:
                     yield recalled, f"calculate[{slip}]"
                     recalled = f"That was wrong. {recalled}"
                 yield recalled, f"calculate[{value}]"
@@ -74,8 +76,8 @@ class MathExpert(ExpertPolicy[ErrorRates]):
                 yield recalled, f"finish[{value}]"
             memory[sentence.key(slots)] = value
 
-    def _slip(self, calculation: str) -> str:
-        """The calculation, or now and then one with a number that is not meant."""
+    def _with_wrong_number(self, calculation: str) -> str:
+        """The calculation, sometimes with a wrong number."""
         if not self._errs(self._error_rates.wrong_number):
             return calculation
         meant = self._rng.choice(list(_NUMBER.finditer(calculation)))

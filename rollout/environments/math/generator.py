@@ -1,8 +1,8 @@
-"""Seeded generator of maths problems, with splits that hold something back.
+"""Seeded generator of math problems, with held-out splits.
 
-``valid_seen`` shares its plots with ``train`` and differs in numbers, names and padding. A plot is what a problem is
-made of: its family, the kinds of its steps in order, and its question. ``valid_unseen`` has only plots that neither of
-the others ever has. A problem is a pure function of its task's payload, in any process.
+A plot is the structure of a problem: its family, the kinds of its steps in order, and its question. ``valid_seen``
+shares its plots with ``train`` and differs in numbers, names and distractors. ``valid_unseen`` has only plots that
+never occur in the other splits. A problem is a pure function of its task's payload, identical in every process.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MAX_DISTRACTORS = 2
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A generated problem. ``plot`` is what the splits tell apart."""
+    """A generated problem. Splits are separated by ``plot``."""
 
     text: str
     answer: str
@@ -60,7 +60,7 @@ def _order(plot: str) -> int:
 
 
 def _held_back_code() -> Iterator[str]:
-    """Of each code family one plot in five, at least one."""
+    """Held-out plots of the code families: one in five, and at least one per family."""
     for family in CODE_FAMILIES:
         keys = sorted((problem.key for problem in code_problems.PROBLEMS if problem.family == family), key=_order)
         yield from keys[: max(1, len(keys) // _HELD_BACK_ONE_IN)]
@@ -70,19 +70,19 @@ _HELD_BACK_CODE = frozenset(_held_back_code())
 
 
 def is_held_back(plot: str) -> bool:
-    """Whether this plot is kept out of ``train`` and ``valid_seen``."""
+    """Whether a plot is held out from ``train`` and ``valid_seen``."""
     if plot.partition("/")[0] in CODE_FAMILIES:
         return plot in _HELD_BACK_CODE
     return _order(plot) % _HELD_BACK_ONE_IN == 0
 
 
 def generate_problem(payload: Payload) -> Problem:
-    """The problem of a task's payload.
+    """Generate the problem of a task's payload.
 
     Raises:
-        ValueError: the payload is damaged, or was made by another version of the generator.
+        ValueError: the payload is damaged, or was created by another version of the generator.
     """
-    check_generator(payload, "maths", GENERATOR_VERSION)
+    check_generator(payload, "math", GENERATOR_VERSION)
     family, split = payload.get("family"), payload.get("split")
     if family not in (*WORD_FAMILIES, *CODE_FAMILIES) or split not in SPLITS:
         raise ValueError(f"there is no family {family!r} in a split {split!r}; make the tasks again")
@@ -94,13 +94,13 @@ def generate_problem(payload: Payload) -> Problem:
 
 
 def _word_problem(family: str, rng: Random, unseen: bool) -> Problem:
-    while True:  # some plots are of the other splits, some have no whole numbers
+    while True:  # some plots belong to other splits, some have no solution in whole numbers
         plot = word_problems.draw_plot(family, rng)
         if is_held_back(plot.key) != unseen:
             continue
-        told = word_problems.write_problem(plot, rng, distractors=rng.randint(0, _MAX_DISTRACTORS))
-        if told:
-            return Problem(*told, plot.key)
+        written = word_problems.write_problem(plot, rng, distractors=rng.randint(0, _MAX_DISTRACTORS))
+        if written:
+            return Problem(*written, plot.key)
 
 
 def _code_problem(family: str, rng: Random, unseen: bool) -> Problem:

@@ -1,4 +1,4 @@
-"""What an agent is told about maths problems before it acts."""
+"""System messages of the math environment."""
 
 from __future__ import annotations
 
@@ -15,4 +15,4 @@ python[code] runs one line of Python and shows what it prints; names live on fro
 finish[answer] gives the answer and ends the episode; only the first answer counts."""
 
 INSTRUCTIONS: Mapping[str, str] = {"short": _SHORT, "full": _FULL}
-"""The system message by the name of its variant."""
+"""System messages by variant."""

@@ -1,4 +1,4 @@
-"""Math problems under their name."""
+"""Plug-in record of the math environment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _HERE = "rollout.environments.math"
 
 MATH = EnvironmentPlugin(
     name="math",
-    description="Math problems, generated or of a data set, with a calculator and on demand Python in a sandbox.",
+    description="Math problems, generated or from a data set, with a calculator and optionally Python in a sandbox.",
     config=f"{_HERE}.config:MathConfig",
     environment=f"{_HERE}.parts:make_environment",
     tasks=f"{_HERE}.parts:make_tasks",

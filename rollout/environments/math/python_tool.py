@@ -1,4 +1,4 @@
-"""``python[…]`` in an isolated interpreter, one an episode."""
+"""Runs ``python[…]`` in an isolated interpreter, one per episode."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rollout.tools.sandbox.tiers import shared_sandbox
 
 
 class SandboxRunner:
-    """A `rollout.environments.math.environment.CodeRunner`; an interpreter starts with the first code of an episode.
+    """A `rollout.environments.math.environment.CodeRunner`; the interpreter starts with the first code of an episode.
 
     Raises:
         UserError: no sandbox of these settings works on this machine.
@@ -21,23 +21,23 @@ class SandboxRunner:
         self._session: Session | None = None
 
     def run(self, code: str) -> str:
-        """What the code printed, the value of its last expression, and its error, a line each.
+        """Return the printed output, the value of the last expression, and the error, each on its own line.
 
         Raises:
-            SandboxError: no interpreter can be started.
+            SandboxError: the interpreter cannot be started.
         """
         if self._session is None:
             self._session = self._sandbox.session()
         return _text(self._session.run(code))
 
     def fork(self) -> SandboxRunner:
-        """A copy of the interpreter, if there is one. Raises `SandboxError` if it cannot be copied."""
-        twin = copy(self)
-        twin._session = self._session and self._session.fork()
-        return twin
+        """Copy the runner and its interpreter, if one is running. Raises `SandboxError` if it cannot be copied."""
+        clone = copy(self)
+        clone._session = self._session and self._session.fork()
+        return clone
 
     def close(self) -> None:
-        """End the interpreter, if there is one."""
+        """Stop the interpreter, if one is running."""
         if self._session is not None:
             self._session.close()
         self._session = None

@@ -1,4 +1,4 @@
-"""How the expert reasons without tools: all steps of a problem in one text, and the arithmetic in its head."""
+"""Single-turn reasoning without tools: all steps of a problem and their results in one text."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from rollout.environments.math.expert_policy import NO_MISTAKES, MathExpert
 
 
 class MathReasoner:
-    """Solves one generated problem in one turn (`rollout.environments.policies.Reasoner`).
+    """Solves one generated problem in one turn (`rollout.scripted_policy.Reasoner`).
 
-    It thinks what `MathExpert` thinks, and writes each result below the thought that calls for it. A problem that
-    takes a program it cannot do in its head: it says so, and guesses.
+    It writes the thoughts of `MathExpert`, each followed by the result of its calculation. For a problem that needs
+    Python, it writes that the problem is too long and guesses.
     """
 
     def __init__(self, seed: int = 0) -> None:
         self._seed = seed
 
     def reason(self, observation: str) -> tuple[str, str]:
-        """Steps and the answer. Raises `ValueError` for a problem that the expert cannot read."""
+        """Return the reasoning and the answer. Raises `ValueError` for a problem that the expert cannot parse."""
         expert, read = TurnMaker(MathExpert(self._seed, NO_MISTAKES)), observation
         steps: list[str] = []
         while True:

@@ -1,4 +1,4 @@
-"""Sentences with slots: written with drawn values, and read back by a reader who knows the language.
+"""Sentence templates with slots: written with drawn values, and parsed back by the scripted policies.
 
 A slot is ``{p}`` (a person), ``{t}`` (a thing) or ``{a:2:9}`` (a number from 2 to 9; ``{a:10:50:10}`` in steps of 10).
 """
@@ -23,12 +23,13 @@ Memory = dict[str, str]
 
 @dataclass(frozen=True)
 class Sentence:
-    """One sentence of a problem and what it means.
+    """A sentence template and its meaning.
 
     Attributes:
-        text: with slots.
-        sets: the phrase whose value the sentence changes (``{p} has``); empty if it matters to nothing.
-        formula: that value, over slots and phrases in square brackets: ``[{p} has] + {a}``.
+        text: text with slots.
+        sets: phrase whose value the sentence sets (``{p} has``); empty if it sets none.
+        formula: the value, as an expression of slots and of phrases in square brackets: ``[{p} has] + {a}``.
+        ranges: possible values of the number slots.
     """
 
     text: str
@@ -43,7 +44,7 @@ class Sentence:
 
     @property
     def names(self) -> set[str]:
-        """Its slots."""
+        """Names of the slots."""
         return {match[1] for match in _SLOT.finditer(self.text)}
 
     @property
@@ -51,14 +52,14 @@ class Sentence:
         return self.text.endswith("?")
 
     def draw(self, rng: Random) -> dict[str, str]:
-        """Values of its numbers."""
+        """Draw values for the number slots."""
         return {name: str(rng.choice(values)) for name, values in self.ranges.items()}
 
     def write(self, slots: Slots) -> str:
         return _fill(self.text, slots)
 
     def read(self, text: str) -> dict[str, str] | None:
-        """The slots of a sentence of this form, else None."""
+        """Parse a sentence and return its slots; None if it does not match the template."""
         match = self._pattern.fullmatch(text)
         return match.groupdict() if match else None
 
@@ -66,10 +67,10 @@ class Sentence:
         return _fill(self.sets, slots)
 
     def calculation(self, slots: Slots, memory: Memory) -> str:
-        """The formula in numbers: ``12 + 5``. What is added to an unknown value stands alone.
+        """The formula with numbers: ``12 + 5``. A sum that starts with an unknown value is written without it.
 
         Raises:
-            KeyError: it needs a value that is not known.
+            KeyError: the formula uses an unknown value.
         """
         formula = _fill(self.formula, slots)
         first = _KEY.match(formula)
@@ -78,11 +79,11 @@ class Sentence:
         return _KEY.sub(lambda match: memory[match[1]], formula)
 
     def keys(self, slots: Slots) -> list[str]:
-        """The phrases whose values the formula uses."""
+        """Phrases whose values the formula uses."""
         return list(dict.fromkeys(_KEY.findall(_fill(self.formula, slots))))
 
     def recalled(self, slots: Slots, memory: Memory) -> list[str]:
-        """The known values that the formula uses, each as a sentence."""
+        """Known values that the formula uses, each as a sentence."""
         return [f"{key[0].upper()}{key[1:]} {memory[key]}." for key in self.keys(slots) if key in memory]
 
     @cached_property

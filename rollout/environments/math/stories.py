@@ -1,4 +1,4 @@
-"""The language of word problems: five kinds of stories, each with its opening, its steps and its questions."""
+"""Sentences of word problems: five families of stories, each with an opening, steps and questions."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ VEHICLES = "train bus ship truck tram".split()
 
 @dataclass(frozen=True)
 class Family:
-    """One kind of story.
+    """A family of stories.
 
     Attributes:
-        things: what its things are called.
-        opening: sentences that begin it; the person, thing and vehicle of the story fill their slots.
-        steps: what may happen, by name.
-        questions: by name; each one or more sentences, the last asks.
+        things: possible names of the counted things.
+        opening: first sentences; the person, thing and vehicle of the story fill their slots.
+        steps: sentences of possible steps, by name.
+        questions: questions by name; each has one or more sentences, and the last one is the question.
     """
 
     things: Sequence[str]
@@ -53,7 +53,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "shopping": Family(
         GOODS,
-        (),  # the prices, drawn for each problem
+        (),  # the prices are drawn for each problem
         {
             "buy": Sentence("{p} buys {a:2:9} {t}.", _BILL, "[the bill is] + {a} * [the {t} cost]"),
             "gift": Sentence("{p} buys a gift for {a:3:40} dollars.", _BILL, "[the bill is] + {a}"),
@@ -142,12 +142,12 @@ DISTRACTORS = (
 
 _END = re.compile(r"(?<=[.?])\s+")
 
-Told = tuple[str, Sentence, dict[str, str]]
-"""A sentence's words, what it is, and its slots."""
+ParsedSentence = tuple[str, Sentence, dict[str, str]]
+"""Text of a sentence, its template, and its slots."""
 
 
-def read_story(text: str) -> list[Told]:
-    """The sentences of a word problem. Raises `ValueError` for one that this language does not have."""
+def read_story(text: str) -> list[ParsedSentence]:
+    """Parse the sentences of a word problem. Raises `ValueError` for a sentence that matches no template."""
     return [(words, *_read(words)) for words in _END.split(text)]
 
 
@@ -156,12 +156,12 @@ def _read(words: str) -> tuple[Sentence, dict[str, str]]:
         slots = sentence.read(words)
         if slots is not None:
             return sentence, slots
-    raise ValueError(f"this is no sentence of a generated maths problem: {words!r}")
+    raise ValueError(f"this is not a sentence of a generated math problem: {words!r}")
 
 
 @cache
 def sentences() -> list[Sentence]:
-    """All sentences that a word problem may hold."""
+    """Templates of all sentences that a word problem may contain."""
     return [
         *(s for f in FAMILIES.values() for s in (*f.opening, *f.steps.values(), *sum(f.questions.values(), ()))),
         PRICE,

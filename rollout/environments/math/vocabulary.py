@@ -1,4 +1,4 @@
-"""The words of math problems for their models' tokenizer."""
+"""Vocabulary of the tokenizer of the math models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Word problems of one to four steps, put together from the sentences of a story."""
+"""Word problems of one to four steps, composed of the sentences of a story."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TRIES = 40
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """What a problem is made of, without its numbers and names: the unit that a split holds back."""
+    """Structure of a problem without its numbers and names; splits hold out whole plots."""
 
     family: str
     steps: tuple[str, ...]
@@ -28,23 +28,23 @@ class Plot:
 
 
 def draw_plot(family: str, rng: Random) -> Plot:
-    """Some plot of this family; not every one has numbers that work out."""
+    """Draw a plot of a family; some plots have no solution in whole numbers."""
     story = FAMILIES[family]
     steps = tuple(rng.choice(sorted(story.steps)) for _ in range(rng.randint(1, MAX_STEPS)))
     return Plot(family, steps, rng.choice(sorted(story.questions)))
 
 
 def write_problem(plot: Plot, rng: Random, distractors: int) -> tuple[str, str] | None:
-    """Text and answer of a problem with this plot; None if no whole, positive numbers were found for it."""
+    """Text and answer of a problem with this plot; None if no positive whole numbers were found for it."""
     for _ in range(_TRIES):
-        told = _Telling(plot, rng)
-        if told.answer is not None:
-            return told.text(distractors), told.answer
+        story = _StoryWriter(plot, rng)
+        if story.answer is not None:
+            return story.text(distractors), story.answer
     return None
 
 
-class _Telling:
-    """One try to tell a plot with drawn numbers; ``answer`` is None if they do not work out."""
+class _StoryWriter:
+    """One attempt to write a plot with drawn numbers; ``answer`` is None if a value is not a positive whole number."""
 
     def __init__(self, plot: Plot, rng: Random) -> None:
         self._rng = rng
@@ -54,44 +54,44 @@ class _Telling:
         self._vehicle = rng.choice(VEHICLES)
         self._people = [self._names[0]]
         self._memory: Memory = {}
-        self._told: list[str] = []
+        self._sentences: list[str] = []
         self.answer: str | None = None
         try:
-            self._tell(plot)
+            self._write(plot)
         except (KeyError, CalculationError):
             self.answer = None
 
     def text(self, distractors: int) -> str:
-        """The story, with sentences put in that have nothing to do with it."""
-        told = list(self._told)
+        """The story with inserted distractors."""
+        sentences = list(self._sentences)
         for sentence in self._rng.sample(DISTRACTORS, distractors):
             slots = {"p": self._names[-1], **sentence.draw(self._rng)}
-            told.insert(self._rng.randrange(1, len(told)), sentence.write(slots))
-        return " ".join(told)
+            sentences.insert(self._rng.randrange(1, len(sentences)), sentence.write(slots))
+        return " ".join(sentences)
 
-    def _tell(self, plot: Plot) -> None:
+    def _write(self, plot: Plot) -> None:
         for sentence in self._family.opening:
-            self._say(sentence)
+            self._add(sentence)
         if plot.family == "shopping":
             for thing in self._things:
-                self._say(PRICE, t=thing)
+                self._add(PRICE, t=thing)
         for name in plot.steps:
-            self._say(self._family.steps[name])
+            self._add(self._family.steps[name])
         for sentence in self._family.questions[plot.question]:
-            self.answer = self._say(sentence)
+            self.answer = self._add(sentence)
 
-    def _say(self, sentence: Sentence, **given: str) -> str:
-        slots = {**self._cast(sentence), **sentence.draw(self._rng), **given}
+    def _add(self, sentence: Sentence, **given: str) -> str:
+        slots = {**self._slot_values(sentence), **sentence.draw(self._rng), **given}
         value = calculate(sentence.calculation(slots, self._memory))
         if not value.isdigit() or not 0 < int(value) <= _MAX_VALUE:
             raise CalculationError("not a whole positive number of common size")
         if sentence.sets:
             self._memory[sentence.key(slots)] = value
-        self._told.append(sentence.write(slots))
+        self._sentences.append(sentence.write(slots))
         return value
 
-    def _cast(self, sentence: Sentence) -> dict[str, str]:
-        """Who and what fills the slots. Where two people occur, a step brings in a new one, a question asks for two."""
+    def _slot_values(self, sentence: Sentence) -> dict[str, str]:
+        """Values of the name slots. In a sentence about two people, a step adds one and a question uses known ones."""
         slots = {"p": self._people[0], "v": self._vehicle, "t": self._things[0]}
         if self._family is FAMILIES["shopping"]:
             slots["t"] = self._rng.choice(self._things)

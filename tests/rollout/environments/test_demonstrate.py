@@ -1,11 +1,11 @@
-"""A worked episode is what a policy thought and did, and what it could write down of the state at that moment."""
+"""Demonstrations contain the thoughts, actions and states of a policy; a styled policy writes them in any style."""
 
 from __future__ import annotations
 
 import pytest
 
 from rollout.environment import Reset, Step, Task
-from rollout.environments.demonstrate import Played, StyledPolicy, TurnMaker, demonstrate
+from rollout.environments.demonstrate import StyledPolicy, TurnMaker, demonstrate
 from rollout.prompts.example import Demonstration, DemonstrationTurn, State
 from rollout.prompts.styles import StyleName, new_style
 
@@ -13,7 +13,7 @@ TASK = Task("counting/1", "counting", "train", "count")
 
 
 class Counting:
-    """The agent says ``add`` twice."""
+    """An environment that is solved by the action ``add`` twice."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -33,7 +33,9 @@ class Counting:
         pass
 
 
-class Says:
+class Fixed:
+    """A policy that always writes the same text."""
+
     def __init__(self, text: str) -> None:
         self.text = text
         self.read: list[str] = []
@@ -43,8 +45,8 @@ class Says:
         return self.text
 
 
-def test_play_becomes_a_demonstration() -> None:
-    policy = Says("Thought: one more\nAction: add")
+def test_an_episode_becomes_a_demonstration() -> None:
+    policy = Fixed("Thought: one more\nAction: add")
     assert demonstrate(Counting(), TASK, policy) == Demonstration(
         "count to 2",
         "The count is 0.",
@@ -56,11 +58,11 @@ def test_play_becomes_a_demonstration() -> None:
     assert policy.read == ["The count is 0.\nYour task is to: count to 2.", "The count is 1."]
 
 
-def test_state_is_kept_from_what_the_policy_reads_and_actions_become_code() -> None:
+def test_the_state_follows_what_the_policy_reads_and_actions_become_code() -> None:
     def state(observation: str) -> State:
         return (("seen", observation),)
 
-    made = demonstrate(Counting(), TASK, Says("Action: add"), state=state, code=lambda action: f"{action}()")
+    made = demonstrate(Counting(), TASK, Fixed("Action: add"), state=state, code=lambda action: f"{action}()")
     assert [turn.state for turn in made.turns] == [
         (("seen", "The count is 0.\nYour task is to: count to 2."),),
         (("seen", "The count is 1."),),
@@ -68,11 +70,11 @@ def test_state_is_kept_from_what_the_policy_reads_and_actions_become_code() -> N
     assert [turn.code for turn in made.turns] == ["add()", "add()"]
 
 
-def test_play_that_shows_nothing_is_refused() -> None:
+def test_an_unsolved_episode_and_a_turn_without_action_are_refused() -> None:
     with pytest.raises(ValueError, match="does not solve counting/1 within 5 steps"):
-        demonstrate(Counting(), TASK, Says("Action: wait"), max_steps=5)
+        demonstrate(Counting(), TASK, Fixed("Action: wait"), max_steps=5)
     with pytest.raises(ValueError, match="there is no action in 'hm'"):
-        demonstrate(Counting(), TASK, Says("hm"))
+        demonstrate(Counting(), TASK, Fixed("hm"))
 
 
 @pytest.mark.parametrize(
@@ -89,20 +91,9 @@ def test_play_that_shows_nothing_is_refused() -> None:
     ],
 )
 def test_a_policy_can_write_and_read_in_any_style(name: StyleName, text: str, answered: str) -> None:
-    policy = Says("Thought: one more\nAction: add")
+    policy = Fixed("Thought: one more\nAction: add")
     maker = TurnMaker(policy, lambda read: (("read", read),), lambda action: f"{action}()")
     styled = StyledPolicy(maker, new_style(name, ""))
     assert styled.respond("First.") == text
     styled.respond(answered)
     assert policy.read == ["First.", "The count is 1."]
-
-
-def test_examples_are_played_when_they_are_asked_for() -> None:
-    asked = []
-
-    class Kind:
-        examples = Played(lambda: (asked.append(1), (Demonstration("a", "b", ()),))[1])
-
-    assert not asked
-    assert Kind.examples == (Demonstration("a", "b", ()),)
-    assert Kind().examples == Kind.examples

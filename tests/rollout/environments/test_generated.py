@@ -1,4 +1,4 @@
-"""What generated environments share: a hash that never changes, and a refusal of tasks of another generator version."""
+"""Generated task sources share a stable hash, and refuse tasks of another generator version."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def test_the_hash_is_the_same_in_every_process_and_version() -> None:
 @pytest.mark.parametrize(
     ("source", "generate", "name"),
     [
-        (HotpotQATasks(), generated_task, "encyclopaedia"),
+        (HotpotQATasks(), generated_task, "HotpotQA"),
         (HouseholdTasks(), generate_game, "house"),
-        (MathTasks(), generate_problem, "maths"),
+        (MathTasks(), generate_problem, "math"),
         (GeneratedGoals(), generate_goal, "shop"),
     ],
 )

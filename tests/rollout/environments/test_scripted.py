@@ -1,4 +1,4 @@
-"""Scripted policies write their moves in ReAct's form, remember the last action, and err as often as they are told."""
+"""Scripted policies write turns in ReAct's format, remember the last action, and err at the given rates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Rates:
 
 
 class Walker(ExpertPolicy[Rates]):
-    """Goes where it is told, or slips; its thought is what it did before."""
+    """Follows the observation or slips; its thought is the previous action."""
 
     def _move(self, observation: str) -> Move:
         if not observation:
@@ -34,7 +34,7 @@ def test_a_turn_is_a_thought_and_an_action_and_the_action_is_remembered() -> Non
     assert walker.respond("south") == "Thought: go north\nAction: go south"
 
 
-def test_a_turn_that_fails_leaves_the_last_action_as_it_was() -> None:
+def test_a_failed_turn_keeps_the_last_action() -> None:
     walker = Walker(0, Rates(0.0))
     walker.respond("north")
     with pytest.raises(ValueError, match="no task"):
@@ -42,7 +42,7 @@ def test_a_turn_that_fails_leaves_the_last_action_as_it_was() -> None:
     assert walker.respond("south").startswith("Thought: go north\n")
 
 
-def test_errors_happen_at_their_rate_and_the_seed_decides_when() -> None:
+def test_errors_occur_at_their_rate_and_depend_on_the_seed() -> None:
     assert sum(slips(0.2)) / 2000 == pytest.approx(0.2, abs=0.04)
     assert slips(0.2, seed=1) == slips(0.2, seed=1) != slips(0.2, seed=2)
     assert not any(slips(0.0))

@@ -1,4 +1,4 @@
-"""A union whose members are loaded by name takes, refuses and reports what pydantic's discriminated union does."""
+"""`LazyUnion` accepts, rejects and reports values like pydantic's discriminated union."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def test_it_agrees_with_an_eager_union(value: list[object]) -> None:
     assert outcome(LAZY, value) == outcome(EAGER, value)
 
 
-def test_a_model_is_taken_as_it_is_and_dumped_with_its_own_settings() -> None:
+def test_a_model_is_accepted_unchanged_and_dumped_with_its_own_fields() -> None:
     cat = Cat(lives=3)
-    (taken,) = LAZY.validate_python([cat])
-    assert taken is cat
+    (accepted,) = LAZY.validate_python([cat])
+    assert accepted is cat
     assert LAZY.dump_python((cat,), mode="json") == [{"type": "cat", "lives": 3}]
 
 

@@ -1,8 +1,8 @@
-"""Whether an answer equals the right one, as far as exact arithmetic and plain comparison can decide it.
+"""Compares an answer with the reference by exact arithmetic and text, where these can decide.
 
-Rules, where equality is a matter of convention: a unit that only one side writes does not count, two known units must
-measure the same and agree in size; 25 % equals 25 and 0.25; a decimal of three digits or more equals what rounds to
-it; sets and bare lists have no order, tuples have; words are compared without case and articles.
+Conventions: a unit that only one side has is ignored; two known units must have the same dimension and the values must
+agree after conversion; 25 % equals 25 and 0.25; a decimal with three or more digits equals any number that rounds to
+it; sets and bare lists are unordered, tuples are ordered; words are compared without case and articles.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rollout.environments.math.grading.quantities import Quantity, read_quantity
 from rollout.environments.math.grading.units import unit_of
 
 MAX_LENGTH = 1000
-"""Characters; a longer answer is wrong unless the right one is long as well."""
+"""Maximum number of characters; a longer answer is wrong unless the reference is long as well."""
 
 _LONGEST = 4000
 _MAX_NESTING = 4
@@ -30,7 +30,7 @@ _SHORT_WORDS = frozenset("yes no odd red mon tue wed thu fri sat sun".split())
 
 
 def same_answer(answer: str, right: str) -> bool | None:
-    """True or False where that can be decided, else None. Never takes long, whatever the texts."""
+    """Return True or False, or None if neither can be decided. Runs in bounded time for all texts."""
     if len(answer) > max(MAX_LENGTH, min(2 * len(right), _LONGEST)):
         return False
     ours, theirs = plain(answer), plain(right)
@@ -63,7 +63,7 @@ def _same(ours: str, theirs: str, nesting: int) -> bool | None:
 
 
 def _same_text(ours: str, theirs: str, quantity: Quantity | None) -> bool | None:
-    """Both may be words, choices or infinite; or one is a number and the other is something else."""
+    """Compare words, choices and infinities, or a number with one of these."""
     for pattern in (_INFINITY, _LETTER):
         one, other = pattern.fullmatch(ours), pattern.fullmatch(theirs)
         if one and other:
@@ -77,7 +77,7 @@ def _same_text(ours: str, theirs: str, quantity: Quantity | None) -> bool | None
 
 
 def _words(text: str) -> str:
-    """The text if it is made of words, in lower case without articles; else empty. ``abc`` may be a product."""
+    """The text in lower case without articles if it consists of words, else empty. ``abc`` may be a product."""
     lower = text.lower().strip(" \"'!")
     if not _WORD.fullmatch(lower):
         return ""
@@ -119,14 +119,14 @@ def _same_group(one: Group, other: Group, nesting: int) -> bool | None:
 
 
 def _same_as_group(single: str, group: Group | None, nesting: int) -> bool | None:
-    r"""A single number equals ``\{5\}`` and nothing else that has parts."""
+    r"""Compare a single value with a group; it can equal only a group of one part, such as ``\{5\}``."""
     if group is None or len(group.parts) != 1:
         return False
     return _same(single, group.parts[0], nesting - 1)
 
 
 def _same_members(ones: tuple[str, ...], others: tuple[str, ...], nesting: int) -> bool | None:
-    """Whether each has its partner, whatever the order."""
+    """Whether each member has a partner, in any order."""
     left, unsure = list(others), False
     for one in ones:
         verdicts = [_same(one, other, nesting - 1) for other in left]

@@ -1,4 +1,4 @@
-"""Answers of several parts: sets, tuples, intervals, unions and plain lists, cut into their parts."""
+"""Parses answers with several parts: sets, tuples, intervals, unions and plain lists."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _OR = re.compile(r",? (?:or|and) ")
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Parts and what holds them together.
+    """An answer with several parts.
 
     Attributes:
         kind: ``set``, ``list``, ``union``, or a pair of brackets such as ``(]``.
-        parts: at most `MAX_PARTS`.
+        parts: texts of the parts, at most `MAX_PARTS`.
     """
 
     kind: str
@@ -29,7 +29,7 @@ class Group:
 
 
 def read_group(text: str) -> Group | None:
-    """The group that ``text`` (as `notation.plain` gives it) is; None if it is a single thing, or too long a group."""
+    """Parse ``text`` (output of `notation.plain`); None if it is a single value or has more than `MAX_PARTS` parts."""
     if text in (r"\emptyset", r"\{\}", r"\{ \}", "empty set", "the empty set"):
         return Group("set", ())
     group = _union(text) or _bracketed(text) or _list(text)
@@ -58,7 +58,7 @@ def _list(text: str) -> Group | None:
 
 
 def _brackets(text: str) -> str | None:
-    """The brackets that open at the start and close at the very end."""
+    """The pair of brackets that encloses the whole text, or None."""
     if text.startswith(r"\{") and text.endswith(r"\}") and _depths(text)[1:-2].count(0) == 0:
         return r"\{\}"
     if text[:1] in ("(", "[") and text[-1:] in (")", "]") and len(text) > 1 and 0 not in _depths(text)[:-1]:
@@ -67,7 +67,7 @@ def _brackets(text: str) -> str | None:
 
 
 def _depths(text: str) -> list[int]:
-    """How many brackets are open after each character."""
+    """Number of open brackets after each character."""
     depth, depths = 0, []
     for character in text:
         depth += (character in "([{") - (character in ")]}")
@@ -76,7 +76,7 @@ def _depths(text: str) -> list[int]:
 
 
 def _split(text: str) -> tuple[str, ...]:
-    """Cut at commas and semicolons outside brackets; ``1,000, 2,000`` has two parts, ``1,200`` after a cut none."""
+    """Split at commas and semicolons outside brackets; commas between thousands do not split ``1,000, 2,000``."""
     if ", " in text:
         text = _THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
     cuts = [i for i, depth in enumerate(_depths(text)) if depth == 0 and text[i] in ",;"]

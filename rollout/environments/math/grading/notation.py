@@ -1,4 +1,4 @@
-"""Many ways to write one answer, reduced to few: LaTeX and Unicode decoration is taken off, meaning is left."""
+"""Normalizes the notation of answers: removes LaTeX and Unicode decoration."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _CASES = {
 
 
 def boxed(text: str) -> str | None:
-    r"""What the last ``\boxed{…}`` of a text holds; None if there is none, or it is never closed."""
+    r"""Content of the last closed ``\boxed{…}`` of a text; None if there is none."""
     found = None
     for mark in _BOXED.finditer(text):
         rest = text[mark.end() :]
@@ -54,7 +54,7 @@ def boxed(text: str) -> str | None:
 
 
 def plain(text: str) -> str:
-    """An answer without boxes, maths marks, sizes, hard spaces and a full stop; words stand free of LaTeX."""
+    """Remove boxes, math delimiters, size commands, hard spaces, text commands and the final full stop of an answer."""
     inside = boxed(text)
     text = (inside if inside is not None else text).strip().removesuffix(".")
     for old, new in _CASES.items():
@@ -68,7 +68,7 @@ def plain(text: str) -> str:
 
 
 def _maths_marks(text: str) -> str:
-    """Take away the marks around a formula; a single dollar sign is money and stays."""
+    """Remove the delimiters around a formula; a single dollar sign is money and stays."""
     for begin, end in (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]")):
         if text.startswith(begin) and text.endswith(end) and len(text) > len(begin) + len(end):
             text = text[len(begin) : -len(end)].strip()
@@ -76,7 +76,7 @@ def _maths_marks(text: str) -> str:
 
 
 def _braces(text: str) -> str | None:
-    """What stands between the first brace and the one that closes it."""
+    """The text between the first brace and its closing brace; None if it is never closed."""
     depth = 0
     for i, character in enumerate(text):
         if character == "{" and text[i - 1 : i] != "\\":

@@ -1,4 +1,4 @@
-"""Numbers as people write them, with percent signs, money and units; exact, and nothing is evaluated."""
+"""Parses numbers with percent signs, money and units, exactly and without evaluating expressions."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A number with what stood around it.
+    """A number with its notation.
 
     Attributes:
-        value: as written: ``25 %`` is 25.
-        decimals: digits after the decimal point, None if there was no point.
-        significant: digits that count, for a number with a point.
-        percent: a percent sign, or the word, followed.
-        unit: what followed, in lower case; empty if nothing did.
+        value: the number as written: ``25 %`` is 25.
+        decimals: number of digits after the decimal point, None without a point.
+        significant: number of significant digits, for a number with a point.
+        percent: whether a percent sign or the word follows.
+        unit: text after the number in lower case; may be empty.
     """
 
     value: Fraction
@@ -45,7 +45,7 @@ class Quantity:
 
 
 def read_quantity(text: str) -> Quantity | None:
-    """The quantity that ``text`` (as `notation.plain` gives it) is, or None if it is none or not surely one."""
+    """Parse ``text`` (output of `notation.plain`); None unless it is certainly a quantity."""
     if money := _DOLLARS.fullmatch(text):
         text = f"{money['sign']}{money['number']} {money['rest']} dollars".replace("  ", " ")
     if share := _PERCENT.fullmatch(text):
@@ -67,7 +67,7 @@ def _with_unit(text: str) -> Quantity | None:
 
 
 def _is_unit(text: str, spaced: bool) -> bool:
-    r"""Words, or a unit with an exponent; ``2x``, ``3 ab``, ``3 sin x`` and ``5\pi`` are products, not quantities."""
+    r"""Whether a text is a unit of words and exponents. ``2x``, ``3 ab``, ``3 sin x`` and ``5\pi`` are products."""
     if re.fullmatch(r"\^\s*\\circ( ?[cf])?", text):
         return True
     match = _UNIT_WORDS.fullmatch(text)

@@ -1,4 +1,4 @@
-"""Common units of measurement: what each measures, and how large it is."""
+"""Common units of measurement with their dimension and size."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _UNITS: dict[str, tuple[str, Fraction]] = {
 
 
 def unit_of(text: str) -> tuple[str, Fraction] | None:
-    """What a unit measures and how large it is in its kind's base unit; None if the table does not have it."""
+    """Dimension of a unit and its size in the base unit; None for an unknown unit."""
     text = re.sub(r"\s*\^\s*\{?([23])\}?", r"^\1", text).strip().removesuffix(".")
     power = 1
     for prefix, exponent in (("square ", 2), ("cubic ", 3)):

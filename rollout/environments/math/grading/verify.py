@@ -1,7 +1,7 @@
-"""Judges answers: our own exact comparison first, then math-verify in a guarded process.
+"""Checks answers, by exact comparison first and then by math-verify in a guarded process.
 
-math-verify (Apache-2.0) parses LaTeX into sympy and compares there; on hostile text it can run for hours or eat all
-memory, so it never runs in our own process. One warm process serves all environments of a worker.
+math-verify (Apache-2.0) parses LaTeX into sympy and compares there. On hostile text it can run for hours or use all
+memory, so it runs in a child process. One warm process serves all environments of a worker.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from rollout.errors import UserError
 _CHILD = Path(__file__).with_name("verify_child.py")
 _START_TIMEOUT_S = 300.0
 _GRACE_S = 60.0
-"""The process itself limits a question's CPU time; this much later, on the clock, it is taken for hung and killed."""
+"""Wall time beyond the CPU limit, which the process enforces itself, after which it counts as hung and is killed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether an answer is right, and who decided: our own comparison, math-verify, or the limit on its cost."""
+    """Whether an answer is right, and what decided: the exact comparison, math-verify, or the CPU limit."""
 
     correct: bool
     by: Literal["exact", "math-verify", "limit"]
 
 
 class AnswerChecker:
-    """Judges answers; thread-safe, one question at a time goes to the guarded process.
+    """Checks answers. Thread-safe; the guarded process handles one request at a time.
 
     Args:
-        cpu_limit_s: CPU time for one answer; one that needs more counts as wrong.
+        cpu_limit_s: limit on the CPU time for one answer; an answer that exceeds it counts as wrong.
 
     Raises:
         UserError: math-verify is not installed.
@@ -47,26 +47,26 @@ class AnswerChecker:
             raise UserError("math-verify is not installed; run: pip install 'math-verify[antlr4-13-2]'")
         self.cpu_limit_s = cpu_limit_s
         self.restarts = 0
-        """Times that the process had to be replaced."""
+        """Number of times that the process was replaced."""
         self._lock = Lock()
         self._child = ChildProcess(_CHILD, "math-verify", start_timeout_s=_START_TIMEOUT_S)
 
     def check(self, answer: str, right: str) -> Verdict:
-        """Judge ``answer`` against ``right``. Never raises, whatever the texts."""
+        """Check ``answer`` against ``right``. Raises no exception for any texts."""
         same = same_answer(answer, right)
         if same is not None:
             return Verdict(same, "exact")
         return self.verify(answer, right)
 
     def verify(self, answer: str, right: str) -> Verdict:
-        """Judge by math-verify alone."""
+        """Check by math-verify alone."""
         request = {"answer": plain(answer), "right": plain(right), "cpu_limit_s": self.cpu_limit_s}
         with self._lock:
             same = self._ask(request)
         return Verdict(bool(same), "limit" if same is None else "math-verify")
 
     def close(self) -> None:
-        """End the process; the next question starts another."""
+        """Stop the process; the next request starts another."""
         with self._lock:
             self._child.stop()
 
@@ -84,7 +84,7 @@ class AnswerChecker:
 
 
 def installed() -> bool:
-    """Whether math-verify is here; it is not imported."""
+    """Whether math-verify is installed. Does not import it."""
     return all(importlib.util.find_spec(package) for package in ("math_verify", "latex2sympy2_extended", "antlr4"))
 
 
@@ -93,7 +93,7 @@ _shared_lock = Lock()
 
 
 def shared_checker(cpu_limit_s: float) -> AnswerChecker:
-    """The checker that all environments of this process share, one for each limit; it ends with the process."""
+    """The checker that all environments of this process share, one per limit; it is closed at exit."""
     with _shared_lock:
         if cpu_limit_s not in _shared:
             _shared[cpu_limit_s] = AnswerChecker(cpu_limit_s)

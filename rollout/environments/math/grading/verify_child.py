@@ -1,9 +1,9 @@
-"""The child process of `rollout.environments.math.grading.verify`: hosts math-verify, speaks JSON lines over its pipes.
+"""Child process of `rollout.environments.math.grading.verify`: runs math-verify and exchanges JSON lines.
 
-Started by file name, so it imports nothing of ours. A request is ``{"answer", "right", "cpu_limit_s"}``; the answer
-``{"same": true | false}``, or ``null`` for the value if it took too long, used too much memory or broke. Every request
-is judged in a fork that its CPU time limits, so that this process stays warm and unharmed, and a busy machine changes
-no verdict.
+It is started by file name, so it imports no other module of the project. A request is
+``{"answer", "right", "cpu_limit_s"}``; the reply is ``{"same": true | false}``, or ``null`` for the value if the check
+exceeded its time or memory limit or failed. Every request runs in a fork with limited CPU time, so this process stays
+warm and intact, and the verdict does not depend on the load of the machine.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, TextIO
 import psutil
 
 _MEMORY_BYTES = 2 << 30
-"""Address space that a fork may have beyond what this process has."""
+"""Address space of a fork beyond that of this process, in bytes."""
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     judge = _load()
     judge("1", "1")
-    judge(r"\frac{\sqrt{3}}{2}", r"\sqrt{3}/2")  # fills caches that forks share
+    judge(r"\frac{\sqrt{3}}{2}", r"\sqrt{3}/2")  # fills caches shared by the forks
     answers.write('{"ready": true}\n')
     answers.flush()
     for line in sys.stdin:
@@ -65,7 +65,7 @@ def _in_fork(judge: Any, answer: str, right: str, cpu_limit_s: float) -> bool | 
 
 
 def _limit(cpu_limit_s: float) -> None:
-    """Bounds on a fork; whatever breaks it is silent. SIGPROF is not handled, so it ends the fork within C code too."""
+    """Set the limits of a fork; its failures print nothing. SIGPROF has no handler, so it also ends C code."""
     sys.excepthook = lambda *_: os._exit(1)
     signal.setitimer(signal.ITIMER_PROF, cpu_limit_s)
     limit = psutil.Process().memory_info().vms + _MEMORY_BYTES
@@ -74,7 +74,7 @@ def _limit(cpu_limit_s: float) -> None:
 
 
 def _private_stdout() -> TextIO:
-    """Keep the pipe to the parent to ourselves: what a library prints goes to stderr."""
+    """Reserve the pipe to the parent: output of libraries is redirected to stderr."""
     pipe = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return pipe

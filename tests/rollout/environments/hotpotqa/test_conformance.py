@@ -1,4 +1,4 @@
-"""The environment on real HotpotQA questions (data that is not part of this repository)."""
+"""The environment on official HotpotQA questions, which are not part of this repository."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from rollout.environments.hotpotqa.environment import (
     HotpotQAConfig,
     HotpotQAEnvironment,
-    question_tasks,
+    make_tasks,
 )
 from rollout.environments.hotpotqa.questions import load_questions
 
@@ -35,7 +35,7 @@ def records() -> dict[str, dict[str, Any]]:
 def test_every_supporting_page_is_reached_by_search_and_the_answer_wins(corpus: str) -> None:
     config = HotpotQAConfig(source="hotpotqa", data=str(DISTRACTOR), corpus=corpus)
     environment, known = HotpotQAEnvironment(config), records()
-    tasks = question_tasks(config).tasks("dev", 1000)
+    tasks = make_tasks(config).tasks("dev", 1000)
     reached = 0
     for task in tasks:
         record = known[str(task.payload["id"])]
@@ -52,11 +52,11 @@ def test_every_supporting_page_is_reached_by_search_and_the_answer_wins(corpus: 
     assert (len(tasks), reached) == (50, 100)
 
 
-def test_a_supporting_page_is_among_the_similar_ones_when_its_title_is_not_quite_right() -> None:
+def test_a_supporting_page_is_among_the_similar_titles_if_a_word_is_missing() -> None:
     """One word of the title is left out; all 492 paragraphs are searched."""
     config = HotpotQAConfig(source="hotpotqa", data=str(DISTRACTOR), corpus="pooled")
     environment = HotpotQAEnvironment(config)
-    environment.reset(question_tasks(config).tasks("dev", 1)[0])
+    environment.reset(make_tasks(config).tasks("dev", 1)[0])
     titles = {title for record in records().values() for title, _ in record["supporting_facts"] if " " in title}
     found = []
     for title in titles:

@@ -1,4 +1,4 @@
-"""Worked episodes for any prompt style."""
+"""Demonstrations of the HotpotQA environment for every prompt style."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rollout.factory import make_environment
 from rollout.prompts.styles import StyleName, new_style
 
 
-def test_they_are_solved_tasks_that_the_kind_shows_in_every_style() -> None:
+def test_demonstrations_solve_their_tasks_and_can_be_shown_in_every_style() -> None:
     environment, tasks = HotpotQAEnvironment(HotpotQAConfig()), HotpotQATasks().tasks("train", 21)
     for number, demonstration in zip(EXAMPLE_TASKS, HOTPOTQA.load_examples(), strict=True):
         assert environment.reset(tasks[number]).observation == demonstration.observation
@@ -26,17 +26,17 @@ def test_they_are_solved_tasks_that_the_kind_shows_in_every_style() -> None:
             ).example(demonstration)
 
 
-def test_code_searches_and_its_answer_is_judged() -> None:
+def test_code_searches_and_its_answer_is_scored() -> None:
     chain = hotpotqa_demonstrations()[0]
-    world = make_environment(HotpotQAConfig(), AgentConfig(style="codeact"))
-    world.reset(HotpotQATasks().tasks("train", 21)[EXAMPLE_TASKS[0]])
-    steps = [world.step(turn.code or "") for turn in chain.turns]
-    world.close()
+    environment = make_environment(HotpotQAConfig(), AgentConfig(style="codeact"))
+    environment.reset(HotpotQATasks().tasks("train", 21)[EXAMPLE_TASKS[0]])
+    steps = [environment.step(turn.code or "") for turn in chain.turns]
+    environment.close()
     assert chain.turns[0].observation in steps[0].observation
     assert steps[-1].success
 
 
-def test_the_state_says_what_is_wanted_and_what_was_found_so_far() -> None:
+def test_the_state_contains_opened_pages_and_found_facts() -> None:
     chain = hotpotqa_demonstrations()[0]
     states = [dict(turn.state or ()) for turn in chain.turns]
     assert (states[0]["pages opened"], states[0]["found"]) == ("", "")

@@ -1,4 +1,4 @@
-"""The encyclopaedia as an environment: rewards, corpora, and settings that cannot work."""
+"""The HotpotQA environment: rewards, corpora, and invalid configs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rollout.environment import Environment, Step, Task
 from rollout.environments.hotpotqa.environment import (
     HotpotQAConfig,
     HotpotQAEnvironment,
-    question_tasks,
+    make_tasks,
 )
 from rollout.environments.hotpotqa.generator import HotpotQATasks
 from rollout.environments.hotpotqa.plugin import HOTPOTQA
@@ -47,16 +47,16 @@ def official(data: Path, **settings: Any) -> HotpotQAConfig:
 
 
 def started(config: HotpotQAConfig, **change: Any) -> HotpotQAEnvironment:
-    """An environment at question q1, or the first generated task."""
+    """An environment reset to question q1, or to the first generated task."""
     environment = HotpotQAEnvironment(config)
     split = "train" if config.source == "generated" else "dev"
-    tasks = {str(task.payload.get("id")): task for task in question_tasks(config).tasks(split, 3)}
+    tasks = {str(task.payload.get("id")): task for task in make_tasks(config).tasks(split, 3)}
     task = tasks.get("q1") or next(iter(tasks.values()))
     environment.reset(Task(task.id, task.environment, task.split, task.task_type, {**task.payload, **change}))
     return environment
 
 
-def test_the_first_observation_is_reacts_with_the_question_below() -> None:
+def test_the_first_observation_is_that_of_react_followed_by_the_question() -> None:
     environment = HotpotQAEnvironment(HotpotQAConfig())
     reset = environment.reset(HotpotQATasks().tasks("train", 1)[0])
     first, question = reset.observation.split("\n")
@@ -70,7 +70,7 @@ def test_the_first_observation_is_reacts_with_the_question_below() -> None:
     ("answer", "reward", "f1"),
     [("On the river 1!", 1, 1), ("the river 1", 0, 0.8), ("on river 2", 0, 2 / 3), ("", 0, 0)],
 )
-def test_the_reward_is_exact_match_and_f1_is_told_with_it(data: Path, answer: str, reward: int, f1: float) -> None:
+def test_the_reward_is_exact_match_and_f1_is_a_score(data: Path, answer: str, reward: int, f1: float) -> None:
     environment = started(official(data))
     step = environment.step(f"finish[{answer}]")
     assert step.scores == {"f1": pytest.approx(f1)}
@@ -90,19 +90,19 @@ def test_any_accepted_answer_counts(data: Path) -> None:
     assert started(official(data), answers="on river 1\nriver one").step("finish[river one]").success
 
 
-def test_an_invalid_action_is_answered_and_marked(data: Path) -> None:
+def test_an_invalid_action_gets_a_reply_and_is_marked(data: Path) -> None:
     environment = started(official(data))
     assert environment.step("go to mill") == Step("Invalid action: go to mill", valid=False)
     assert environment.step("Search[Mill 1]").valid is False
     assert started(official(data, lower_first_letter=True)).step(" Search[Mill 1]").observation.startswith("Mill 1")
 
 
-def test_own_pages_are_those_of_the_question_and_pooled_ones_those_of_the_file(data: Path) -> None:
+def test_own_searches_the_pages_of_the_question_and_pooled_those_of_the_file(data: Path) -> None:
     assert started(official(data)).step("search[Mill 2]").observation.startswith("Could not find Mill 2. Similar: [")
     assert started(official(data, corpus="pooled")).step("search[mill 2]").observation == "Mill 2 stands on river 2.."
 
 
-def test_a_dump_is_indexed_once_and_serves_questions_without_paragraphs(tmp_path: Path) -> None:
+def test_a_dump_or_its_index_is_the_corpus_of_questions_without_paragraphs(tmp_path: Path) -> None:
     (tmp_path / "bamboogle.csv").write_text("Question,Answer\nWhere is the weir?,on the Osk\n")
     (tmp_path / "wiki.jsonl").write_text('{"title": "Weir", "text": "It is on the Osk."}\n')
     settings = {
@@ -115,7 +115,7 @@ def test_a_dump_is_indexed_once_and_serves_questions_without_paragraphs(tmp_path
         given_index = {"index_dir": None} if corpus == settings["index_dir"] else {}
         config = HotpotQAConfig.model_validate({**settings, "corpus": corpus, **given_index})
         environment = HotpotQAEnvironment(config)
-        environment.reset(question_tasks(config).tasks("test", 1)[0])
+        environment.reset(make_tasks(config).tasks("test", 1)[0])
         assert environment.step("search[weir]").observation == "It is on the Osk.."
         assert environment.step("finish[on Osk]").success
 
@@ -128,14 +128,14 @@ def test_a_dump_is_indexed_once_and_serves_questions_without_paragraphs(tmp_path
         ({"question": None}, "has no question or no answer"),
     ],
 )
-def test_a_damaged_task_is_refused_in_words(data: Path, change: dict[str, Any], sentence: str) -> None:
+def test_a_damaged_task_is_refused(data: Path, change: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         started(official(data), **change)
 
 
-def test_data_that_has_gone_is_a_value_error_at_reset(data: Path) -> None:
+def test_missing_data_is_a_value_error_at_reset(data: Path) -> None:
     config = official(data)
-    task = question_tasks(config).tasks("dev", 1)[0]
+    task = make_tasks(config).tasks("dev", 1)[0]
     data.unlink()
     with pytest.raises(ValueError, match="there is no file"):
         HotpotQAEnvironment(config).reset(task)
@@ -145,11 +145,11 @@ def test_questions_without_paragraphs_need_a_corpus(tmp_path: Path) -> None:
     path = tmp_path / "dev.json"
     path.write_text(json.dumps([{"_id": "q1", "question": "Where?", "answer": "here"}]))
     for corpus in ("own", "pooled"):
-        with pytest.raises(ValueError, match="without paragraphs; set corpus to a title/text dump"):
+        with pytest.raises(ValueError, match="no paragraphs; set corpus to a title/text dump"):
             started(official(path, corpus=corpus))
 
 
-def test_a_missing_corpus_is_said_when_the_environment_is_made(data: Path, tmp_path: Path) -> None:
+def test_a_missing_corpus_is_reported_when_the_environment_is_created(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no corpus at"):
         HotpotQAEnvironment(official(data, corpus=str(tmp_path / "absent.jsonl")))
 
@@ -157,21 +157,21 @@ def test_a_missing_corpus_is_said_when_the_environment_is_made(data: Path, tmp_p
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"data": "x"}, "data and corpus are of official questions"),
+        ({"data": "x"}, "data and corpus are for official questions"),
         ({"source": "musique"}, "source: musique needs data"),
-        ({"source": "bamboogle", "data": "x"}, "bamboogle comes without paragraphs; set corpus"),
+        ({"source": "bamboogle", "data": "x"}, "bamboogle has no paragraphs; set corpus"),
         ({"source": "musique", "data": "x", "index_dir": "y"}, "index_dir is for the index of a dump"),
         ({"pages": 3}, "greater than or equal to 20"),
         ({"question_types": []}, "at least 1 item"),
         ({"wiki": 1}, "Extra inputs"),
     ],
 )
-def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], sentence: str) -> None:
+def test_invalid_settings_are_refused(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValidationError, match=sentence):
         HotpotQAConfig.model_validate(settings)
 
 
-def test_the_kind_brings_all_that_the_registry_needs() -> None:
+def test_the_plugin_provides_config_environment_tasks_and_examples() -> None:
     config = HOTPOTQA.config_model()()
     environment = HOTPOTQA.make_environment(config)
     assert isinstance(environment, Environment)
@@ -185,7 +185,7 @@ def test_the_kind_brings_all_that_the_registry_needs() -> None:
 
 @given(st.lists(st.one_of(st.text(), st.text().map(lambda text: f"search[{text}]")), max_size=5))
 @settings(max_examples=60, deadline=None)
-def test_whatever_is_written_is_answered_and_ends_nothing_but_by_finish(actions: list[str]) -> None:
+def test_every_text_gets_a_reply_and_only_finish_ends_the_episode(actions: list[str]) -> None:
     environment = HotpotQAEnvironment(HotpotQAConfig())
     environment.reset(HotpotQATasks().tasks("train", 1)[0])
     for action in actions:

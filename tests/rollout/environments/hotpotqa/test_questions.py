@@ -1,4 +1,4 @@
-"""Question files in their official shapes and usual mirrors, and what can be wrong with them."""
+"""Question files in official and mirrored formats, and errors in them."""
 
 from __future__ import annotations
 
@@ -63,18 +63,18 @@ def written(path: Path, rows: list[Any]) -> Path:
     return path
 
 
-def test_hotpotqa_is_read_in_its_official_shape_and_from_parquet(tmp_path: Path) -> None:
+def test_hotpotqa_is_read_in_its_official_format_and_from_parquet(tmp_path: Path) -> None:
     for path in (written(tmp_path / "a.json", [HOTPOT]), written(tmp_path / "a.parquet", [MIRRORED])):
         assert load_questions(path) == {"5a": EXPECTED}
 
 
-def test_2wiki_has_hotpotqas_shape_with_more_in_it(tmp_path: Path) -> None:
+def test_2wiki_has_the_format_of_hotpotqa_with_more_fields(tmp_path: Path) -> None:
     row = {**HOTPOT, "evidences": [["Mill", "stands by", "Osk"]], "type": "compositional"}
     question = load_questions(written(tmp_path / "dev.json", [row]))["5a"]
     assert (question.type, question.pages) == ("compositional", EXPECTED.pages)
 
 
-def test_musique_brings_aliases_and_several_paragraphs_of_a_page(tmp_path: Path) -> None:
+def test_musique_has_aliases_and_several_paragraphs_per_page(tmp_path: Path) -> None:
     unanswerable = {**MUSIQUE, "id": "2hop__99", "answerable": False}
     questions = load_questions(written(tmp_path / "a.jsonl", [MUSIQUE, unanswerable]))
     assert questions == {
@@ -89,7 +89,7 @@ def test_musique_brings_aliases_and_several_paragraphs_of_a_page(tmp_path: Path)
     }
 
 
-def test_bamboogle_is_a_sheet_of_questions_and_answers(tmp_path: Path) -> None:
+def test_bamboogle_is_a_table_of_questions_and_answers(tmp_path: Path) -> None:
     path = tmp_path / "bamboogle.csv"
     path.write_text('\ufeffQuestion,Answer\n"Who, then?",Tavin\n', encoding="utf-8")
     assert load_questions(path) == {"0": LoadedQuestion("0", "Who, then?", ("Tavin",), "", (), ())}
@@ -100,16 +100,16 @@ def test_bamboogle_is_a_sheet_of_questions_and_answers(tmp_path: Path) -> None:
     [
         ([HOTPOT, {**HOTPOT, "_id": "5b", "answer": " "}], r"row 2: the question '5b' has no answer; .* use train or"),
         ([{key: value for key, value in HOTPOT.items() if key != "answer"}], r"row 1: the question '5a' has no answer"),
-        ([HOTPOT, HOTPOT], r"row 2: the id '5a' was there before"),
+        ([HOTPOT, HOTPOT], r"row 2: the id '5a' occurs twice"),
         ([{**HOTPOT, "question": None}], r"row 1, has no question"),
-        ([{**HOTPOT, "context": [["Mill"]]}], r"the paragraphs of question '5a' have an unknown shape"),
-        ([{**HOTPOT, "context": [["Mill", "A text."]]}], r"unknown shape \(sentences must be a list of strings\)"),
-        ([{**HOTPOT, "context": {"title": ["Mill"]}}], r"unknown shape"),
-        ([{**MUSIQUE, "paragraphs": [{"title": "Mill"}]}], r"unknown shape \('paragraph_text'\)"),
-        ([], "holds no questions"),
+        ([{**HOTPOT, "context": [["Mill"]]}], r"the paragraphs of question '5a' have an unknown format"),
+        ([{**HOTPOT, "context": [["Mill", "A text."]]}], r"unknown format \(sentences must be a list of strings\)"),
+        ([{**HOTPOT, "context": {"title": ["Mill"]}}], r"unknown format"),
+        ([{**MUSIQUE, "paragraphs": [{"title": "Mill"}]}], r"unknown format \('paragraph_text'\)"),
+        ([], "has no questions"),
     ],
 )
-def test_what_is_wrong_with_a_question_is_said(tmp_path: Path, rows: list[Any], sentence: str) -> None:
+def test_an_error_in_a_question_is_reported_with_its_place(tmp_path: Path, rows: list[Any], sentence: str) -> None:
     path = written(tmp_path / "hotpot.json", rows)
     with pytest.raises(UserError, match=sentence) as caught:
         load_questions(path)
@@ -126,7 +126,7 @@ def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
     assert list(load_questions(path)) == ["6"]
 
 
-def test_a_folder_has_the_splits_whose_files_are_there(tmp_path: Path) -> None:
+def test_a_folder_has_the_splits_of_its_files(tmp_path: Path) -> None:
     source = QuestionFiles("hotpotqa", str(tmp_path))
     rows = [{**HOTPOT, "_id": str(i)} for i in range(9)]
     written(tmp_path / "hotpot_dev_distractor_v1.json", rows)
@@ -162,7 +162,7 @@ def test_a_single_file_is_its_own_split(tmp_path: Path) -> None:
         ("bamboogle", "bamboogle.csv", "ofirpress/self-ask"),
     ],
 )
-def test_a_missing_folder_names_the_file_and_the_way_to_get_it(
+def test_a_missing_folder_is_reported_with_the_file_and_its_origin(
     tmp_path: Path, data_set: Any, file: str, way: str
 ) -> None:
     with pytest.raises(UserError) as caught:
@@ -171,7 +171,7 @@ def test_a_missing_folder_names_the_file_and_the_way_to_get_it(
     assert way in str(caught.value)
 
 
-def test_a_split_that_is_missing_or_unknown_is_explained(tmp_path: Path) -> None:
+def test_a_missing_or_unknown_split_is_refused(tmp_path: Path) -> None:
     source = QuestionFiles("hotpotqa", str(tmp_path))
     written(tmp_path / "hotpot_train_v1.1.json", [HOTPOT])
     with pytest.raises(UserError, match=r"split 'dev' are expected at .*hotpot_dev_distractor_v1\.json"):

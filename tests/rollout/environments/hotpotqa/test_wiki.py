@@ -1,4 +1,4 @@
-"""ReAct's wiki rules, on pages of our own."""
+"""ReAct's rules of search, lookup and finish, on a small corpus."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def wiki() -> Wiki:
     return Wiki(PAGES)
 
 
-def test_search_shows_the_first_five_sentences_each_with_a_full_stop_put_behind_it(wiki: Wiki) -> None:
+def test_search_shows_the_first_five_sentences_each_followed_by_a_full_stop(wiki: Wiki) -> None:
     assert wiki.do("search[Old Mill]").observation == (
         "The mill stands by J. Osk. It grinds corn. Corn is stored. The third paragraph."
     )
     assert wiki.do("search[old mill]") == wiki.do("  search[OLD_MILL]\n")
 
 
-def test_paragraphs_of_two_words_are_no_part_of_a_page_and_the_last_sentence_of_one_has_two_stops() -> None:
+def test_paragraphs_of_two_words_are_dropped_and_the_last_sentence_of_a_paragraph_has_two_full_stops() -> None:
     assert page_of(MILL).count("\n") == 3
     assert sentences_of(page_of(MILL))[4:] == [
         "The third paragraph.",
@@ -50,7 +50,7 @@ def test_paragraphs_of_two_words_are_no_part_of_a_page_and_the_last_sentence_of_
     ]
 
 
-def test_a_page_that_is_not_there_is_answered_with_five_similar_titles_as_a_list(wiki: Wiki) -> None:
+def test_a_search_for_a_missing_page_lists_similar_titles(wiki: Wiki) -> None:
     found = wiki.do("search[mills of Osk]").observation
     assert found.startswith("Could not find mills of Osk. Similar: [")
     assert found.endswith("].")
@@ -58,14 +58,14 @@ def test_a_page_that_is_not_there_is_answered_with_five_similar_titles_as_a_list
     assert wiki.do("search[zebra]").observation == "Could not find zebra. Similar: []."
 
 
-def test_a_list_of_what_a_name_may_refer_to_is_searched_for_in_brackets(wiki: Wiki) -> None:
+def test_the_title_of_a_disambiguation_page_is_searched_for_in_brackets(wiki: Wiki) -> None:
     found = wiki.do("search[osk]").observation
     assert found.startswith("Could not find [osk]. Similar: [")
     assert "'Osk (river)'" in found
     assert wiki.do("search[Twice]").observation == "In brackets stands a page.."
 
 
-def test_lookup_goes_through_the_sentences_that_hold_a_word(wiki: Wiki) -> None:
+def test_lookup_steps_through_the_sentences_that_contain_a_word(wiki: Wiki) -> None:
     wiki.do("search[Old Mill]")
     assert [wiki.do("lookup[corn]").observation for _ in range(6)] == [
         "(Result 1 / 4) It grinds corn.",
@@ -77,13 +77,13 @@ def test_lookup_goes_through_the_sentences_that_hold_a_word(wiki: Wiki) -> None:
     ]
 
 
-def test_another_word_starts_over_and_so_does_the_same_word_in_other_letters(wiki: Wiki) -> None:
+def test_another_word_or_another_case_restarts_the_lookup(wiki: Wiki) -> None:
     wiki.do("search[Old Mill]")
     shown = [wiki.do(f"lookup[{word}]").observation[:14] for word in ("corn", "corn", "Corn", "wheels", "corn")]
     assert shown == ["(Result 1 / 4)", "(Result 2 / 4)", "(Result 1 / 4)", "(Result 1 / 1)", "(Result 1 / 4)"]
 
 
-def test_a_copy_looks_up_for_itself(wiki: Wiki) -> None:
+def test_a_copy_has_its_own_lookup_state(wiki: Wiki) -> None:
     wiki.search("Old Mill")
     shown = wiki.lookup("corn")
     copy = wiki.copy()
@@ -92,7 +92,7 @@ def test_a_copy_looks_up_for_itself(wiki: Wiki) -> None:
     assert wiki.lookup("corn").startswith("(Result 3 /")
 
 
-def test_a_failed_search_leaves_page_and_lookup_as_they_are_and_another_page_clears_them(wiki: Wiki) -> None:
+def test_a_failed_search_keeps_page_and_lookup_and_a_new_page_resets_the_lookup(wiki: Wiki) -> None:
     wiki.do("search[Old Mill]")
     wiki.do("lookup[corn]")
     wiki.do("search[zebra]")
@@ -106,7 +106,7 @@ def test_without_a_page_there_is_nothing_to_look_up(wiki: Wiki) -> None:
     assert wiki.do("search[Empty]").observation == ""
 
 
-def test_finish_gives_the_answer_and_think_is_nice(wiki: Wiki) -> None:
+def test_finish_returns_the_answer_and_think_gets_a_fixed_reply(wiki: Wiki) -> None:
     assert wiki.do("finish[ yes] ]").answer == " yes] "
     assert wiki.do("finish[]").answer == ""
     assert wiki.do("think[of corn]").observation == "Nice thought."
@@ -122,7 +122,7 @@ def test_everything_else_is_an_invalid_action(wiki: Wiki, action: str) -> None:
     lambda name: st.text().map(lambda text: f"{name}[{text}]")
 )), max_size=6))  # fmt: skip
 @settings(max_examples=200, deadline=None)
-def test_any_text_is_answered(actions: list[str]) -> None:
+def test_every_text_gets_a_reply(actions: list[str]) -> None:
     wiki = Wiki(PAGES)
     for action in actions:
         reply = wiki.do(action)

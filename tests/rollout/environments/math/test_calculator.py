@@ -1,4 +1,4 @@
-"""The calculator is exact, bounded, and answers every text with a value or a sentence."""
+"""The calculator is exact and bounded, and returns a value or an error for every text."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from rollout.environments.math.calculator import CalculationError, calculate
         ("--5", "5"),
     ],
 )
-def test_values_are_exact_and_shown_short(expression: str, value: str) -> None:
+def test_values_are_exact_and_formatted_short(expression: str, value: str) -> None:
     assert calculate(expression) == value
 
 
@@ -72,14 +72,14 @@ def test_values_are_exact_and_shown_short(expression: str, value: str) -> None:
         ("9" * 5000, "longer than 200"),
     ],
 )
-def test_what_cannot_be_calculated_is_a_sentence_at_once(expression: str, sentence: str) -> None:
+def test_an_invalid_or_too_large_expression_is_an_error(expression: str, sentence: str) -> None:
     with pytest.raises(CalculationError, match=sentence):
         calculate(expression)
 
 
 @settings(max_examples=500, deadline=None)
 @given(st.one_of(st.text(), st.text("0123456789.eE+-*/%() ", max_size=60)))
-def test_every_text_gets_a_value_or_a_sentence(text: str) -> None:
+def test_every_text_gets_a_value_or_an_error(text: str) -> None:
     with suppress(CalculationError):
         assert Fraction(calculate(text)) is not None
 

@@ -1,4 +1,4 @@
-"""Worked maths episodes for any prompt style."""
+"""Demonstrations of the math environment for every prompt style."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from rollout.episode.config import AgentConfig
 from rollout.factory import make_environment
 from rollout.prompts.example import Demonstration
 from rollout.prompts.styles import StyleName, new_style
-from tests.rollout.environments.math.plays import TrustingRunner
+from tests.rollout.environments.math.episodes import TrustingRunner
 
 
 def task(demonstration: Demonstration) -> Task:
-    """Its problem, with the answer that it gives."""
+    """A task with the problem of a demonstration and its answer."""
     answer = demonstration.turns[-1].action.removeprefix("finish[").removesuffix("]")
     return Task("t", "math", "", "", {"problem": demonstration.observation, "answer": answer})
 
 
-def test_they_are_solved_problems_that_the_kind_shows_in_every_style() -> None:
+def test_demonstrations_solve_their_problems_and_can_be_shown_in_every_style() -> None:
     environment = MathEnvironment(MathConfig(python="sandbox"), TrustingRunner())
     assert len(MATH.load_examples()) == 2
     for demonstration in MATH.load_examples():
@@ -39,21 +39,21 @@ def test_they_are_solved_problems_that_the_kind_shows_in_every_style() -> None:
             )
 
 
-def test_code_calculates_and_its_answer_is_judged(code_agent: AgentConfig) -> None:
-    world, style = make_environment(MathConfig(), code_agent), new_style("codeact", "")
+def test_code_calculates_and_its_answer_is_checked(code_agent: AgentConfig) -> None:
+    environment, style = make_environment(MathConfig(), code_agent), new_style("codeact", "")
     for demonstration in math_demonstrations():
-        world.reset(task(demonstration))
-        steps = [world.step(turn.code or "") for turn in demonstration.turns]
+        environment.reset(task(demonstration))
+        steps = [environment.step(turn.code or "") for turn in demonstration.turns]
         shown = [style.turn(turn)[1] for turn in demonstration.turns]
         assert [step.observation for step in steps][:-1] == shown[:-1]
         assert steps[-1].success
-    world.close()
+    environment.close()
 
 
-def test_the_state_says_what_is_asked_and_what_was_worked_out_so_far() -> None:
-    by_hand, _ = math_demonstrations()
-    assert by_hand.observation.endswith(". How many nuts does Dan have now?")
-    assert [dict(turn.state or ()) for turn in by_hand.turns] == [
+def test_the_state_contains_the_question_and_the_results_so_far() -> None:
+    word_problem, _ = math_demonstrations()
+    assert word_problem.observation.endswith(". How many nuts does Dan have now?")
+    assert [dict(turn.state or ()) for turn in word_problem.turns] == [
         {"goal": "How many nuts does Dan have now?", "results": results} for results in ("", "11", "11, 13")
     ]
 
@@ -93,12 +93,12 @@ def test_code_prints_what_the_calculator_shows(expression: str) -> None:
     assert TrustingRunner().run(as_code(f"calculate[{expression}]")) == f"{calculate(expression)}\n"
 
 
-def test_code_is_not_told_of_actions_that_it_cannot_call() -> None:
-    told = {
+def test_instructions_for_code_list_only_functions_that_code_can_call() -> None:
+    instructions = {
         name: new_style(name, MATH.load_instructions()["full"], tools=MATH.load_tools()).instructions
         for name in ("react", "codeact")
     }
-    assert told["react"].startswith("Solve a maths problem.\nIn each turn write a thought and one action")
-    assert "calculate[expression]" in told["react"]
-    assert told["codeact"].startswith("Solve a maths problem.\nYou work in turns, and act by running Python.")
-    assert told["codeact"].endswith("give it to final_answer(...).")
+    assert instructions["react"].startswith("Solve a maths problem.\nIn each turn write a thought and one action")
+    assert "calculate[expression]" in instructions["react"]
+    assert instructions["codeact"].startswith("Solve a maths problem.\nYou work in turns, and act by running Python.")
+    assert instructions["codeact"].endswith("give it to final_answer(...).")

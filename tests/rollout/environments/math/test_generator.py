@@ -1,4 +1,4 @@
-"""Generated problems: the same from the same seed, right, and held-out plots really held out."""
+"""Generated problems are reproducible and correct, and held-out plots never occur in training."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_plots_of_the_unseen_split_never_occur_in_the_others() -> None:
     assert not any(is_held_back(plot) for plot in plots["train"] | plots["valid_seen"])
 
 
-def test_every_family_has_plots_on_both_sides() -> None:
+def test_every_family_has_held_out_and_other_plots() -> None:
     for family in CODE_FAMILIES:
         sides = Counter(is_held_back(problem.key) for problem in PROBLEMS if problem.family == family)
         assert 0 < sides[True] < sides[False]
@@ -53,17 +53,17 @@ def test_valid_seen_repeats_no_problem_of_train() -> None:
     assert len(train & seen) < 0.02 * COUNT
 
 
-def test_answers_are_whole_and_word_problems_have_one_to_four_steps_and_often_padding() -> None:
+def test_answers_are_whole_and_word_problems_have_one_to_four_steps_and_often_distractors() -> None:
     made = [p for p in problems("train") if p.plot.partition("/")[0] in WORD_FAMILIES]
     steps = Counter(len(problem.plot.split("/")) - 2 for problem in made)
     assert sorted(steps) == [1, 2, 3, 4]
     assert all(0 < int(problem.answer) <= 5000 for problem in made)
-    padded = sum("years old" in p.text or "birds" in p.text or "houses" in p.text for p in made)
-    assert len(made) / 4 < padded < len(made)
+    with_distractors = sum("years old" in p.text or "birds" in p.text or "houses" in p.text for p in made)
+    assert len(made) / 4 < with_distractors < len(made)
 
 
 def test_problems_worked_by_hand() -> None:
-    """One of each family, found in the generated texts by their plots and solved again in plain Python."""
+    """Some generated texts, with answers calculated here in plain Python."""
     made = {p.text: p.answer for p in [*problems("train"), *problems("valid_seen")]}
     for text, answer in WORKED.items():
         assert made.get(text) == answer
@@ -78,18 +78,18 @@ WORKED = {
 }
 
 
-def test_no_sentence_can_be_taken_for_another() -> None:
-    """Whatever one template writes is read by the first template that fits, with the same meaning."""
+def test_no_sentence_matches_a_template_of_another_meaning() -> None:
+    """All templates that match a written sentence have the same meaning."""
     words = {"p": "Ann", "q": "Ben", "r": "Cora", "t": "dollars", "v": "hours"}
-    language = sentences()
-    for sentence in language:
+    templates = sentences()
+    for sentence in templates:
         slots = {**words, **dict.fromkeys(sentence.ranges, "7")}
         text = sentence.write(slots)
-        meanings = {(s.sets, s.formula) for s in language if s.read(text) is not None}
+        meanings = {(s.sets, s.formula) for s in templates if s.read(text) is not None}
         assert meanings == {(sentence.sets, sentence.formula)}, text
 
 
-def test_a_sentence_is_read_as_it_was_written() -> None:
+def test_a_written_sentence_is_parsed_back() -> None:
     slots = {"t": "pens", "a": "12"}
     assert PRICE.read(PRICE.write(slots)) == slots
     assert PRICE.read("The pens cost many dollars each.") is None
@@ -98,7 +98,7 @@ def test_a_sentence_is_read_as_it_was_written() -> None:
     assert twice.read("Ann and Ben walk 3 miles.") is None
 
 
-def test_what_is_added_to_nothing_stands_alone() -> None:
+def test_a_sum_with_an_unknown_first_value_is_written_without_it() -> None:
     sentence = Sentence("{p} buys {a:1:9}.", "the bill is", "[the bill is] + {a} * 2")
     assert sentence.calculation({"p": "Ann", "a": "4"}, {}) == "4 * 2"
     assert sentence.calculation({"p": "Ann", "a": "4"}, {"the bill is": "10"}) == "10 + 4 * 2"
@@ -106,7 +106,7 @@ def test_what_is_added_to_nothing_stands_alone() -> None:
         Sentence("{a:1:9} off.", "the bill is", "[the bill is] - {a}").calculation({"a": "4"}, {})
 
 
-def test_another_process_makes_the_same_problems() -> None:
+def test_another_process_generates_the_same_problems() -> None:
     code = (
         "from rollout.environments.math.generator import *; import hashlib;"
         "made = [generate_problem(t.payload) for t in MathTasks((*WORD_FAMILIES, *CODE_FAMILIES)).tasks('train', 40)];"
@@ -116,7 +116,7 @@ def test_another_process_makes_the_same_problems() -> None:
     assert one == other != ""
 
 
-def test_a_first_few_tasks_are_the_beginning_of_many_and_seeds_differ() -> None:
+def test_fewer_tasks_are_a_prefix_of_more_and_seeds_differ() -> None:
     source = MathTasks()
     assert source.tasks("train", 3) == source.tasks("train", 9)[:3]
     one, other = (generate_problem(source.tasks("train", 1, seed)[0].payload) for seed in (0, 1))
@@ -126,9 +126,9 @@ def test_a_first_few_tasks_are_the_beginning_of_many_and_seeds_differ() -> None:
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
-    [({"generator": 99}, "maths generator 99"), ({"family": "geometry"}, "geometry"), ({"split": "test"}, "test")],
+    [({"generator": 99}, "math generator 99"), ({"family": "geometry"}, "geometry"), ({"split": "test"}, "test")],
 )
-def test_a_damaged_task_is_refused_in_words(change: dict[str, str | int], sentence: str) -> None:
+def test_a_damaged_task_is_refused(change: dict[str, str | int], sentence: str) -> None:
     payload = {**MathTasks().tasks("train", 1)[0].payload, **change}
     with pytest.raises(ValueError, match=sentence):
         generate_problem(payload)

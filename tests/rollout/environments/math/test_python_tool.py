@@ -1,4 +1,4 @@
-"""``python[…]`` in the sandbox, where one works."""
+"""``python[…]`` in a sandbox; skipped if none works on this machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rollout.environments.math.expert_policy import MathExpert
 from rollout.environments.math.generator import CODE_FAMILIES
 from rollout.environments.math.plugin import MATH
 from rollout.tools.sandbox.tiers import available_tiers
-from tests.rollout.environments.math.plays import play
+from tests.rollout.environments.math.episodes import roll_out
 
 CONFIG = MathConfig(python="sandbox", families=CODE_FAMILIES)
 
@@ -28,7 +28,7 @@ def environment() -> Iterator[Environment]:
     environment.close()
 
 
-def test_names_live_on_within_an_episode_and_not_beyond(environment: Environment) -> None:
+def test_variables_persist_within_an_episode_only(environment: Environment) -> None:
     one, other = MATH.make_tasks(CONFIG).tasks("train", 2)
     environment.reset(one)
     actions = ["python[x = 3]", "python[x * 2]", "python[print('a'); x]"]
@@ -37,7 +37,7 @@ def test_names_live_on_within_an_episode_and_not_beyond(environment: Environment
     assert "NameError" in environment.step("python[x]").observation
 
 
-def test_code_that_fails_or_never_ends_is_answered_in_words() -> None:
+def test_code_that_fails_or_never_ends_gets_an_error_message() -> None:
     config = MathConfig.model_validate({"python": "sandbox", "sandbox": {"time_limit_s": 1, "preload": []}})
     environment = MATH.make_environment(config)
     environment.reset(MATH.make_tasks(config).tasks("train", 1)[0])
@@ -47,6 +47,6 @@ def test_code_that_fails_or_never_ends_is_answered_in_words() -> None:
     environment.close()
 
 
-def test_the_expert_wins_the_problems_for_code_in_the_sandbox(environment: Environment) -> None:
+def test_the_expert_solves_problems_for_code_in_the_sandbox(environment: Environment) -> None:
     for task in MATH.make_tasks(CONFIG).tasks("valid_unseen", 2 * len(CODE_FAMILIES)):
-        assert play(environment, task, MathExpert())[0]
+        assert roll_out(environment, task, MathExpert())[0]

@@ -1,4 +1,4 @@
-"""Sixty hard pairs of answers, hostile ones, and the gold answers of GSM8K."""
+"""Sixty hard pairs of answers, hostile answers, and the reference answers of GSM8K."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ EQUAL = [
     (r"[1,\infty)", "[1, ∞)"),
     (r"(-\infty, 2) \cup (3, \infty)", r"(3,\infty)\cup(-\infty,2)"),
     (r"\emptyset", r"\{\}"),
-    # expressions and LaTeX dress
+    # expressions and LaTeX decoration
     ("x^2+2x+1", "(x+1)^2"),
     (r"2\sqrt{3}", r"\sqrt{12}"),
     (r"\boxed{42}", "$42$"),
@@ -104,23 +104,21 @@ def test_the_table_has_sixty_pairs_of_both_kinds() -> None:
 
 
 @pytest.mark.parametrize(("right", "answer", "equal"), PAIRS)
-def test_hard_pairs_are_judged_right(checker: AnswerChecker, right: str, answer: str, equal: bool) -> None:
+def test_hard_pairs_get_the_right_verdict(checker: AnswerChecker, right: str, answer: str, equal: bool) -> None:
     assert checker.check(answer, right).correct is equal
 
 
 @pytest.mark.parametrize(("right", "answer", "equal"), PAIRS)
-def test_our_own_comparison_never_errs_and_does_not_mind_which_side_is_which(
-    right: str, answer: str, equal: bool
-) -> None:
+def test_the_exact_comparison_is_never_wrong_and_is_symmetric(right: str, answer: str, equal: bool) -> None:
     assert same_answer(answer, right) in (equal, None)
     assert same_answer(right, answer) in (equal, None)
 
 
-def test_our_own_comparison_decides_most_pairs_without_the_process() -> None:
+def test_the_exact_comparison_decides_most_pairs() -> None:
     assert sum(same_answer(answer, right) is not None for right, answer, _ in PAIRS) >= 52
 
 
-def test_a_verdict_says_who_decided(checker: AnswerChecker) -> None:
+def test_a_verdict_states_what_decided(checker: AnswerChecker) -> None:
     assert checker.check("0.75", r"\frac{3}{4}").by == "exact"
     assert checker.check("(x+1)^2", "x^2+2x+1").by == "math-verify"
 
@@ -144,14 +142,14 @@ def test_a_verdict_says_who_decided(checker: AnswerChecker) -> None:
         "x" * 100_000,
     ],
 )
-def test_hostile_answers_are_wrong_and_do_no_harm(answer: str) -> None:
+def test_hostile_answers_are_wrong_and_the_checker_keeps_working(answer: str) -> None:
     with_limit = shared_checker(0.5)
     assert not with_limit.check(answer, "5").correct
     assert not with_limit.check(answer, r"\sqrt{7}").correct
     assert with_limit.check(r"\sqrt{28}", r"2\sqrt{7}").by == "math-verify"
 
 
-def test_an_answer_that_costs_too_much_is_wrong_by_its_limit_and_the_process_stays() -> None:
+def test_an_answer_that_exceeds_the_cpu_limit_is_wrong_and_the_process_survives() -> None:
     with_limit = shared_checker(0.5)
     assert with_limit.verify("10^{10^{10}}", "5").by == "limit"
     assert with_limit.restarts == 0
@@ -162,7 +160,7 @@ def test_a_process_that_dies_is_replaced(checker: AnswerChecker) -> None:
     assert checker.verify(r"\frac{1}{2}", "0.5").correct
 
 
-def test_a_process_of_one_limit_is_shared() -> None:
+def test_one_checker_per_limit_is_shared() -> None:
     assert shared_checker(0.5) is shared_checker(0.5)
     assert shared_checker(0.5) is not shared_checker(0.25)
 
@@ -172,13 +170,13 @@ def test_a_process_of_one_limit_is_shared() -> None:
     st.one_of(st.text(max_size=80), st.text(r"0123456789.,/%$\{}()[]^-+ xcm", max_size=60)),
     st.sampled_from(["5", r"\frac{1}{2}", r"\{1,2\}", "(1,2)", "Monday", "25%", "3 cm", r"[1,\infty)"]),
 )
-def test_our_own_comparison_answers_every_text(answer: str, right: str) -> None:
+def test_the_exact_comparison_returns_a_verdict_for_every_text(answer: str, right: str) -> None:
     assert same_answer(answer, right) in (True, False, None)
     assert same_answer(right, right) is True
 
 
 @given(st.integers(-(10**9), 10**9), st.integers(1, 9999))
-def test_a_fraction_equals_its_other_spellings_and_not_its_neighbour(above: int, below: int) -> None:
+def test_a_fraction_equals_its_other_spellings_and_no_other_fraction(above: int, below: int) -> None:
     right = rf"\frac{{{above}}}{{{below}}}"
     assert same_answer(f"{3 * above}/{3 * below}", right)
     assert same_answer(f"{above:,}/{below:,}", right)
@@ -196,11 +194,11 @@ def test_a_fraction_equals_its_other_spellings_and_not_its_neighbour(above: int,
         ("no box", None),
     ],
 )
-def test_the_last_whole_box_counts(text: str, inside: str | None) -> None:
+def test_the_last_closed_box_is_the_answer(text: str, inside: str | None) -> None:
     assert boxed(text) == inside
 
 
-def test_decoration_is_taken_off() -> None:
+def test_decoration_is_removed() -> None:
     assert plain(r"$\left(\dfrac12,\, 3\text{ cm}\right)$.") == r"(\frac{1}{2}, 3 cm )"
 
 

@@ -1,4 +1,4 @@
-"""Known data sets of maths problems as sources of tasks: GSM8K, GSM-Hard, and files in the form of MATH or AIME."""
+"""Task sources over data sets of math problems: GSM8K, GSM-Hard, and files in the format of MATH or AIME."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _IDS = ("id", "unique_id", "_id", "test_index")
 
 
 @dataclass(frozen=True, slots=True)
-class _Form:
-    """How a data set is laid out.
+class _Format:
+    """File format of a data set.
 
     Attributes:
-        title: its name in sentences.
-        problem: fields that may hold the problem, the first that is there does.
-        answer: fields that may hold the answer.
-        final: what stands before the answer within its field.
-        task_type: fields that may name a problem's family.
-        files: what its folder should hold.
-        origin: how a user gets it.
+        title: name of the data set in messages.
+        problem: possible field names of the problem; the first existing one is used.
+        answer: possible field names of the answer.
+        final: marker before the answer within its field.
+        task_type: possible field names of the problem's family.
+        files: expected files in the folder, as words of a message.
+        origin: download instructions, as words of a message.
     """
 
     title: str
@@ -39,8 +39,8 @@ class _Form:
     task_type: tuple[str, ...] = ()
 
 
-FORMS: Mapping[str, _Form] = {
-    "gsm8k": _Form(
+FORMATS: Mapping[str, _Format] = {
+    "gsm8k": _Format(
         "GSM8K",
         ("question",),
         ("answer",),
@@ -48,14 +48,14 @@ FORMS: Mapping[str, _Form] = {
         "from the folder grade_school_math/data of the GitHub repository openai/grade-school-math",
         final="####",
     ),
-    "gsm_hard": _Form(
+    "gsm_hard": _Format(
         "GSM-Hard",
         ("input",),
         ("target",),
         "gsmhardv2.jsonl",
         "from the data set reasoning-machines/gsm-hard on the Hugging Face hub",
     ),
-    "math": _Form(
+    "math": _Format(
         "MATH",
         ("problem",),
         ("answer",),
@@ -64,7 +64,7 @@ FORMS: Mapping[str, _Form] = {
         "from the GitHub repository hendrycks/math, or the data set HuggingFaceH4/MATH-500 on the Hugging Face hub",
         task_type=("type", "subject"),
     ),
-    "aime": _Form(
+    "aime": _Format(
         "AIME",
         ("problem", "question"),
         ("answer",),
@@ -76,11 +76,12 @@ FORMS: Mapping[str, _Form] = {
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """A task source of a data set's problems; a task holds its problem and answer.
+    """A task source over the files of a data set; payloads contain problem and answer.
 
     Attributes:
-        source: the data set, as `FORMS` names it.
-        data_dir: its folder, or one of its files. A split is a file, named without its ending, or a folder of files.
+        source: name of the data set in `FORMATS`.
+        data_dir: folder of the data set, or one of its files. Each split is a file or a folder of files, and has the
+            name of that file without its extension or of that folder.
     """
 
     source: str
@@ -91,10 +92,10 @@ class DataSet:
         return sorted(self._paths())
 
     def tasks(self, split: str, count: int, seed: int = 0) -> Sequence[Task]:
-        """Up to ``count`` problems of ``split``, shuffled by ``seed``; fewer if there are no more.
+        """Up to ``count`` problems of ``split``, shuffled by ``seed``; fewer if the split has fewer.
 
         Raises:
-            UserError: the data or the split is missing, or a row of it is damaged.
+            UserError: the data or the split is missing, or a row is damaged.
         """
         paths = self._paths()
         if split not in paths:
@@ -107,27 +108,27 @@ class DataSet:
             places[task.id] = place
             tasks.append(task)
         if not tasks:
-            raise UserError(f"{paths[split]} has no problems; it should be {self._wanted()}")
+            raise UserError(f"{paths[split]} has no problems; expected {self._wanted()}")
         Random(seed).shuffle(tasks)
         return tasks[:count]
 
     def _paths(self) -> dict[str, Path]:
-        """The file or folder of each split."""
+        """File or folder of each split."""
         base = Path(self.data_dir).expanduser()
         found = [base] if base.is_file() else sorted(base.iterdir()) if base.is_dir() else []
         paths = {stem: path for path in found if path.is_file() and (stem := file_stem(path))}
         paths |= {path.name: path for path in found if path.is_dir() and next(path.rglob("*.json"), None)}
         if not paths:
-            what = "is no folder" if not base.exists() else "holds no data file"
-            raise UserError(f"{base} {what}; {FORMS[self.source].title} is expected there: {self._wanted()}")
+            what = "does not exist" if not base.exists() else "has no data file"
+            raise UserError(f"{base} {what}; {FORMATS[self.source].title} is expected there: {self._wanted()}")
         return paths
 
     def _wanted(self) -> str:
-        form = FORMS[self.source]
+        form = FORMATS[self.source]
         return f"{form.files}; get it {form.origin}, or set data_dir to where it is"
 
     def _task(self, split: str, number: int, place: str, row: dict[str, Any]) -> Task:
-        form = FORMS[self.source]
+        form = FORMATS[self.source]
         name = next((str(row[key]) for key in _IDS if row.get(key) is not None), str(number))
         payload = {
             "problem": self._problem(form, place, row),
@@ -138,28 +139,28 @@ class DataSet:
         family = next((str(row[key]) for key in form.task_type if row.get(key)), self.source)
         return Task(f"math/{self.source}/{split}/{name}", "math", split, family, payload)
 
-    def _problem(self, form: _Form, place: str, row: dict[str, Any]) -> str:
+    def _problem(self, form: _Format, place: str, row: dict[str, Any]) -> str:
         key = next((key for key in form.problem if key in row), None)
         if key is None:
             raise UserError(
-                f"{place} has no field {' or '.join(form.problem)} but {', '.join(row) or 'none'}; is it another "
-                f"version, or not {form.title}? It should be {self._wanted()}"
+                f"{place} has no field {' or '.join(form.problem)}; its fields are {', '.join(row) or 'empty'}; "
+                f"check that it is {form.title} in the expected version: {self._wanted()}"
             )
         text = row[key]
         if not isinstance(text, str) or not text.strip():
-            raise UserError(f"{place} has no problem text in its field {key}; add it or take the row out")
+            raise UserError(f"{place} has no problem text in its field {key}; add it or remove the row")
         return text.strip()
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Row]]:
-    """Each row, its fields by lower-case name, with its file and place in words."""
+    """Yield each row with its location in words; field names are lower case."""
     for file in [path] if path.is_file() else sorted(path.rglob("*.json")):
         named = {} if path.is_file() else {"id": file.relative_to(path).with_suffix("").as_posix()}
         for place, row in read_rows(file):
             yield f"{file}, {place}", {**named, **{name.strip().lower(): value for name, value in row.items()}}
 
 
-def _answer(form: _Form, place: str, row: dict[str, Any]) -> str:
+def _answer(form: _Format, place: str, row: dict[str, Any]) -> str:
     answer = _written(next((row[key] for key in form.answer if row.get(key) is not None), None))
     if form.final:
         answer = answer.rpartition(form.final)[2].strip() if form.final in answer else ""
@@ -170,12 +171,12 @@ def _answer(form: _Form, place: str, row: dict[str, Any]) -> str:
         return answer
     after = f" after {form.final}" if form.final else r" nor a \boxed{} in its solution" if "solution" in row else ""
     raise UserError(
-        f"{place} has a question without an answer: nothing in {form.answer[0]}{after}; add it or take the row out"
+        f"{place} has a question without an answer: nothing in {form.answer[0]}{after}; add it or remove the row"
     )
 
 
 def _written(value: object) -> str:
-    """A value of a file as an answer is written: whole numbers without a point."""
+    """Convert a value to the text of an answer; integral floats lose their decimal point."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return "" if value is None or isinstance(value, bool | list | dict) else str(value).strip()

@@ -1,4 +1,4 @@
-"""Episodes played without an engine."""
+"""Episodes without an engine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TURN = re.compile(r"Thought: (.+)\nAction: (.+)")
 
 
 class TrustingRunner:
-    """Runs the expert's own code within the test's process."""
+    """Runs the expert's code in the process of the test."""
 
     def __init__(self) -> None:
         self._names: dict[str, object] = {}
@@ -28,10 +28,10 @@ class TrustingRunner:
         self._names = {}
 
 
-def play(
+def roll_out(
     environment: Environment, task: Task, policy: TextPolicy, limit: int = 10
 ) -> tuple[bool, list[tuple[str, str, str]], str]:
-    """Whether it won, (thought, action, observation) of each turn, and the first message."""
+    """Whether the policy solved the task, (thought, action, observation) of each turn, and the first message."""
     reset = environment.reset(task)
     first = text = f"{reset.observation}\nYour task is to: {reset.instruction}."
     turns = []

@@ -1,4 +1,4 @@
-"""Files of data sets become tasks; what is wrong with them is one sentence that names the place."""
+"""Data set files become tasks; an error in a file is reported in one sentence with its location."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rollout.environments.math.config import MathConfig
-from rollout.environments.math.data_sets import DataSet
+from rollout.environments.math.datasets import DataSet
 from rollout.environments.math.environment import MathEnvironment
 from rollout.errors import UserError
 
@@ -25,7 +25,7 @@ GSM = [
 ]
 
 NO_QUESTION = {"question": " ", "answer": "#### 1"}
-TWINS = [{**GSM[0], "id": 7}, GSM[1], {**GSM[2], "id": 7}]
+DUPLICATES = [{**GSM[0], "id": 7}, GSM[1], {**GSM[2], "id": 7}]
 
 
 def lines(rows: list[Any]) -> bytes:
@@ -38,14 +38,14 @@ def write(path: Path, content: bytes) -> Path:
     return path
 
 
-def only(source: str, path: Path) -> Any:
-    """The one task of a file."""
+def only_task(source: str, path: Path) -> Any:
+    """The only task of a file."""
     folder = DataSet(source, str(path))
     (task,) = folder.tasks(folder.splits()[0], 10)
     return task
 
 
-def test_gsm8k_files_are_splits_and_answers_stand_after_the_mark(tmp_path: Path) -> None:
+def test_gsm8k_files_are_splits_and_the_answer_follows_the_marker(tmp_path: Path) -> None:
     write(tmp_path / "train.jsonl", lines(GSM))
     write(tmp_path / "test.jsonl.gz", gzip.compress(lines(GSM[:2])))
     write(tmp_path / "LICENSE", b"text")
@@ -60,19 +60,19 @@ def test_gsm8k_files_are_splits_and_answers_stand_after_the_mark(tmp_path: Path)
     assert len(source.tasks("test", 100)) == 2
 
 
-def test_one_file_may_be_the_data(tmp_path: Path) -> None:
+def test_a_single_file_is_a_data_set(tmp_path: Path) -> None:
     source = DataSet("gsm8k", str(write(tmp_path / "part.jsonl", lines(GSM))))
     assert (source.splits(), len(source.tasks("part", 3))) == (["part"], 3)
 
 
-def test_gsm_hard_targets_lose_their_point_if_they_are_whole(tmp_path: Path) -> None:
+def test_integral_targets_of_gsm_hard_lose_their_decimal_point(tmp_path: Path) -> None:
     path = write(tmp_path / "gsmhardv2.jsonl", lines([{"input": "Q?", "code": "", "target": 5040000.0}]))
-    assert only("gsm_hard", path).payload == {"problem": "Q?", "answer": "5040000"}
+    assert only_task("gsm_hard", path).payload == {"problem": "Q?", "answer": "5040000"}
     path = write(tmp_path / "other.jsonl", lines([{"input": "Q?", "target": 0.25}]))
-    assert only("gsm_hard", path).payload["answer"] == "0.25"
+    assert only_task("gsm_hard", path).payload["answer"] == "0.25"
 
 
-def test_math_comes_as_folders_of_files_or_as_lines(tmp_path: Path) -> None:
+def test_math_is_read_from_folders_of_files_and_from_lines(tmp_path: Path) -> None:
     problem = {"problem": "P?", "level": "Level 5", "type": "Algebra", "solution": r"So \boxed{\frac{1}{2}}."}
     write(tmp_path / "folders" / "train" / "algebra" / "7.json", json.dumps(problem).encode())
     write(tmp_path / "folders" / "train" / "geometry" / "7.json", json.dumps({**problem, "type": "Geometry"}).encode())
@@ -90,12 +90,12 @@ def test_math_comes_as_folders_of_files_or_as_lines(tmp_path: Path) -> None:
         "level": 3,
         "unique_id": "a/1",
     }
-    task = only("math", write(tmp_path / "test.jsonl", lines([row])))
+    task = only_task("math", write(tmp_path / "test.jsonl", lines([row])))
     assert (task.id, task.task_type) == ("math/math/test/a/1", "Number Theory")
     assert task.payload == {"problem": "P?", "answer": "2", "level": "3"}
 
 
-def test_aime_comes_in_four_formats(tmp_path: Path) -> None:
+def test_aime_is_read_from_four_formats(tmp_path: Path) -> None:
     rows = [{"ID": "2024-I-1", "Problem": "P?", "Answer": 204}]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
     files = [
@@ -105,7 +105,7 @@ def test_aime_comes_in_four_formats(tmp_path: Path) -> None:
         write(tmp_path / "d.csv", b'\xef\xbb\xbfID,Question,Answer\n2024-I-1,"P?",204\n'),
     ]
     for file in files:
-        task = only("aime", file)
+        task = only_task("aime", file)
         assert task.payload == {"problem": "P?", "answer": "204"}
         assert task.id == f"math/aime/{file.stem}/2024-I-1"
 
@@ -123,11 +123,11 @@ def test_aime_comes_in_four_formats(tmp_path: Path) -> None:
         (
             "a.jsonl",
             lines([{"input": "Q?", "target": 1}]),
-            "no field question but input, target; is it another",
+            "no field question; its fields are input, target; check that it is GSM8K",
         ),
         (
             "a.jsonl",
-            lines(TWINS),
+            lines(DUPLICATES),
             r"line 3 has the same id as .*a\.jsonl, line 1",
         ),
         ("a.jsonl", lines(GSM)[:-30], r"line 10, is not JSON or is cut short"),
@@ -143,7 +143,7 @@ def test_aime_comes_in_four_formats(tmp_path: Path) -> None:
         ("a.parquet", b"PAR1 no", "cut short or no Parquet file"),
     ],
 )
-def test_bad_files_are_one_sentence(tmp_path: Path, name: str, content: bytes, sentence: str) -> None:
+def test_an_invalid_file_is_reported_in_one_sentence(tmp_path: Path, name: str, content: bytes, sentence: str) -> None:
     path = write(tmp_path / name, content)
     with pytest.raises(UserError, match=sentence) as caught:
         DataSet("gsm8k", str(tmp_path)).tasks("a", 10)
@@ -166,21 +166,21 @@ def test_a_math_problem_without_a_box_has_no_answer(tmp_path: Path) -> None:
         ("aime", "columns problem and answer; get it .*aime_2024"),
     ],
 )
-def test_missing_data_names_the_file_and_how_to_get_it(tmp_path: Path, source: str, expected: str) -> None:
-    with pytest.raises(UserError, match=f"is no folder; .* is expected there: .*{expected}"):
+def test_missing_data_is_reported_with_the_file_and_its_origin(tmp_path: Path, source: str, expected: str) -> None:
+    with pytest.raises(UserError, match=f"does not exist; .* is expected there: .*{expected}"):
         DataSet(source, str(tmp_path / "absent")).tasks("train", 1)
-    with pytest.raises(UserError, match="holds no data file"):
+    with pytest.raises(UserError, match="has no data file"):
         DataSet(source, str(tmp_path)).splits()
 
 
-def test_an_unknown_split_names_the_splits_that_are_there(tmp_path: Path) -> None:
+def test_an_unknown_split_is_refused_with_the_existing_ones(tmp_path: Path) -> None:
     write(tmp_path / "train.jsonl", lines(GSM))
     with pytest.raises(UserError, match=r"no split 'valid'.*choose one of train"):
         DataSet("gsm8k", str(tmp_path)).tasks("valid", 1)
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="no GSM8K files: set STILLHOUSE_TEST_DATA")
-def test_the_official_files_of_gsm8k_load_and_their_answers_win() -> None:
+def test_the_official_files_of_gsm8k_load_and_their_answers_are_right() -> None:
     source = DataSet("gsm8k", str(DATA))
     assert {split: len(source.tasks(split, 10_000)) for split in source.splits()} == {
         "gsm8k_test_300": 300,
