@@ -1,1 +1,1 @@
-"""Engines: models behind the one protocol of `rollout.engine`."""
+"""Engines: models behind the protocol of `rollout.engine`."""

@@ -1,1 +1,1 @@
-"""How an agent chooses what it does: plainly, by trying several actions, or held to the actions that are allowed."""
+"""The episode loop, and acting strategies: plain, self-consistent and constrained."""

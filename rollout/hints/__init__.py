@@ -1,1 +1,1 @@
-"""Hints: short advice made from failed episodes, kept in a bank, shown to a teacher at the start of an episode."""
+"""Hints: short texts that are written from failed episodes, stored in a bank, and shown to a teacher before a task."""

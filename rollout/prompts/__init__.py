@@ -1,1 +1,1 @@
-"""How an episode is put before a model, and how its answers are read."""
+"""Prompt building and parsing: prompt styles, chat templates, tokenizers."""
