@@ -1,9 +1,9 @@
-# Every target sets up .venv first; that is done once.
+# Every target sets up .venv first. The set-up runs once.
 SHELL := bash
 VENV := .venv/bin
-# More words for a command: make test ARGS="-k store", make quickstart ARGS="seed=1".
+# Further arguments of a command: make test ARGS="-k store", make quickstart ARGS="seed=1".
 ARGS ?=
-# Which measurement; `stillhouse bench --help` names them.
+# The benchmark to run; `stillhouse bench --help` lists them.
 NAME ?= environments
 
 .PHONY: help setup quickstart test test-all lint typecheck check bench clean
@@ -11,13 +11,13 @@ NAME ?= environments
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
 
-setup:  ## make .venv for this machine (GPU or CPU)
+setup:  ## create .venv for this machine (GPU or CPU)
 	@bash .ci/setup
 
-quickstart: setup  ## distil a small agent from a teacher, end to end
+quickstart: setup  ## distill a small agent from a teacher, end to end
 	$(VENV)/stillhouse run quickstart $(ARGS)
 
-test: setup  ## all tests but the slow ones
+test: setup  ## all tests except the slow ones
 	$(VENV)/python -m pytest -m "not slow" $(ARGS)
 
 test-all: setup  ## all tests that this machine can run
@@ -30,11 +30,11 @@ lint: setup  ## style and formatting
 typecheck: setup  ## mypy over the four packages
 	$(VENV)/mypy
 
-check: lint typecheck test  ## what a change must pass
+check: lint typecheck test  ## all checks that a change must pass
 
-bench: setup  ## measured figures of this machine, as JSON
+bench: setup  ## measure this machine, write JSON
 	$(VENV)/stillhouse bench $(NAME) --json runs/bench-$(NAME).json $(ARGS)
 
-clean:  ## remove caches and build products; runs/ and .venv stay
+clean:  ## remove caches and build products; keep runs/ and .venv
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""The only home of Ray: settings, command line, driver, workers and job submission."""
+"""Recipes, commands, driver, workers, Ray Train, jobs and studies. Only `cluster.runtime` imports Ray."""
 
 from stillhouse_cli import check_packages
 

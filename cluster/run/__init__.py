@@ -1,1 +1,1 @@
-"""What a run consists of: its plan, its folder, its status and its report. No Ray."""
+"""The parts of a run: plan, steps, run directory, status and report. Does not import Ray."""

@@ -1,1 +1,1 @@
-"""Where the parts of a run execute: this process or a Ray cluster."""
+"""Execution of a run's workers, in this process or on a Ray cluster."""

@@ -1,1 +1,1 @@
-"""The environments, their shared parts, and the wrappers around them."""
+"""Environments, their shared parts, and wrappers."""

@@ -1,1 +1,1 @@
-"""How other packages add to the project: registries filled by entry points, and settings chosen among them by name."""
+"""Extension by other packages: registries filled by entry points, and settings selected from them by name."""

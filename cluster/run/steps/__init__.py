@@ -1,1 +1,1 @@
-"""The steps of a run, one file each. A step plans itself from the recipe and can be executed by the driver."""
+"""The steps of a run, one file each: planned from the recipe, executed by the driver."""

@@ -1,1 +1,1 @@
-"""Checks whether an environment meets the interface."""
+"""Checks whether an environment conforms to the interface."""

@@ -1,1 +1,1 @@
-"""The encyclopaedia world: ReAct's search, lookup and finish over a local corpus."""
+"""The HotpotQA environment: ReAct's search, lookup and finish over a local corpus."""

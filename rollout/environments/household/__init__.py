@@ -1,1 +1,1 @@
-"""The household world: ALFWorld's rules in plain Python, official games and generated houses."""
+"""The household environment: ALFWorld's rules in plain Python, official games and generated houses."""

@@ -1,1 +1,1 @@
-"""Maths problems: generated or from data sets, with a calculator, a Python tool and a checker of answers."""
+"""The math environment: generated problems or data sets, a calculator, a Python tool and an answer checker."""

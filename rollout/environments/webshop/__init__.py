@@ -1,1 +1,1 @@
-"""The shop: WebShop's pages, search and reward in plain Python, official and generated catalogues."""
+"""The WebShop environment: its pages, search and reward in plain Python, official and generated catalogs."""

@@ -1,1 +1,1 @@
-"""Whether two answers are the same: notation, units, groups of values, and what math-verify says of the rest."""
+"""Comparison of two answers by notation, units and groups of values; math-verify compares the rest."""

@@ -1,1 +1,1 @@
-"""Ranked search by words, as Lucene does it: terms, stems and BM25."""
+"""Ranked lexical search as in Lucene: terms, stems and BM25."""
