@@ -43,6 +43,8 @@ def prose(text: str) -> Iterator[str]:
 
 
 def wrong_words(text: str) -> list[str]:
+    """Words that are not used. Names in backticks, such as keys of a recipe, are not words."""
+    text = re.sub(r"`[^`\n]*`", "", text)
     return [match[0] for pattern in BRITISH for match in re.finditer(pattern, text, re.IGNORECASE)]
 
 

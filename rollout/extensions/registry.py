@@ -106,4 +106,4 @@ def _added(group: str) -> tuple[EntryPoint, ...]:
 
 def _source(point: EntryPoint) -> str:
     """The package of an entry point, in words."""
-    return f"the package {point.dist.name}" if point.dist is not None else "stillhouse"
+    return f"the package {point.dist.name}" if point.dist is not None else "Stillhouse"

@@ -130,7 +130,7 @@ for name in ("expert", "household-expert", "pond-expert", "swamp-expert", "pond-
 def test_two_of_one_name_are_refused_where_the_name_is_used(tmp_path: Path) -> None:
     install(tmp_path, "ponds", {ENVIRONMENTS: {"household": "ponds:POND"}}, ponds=POND)
     told = python(tmp_path, "-c", LOAD).stdout.strip()
-    assert told == "stillhouse and the package ponds provide the environment 'household'; uninstall one of them"
+    assert told == "Stillhouse and the package ponds provide the environment 'household'; uninstall one of them"
     assert python(tmp_path, "-c", LOAD, "environment={type: math}").stdout.startswith("MathConfig(")
 
 

@@ -1,4 +1,4 @@
-"""Recipes are checked when they are read: every mistake is one sentence that names the setting and how to mend it."""
+"""Recipes are validated when they are loaded: every error is one sentence that names the setting and how to fix it."""
 
 from __future__ import annotations
 

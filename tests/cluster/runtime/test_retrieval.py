@@ -49,7 +49,7 @@ def retrieval(tmp_path: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def asking(toy_recipe: MakeRecipe, retrieval: dict[str, Any]) -> MakeRecipe:
-    """Makes a recipe whose teacher searches in its first turn; nothing is learnt."""
+    """Makes a recipe whose teacher searches in its first turn; nothing is learned."""
     asks = scripted("-") | {"policy": None, "replies": ["Thought: what?\nAction: search[water]", "Action: look"]}
 
     def make(**sections: Any) -> Recipe:
@@ -188,7 +188,7 @@ async def test_all_are_answered_while_a_replica_dies_and_it_comes_back(
 
 
 async def process_of(replica: RayReplica) -> int:
-    """Of the actor that answers now."""
+    """Process id of the actor that answers now."""
     return int(await replica.actor.__ray_call__.remote(lambda _: os.getpid()))
 
 
