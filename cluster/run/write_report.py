@@ -9,6 +9,7 @@ from typing import Any
 from cluster.run.directory import RunDirectory
 from cluster.run.plan_file import read_plan
 from evaluation.report import LearnerFigures, Report, build_report, rollout_figures, write_report
+from evaluation.streaming import BusyTime
 from rollout.trajectory import Trajectory
 
 Metrics = Sequence[Mapping[str, Any]]
@@ -36,13 +37,11 @@ def write_run_report(run: RunDirectory) -> Report:
 
 
 def busy_seconds(summaries: Iterable[Trajectory]) -> float:
-    """Wall-clock seconds during which at least one of these episodes ran; pauses between starts do not count."""
-    busy_s, end_s = 0.0, 0.0
-    for times in sorted((summary.times for summary in summaries), key=lambda times: times.started_unix_s):
-        stop_s = times.started_unix_s + times.total_s
-        busy_s += max(0.0, stop_s - max(end_s, times.started_unix_s))
-        end_s = max(end_s, stop_s)
-    return busy_s
+    """Wall-clock seconds in which at least one of these episodes ran, however often the run was stopped."""
+    busy = BusyTime()
+    for times in (summary.times for summary in summaries):
+        busy.add(times.started_unix_s, times.started_unix_s + times.total_s)
+    return busy.seconds
 
 
 def phase_seconds(metrics: Metrics) -> dict[str, float]:
