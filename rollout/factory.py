@@ -102,8 +102,8 @@ def _with_passages(environment: Environment, k: int, config: BaseModel, search: 
         return ContextEnvironment(environment, own_passages(k))
     if search is None:
         raise UserError(
-            f"agent.passages is {k}, but {getattr(config, 'type', 'this environment')} has no corpus; add a retrieval "
-            "section, or set agent.passages to 0"
+            f"agent.passages is {k}, but {getattr(config, 'type', 'this environment')} has no corpus of its own; add a "
+            "retrieval section, or set agent.passages to 0"
         )
     return ContextEnvironment(environment, found_passages(search))
 

@@ -33,13 +33,13 @@ class MathConfig(FrozenModel):
     @model_validator(mode="after")
     def _check(self) -> MathConfig:
         if self.source == "generated" and self.data_dir is not None:
-            raise ValueError("data_dir applies to data sets only; name a source or leave data_dir out")
+            raise ValueError("data_dir is read with the sources of data sets only; name a source or leave data_dir out")
         if self.source != "generated" and self.data_dir is None:
             raise ValueError(f"source: {self.source} needs data_dir; set it to the folder with the data set")
         if self.source != "generated" and self.families is not None:
             raise ValueError("families applies to generated problems only; leave families out")
         if self.python == "off" and self.sandbox != SandboxConfig():
-            raise ValueError("sandbox applies with python: sandbox only; set python: sandbox or leave sandbox out")
+            raise ValueError("sandbox is read with python: sandbox only; set python: sandbox or leave sandbox out")
         if self.families == ():
             raise ValueError(f"families is empty; name one of {', '.join((*WORD_FAMILIES, *CODE_FAMILIES))}")
         return self
