@@ -13,7 +13,7 @@ from rollout.environments.household.generator import (
     is_held_back_layout,
     is_held_back_pair,
 )
-from rollout.environments.household.world import World
+from rollout.environments.household.simulator import Simulator
 from tests.rollout.processes import printed_by_two
 
 COUNT = 150
@@ -57,9 +57,9 @@ def test_unseen_houses_have_unseen_layouts_and_goals_on_unseen_pairs(size: str) 
 @pytest.mark.parametrize("split", SPLITS)
 def test_no_house_begins_with_its_task_done_and_every_object_lies_where_it_may(split: str) -> None:
     for game in games(split, "full"):
-        world = World(game)
-        world.step("look")
-        assert not world.won
+        simulator = Simulator(game)
+        simulator.step("look")
+        assert not simulator.won
         for thing in game.things:
             assert thing.receptacle is not None
             assert thing.type in game.can_contain[thing.receptacle.split()[0]]

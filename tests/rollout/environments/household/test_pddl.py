@@ -114,7 +114,7 @@ def test_each_family_of_goals_is_recognised(text: str, goal: Goal) -> None:
         ("[]", "no pddl_problem"),
         (game_text(pddl_problem=7), "no pddl_problem"),
         (game_text(pddl_problem="(define (:init (a b"), "PDDL problem is cut short"),
-        (game_text(pddl_problem="(define))"), "bracket too many"),
+        (game_text(pddl_problem="(define))"), "unmatched closing bracket"),
         (game_text(pddl_problem="(define (problem p))"), "no :init"),
         (game_text(goal="(and)"), "goal is of an unknown kind"),
         (game_text(goal=LOOK_GOAL.replace("isToggled ?ot", "isToggled ?x")), "goal is of an unknown kind"),

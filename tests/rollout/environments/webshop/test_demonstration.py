@@ -49,13 +49,13 @@ def test_nothing_is_played_before_examples_are_asked_for() -> None:
 
 
 def test_code_shows_pages_and_buys_what_is_wanted(code_agent: AgentConfig) -> None:
-    world, style = make_environment(EXAMPLE_SHOP, code_agent), new_style("codeact", "")
+    simulator, style = make_environment(EXAMPLE_SHOP, code_agent), new_style("codeact", "")
     for number, demonstration in zip(EXAMPLE_TASKS, webshop_demonstrations(), strict=True):
-        world.reset(TASKS[number])
-        steps = [world.step(turn.code or "") for turn in demonstration.turns]
+        simulator.reset(TASKS[number])
+        steps = [simulator.step(turn.code or "") for turn in demonstration.turns]
         assert [step.observation for step in steps] == [style.turn(turn)[1] for turn in demonstration.turns]
         assert steps[-1].success
-    world.close()
+    simulator.close()
 
 
 def states(demonstration: Demonstration) -> list[dict[str, str]]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.environments.webshop.catalogue import Listing
+from rollout.environments.webshop.catalog import Listing
 from rollout.environments.webshop.pages import Line, Page
 from rollout.environments.webshop.product import Goal, Product
 from rollout.environments.webshop.session import Session, parse_action

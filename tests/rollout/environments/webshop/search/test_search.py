@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollout.environments.webshop.build import build_shop
-from rollout.environments.webshop.catalogue import Listing
+from rollout.environments.webshop.catalog import Listing
 from rollout.environments.webshop.product import Product
 from rollout.environments.webshop.search.analysis import STOP_WORDS, terms, words
 from rollout.environments.webshop.search.bm25 import (

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rollout.environments.webshop.catalogue import Listing, OfficialFiles
+from rollout.environments.webshop.catalog import Listing, OfficialFiles
 from rollout.environments.webshop.store import OtherVersion, Shop, open_shop, shop_in_memory
 from rollout.errors import UserError
 
@@ -68,7 +68,7 @@ def test_a_product_is_read_with_its_attributes_and_instructions(tmp_path: Path) 
     assert (product.query, product.attributes) == ("table lamps", ("easy clean",))
     assert listing.synthetic is not None
     assert listing.synthetic.options is None
-    assert [wish.options for wish in listing.human] == [("blue",)]
+    assert [task.options for task in listing.human] == [("blue",)]
 
 
 @pytest.mark.parametrize(
