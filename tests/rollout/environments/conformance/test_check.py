@@ -1,4 +1,4 @@
-"""The check finds every broken promise of an environment, and nothing where all are kept."""
+"""The check reports every violated requirement of an environment and nothing else."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class LampTasks:
 
 
 class LampPlugin:
-    """A lamp."""
+    """The parts of a valid plug-in."""
 
     Config: Any = LampConfig
     instructions: ClassVar[Any] = {
@@ -90,7 +90,7 @@ class LampPlugin:
 
 
 class Parts:
-    """The lamps that import strings lead to."""
+    """Targets of the import strings."""
 
 
 def plugin(lamp: type, **changes: Any) -> EnvironmentPlugin:
@@ -124,12 +124,12 @@ class UntypedConfig(BaseModel):
 
 
 def environment_class(**changes: Any) -> type:
-    """A lamp whose world is broken by these methods."""
+    """A lamp plug-in with these methods in its environment."""
     return type("Broken", (LampPlugin,), {"environment_class": type("BrokenWorld", (LampEnvironment,), changes)})
 
 
 def source(**changes: Any) -> type:
-    """A lamp whose source of tasks is broken by these methods."""
+    """A lamp plug-in with these methods in its task source."""
     return type("Broken", (LampPlugin,), {"source": type("BrokenTasks", (LampTasks,), changes)})
 
 
@@ -138,12 +138,12 @@ def lamp_class(**changes: Any) -> type:
 
 
 def changed(**fields: Any) -> type:
-    """A lamp all of whose tasks have other fields."""
+    """A lamp plug-in with these fields in all tasks."""
     return source(task=lambda self, *place: replace(LampTasks.task(self, *place), **fields))
 
 
 def stepping(**fields: Any) -> type:
-    """A lamp that answers ``look`` with other fields."""
+    """A lamp plug-in that answers ``look`` with these fields."""
 
     def step(self: LampEnvironment, action: str) -> Step:
         answer = LampEnvironment.step(self, action)
@@ -245,7 +245,7 @@ BROKEN: list[tuple[Requirement, type]] = [
 
 
 def new_text() -> str:
-    """Another one each time."""
+    """A different text in each call."""
     return f"This is number {next(COUNT)}."
 
 
@@ -257,7 +257,7 @@ def check(made: type, **limits: Any) -> list[Requirement]:
     ]
 
 
-def test_a_world_that_keeps_all_promises_has_no_breach() -> None:
+def test_an_environment_that_meets_all_requirements_has_no_violation() -> None:
     counts: Counter[str] = Counter()
     assert check(LampPlugin, counts=counts) == []
     assert counts["splits"] == 2
@@ -265,12 +265,12 @@ def test_a_world_that_keeps_all_promises_has_no_breach() -> None:
     assert counts["steps"] > 18
 
 
-def test_every_promise_has_a_world_that_breaks_it() -> None:
+def test_every_requirement_has_an_environment_that_violates_it() -> None:
     assert {requirement for requirement, _ in BROKEN} == set(Requirement)
 
 
 @pytest.mark.parametrize(("requirement", "made"), BROKEN, ids=[requirement.name for requirement, _ in BROKEN])
-def test_a_broken_promise_is_named(requirement: Requirement, made: type) -> None:
+def test_a_violated_requirement_is_reported(requirement: Requirement, made: type) -> None:
     assert requirement in check(made)
 
 
@@ -279,20 +279,20 @@ def test_a_broken_promise_is_named(requirement: Requirement, made: type) -> None
     [(p, made) for p, made in BROKEN if p not in (Requirement.ADMISSIBLE, Requirement.TASKS, Requirement.TASKS_SAME)],
     ids=lambda value: value.name if isinstance(value, Requirement) else "",
 )
-def test_a_kept_promise_is_not_named(requirement: Requirement, made: type) -> None:
-    """One mistake is one breach; but a split that is named twice gives its tasks twice."""
+def test_a_met_requirement_is_not_reported(requirement: Requirement, made: type) -> None:
+    """One mistake is one violation, except that a repeated split also repeats task ids."""
     follows = {Requirement.SPLITS: {Requirement.IDS}}
     assert set(check(made)) - {requirement} <= follows.get(requirement, set())
 
 
-def test_a_breach_says_where_it_was_seen_and_what_mends_it() -> None:
+def test_a_violation_states_where_it_was_found_and_how_to_fix_it() -> None:
     broken: Any = stepping(success=True)
     [violation] = check_environment(plugin(broken), LampConfig(), episodes=6)
     assert violation.what == "step('look') returns success without done"
     assert str(violation) == f"success comes only with done: {violation.what}; set done=True wherever success=True"
 
 
-def test_a_breach_is_one_line_whatever_the_world_says() -> None:
+def test_a_violation_is_one_line_for_any_answer_of_the_environment() -> None:
     def angry(self: Any, action: str) -> Step:
         raise ValueError("no\nnot\n" + "at all " * 1000)
 
@@ -309,7 +309,7 @@ def test_the_settings_must_have_the_name_of_the_entry_point() -> None:
     ]
 
 
-def test_data_that_is_not_there_is_no_breach() -> None:
+def test_missing_data_is_not_a_violation() -> None:
     def missing(self: Any, split: str, count: int, seed: int = 0) -> Sequence[Task]:
         raise UserError("the lamps are not at /lamps; get them")
 
@@ -318,7 +318,7 @@ def test_data_that_is_not_there_is_no_breach() -> None:
         check_environment(plugin(broken), LampConfig())
 
 
-def test_an_environment_that_is_made_is_closed_even_if_a_reset_cannot_be_played() -> None:
+def test_an_environment_is_closed_even_if_a_reset_raises() -> None:
     closed: list[str] = []
 
     def no_data(self: Any, task: Task) -> Reset:
@@ -331,7 +331,7 @@ def test_an_environment_that_is_made_is_closed_even_if_a_reset_cannot_be_played(
 
 
 @pytest.mark.parametrize("name", ["household", "hotpotqa", "math", "webshop"])
-def test_the_built_in_worlds_keep_their_promises(name: str) -> None:
+def test_the_built_in_environments_meet_all_requirements(name: str) -> None:
     made, counts = find_plugin(name), Counter[str]()
     assert check_environment(made, made.config_model()(), episodes=3, seed=1, counts=counts) == []
     assert counts["episodes"] == 3

@@ -52,7 +52,7 @@ def test_a_missing_package_is_explained_with_the_command_that_installs_it() -> N
 
 
 @needs_original
-def test_the_original_and_our_engine_tell_the_same_story(data_dir: Path) -> None:
+def test_the_original_engine_and_the_simulator_answer_alike(data_dir: Path) -> None:
     """Walkthroughs of three games, with one process for every two episodes, plus nonsense on the way."""
     original = AlfworldEnvironment(AlfworldConfig(data_dir=str(data_dir), recycle_after_episodes=2))
     ours = HouseholdEnvironment(HouseholdConfig(source="official", data_dir=str(data_dir)))

@@ -1,4 +1,4 @@
-"""Our household engine against recordings of the original one (data that is not part of this repository)."""
+"""The household simulator against recordings of the original engine (data outside this repository)."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def replay(game: Game, first: dict[str, Any], steps: list[dict[str, Any]]) -> li
     return differences
 
 
-def test_all_official_games_and_recordings_agree_with_our_engine() -> None:
+def test_all_official_games_and_recordings_agree_with_the_simulator() -> None:
     """One pass over the archive: each stored walkthrough wins at exactly its last step, each recording replays."""
     recorded: dict[str, list[tuple[dict[str, Any], list[dict[str, Any]]]]] = {}
     for first, steps in episodes():

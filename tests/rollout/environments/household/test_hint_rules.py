@@ -1,4 +1,4 @@
-"""Each household rule speaks of its mistake, and keeps silent where it was not made."""
+"""Each household rule detects its mistake and no other."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_names_of_the_house_become_placeholders_and_what_changes_things_keeps_it
     assert (names["microwave 1"], names["countertop"]) == ("microwave", "{location}")
 
 
-def test_an_action_without_effect_that_is_done_again_and_a_turn_without_action_are_found_in_any_world() -> None:
+def test_a_repeated_action_without_effect_and_a_turn_without_action_are_found_in_any_environment() -> None:
     def turns(*played: Turn) -> list[str]:
         read = completed_turns(episode(ROOM, PLACE, *played))
         return [text.split()[0] for rule in (repeated_without_effect, no_action) for text in rule(read)]
@@ -116,12 +116,12 @@ def test_a_failed_episode_gives_its_worst_mistakes_first_up_to_a_number_each_onc
     assert [len(h.text) <= 45 for h in hint_rules("household").write(played, 4, 45)] == [True]
 
 
-def test_an_episode_of_another_world_gives_nothing_and_an_unknown_world_has_the_general_rules() -> None:
+def test_an_episode_of_another_environment_gives_no_hints_and_an_unknown_environment_has_the_general_rules() -> None:
     assert hint_rules("household").write(episode("A maze.", "leave it", (None, NOTHING)), 4, 120) == ()
     general = hint_rules("maze").write(episode("A maze.", "leave it", (None, NOTHING)), 4, 120)
     assert [hint.text.split()[0] for hint in general] == ["End"]
 
 
-def test_only_what_the_agent_failed_counts_as_failed() -> None:
+def test_only_failures_of_the_agent_count_as_failed() -> None:
     stops = [stop for stop in StopReason if has_failed(episode(ROOM, PLACE, stop=stop))]
     assert stops == [StopReason.FAILURE, StopReason.STEP_LIMIT, StopReason.TOKEN_LIMIT]

@@ -1,4 +1,4 @@
-"""The rules of the household, each in words, on one small house made by hand."""
+"""The rules of the household, on one small hand-written house."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_going_somewhere_describes_only_the_receptacle_that_was_named() -> None:
     assert play(Simulator(house()), "go to shelf 2") == "You arrive at shelf 2. On the shelf 2, you see nothing."
 
 
-def test_one_cannot_go_to_a_receptacle_at_the_own_location() -> None:
+def test_the_agent_cannot_go_to_a_receptacle_at_its_own_location() -> None:
     sim = Simulator(house())
     play(sim, "go to shelf 1")
     assert refuses(sim, "go to shelf 1")
@@ -186,7 +186,7 @@ def test_a_lamp_is_only_ever_turned_on_and_only_near_it() -> None:
     assert play(sim, "use desklamp 1", "use desklamp 1") == "You turn on the desklamp 1."
 
 
-def test_of_the_objects_only_the_held_one_can_be_examined() -> None:
+def test_only_the_held_object_can_be_examined() -> None:
     sim = Simulator(house())
     play(sim, "go to countertop 1")
     assert refuses(sim, "examine knife 1")
@@ -225,7 +225,7 @@ def test_both_dialects_are_understood_and_told_apart(command: str) -> None:
     assert papers.step("move apple 1 to fridge 1") == ("You put the apple 1 in/on the fridge 1.", True, "move")
 
 
-def test_the_strict_world_understands_its_own_dialect_only() -> None:
+def test_a_strict_simulator_accepts_its_own_dialect_only() -> None:
     sim = Simulator(house(), strict=True)
     play(sim, "go to countertop 1", "take apple 1 from countertop 1", "go to fridge 1", "open fridge 1")
     assert refuses(sim, "put apple 1 in/on fridge 1")
@@ -267,7 +267,7 @@ def test_two_objects_must_be_in_the_same_receptacle() -> None:
     assert sim.won
 
 
-def test_looking_under_the_lamp_needs_the_object_in_hand_beside_a_lamp_that_was_used() -> None:
+def test_look_at_obj_in_light_needs_the_held_object_beside_a_lamp_that_was_turned_on() -> None:
     sim = Simulator(house(Goal(TaskType.LOOK, "apple", None, lamp_type="desklamp")))
     play(sim, "go to shelf 1", "use desklamp 1", "go to countertop 1", "take apple 1 from countertop 1")
     assert not sim.won
@@ -309,7 +309,7 @@ def test_a_command_is_listed_exactly_if_it_does_something(seed: int, wording: st
 
 
 def simulator_after(game: Game, wording: str, history: list[str]) -> Simulator:
-    """A new world in which ``history`` has happened."""
+    """A new simulator after the commands in ``history``."""
     sim = Simulator(game, wording="put" if wording == "put" else "move")
     for command in history:
         sim.step(command)

@@ -1,4 +1,4 @@
-"""Our shop against recordings of the original WebShop (data that is not part of this repository)."""
+"""The WebShop environment against recordings of the original (data outside this repository)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each rule of the shop speaks of its mistake, and keeps silent where it was not made."""
+"""Each WebShop rule detects its mistake and no other."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_rule_finds_its_mistake_and_no_other(
     assert list(rule(shopper(*not_made))) == []
 
 
-def test_a_purchase_that_was_judged_the_wrong_kind_or_too_dear_is_told_so() -> None:
+def test_a_purchase_of_a_wrong_type_or_too_high_a_price_gives_a_hint() -> None:
     turns = [SEARCH, OPEN, RED, PAIR, BUY]
     for rule, part in [(rules.wrong_product_type, "type"), (rules.too_expensive, "price")]:
         assert len(list(rule(shopper(*turns, **{part: 0.0})))) == 1

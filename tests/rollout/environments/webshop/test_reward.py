@@ -1,4 +1,4 @@
-"""The reward, by hand."""
+"""Rewards compared with values computed by hand."""
 
 from __future__ import annotations
 
@@ -124,5 +124,5 @@ def test_any_product_of_the_kind_with_the_attributes_is_right() -> None:
                 assert reward.total == 1.0
 
 
-def test_the_colours_are_tried_in_alphabetical_order() -> None:
+def test_colors_are_tested_in_alphabetical_order() -> None:
     assert sorted(set(COLORS)) == COLORS

@@ -1,4 +1,4 @@
-"""The expert explores and wins from what it reads alone; the random player speaks the truth and has no aim."""
+"""The expert explores and wins from observations alone; the random policy states true facts and ignores the task."""
 
 import re
 from itertools import pairwise
@@ -33,14 +33,14 @@ def play(game: Game, policy: TextPolicy, limit: int) -> tuple[bool, list[tuple[s
 
 @pytest.mark.parametrize("size", ["small", "full"])
 @pytest.mark.parametrize("split", ["train", "valid_unseen"])
-def test_the_expert_wins_within_the_step_limit_whatever_the_family(size: str, split: str) -> None:
+def test_the_expert_wins_every_task_type_within_the_step_limit(size: str, split: str) -> None:
     tasks = HouseholdTasks(size).tasks(split, 120, seed=3)
     won = [play(generate_game(task.payload), HouseholdExpert(7), LIMIT[size])[0] for task in tasks]
     assert sum(won) / len(won) >= 0.98
 
 
 def test_the_expert_searches_and_does_not_walk_straight_to_what_it_has_not_seen() -> None:
-    """Were it an oracle, it would look into no place in vain."""
+    """An oracle would never search a place in vain."""
     tasks = HouseholdTasks("full").tasks("train", 60, seed=3)
     thoughts = [
         thought
@@ -93,14 +93,14 @@ def test_without_mistakes_the_expert_is_the_same_for_every_seed() -> None:
     assert one == other
 
 
-def test_the_random_player_rarely_wins() -> None:
+def test_the_random_policy_rarely_wins() -> None:
     tasks = HouseholdTasks("small").tasks("train", 150, seed=3)
     won = [play(generate_game(task.payload), HouseholdRandomPolicy(seed), 30)[0] for seed, task in enumerate(tasks)]
     assert sum(won) / len(won) <= 0.10
 
 
-def test_the_random_player_says_nothing_false_of_what_is_in_view() -> None:
-    """``Not at`` a place names a kind that is absent there, one with a number is present."""
+def test_thoughts_of_the_random_policy_are_true() -> None:
+    """``Not at`` a place names an absent type; a name with a number is present."""
     for seed, task in enumerate(HouseholdTasks("small").tasks("train", 60, seed=5)):
         game = generate_game(task.payload)
         known = BeliefState()
@@ -159,10 +159,10 @@ def test_both_wordings_of_each_family_are_understood(text: str, task: ParsedTask
     assert purpose(task) == words
 
 
-def test_a_text_without_a_household_task_is_refused_in_words() -> None:
+def test_a_text_without_a_household_task_is_rejected_with_a_sentence() -> None:
     with pytest.raises(ValueError, match="no household task is stated"):
         read_task("Your task is to: buy a red hat.")
 
 
-def test_both_players_are_found_by_name() -> None:
+def test_both_policies_are_found_by_name() -> None:
     assert {"household-expert", "household-random"} <= set(policy_names())
