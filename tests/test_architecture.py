@@ -230,7 +230,7 @@ def test_the_inner_orders_and_the_adapters_name_what_exists() -> None:
         ("rollout/episode/episode.py", "from learner import fit"),
         ("rollout/grammar.py", "from rollout.trajectory import Kind"),
         ("rollout/hints/bank.py", "def f():\n    from rollout.episode.config import AgentConfig"),
-        ("rollout/prompts/act.py", "if TYPE_CHECKING:\n    from rollout.environments.household.world import World"),
+        ("rollout/prompts/act.py", "if TYPE_CHECKING:\n    from rollout.environments.household.game import Game"),
         ("rollout/hints/rules.py", "RULES = 'rollout.environments.household.hint_rules:RULES'"),
         ("evaluation/metrics.py", "from ..cluster import driver"),
         ("evaluation/metrics.py", "from learner.config import LearnerConfig"),

@@ -10,10 +10,10 @@ from typing import TypedDict
 
 from rollout.environment import Environment, Task
 from rollout.environments.household.alfworld_engine import (
-    OriginalConfig,
-    OriginalEnvironment,
+    AlfworldConfig,
+    AlfworldEnvironment,
     installed,
-    original_tasks,
+    alfworld_tasks,
 )
 from rollout.environments.household.environment import HouseholdConfig, HouseholdEnvironment, household_tasks
 from rollout.errors import UserError
@@ -72,9 +72,9 @@ def bench_environments(data_dir: str | None, seconds: float) -> BenchResult:
     result = BenchResult(figures=alfworld.figures("alfworld"), ratios={}, seeds=[SEED])
     if config.source == "official" and installed():
         # One child process for all episodes, so that its CPU time never decreases.
-        original_config = OriginalConfig(data_dir=data_dir, recycle_after_episodes=1_000_000)
-        tasks = original_tasks(original_config).tasks("train", NUM_TASKS, SEED)
-        original = _run_episodes(OriginalEnvironment(original_config), tasks, seconds)
+        original_config = AlfworldConfig(data_dir=data_dir, recycle_after_episodes=1_000_000)
+        tasks = alfworld_tasks(original_config).tasks("train", NUM_TASKS, SEED)
+        original = _run_episodes(AlfworldEnvironment(original_config), tasks, seconds)
         result["figures"] |= original.figures("original")
         result["ratios"] = _ratios(result["figures"])
     return result
@@ -115,7 +115,7 @@ def _run_episodes(environment: Environment, tasks: Sequence[Task], seconds: floa
 
 
 def _cpu_s(environment: Environment) -> float:
-    child_s = environment.child_cpu_s if isinstance(environment, OriginalEnvironment) else 0.0
+    child_s = environment.child_cpu_s if isinstance(environment, AlfworldEnvironment) else 0.0
     return time.process_time() + child_s
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import psutil
 
-from rollout.environments.webshop.environment import WebShopConfig, shop_of
-from rollout.environments.webshop.generator import Catalogue, GeneratedGoals, generate_goal
+from rollout.environments.webshop.environment import WebShopConfig, load_shop
+from rollout.environments.webshop.generator import Catalog, GeneratedGoals, generate_goal
 from rollout.environments.webshop.product import Goal
 from rollout.environments.webshop.session import Session
 from rollout.environments.webshop.store import Shop, open_shop
@@ -43,10 +43,10 @@ def small_shop(data_dir: str | None, folder: Path, seed: int, goals: int) -> dic
         UserError: if ``data_dir`` does not contain WebShop's files.
     """
     if data_dir is None:
-        shop = shop_of(WebShopConfig(products=PRODUCTS))
-        wanted = _generated(Catalogue(PRODUCTS), seed, goals)
+        shop = load_shop(WebShopConfig(products=PRODUCTS))
+        wanted = _generated(Catalog(PRODUCTS), seed, goals)
     else:
-        shop = shop_of(WebShopConfig(source="official", data_dir=data_dir, index_dir=str(folder)))
+        shop = load_shop(WebShopConfig(source="official", data_dir=data_dir, index_dir=str(folder)))
         wanted = [shop.goal("human", index) for index in range(min(goals, shop.num_goals("human")))]
     _run_sessions(shop, wanted[:3])  # warm up data that is loaded once
     times = _run_sessions(shop, wanted)
@@ -59,20 +59,20 @@ def small_shop(data_dir: str | None, folder: Path, seed: int, goals: int) -> dic
 
 def large_shop(products: int, folder: Path, seed: int, goals: int) -> dict[str, float]:
     """Seconds to build a generated shop on disk, its size in bytes, and the figures of a new worker process."""
-    catalogue = Catalogue(products)
+    catalog = Catalog(products)
     started_s = time.perf_counter()
-    open_shop(folder, catalogue.fingerprint, catalogue.listings, products)
+    open_shop(folder, catalog.fingerprint, catalog.listings, products)
     build_s = time.perf_counter() - started_s
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     # In a new process, because this one still has the memory of the build.
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        figures = pool.submit(_as_worker, catalogue, folder, seed, goals).result()
+        figures = pool.submit(_as_worker, catalog, folder, seed, goals).result()
     return {"shop_build_s": build_s, "shop_bytes": float(size), **figures}
 
 
-def _as_worker(catalogue: Catalogue, folder: Path, seed: int, goals: int) -> dict[str, float]:
+def _as_worker(catalog: Catalog, folder: Path, seed: int, goals: int) -> dict[str, float]:
     """Open the shop and run sessions. ``worker_mib`` is resident memory; ``private`` excludes the shared index."""
-    shop, wanted = Shop(folder, catalogue.fingerprint), _generated(catalogue, seed, goals)
+    shop, wanted = Shop(folder, catalog.fingerprint), _generated(catalog, seed, goals)
     first_ms = _ms(lambda: shop.search(_query(wanted[0])))
     times = _run_sessions(shop, wanted)
     memory = psutil.Process().memory_info()
@@ -86,8 +86,8 @@ def _as_worker(catalogue: Catalogue, folder: Path, seed: int, goals: int) -> dic
     }
 
 
-def _generated(catalogue: Catalogue, seed: int, count: int) -> list[Goal]:
-    return [generate_goal(task.payload) for task in GeneratedGoals(catalogue).tasks("train", count, seed)]
+def _generated(catalog: Catalog, seed: int, count: int) -> list[Goal]:
+    return [generate_goal(task.payload) for task in GeneratedGoals(catalog).tasks("train", count, seed)]
 
 
 def _run_sessions(shop: Shop, goals: Sequence[Goal]) -> _Times:

@@ -1,1 +1,1 @@
-"""Checks whether an environment conforms to the interface."""
+"""Checks whether an environment meets the requirements of the interface."""

@@ -1,4 +1,4 @@
-"""What an environment promises, by name, with what mends a broken promise."""
+"""Requirements of the environment interface, and how to fix a violation of each."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ _SHOWN_CHARS = 120
 
 
 class Requirement(StrEnum):
-    """One promise of `rollout.environment` or `rollout.environments.plugin.EnvironmentPlugin`, in words."""
+    """One requirement of `rollout.environment` or `rollout.environments.plugin.EnvironmentPlugin`."""
 
     PARTS = "every part of the plug-in can be imported"
     CALLS = "environment(config) and tasks(config) can be called"
     CONFIG_FROZEN = "config is a frozen pydantic model"
-    CONFIG_TYPE = "config says its name as type"
-    CONFIG_KEYS = "config refuses unknown settings"
-    INSTRUCTIONS = "instructions are there as short and full"
+    CONFIG_TYPE = "the field type of config has the name of the environment"
+    CONFIG_KEYS = "config rejects unknown settings"
+    INSTRUCTIONS = "instructions have the variants short and full"
     EXAMPLES = "examples are worked episodes"
     SPLITS = "splits have names and tasks"
-    TASKS = "tasks can be asked for"
-    TASKS_SAME = "the same arguments give the same tasks"
-    TASK_FIELDS = "a task says its environment, split and type"
+    TASKS = "tasks(split, count, seed) returns tasks"
+    TASKS_SAME = "the same arguments return the same tasks"
+    TASK_FIELDS = "a task has its environment, split and type"
     IDS = "task ids are unique"
     PAYLOADS = "payloads are JSON scalars"
     RESET = "reset starts a task with an observation and an instruction"
-    RESET_SAME = "reset gives the same start again"
-    STEP = "step answers any text"
+    RESET_SAME = "reset returns the same start for the same task"
+    STEP = "step accepts any text"
     REWARDS = "rewards are finite numbers"
     SUCCESS = "success comes only with done"
     ADMISSIBLE = "admissible_actions is None or sorted, without duplicates"
     ADMISSIBLE_VALID = "an admissible action is valid"
-    DETERMINISM = "the same actions give the same observations"
+    DETERMINISM = "the same actions lead to the same observations"
     CLOSE = "close can be called twice"
 
 
-_MENDS = {
+_FIXES = {
     Requirement.PARTS: "correct the import string in the EnvironmentPlugin",
     Requirement.CALLS: "let the EnvironmentPlugin name callables that take the settings",
     Requirement.CONFIG_FROZEN: 'give it model_config = ConfigDict(frozen=True, extra="forbid")',
@@ -48,67 +48,67 @@ _MENDS = {
     Requirement.INSTRUCTIONS: 'make instructions {"short": "...", "full": "..."}, both texts that are not empty',
     Requirement.EXAMPLES: "make each a Demonstration with turns, or a text with lines that begin with Action:",
     Requirement.SPLITS: "let splits() name only splits that have tasks, each once",
-    Requirement.TASKS: "let tasks(split, count, seed) give up to count tasks as a sequence of Task",
+    Requirement.TASKS: "let tasks(split, count, seed) return up to count tasks as a sequence of Task",
     Requirement.TASKS_SAME: "draw from random.Random(f'{split}/{seed}/{index}'), one for each task, and sort files",
-    Requirement.TASK_FIELDS: "set environment to Config's type, split to the one asked for, and fill in the texts",
+    Requirement.TASK_FIELDS: "set environment to Config's type, split to the requested one, and leave no text empty",
     Requirement.IDS: "put split, seed and index into the id",
     Requirement.PAYLOADS: "keep str, int, finite float, bool and None there; make the rest in reset",
     Requirement.RESET: "return Reset(observation, instruction) with texts, the instruction not empty",
-    Requirement.RESET_SAME: "make the world from the task's payload alone, and forget the episode before",
+    Requirement.RESET_SAME: "create the state from the task's payload alone, and discard the previous episode",
     Requirement.STEP: "return a Step with an observation for every text; for one not understood, valid=False",
-    Requirement.REWARDS: "give a float that is neither nan nor infinite",
+    Requirement.REWARDS: "return a finite float",
     Requirement.SUCCESS: "set done=True wherever success=True",
     Requirement.ADMISSIBLE: "return sorted(set(actions)), or None if the actions cannot be listed",
-    Requirement.ADMISSIBLE_VALID: "list only what step answers with valid=True",
-    Requirement.DETERMINISM: "draw chance from a generator seeded in reset, and keep nothing between episodes",
+    Requirement.ADMISSIBLE_VALID: "list only actions for which step returns valid=True",
+    Requirement.DETERMINISM: "use a random generator seeded in reset, and keep no state between episodes",
     Requirement.CLOSE: "let close() do nothing if there is nothing left to release",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A broken promise: which, where it was seen, and what mends it."""
+    """A violated requirement, where it was violated, and how to fix it."""
 
-    promise: Requirement
+    requirement: Requirement
     what: str
-    how_to_mend: str
+    how_to_fix: str
 
     def __str__(self) -> str:
-        return f"{self.promise}: {self.what}; {self.how_to_mend}"
+        return f"{self.requirement}: {self.what}; {self.how_to_fix}"
 
 
 @dataclass(slots=True)
-class Breaches:
-    """Broken promises as they are found, each with the first place where it was seen."""
+class Violations:
+    """Collects violations and keeps the first one of each requirement."""
 
     first: dict[Requirement, Violation] = field(default_factory=dict)
 
-    def add(self, promise: Requirement, what: str) -> None:
-        if promise not in self.first:
-            self.first[promise] = Violation(promise, what, _MENDS[promise])
+    def add(self, requirement: Requirement, what: str) -> None:
+        if requirement not in self.first:
+            self.first[requirement] = Violation(requirement, what, _FIXES[requirement])
 
-    def check(self, holds: bool, promise: Requirement, what: str) -> bool:
-        """Note a breach unless ``holds``; gives ``holds``."""
-        if not holds:
-            self.add(promise, what)
-        return holds
+    def check(self, condition: bool, requirement: Requirement, what: str) -> bool:
+        """Record a violation unless ``condition`` is true. Returns ``condition``."""
+        if not condition:
+            self.add(requirement, what)
+        return condition
 
     @contextmanager
-    def expect(self, promise: Requirement, doing: str) -> Iterator[None]:
-        """What the block raises breaks ``promise``, but for `UserError`, which says what the user can mend."""
+    def expect(self, requirement: Requirement, doing: str) -> Iterator[None]:
+        """Record an exception of the block as a violation of ``requirement``. `UserError` propagates."""
         try:
             yield
         except UserError:
             raise
-        except Exception as error:  # whatever foreign code raises is the finding
-            self.add(promise, f"{doing} raises {type(error).__name__}: {shown(str(error))}")
+        except Exception as error:  # any exception of the checked code is a violation
+            self.add(requirement, f"{doing} raises {type(error).__name__}: {format_value(str(error))}")
 
     def all(self) -> list[Violation]:
-        """In the order of `Requirement`."""
-        return [self.first[promise] for promise in Requirement if promise in self.first]
+        """All violations in the order of `Requirement`."""
+        return [self.first[requirement] for requirement in Requirement if requirement in self.first]
 
 
-def shown(value: object) -> str:
-    """A value on one line, cut if long."""
+def format_value(value: object) -> str:
+    """The value on one line, truncated if long."""
     text = value if isinstance(value, str) and value.isprintable() else ascii(value)
     return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"

@@ -1,7 +1,7 @@
 """The child process of `rollout.environments.household.alfworld_engine`: hosts the original engine.
 
-It speaks JSON lines over its pipes. It is started by file name, so it imports nothing of ours. Requests:
-``{"game": path}`` starts a game, ``{"action": text}`` does a step. Answers: ``{"observation", "admissible", "won",
+It exchanges JSON lines over its pipes. It is started by file name, so it imports nothing from this project. Requests:
+``{"game": path}`` starts a game, ``{"action": text}`` executes a step. Answers: ``{"observation", "admissible", "won",
 "cpu_s"}`` or ``{"error"}``.
 """
 
@@ -31,7 +31,7 @@ def main() -> None:
             else:
                 state = environment.step(request["action"])[0]
             answer = _answer(state)
-        except Exception as error:  # whatever the engine raises goes to the parent, which types it
+        except Exception as error:  # reported to the parent, which raises its own exception
             answer = {"error": f"{type(error).__name__}: {error}"}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
@@ -47,7 +47,7 @@ def _answer(state: Any) -> dict[str, object]:
 
 
 def _private_stdout() -> TextIO:
-    """Keep the pipe to the parent to ourselves: what the engine prints goes to stderr."""
+    """Reserve the pipe for answers to the parent; output of the engine goes to stderr."""
     pipe = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return pipe

@@ -1,7 +1,7 @@
-"""The original ALFWorld engine (packages ``alfworld`` and ``textworld``) behind the same interface as our own.
+"""The original ALFWorld engine (packages ``alfworld`` and ``textworld``) with the interface of our environment.
 
-It is slow, not thread-safe, and its memory grows, so it lives in a child process that is replaced after a number of
-episodes, after a step that hangs, and after a crash. Only JSON comes back from the child.
+It is slow, not thread-safe and leaks memory, so it runs in a child process that is replaced after a number of
+episodes, after a step timeout and after a crash. The child returns JSON only.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ _TASK = "Your task is to: "
 _PACKAGES = ("alfworld", "textworld", "fast_downward")
 
 
-class OriginalConfig(FrozenModel):
-    """How the original engine is hosted."""
+class AlfworldConfig(FrozenModel):
+    """Settings of the original engine."""
 
     type: Literal["alfworld"] = "alfworld"
     data_dir: str | None = None
     """Folder of the official games, as in `HouseholdConfig`."""
     task_types: tuple[TaskType, ...] = tuple(TaskType)
-    """Families of tasks to draw from."""
+    """Task types to draw from."""
     recycle_after_episodes: int = Field(50, ge=1)
-    """Episodes that one child process plays."""
+    """Number of episodes after which the child process is replaced."""
     step_timeout_s: float = Field(30.0, gt=0)
-    """Time for one step; a child that takes longer is killed."""
+    """Time limit of a step; the child is killed when it is exceeded."""
     start_timeout_s: float = Field(120.0, gt=0)
-    """Time for starting a game, which includes starting the child."""
+    """Time limit for starting a game, including the start of the child."""
 
 
 class _Answer(TypedDict):
@@ -49,22 +49,22 @@ class _Answer(TypedDict):
     cpu_s: float
 
 
-class OriginalEnvironment:
-    """Plays official games (payload ``{"game": path}``) in the original engine.
+class AlfworldEnvironment:
+    """Official games (payload ``{"game": path}``) in the original engine.
 
     Raises:
         UserError: the original engine is not installed.
     """
 
     blocking = True
-    """A step takes tens of milliseconds: callers with an event loop step in a thread."""
+    """A step takes tens of milliseconds, so callers with an event loop must run it in a thread."""
 
-    def __init__(self, config: OriginalConfig) -> None:
+    def __init__(self, config: AlfworldConfig) -> None:
         if not installed():
             raise UserError("the original ALFWorld engine is not installed; run: pip install 'stillhouse[alfworld]'")
         self._config = config
         self.child_cpu_s = 0.0
-        """CPU time that the present child has used, as of its last answer; 0 before."""
+        """CPU time of the current child at its last answer; 0 before the first."""
         self._child = ChildProcess(
             _CHILD, "the original ALFWorld engine", environment=("ALFWORLD_DATA",), keep_stderr=True
         )
@@ -88,7 +88,7 @@ class OriginalEnvironment:
         return Reset(observation=room, instruction=goal.strip().removeprefix(_TASK).removesuffix("."))
 
     def step(self, action: str) -> Step:
-        """Do one command.
+        """Execute a command.
 
         Raises:
             TimeoutError: the step took longer than ``step_timeout_s``; the next ``reset`` starts a new child.
@@ -141,13 +141,13 @@ def _checked(answer: dict[str, object]) -> _Answer:
     }
 
 
-def original_tasks(config: OriginalConfig) -> OfficialGames:
+def alfworld_tasks(config: AlfworldConfig) -> OfficialGames:
     """The official games as tasks of the original engine."""
     return OfficialGames(config.data_dir, config.task_types, environment="alfworld")
 
 
 def installed() -> bool:
-    """Whether the original engine's packages are here; none is imported."""
+    """Whether the packages of the original engine are installed; imports none of them."""
     return all(importlib.util.find_spec(package) for package in _PACKAGES)
 
 

@@ -1,11 +1,11 @@
-"""What an agent can know of a house from what it has read: nothing here looks into the world itself."""
+"""The state of a house as inferred from observations alone; nothing here reads the simulator."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
 
-from rollout.environments.household.catalogue import OPENABLE
+from rollout.environments.household.catalog import OPENABLE
 from rollout.environments.household.game import TaskType
 
 NOTHING_HAPPENS = "Nothing happens."
@@ -37,7 +37,7 @@ def kind_of(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ParsedTask:
-    """A task as an agent reads it. ``target_type`` is the lamp's type where the object must be looked at."""
+    """A task parsed from its instruction. ``target_type`` is the lamp's type for ``look_at_obj_in_light``."""
 
     task_type: TaskType
     object_type: str
@@ -45,10 +45,10 @@ class ParsedTask:
 
 
 def read_task(text: str) -> ParsedTask:
-    """The task stated in a first message.
+    """Parse the task in a first message.
 
     Raises:
-        ValueError: no known task is stated.
+        ValueError: the message states no known task.
     """
     statement = text.rsplit("Your task is to: ", 1)[-1]
     for task_type, pattern in _TASKS:
@@ -58,21 +58,21 @@ def read_task(text: str) -> ParsedTask:
 
 
 VERBS = {TaskType.CLEAN: "clean", TaskType.HEAT: "heat", TaskType.COOL: "cool"}
-"""What must be done to the object before it is put down."""
+"""The change that each task type requires before the object is put down."""
 
 
-def purpose(wish: ParsedTask, done: str | None = None) -> str:
-    """What an object is for, as each thought begins: so the task is carried along from turn to turn.
+def purpose(task: ParsedTask, done: str | None = None) -> str:
+    """The opening of a thought, which repeats the task in each turn.
 
-    ``done`` is what was last done to the object; what must be done to it is named until it is.
+    ``done`` is the last change made to the object. A required change is named until it is made.
     """
-    verb = VERBS.get(wish.task_type)
-    return f"For {wish.target_type}" + (f" to {verb}" if verb and done != verb else "")
+    verb = VERBS.get(task.task_type)
+    return f"For {task.target_type}" + (f" to {verb}" if verb and done != verb else "")
 
 
 @dataclass(slots=True)
 class BeliefState:
-    """Everything read so far. ``contents`` has only places that were seen inside; the rest is unknown."""
+    """Everything read so far. ``contents`` holds only places whose contents were seen."""
 
     places: list[str] = field(default_factory=list)
     contents: dict[str, list[str]] = field(default_factory=dict)
@@ -80,14 +80,14 @@ class BeliefState:
     location: str | None = None
     holding: str | None = None
     states: dict[str, str] = field(default_factory=dict)
-    """Last of ``clean``, ``heat``, ``cool`` done to an object."""
+    """Object to the last change made to it: ``clean``, ``heat`` or ``cool``."""
 
     def read_first(self, text: str) -> None:
-        """Take in the first observation, which lists the places."""
+        """Read the first observation, which lists the places."""
         self.places = _LISTED.findall(text.split("Your task is to", 1)[0])
 
     def read(self, text: str) -> None:
-        """Take in the observation that answers an action."""
+        """Read the observation after an action."""
         if match := _ARRIVED.search(text):
             self.location = match.group(1)
         if match := _TAKEN.search(text):
@@ -108,7 +108,7 @@ class BeliefState:
                 self.closed.add(match.group(1))
 
     def here(self) -> list[str]:
-        """Objects that can be seen at the agent's place."""
+        """Objects visible at the agent's location."""
         if self.location is None or self.location in self.closed:
             return []
         return self.contents.get(self.location, [])
@@ -121,7 +121,7 @@ class BeliefState:
         return next((p for p in self.places if kind_of(p) == place_type), None)
 
     def next_unseen(self) -> str | None:
-        """The next place to search: as the house lists them, those that stand open before those that may be closed."""
+        """The next place to search, in the order of the first observation; places that cannot be closed come first."""
         unseen = [p for p in self.places if p not in self.contents]
         open_ = [p for p in unseen if kind_of(p) not in OPENABLE]
         return next(iter(open_ or unseen), None)

@@ -1,4 +1,4 @@
-"""Worked episodes of the household: our expert plays generated houses, and what it knows is kept turn by turn."""
+"""Demonstrations of the household: episodes of the expert in generated houses, with its state at each turn."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rollout.environments.household.generator import HouseholdTasks
 from rollout.prompts.example import Demonstration, State
 
 _SEED = 7919
-"""Of houses that no run is likely to draw."""
+"""Seed of the houses; a run is unlikely to use it."""
 _INDICES = (2, 0)
-"""A task with a tool, then a simple one."""
+"""Indices of the tasks: one that needs a tool, then a simple one."""
 
 
 class StateKeeper:
-    """What an agent of one episode can write down: goal, places it has been to, where it is, what it holds."""
+    """Tracks the state that an agent can write down: goal, visited places, current location and inventory."""
 
     def __init__(self) -> None:
         self._known = BeliefState()
@@ -27,7 +27,7 @@ class StateKeeper:
         self._visited: list[str] = []
 
     def __call__(self, observation: str) -> State:
-        """Take in what the agent reads: the first user message, then each observation."""
+        """Read the first user message, then each observation, and return the state."""
         if self._goal:
             self._known.read(observation)
         else:
@@ -46,7 +46,7 @@ class StateKeeper:
 
 @cache
 def household_demonstrations() -> tuple[Demonstration, ...]:
-    """Episodes of the expert on fixed tasks: the same in every process."""
+    """Episodes of the expert on fixed tasks, identical in every process."""
     tasks = HouseholdTasks("small").tasks("train", max(_INDICES) + 1, _SEED)
     return tuple(_play(tasks[index]) for index in _INDICES)
 

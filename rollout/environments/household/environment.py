@@ -1,4 +1,4 @@
-"""The household as an environment, and the official ALFWorld games as a source of tasks."""
+"""The household environment, and the official ALFWorld games as a task source."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from rollout.environment import Payload, Reset, Step, Task, TaskSource
 from rollout.environments.household.game import Game, TaskType
 from rollout.environments.household.generator import HouseholdTasks, Size, generate_game
 from rollout.environments.household.pddl import read_game
+from rollout.environments.household.simulator import Simulator
 from rollout.environments.household.text import NOTHING_HAPPENS, Dialect
-from rollout.environments.household.world import World
 from rollout.errors import UserError
 from rollout.frozen_model import FrozenModel
 from rollout.grammar import PLACEHOLDER
@@ -31,20 +31,20 @@ _UNSOLVABLE = re.compile(rb'"solvable"\s*:\s*false')
 
 
 class HouseholdConfig(FrozenModel):
-    """Which houses, and in which dialect."""
+    """Settings of the household environment."""
 
     type: Literal["household"] = "household"
     source: Literal["generated", "official"] = "generated"
-    """Our own generated houses, or ALFWorld's official games."""
+    """Generated houses, or ALFWorld's official games."""
     size: Size = "full"
-    """Of generated houses; ``mixed`` is both in turn."""
+    """Size of generated houses; ``mixed`` alternates between small and full."""
     data_dir: str | None = None
-    """Folder that holds the official games: ``json_2.1.1`` itself or its parent. None is where ``alfworld-download``
-    puts them: ``$ALFWORLD_DATA``, else ``~/.cache/alfworld``."""
+    """Folder of the official games: ``json_2.1.1`` itself or its parent. None is the folder of ``alfworld-download``:
+    ``$ALFWORLD_DATA``, else ``~/.cache/alfworld``."""
     dialect: Dialect = "move"
-    """Wording of replies and of the admissible list; commands are understood in both."""
+    """Wording of replies and of admissible actions; commands are accepted in both dialects."""
     task_types: tuple[TaskType, ...] = tuple(TaskType)
-    """Families of tasks to draw from."""
+    """Task types to draw from."""
 
     @model_validator(mode="after")
     def _check(self) -> HouseholdConfig:
@@ -58,7 +58,7 @@ class HouseholdConfig(FrozenModel):
 
 
 class HouseholdEnvironment:
-    """Plays generated houses (payload as `generate_game` takes it) and official games (payload ``{"game": path}``).
+    """Generated houses (payload as in `generate_game`) and official games (payload ``{"game": path}``).
 
     A relative ``game`` path is looked up in the folder of the official games.
     """
@@ -67,25 +67,25 @@ class HouseholdEnvironment:
 
     def __init__(self, config: HouseholdConfig) -> None:
         self._config = config
-        self._world: World | None = None
+        self._simulator: Simulator | None = None
 
     def reset(self, task: Task) -> Reset:
         """Start ``task``. Raises `ValueError` if its game file is missing or damaged."""
         game = self._game(task.payload)
-        self._world = World(game, wording=self._config.dialect)
-        return Reset(observation=self._world.intro(), instruction=game.instruction)
+        self._simulator = Simulator(game, wording=self._config.dialect)
+        return Reset(observation=self._simulator.intro(), instruction=game.instruction)
 
     def step(self, action: str) -> Step:
-        """Do one command. A win ends the episode with reward 1; after it nothing happens."""
-        world = self._playing()
-        if world.won:
+        """Execute a command. A win ends the episode with reward 1; later commands do nothing."""
+        simulator = self._playing()
+        if simulator.won:
             return Step(NOTHING_HAPPENS, done=True, success=True, valid=False)
-        reply = world.step(action)
+        reply = simulator.step(action)
         return Step(
             observation=reply.observation,
-            reward=1.0 if world.won else 0.0,
-            done=world.won,
-            success=world.won,
+            reward=1.0 if simulator.won else 0.0,
+            done=simulator.won,
+            success=simulator.won,
             valid=reply.admissible,
             dialect=reply.dialect or "",
         )
@@ -94,18 +94,18 @@ class HouseholdEnvironment:
         return self._playing().admissible()
 
     def fork(self) -> HouseholdEnvironment:
-        """A copy of the house as it is now."""
-        twin = HouseholdEnvironment(self._config)
-        twin._world = self._playing().copy()
-        return twin
+        """An independent copy of the current state."""
+        other = HouseholdEnvironment(self._config)
+        other._simulator = self._playing().copy()
+        return other
 
     def close(self) -> None:
-        self._world = None
+        self._simulator = None
 
-    def _playing(self) -> World:
-        if self._world is None:
+    def _playing(self) -> Simulator:
+        if self._simulator is None:
             raise RuntimeError("reset must come before the first step")
-        return self._world
+        return self._simulator
 
     def _game(self, payload: Payload) -> Game:
         if "game" in payload:
@@ -115,12 +115,12 @@ class HouseholdEnvironment:
 
 @dataclass(frozen=True, slots=True)
 class OfficialGames:
-    """ALFWorld's own games as tasks; a task names its file relative to the folder of the games.
+    """Task source of the official ALFWorld games. A task names its file relative to the folder of the games.
 
     Attributes:
         data_dir: as in `HouseholdConfig`.
-        task_types: families of tasks to draw from.
-        environment: the name of the environment that plays them: ours, or the original engine's.
+        task_types: task types to draw from.
+        environment: environment of the tasks: ``household`` or ``alfworld``.
     """
 
     data_dir: str | None = None
@@ -128,14 +128,14 @@ class OfficialGames:
     environment: str = "household"
 
     def splits(self) -> Sequence[str]:
-        """The sub-folders that are there, by name. Raises `UserError` if the data is missing."""
+        """Names of the subfolders, sorted. Raises `UserError` if the data is missing."""
         return sorted(path.name for path in self._folder().iterdir() if path.is_dir())
 
     def tasks(self, split: str, count: int, seed: int = 0) -> Sequence[Task]:
         """Up to ``count`` solvable games of ``split``, shuffled by ``seed``; fewer if there are no more.
 
         Raises:
-            UserError: the data or the split is missing, or has no game of the wanted types.
+            UserError: the data or the split is missing, or has no game of these task types.
         """
         folder = self._folder()
         files = [path for path in sorted((folder / split).glob(f"*/*/{_GAME_FILE}")) if self._wanted(path)]
@@ -158,7 +158,7 @@ class OfficialGames:
         )
 
     def _wanted(self, path: Path) -> bool:
-        # ALFWorld leaves sliced and movable-receptacle tasks out too.
+        # ALFWorld excludes tasks with sliced objects and movable receptacles too.
         name = path.parent.parent.name
         return _task_type(path) in self.task_types and "Sliced" not in name and "movable" not in name
 
@@ -173,7 +173,7 @@ class OfficialGames:
 
 
 def household_tasks(config: HouseholdConfig) -> TaskSource:
-    """The source of tasks that ``config`` asks for."""
+    """The task source for ``config``."""
     if config.source == "official":
         return OfficialGames(config.data_dir, config.task_types)
     return HouseholdTasks(config.size, config.task_types)

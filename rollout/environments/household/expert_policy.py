@@ -1,8 +1,8 @@
-"""An exploring expert: it knows no more than it has read, searches place by place, and says why it does what it does.
+"""An exploring expert: it uses observations only, searches place by place, and explains each action in a thought.
 
-It is no oracle plan. It looks through the places in the order in which the house lists them, those that stand open
-first, remembers what it saw, and opens what is closed. Now and then it makes the mistakes that small models make, so
-that a model trained on its episodes also sees how to go on from where an expert would not be.
+It is not an oracle. It searches the places in the order of the first observation, places that cannot be closed first,
+remembers what it saw, and opens closed places. At given rates it makes the mistakes of small models, so that a model
+trained on its episodes also learns to recover from them.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _TOOL = {TaskType.CLEAN: "sinkbasin", TaskType.HEAT: "microwave", TaskType.COOL:
 
 @dataclass(frozen=True, slots=True)
 class ErrorRates:
-    """How often the expert errs: chances from 0 to 1.
+    """Probabilities of the expert's errors, each from 0 to 1.
 
     Attributes:
-        random_step: does something that serves nothing.
-        wrong_number: reaches for a thing under the number of another one; nothing happens, and it tries again.
-        forget: no longer knows where it saw what it now needs, and searches on; once all was searched, from the start.
+        random_step: takes a random action.
+        wrong_number: takes an object under a wrong number; nothing happens, and it tries again.
+        forget: forgets where it saw an object and continues the search; after the last place it starts over.
     """
 
     random_step: float = 0.03
@@ -44,19 +44,19 @@ NO_MISTAKES = ErrorRates(0.0, 0.0, 0.0)
 
 
 class HouseholdExpert(ExpertPolicy[ErrorRates]):
-    """Plays one household episode."""
+    """Solves one household episode."""
 
     def __init__(self, seed: int = 0, error_rates: ErrorRates = ErrorRates()) -> None:
         super().__init__(seed, error_rates)
         self._forgotten: set[tuple[str, str]] = set()
         self._remembered: set[tuple[str, str]] = set()
         self._knowledge = BeliefState()
-        self._wish: ParsedTask | None = None
+        self._task: ParsedTask | None = None
 
     def _move(self, observation: str) -> Move:
         known = self._knowledge
-        if self._wish is None:
-            self._wish = self._understand(observation)
+        if self._task is None:
+            self._task = self._understand(observation)
             known.read_first(observation)
         else:
             known.read(observation)
@@ -64,56 +64,56 @@ class HouseholdExpert(ExpertPolicy[ErrorRates]):
             return self._already_there()
         if self._last_action and self._errs(self._error_rates.random_step):
             return random_step(known, self._rng)
-        return self._decide(known, self._wish)
+        return self._decide(known, self._task)
 
     def _understand(self, first_message: str) -> ParsedTask:
-        """What it takes the task to be. Raises `ValueError` if none is stated."""
+        """Parse the task. Raises `ValueError` if the message states none."""
         return read_task(first_message)
 
     def _already_there(self) -> Move:
-        """``go to`` is refused for a place within reach: some share one spot."""
+        """Handle a refused ``go to``: places that share a location are already within reach."""
         self._knowledge.location = self._last_action.removeprefix("go to ")
         return f"I am at {self._knowledge.location}. I examine it.", f"examine {self._knowledge.location}"
 
-    def _decide(self, known: BeliefState, wish: ParsedTask) -> Move:
+    def _decide(self, known: BeliefState, task: ParsedTask) -> Move:
         held = known.holding
         if held is None:
-            return self._get_object(known, wish)
-        if kind_of(held) != wish.object_type:
-            return self._put_away(known, wish, held)
-        if wish.task_type is TaskType.LOOK:
-            return self._use_lamp(known, wish, held)
-        verb = VERBS.get(wish.task_type)
-        have = f"{purpose(wish, known.states.get(held))} I have {held}."
+            return self._get_object(known, task)
+        if kind_of(held) != task.object_type:
+            return self._put_away(known, task, held)
+        if task.task_type is TaskType.LOOK:
+            return self._use_lamp(known, task, held)
+        verb = VERBS.get(task.task_type)
+        have = f"{purpose(task, known.states.get(held))} I have {held}."
         if verb and known.states.get(held) != verb:
-            return self._change(known, wish, held, verb, have)
-        return self._put(known, wish, held, have)
+            return self._change(known, task, held, verb, have)
+        return self._put(known, task, held, have)
 
-    def _get_object(self, known: BeliefState, wish: ParsedTask) -> Move:
-        target = known.first_place(wish.target_type)
-        leave = target if wish.task_type in (TaskType.TWO, TaskType.PLACE) else None
-        wanted = [(o, p) for o, p in known.find(wish.object_type) if p != leave]
+    def _get_object(self, known: BeliefState, task: ParsedTask) -> Move:
+        target = known.first_place(task.target_type)
+        leave = target if task.task_type in (TaskType.TWO, TaskType.PLACE) else None
+        wanted = [(o, p) for o, p in known.find(task.object_type) if p != leave]
         here = [o for o in known.here() if (o, known.location) in wanted]
         if here:
             thing = self._named(here[0])
-            return f"{purpose(wish)} I need {thing}. I take it.", f"take {thing} from {known.location}"
-        return self._seek(known, wanted, f"{purpose(wish)} I need {wish.object_type}.")
+            return f"{purpose(task)} I need {thing}. I take it.", f"take {thing} from {known.location}"
+        return self._seek(known, wanted, f"{purpose(task)} I need {task.object_type}.")
 
     def _named(self, thing: str) -> str:
-        """The thing's name, or now and then that of another one of its kind."""
+        """The name of the object, or at the error rate one with a wrong number."""
         if not self._errs(self._error_rates.wrong_number):
             return thing
         kind, number = thing.split()
         return f"{kind} {self._rng.choice([n for n in (1, 2, 3) if str(n) != number])}"
 
-    def _use_lamp(self, known: BeliefState, wish: ParsedTask, held: str) -> Move:
-        here = [o for o in known.here() if kind_of(o) == wish.target_type]
+    def _use_lamp(self, known: BeliefState, task: ParsedTask, held: str) -> Move:
+        here = [o for o in known.here() if kind_of(o) == task.target_type]
         if here:
             return f"For {held} I need {here[0]}. I use it.", f"use {here[0]}"
-        return self._seek(known, known.find(wish.target_type), f"For {held} I need {wish.target_type}.")
+        return self._seek(known, known.find(task.target_type), f"For {held} I need {task.target_type}.")
 
     def _seek(self, known: BeliefState, wanted: list[tuple[str, str]], opening: str) -> Move:
-        """Go where one was seen, else search on."""
+        """Go to a place where a wanted object was seen, otherwise continue the search."""
         at = known.location
         if at is not None and at in known.closed and (at not in known.contents or at in [p for _, p in wanted]):
             return f"{opening} It is closed. I open it.", f"open {at}"
@@ -122,7 +122,7 @@ class HouseholdExpert(ExpertPolicy[ErrorRates]):
         for thing, place in wanted:
             if self._remembers(thing, place):
                 return f"{opening} I saw {thing} at {place}.", f"go to {place}"
-        if known.next_unseen() is None:  # all was seen and it is nowhere: what was seen may have been misread
+        if known.next_unseen() is None:  # every place was searched without success: search all of them again
             known.contents.clear()
             self._forgotten.clear()
         place = known.next_unseen() or known.places[0]
@@ -131,30 +131,30 @@ class HouseholdExpert(ExpertPolicy[ErrorRates]):
         return f"{opening} Next place: {place}.", f"go to {place}"
 
     def _remembers(self, thing: str, place: str) -> bool:
-        """Whether it still knows that the thing is there; drawn once for each sighting."""
+        """Whether it remembers that the object is there; drawn once for each object and place."""
         seen = (thing, place)
         if seen not in self._remembered and seen not in self._forgotten:
             forgets = self._errs(self._error_rates.forget)
             (self._forgotten if forgets else self._remembered).add(seen)
         return seen in self._remembered
 
-    def _change(self, known: BeliefState, wish: ParsedTask, held: str, verb: str, have: str) -> Move:
-        tool = known.first_place(_TOOL[wish.task_type]) or _TOOL[wish.task_type] + " 1"
+    def _change(self, known: BeliefState, task: ParsedTask, held: str, verb: str, have: str) -> Move:
+        tool = known.first_place(_TOOL[task.task_type]) or _TOOL[task.task_type] + " 1"
         if known.location == tool:
             return f"{have} I am at {tool}. I {verb} it.", f"{verb} {held} with {tool}"
         return f"{have} I must {verb} it with {tool}.", f"go to {tool}"
 
-    def _put(self, known: BeliefState, wish: ParsedTask, held: str, have: str) -> Move:
-        target = known.first_place(wish.target_type) or wish.target_type + " 1"
+    def _put(self, known: BeliefState, task: ParsedTask, held: str, have: str) -> Move:
+        target = known.first_place(task.target_type) or task.target_type + " 1"
         if known.location != target:
             return f"{have} I must put it in {target}.", f"go to {target}"
         if target in known.closed:
             return f"{have} It is closed. I open it.", f"open {target}"
         return f"{have} I am at {target}. I put it there.", f"move {held} to {target}"
 
-    def _put_away(self, known: BeliefState, wish: ParsedTask, held: str) -> Move:
-        """Lay down a thing that is not needed: here, or where it was first refused, somewhere else."""
-        at, have = known.location, f"{purpose(wish)} I have {held}."
+    def _put_away(self, known: BeliefState, task: ParsedTask, held: str) -> Move:
+        """Put down an object that is not needed: here, or at another place if that was refused."""
+        at, have = known.location, f"{purpose(task)} I have {held}."
         refused = self._last_action.startswith(f"move {held} to ")
         if at is None or refused:
             place = next(p for p in known.places if at is None or kind_of(p) != kind_of(at))

@@ -1,6 +1,6 @@
-"""A household game as plain data: what is where, what can be done with it, and what the goal is.
+"""A household game as plain data: receptacles, objects, their properties and the goal.
 
-Both the reader of official ``game.tw-pddl`` files and the generator of new houses make a `Game`; the world plays it.
+The reader of official ``game.tw-pddl`` files and the generator of houses create a `Game`; the simulator runs it.
 Type names are ALFWorld's lower-case nouns (``apple``, ``sinkbasin``); names carry a number (``apple 2``).
 """
 
@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class TaskType(StrEnum):
-    """ALFWorld's six families of tasks, by their official names."""
+    """ALFWorld's six task types by their official names."""
 
     PLACE = "pick_and_place_simple"
     LOOK = "look_at_obj_in_light"
@@ -24,7 +24,7 @@ class TaskType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Receptacle:
-    """A place that holds objects. ``location`` is where the agent stands to reach it; several may share one."""
+    """A place for objects. ``location`` is where the agent stands to reach it; several receptacles may share one."""
 
     name: str
     type: str
@@ -35,13 +35,13 @@ class Receptacle:
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """An object. ``receptacle`` is the name of the place it starts in, None if in none."""
+    """An object. ``receptacle`` is the name of the place where it starts, or None."""
 
     name: str
     type: str
     receptacle: str | None
     location: str | None = None
-    """Where it is in the house's own map; only slicing looks at it."""
+    """Location in the map of the house; used by slicing only."""
     pickupable: bool = True
     cleanable: bool = False
     heatable: bool = False
@@ -49,31 +49,31 @@ class Thing:
     toggleable: bool = False
     sliceable: bool = False
     container: bool = False
-    """It can itself hold things (a bowl), which changes only what ``examine`` says."""
+    """Whether it can contain objects, as a bowl does; affects the answer to ``examine`` only."""
     clean: bool = False
     hot: bool = False
     cool: bool = False
     sliced: bool = False
     also_in: tuple[str, ...] = ()
-    """Further receptacles it starts in: official games put a few objects into several."""
+    """Further receptacles where it starts: official games put a few objects into several."""
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What must hold for the task to be won; tested on the whole state after every step."""
+    """The condition that wins the task; tested on the whole state after every step."""
 
     task_type: TaskType
     object_type: str
     receptacle_type: str | None
-    """Where it must go; None for ``look_at_obj_in_light``."""
+    """Type of the target receptacle; None for ``look_at_obj_in_light``."""
     lamp_type: str | None = None
     sliced: bool = False
-    """The object must be sliced as well (some official goals ask for it)."""
+    """Whether the object must also be sliced, as in some official goals."""
 
 
 @dataclass(frozen=True, slots=True)
 class Game:
-    """A whole game. Receptacles and things stand in the order in which observations list them."""
+    """A game. Receptacles and things are in the order in which observations list them."""
 
     receptacles: tuple[Receptacle, ...]
     things: tuple[Thing, ...]

@@ -1,9 +1,9 @@
-"""Seeded generator of new houses and tasks, with splits that hold something back.
+"""Seeded generator of houses and tasks with held-out splits.
 
 ``valid_seen`` shares layouts and object-receptacle pairs with ``train`` and differs in the arrangement.
-``valid_unseen`` has layouts (how many places of each type a room has) that ``train`` never has, and each of its goals
-rests on an object-receptacle pair that occurs nowhere in ``train``, neither as a placement nor as a goal. A game is a
-pure function of its task's payload, in any process.
+``valid_unseen`` has layouts (number of places of each type) that never occur in ``train``. Each of its goals uses an
+object-receptacle pair that never occurs in ``train``, neither as a placement nor as a goal. A game is a pure function
+of its task's payload.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Literal
 
 from rollout.environment import Payload, Task
 from rollout.environments.generated import GeneratedTasks, check_generator, stable_hash
-from rollout.environments.household.catalogue import NOUNS, OPENABLE, ROOMS, Room
+from rollout.environments.household.catalog import NOUNS, OPENABLE, ROOMS, Room
 from rollout.environments.household.game import Game, Goal, Receptacle, TaskType, Thing
 
 GENERATOR_VERSION = 1
 Size = Literal["small", "full", "mixed"]
-"""``mixed`` is small and full houses in turn."""
+"""Size of the houses; ``mixed`` alternates between small and full."""
 
 _ABILITY = {TaskType.CLEAN: "clean", TaskType.HEAT: "heat", TaskType.COOL: "cool"}
 _TOOL = {TaskType.CLEAN: "sinkbasin", TaskType.HEAT: "microwave", TaskType.COOL: "fridge"}
@@ -40,22 +40,22 @@ _PHRASES = {
 }
 _OTHER_OBJECTS = {"small": (4, 8), "full": (10, 20)}
 _HIDDEN_SHARE = 0.3
-"""Chance that an object lies in a closed place, where it may."""
+"""Chance that an object is put into a closed place, if its type allows one."""
 
 
 def is_held_back_pair(object_type: str, receptacle_type: str) -> bool:
-    """Whether this pair is kept out of ``train`` and ``valid_seen``."""
+    """Whether this pair is held out from ``train`` and ``valid_seen``."""
     return stable_hash(f"pair/{object_type}/{receptacle_type}") % 6 == 0
 
 
 def is_held_back_layout(layout: Mapping[str, int]) -> bool:
-    """Whether this number of places of each type is kept out of ``train`` and ``valid_seen``."""
+    """Whether this layout (number of places of each type) is held out from ``train`` and ``valid_seen``."""
     return stable_hash("layout/" + ",".join(f"{name}={layout[name]}" for name in sorted(layout))) % 5 == 0
 
 
 @dataclass(frozen=True, slots=True)
 class HouseholdTasks(GeneratedTasks):
-    """A task source of generated houses; ``task_types`` empty means all six, in turn."""
+    """Task source of generated houses. It cycles through ``task_types``; empty means all six."""
 
     size: Size = "full"
     task_types: tuple[TaskType, ...] = ()
@@ -76,7 +76,7 @@ class HouseholdTasks(GeneratedTasks):
 
 
 def generate_game(payload: Payload) -> Game:
-    """The game of a task's payload.
+    """Generate the game of a task's payload.
 
     Raises:
         ValueError: the payload was made by another version of the generator.
@@ -85,14 +85,14 @@ def generate_game(payload: Payload) -> Game:
     task_type = TaskType(str(payload["task_type"]))
     unseen = payload["split"] == "valid_unseen"
     rng = Random("/".join(str(payload[key]) for key in ("split", "size", "seed", "index", "task_type")))
-    while True:  # a drawn layout can lack what the task needs: draw again
+    while True:  # a layout can lack what the task needs: draw again
         game = _Builder(rng, str(payload["size"]), task_type, unseen).build()
         if game is not None:
             return game
 
 
 class _Builder:
-    """Draws one house and task; `build` gives None when the draw does not work out."""
+    """Draws one house and task; `build` returns None if the layout does not fit the task."""
 
     def __init__(self, rng: Random, size: str, task_type: TaskType, unseen: bool) -> None:
         self.rng = rng
@@ -115,7 +115,7 @@ class _Builder:
         return self._game(goal)
 
     def _allowed(self, object_type: str, held_back: bool | None = None) -> list[str]:
-        """Receptacle types of this house that may hold the object; by default those that the split may use."""
+        """Receptacle types of this house that may contain the object; by default those allowed in the split."""
         types = [t for t in self.layout if t in NOUNS[object_type].places]
         if held_back is None:
             return [t for t in types if self.unseen or not is_held_back_pair(object_type, t)]
@@ -132,14 +132,14 @@ class _Builder:
         return Goal(self.task_type, object_type, self.rng.choice(targets)) if targets else None
 
     def _draw_place(self, object_type: str, types: Sequence[str]) -> str | None:
-        """A place of one of the types; closed ones are drawn less often."""
+        """A random place of one of the types; closed places are drawn less often."""
         closed = [p for p in self.places if p.split()[0] in types and p.split()[0] in OPENABLE]
         open_ = [p for p in self.places if p.split()[0] in types and p.split()[0] not in OPENABLE]
         pool = closed if closed and (not open_ or self.rng.random() < _HIDDEN_SHARE) else open_
         return self.rng.choice(pool) if pool else None
 
     def _place_goal_objects(self, goal: Goal) -> bool:
-        """Put the goal's objects where the goal does not yet hold."""
+        """Place the goal's objects so that the goal is not reached at the start."""
         held_back = self.unseen if goal.receptacle_type is None else None
         sources = [t for t in self._allowed(goal.object_type, held_back) if t != goal.receptacle_type]
         copies = 2 if goal.task_type is TaskType.TWO else self.rng.choice((1, 1, 2))
@@ -164,7 +164,7 @@ class _Builder:
     def _game(self, goal: Goal) -> Game:
         target = goal.receptacle_type or goal.lamp_type or ""
         instruction = self.rng.choice(_PHRASES[self.task_type]).format(o=goal.object_type, r=target)
-        self.rng.shuffle(self.placed)  # else the goal's copies would always have the lowest numbers
+        self.rng.shuffle(self.placed)  # otherwise the goal's objects would always have the lowest numbers
         return Game(
             receptacles=tuple(Receptacle(p, p.split()[0], f"at {p}", p.split()[0] in OPENABLE) for p in self.places),
             things=tuple(_things(self.placed)),
@@ -176,7 +176,7 @@ class _Builder:
 
 
 def _things(placed: Sequence[tuple[str, str]]) -> list[Thing]:
-    """Number the objects of each type, and list them as observations do: by type, numbers descending."""
+    """Number the objects of each type and list them in the order of observations: by type, numbers descending."""
     things: list[Thing] = []
     for object_type in sorted({o for o, _ in placed}):
         noun = NOUNS[object_type]

@@ -1,4 +1,4 @@
-"""What failed household episodes teach, by rules that read no more than the agent could read."""
+"""Hint rules for failed household episodes; they read only what the agent could read."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from rollout.environments.household.belief_state import (
     kind_of,
     read_task,
 )
-from rollout.environments.household.catalogue import OPENABLE
+from rollout.environments.household.catalog import OPENABLE
 from rollout.environments.household.game import TaskType
 from rollout.hints.rules import RuleBook, no_action, repeated_without_effect
 from rollout.trajectory import Trajectory
-from rollout.trajectory.turns import CompletedTurn, completed_turns, initial_observation
+from rollout.trajectory.turns import CompletedTurn, initial_observation, completed_turns
 
 TOOLS = {"clean": "sinkbasin", "heat": "microwave", "cool": "fridge"}
-"""Where each change is made."""
+"""Change to the receptacle type where it is made."""
 _COMMAND = re.compile(
     r"(?P<verb>take|move|put|clean|heat|cool) (?P<thing>[a-z]+ \d+) (?:from|to|in/on|in|on|with) (?P<place>[a-z]+ \d+)"
 )
 _NAMED = 3
-"""Kinds of places that one hint names."""
+"""Maximum number of place types in one hint."""
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
-    """An action on a thing at a place, and what the agent knew before it.
+class ObjectAction:
+    """An action on an object at a place, and what the agent knew before it.
 
     Attributes:
         verb: ``take``, ``put`` (also for ``move``), ``clean``, ``heat`` or ``cool``.
-        refused: nothing happened.
-        at: where the agent stood; None in the middle of the room.
-        holding: what it had.
-        shut: the place was closed.
-        there: what it had seen in the place; None if it had not looked.
-        changed: what had last been done to the thing (``heat``); "" if nothing.
+        refused: whether the answer was ``Nothing happens.``
+        at: location of the agent; None in the middle of the room.
+        holding: the held object.
+        shut: whether the place was closed.
+        there: contents of the place as last seen; None if never seen.
+        changed: last change made to the object, such as ``heat``; "" if none.
     """
 
     verb: str
@@ -55,78 +55,82 @@ class Deed:
 
 
 @dataclass(slots=True)
-class House:
-    """A household episode as its agent could know it.
+class HouseholdEpisode:
+    """A household episode as observed by its agent.
 
     Attributes:
-        wish: the task.
-        turns: of the episode.
-        places: all of the house.
-        visited: those where the agent has been.
-        deeds: its actions on things.
-        used: things that were turned on.
-        seen_in: places in which a wanted thing was, without those where the agent had put it.
-        names: of all things that were seen.
+        task: the parsed task.
+        turns: turns of the episode.
+        places: all places of the house.
+        visited: places where the agent was.
+        object_actions: the actions on objects.
+        used: types of the objects that were turned on.
+        seen_in: places where a wanted object was seen, except where the agent had put it.
+        names: names of all objects that were seen.
     """
 
-    wish: ParsedTask
+    task: ParsedTask
     turns: list[CompletedTurn]
     places: list[str]
     visited: set[str] = field(default_factory=set)
-    deeds: list[Deed] = field(default_factory=list)
+    object_actions: list[ObjectAction] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
     seen_in: list[str] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
 
     def wanted(self, thing: str) -> bool:
-        return kind_of(thing) == self.wish.object_type
+        return kind_of(thing) == self.task.object_type
 
-    def done(self, verb: str) -> list[Deed]:
-        """The deeds of this kind that worked, on wanted things."""
-        return [deed for deed in self.deeds if deed.verb == verb and not deed.refused and self.wanted(deed.thing)]
+    def done(self, verb: str) -> list[ObjectAction]:
+        """Successful actions with this verb on wanted objects."""
+        return [
+            event
+            for event in self.object_actions
+            if event.verb == verb and not event.refused and self.wanted(event.thing)
+        ]
 
-    def refused(self, *verbs: str) -> list[Deed]:
-        return [deed for deed in self.deeds if deed.verb in verbs and deed.refused]
+    def refused(self, *verbs: str) -> list[ObjectAction]:
+        return [event for event in self.object_actions if event.verb in verbs and event.refused]
 
     @property
     def change(self) -> str:
-        """What must be done to the wanted thing before it is put down; "" if nothing."""
-        return VERBS.get(self.wish.task_type, "")
+        """The change that the task requires before the object is put down; "" if none."""
+        return VERBS.get(self.task.task_type, "")
 
 
-def read_house(trajectory: Trajectory) -> House:
-    """Follow an episode. Raises `ValueError` if it states no household task."""
+def read_episode(trajectory: Trajectory) -> HouseholdEpisode:
+    """Parse an episode. Raises `ValueError` if it states no household task."""
     first, known, turns = initial_observation(trajectory), BeliefState(), completed_turns(trajectory)
     known.read_first(first)
-    house = House(read_task(first), turns, list(known.places))
+    episode = HouseholdEpisode(read_task(first), turns, list(known.places))
     for turn in turns:
-        _follow(house, known, turn)
-    return house
+        _follow(episode, known, turn)
+    return episode
 
 
-def _follow(house: House, known: BeliefState, turn: CompletedTurn) -> None:
+def _follow(episode: HouseholdEpisode, known: BeliefState, turn: CompletedTurn) -> None:
     action, refused = turn.action or "", turn.observation.strip() == NOTHING_HAPPENS
-    if deed := _deed(action, known, refused):
-        house.deeds.append(deed)
+    if event := _object_action(action, known, refused):
+        episode.object_actions.append(event)
     if not refused and action.startswith("use "):
-        house.used.add(kind_of(action.removeprefix("use ")))
+        episode.used.add(kind_of(action.removeprefix("use ")))
     known.read(turn.observation)
     if known.location is not None:
-        house.visited.add(known.location)
-    put_there = {deed.thing for deed in house.deeds if deed.verb == "put" and not deed.refused}
+        episode.visited.add(known.location)
+    put_there = {event.thing for event in episode.object_actions if event.verb == "put" and not event.refused}
     for place, things in known.contents.items():
-        house.names.update(things)
-        if place not in house.seen_in and any(house.wanted(thing) and thing not in put_there for thing in things):
-            house.seen_in.append(place)
+        episode.names.update(things)
+        if place not in episode.seen_in and any(episode.wanted(thing) and thing not in put_there for thing in things):
+            episode.seen_in.append(place)
 
 
-def _deed(action: str, known: BeliefState, refused: bool) -> Deed | None:
+def _object_action(action: str, known: BeliefState, refused: bool) -> ObjectAction | None:
     match = _COMMAND.fullmatch(action)
     if match is None:
         return None
     verb, thing, place = match["verb"], match["thing"], match["place"]
     there = known.contents.get(place)
-    return Deed(
+    return ObjectAction(
         verb="put" if verb == "move" else verb,
         thing=thing,
         place=place,
@@ -139,127 +143,134 @@ def _deed(action: str, known: BeliefState, refused: bool) -> Deed | None:
     )
 
 
-# Rules. Each looks for one mistake.
+# Rules. Each detects one mistake.
 
 
-def left_it_lying(house: House) -> Iterator[str]:
-    """The wanted thing was seen and never taken."""
-    if house.seen_in and not house.done("take"):
+def not_taken(episode: HouseholdEpisode) -> Iterator[str]:
+    """The wanted object was seen but never taken."""
+    if episode.seen_in and not episode.done("take"):
         yield "Take the {object} as soon as you see it."
 
 
-def never_changed(house: House) -> Iterator[str]:
-    """It was taken and not cleaned, heated or cooled."""
-    verb = house.change
-    if verb and house.done("take") and not house.done(verb):
+def not_changed(episode: HouseholdEpisode) -> Iterator[str]:
+    """The wanted object was taken but not cleaned, heated or cooled."""
+    verb = episode.change
+    if verb and episode.done("take") and not episode.done(verb):
         yield f"Before you put the {{object}} down, go to the {TOOLS[verb]} and {verb} it there."
 
 
-def never_lit(house: House) -> Iterator[str]:
-    """A thing to be looked at was taken, and the lamp was not turned on."""
-    if house.wish.task_type is TaskType.LOOK and house.done("take") and house.wish.target_type not in house.used:
-        yield f"Hold the {{object}}, go to the {house.wish.target_type} and use it."
+def lamp_not_used(episode: HouseholdEpisode) -> Iterator[str]:
+    """The object to be looked at was taken, but the lamp was not turned on."""
+    if (
+        episode.task.task_type is TaskType.LOOK
+        and episode.done("take")
+        and episode.task.target_type not in episode.used
+    ):
+        yield f"Hold the {{object}}, go to the {episode.task.target_type} and use it."
 
 
-def never_brought(house: House) -> Iterator[str]:
-    """It was had, as it should be, and never put down."""
-    ready = house.done(house.change) if house.change else house.done("take")
-    if house.wish.task_type is not TaskType.LOOK and ready and not house.done("put"):
+def not_delivered(episode: HouseholdEpisode) -> Iterator[str]:
+    """The object was taken and changed as required, but never put down."""
+    ready = episode.done(episode.change) if episode.change else episode.done("take")
+    if episode.task.task_type is not TaskType.LOOK and ready and not episode.done("put"):
         yield "When the {object} is ready, go to the {location} and put it there."
 
 
-def put_elsewhere(house: House) -> Iterator[str]:
-    """It was put somewhere else than the task says."""
-    if house.wish.task_type is TaskType.LOOK:
+def wrong_receptacle(episode: HouseholdEpisode) -> Iterator[str]:
+    """The object was put into a receptacle of a wrong type."""
+    if episode.task.task_type is TaskType.LOOK:
         return
-    if any(kind_of(deed.place) != house.wish.target_type for deed in house.done("put")):
+    if any(kind_of(event.place) != episode.task.target_type for event in episode.done("put")):
         yield "Put the {object} only where the task wants it: in/on the {location}."
 
 
-def put_unready(house: House) -> Iterator[str]:
-    """It was put where it belongs, but not cleaned, heated or cooled before."""
-    there = (deed for deed in house.done("put") if kind_of(deed.place) == house.wish.target_type)
-    if house.change and any(deed.changed != house.change for deed in there):
-        yield f"Do not put the {{object}} in/on the {{location}} before you {house.change} it."
+def put_unchanged(episode: HouseholdEpisode) -> Iterator[str]:
+    """The object was put into the right receptacle without the required change."""
+    there = (event for event in episode.done("put") if kind_of(event.place) == episode.task.target_type)
+    if episode.change and any(event.changed != episode.change for event in there):
+        yield f"Do not put the {{object}} in/on the {{location}} before you {episode.change} it."
 
 
-def one_of_two(house: House) -> Iterator[str]:
-    """Two things were wanted, one was brought."""
-    there = {deed.thing for deed in house.done("put") if kind_of(deed.place) == house.wish.target_type}
-    if house.wish.task_type is TaskType.TWO and len(there) == 1:
+def one_of_two(episode: HouseholdEpisode) -> Iterator[str]:
+    """The task requires two objects, but only one was delivered."""
+    there = {event.thing for event in episode.done("put") if kind_of(event.place) == episode.task.target_type}
+    if episode.task.task_type is TaskType.TWO and len(there) == 1:
         yield "One {object} is not enough: look for the second one and bring it to the same {location}."
 
 
-def took_something_else(house: House) -> Iterator[str]:
-    """A thing was taken that the task does not name."""
-    if any(deed.verb == "take" and not deed.refused and not house.wanted(deed.thing) for deed in house.deeds):
+def took_wrong_object(episode: HouseholdEpisode) -> Iterator[str]:
+    """An object was taken that the task does not name."""
+    if any(
+        event.verb == "take" and not event.refused and not episode.wanted(event.thing)
+        for event in episode.object_actions
+    ):
         yield "Take nothing but the {object} that the task names."
 
 
-def closed_place(house: House) -> Iterator[str]:
-    """Something was to be taken from a closed place, or put into it."""
-    if any(deed.shut and deed.at == deed.place for deed in house.refused("take", "put")):
+def closed_receptacle(episode: HouseholdEpisode) -> Iterator[str]:
+    """The agent tried to take an object from a closed place or to put one into it."""
+    if any(event.shut and event.at == event.place for event in episode.refused("take", "put")):
         yield "Open a closed {container} before you take from it or put into it."
 
 
-def not_there(house: House) -> Iterator[str]:
-    """A thing was to be taken where the agent had seen that it was not."""
-    takes = (deed for deed in house.refused("take") if deed.at == deed.place and deed.there is not None)
-    if any(deed.thing not in (deed.there or ()) for deed in takes):
+def not_there(episode: HouseholdEpisode) -> Iterator[str]:
+    """The agent tried to take an object from a place where it had not seen it."""
+    takes = (event for event in episode.refused("take") if event.at == event.place and event.there is not None)
+    if any(event.thing not in (event.there or ()) for event in takes):
         yield "Take only a thing that was listed at the place where you stand, with its number."
 
 
-def too_far(house: House) -> Iterator[str]:
-    """Something was to be done at a place before going there."""
-    if any(deed.at != deed.place for deed in house.refused("take", "put", *TOOLS)):
+def not_at_place(episode: HouseholdEpisode) -> Iterator[str]:
+    """The agent tried to act at a place before going there."""
+    if any(event.at != event.place for event in episode.refused("take", "put", *TOOLS)):
         yield "Go to the place first, then take, put, clean, heat or cool there."
 
 
-def hands_full(house: House) -> Iterator[str]:
-    """A thing was to be taken with another one in hand."""
-    if any(deed.holding for deed in house.refused("take")):
+def already_holding(episode: HouseholdEpisode) -> Iterator[str]:
+    """The agent tried to take an object while holding another one."""
+    if any(event.holding for event in episode.refused("take")):
         yield "You can carry one thing: put down what you have before you take the {object}."
 
 
-def empty_handed(house: House) -> Iterator[str]:
-    """A thing was to be put down, cleaned, heated or cooled that was not in hand."""
+def not_holding(episode: HouseholdEpisode) -> Iterator[str]:
+    """The agent tried to put down, clean, heat or cool an object that it did not hold."""
     for verb in ("put", *TOOLS):
-        if any(deed.holding != deed.thing for deed in house.refused(verb)):
+        if any(event.holding != event.thing for event in episode.refused(verb)):
             yield f"Take the {{object}} in your hand before you {verb} it."
 
 
-def wrong_tool(house: House) -> Iterator[str]:
-    """A thing was to be cleaned, heated or cooled with the wrong place."""
+def wrong_tool(episode: HouseholdEpisode) -> Iterator[str]:
+    """The agent tried to clean, heat or cool an object at a receptacle of a wrong type."""
     for verb, tool in TOOLS.items():
-        if any(kind_of(deed.place) != tool for deed in house.refused(verb)):
+        if any(kind_of(event.place) != tool for event in episode.refused(verb)):
             yield f"To {verb} the {{object}}, use the {tool}."
 
 
-def never_visited(house: House) -> Iterator[str]:
-    """The wanted thing was not found, and some places were not looked at."""
-    left = list(dict.fromkeys(kind_of(place) for place in house.places if place not in house.visited))
-    if not house.seen_in and left:
+def not_visited(episode: HouseholdEpisode) -> Iterator[str]:
+    """The wanted object was not found, and some places were not visited."""
+    left = list(dict.fromkeys(kind_of(place) for place in episode.places if place not in episode.visited))
+    if not episode.seen_in and left:
         yield f"Search every place once before you return to one: also {_listed(left[:_NAMED])}."
 
 
-def names_of(house: House) -> Mapping[str, str]:
-    """Names of this house. The places that change things keep their kind: it says what they are good for."""
-    names = dict.fromkeys(house.names, "{object}")
-    for place in house.places:
+def names_of(episode: HouseholdEpisode) -> Mapping[str, str]:
+    """Names in this episode and their placeholders. Places that change objects keep their type, used by hints."""
+    names = dict.fromkeys(episode.names, "{object}")
+    for place in episode.places:
         kind = kind_of(place)
         other = "{container}" if kind in OPENABLE else "{location}"
         names[place] = kind if kind in TOOLS.values() else other
-    target = house.wish.target_type if house.wish.task_type is TaskType.LOOK else "{location}"
-    return {**names, house.wish.target_type: target, house.wish.object_type: "{object}"}
+    target = episode.task.target_type if episode.task.task_type is TaskType.LOOK else "{location}"
+    return {**names, episode.task.target_type: target, episode.task.object_type: "{object}"}
 
 
-def seen(house: House) -> Iterable[str]:
-    """Kinds of places in which a wanted thing was."""
-    return dict.fromkeys(kind_of(place) for place in house.seen_in)
+def seen(episode: HouseholdEpisode) -> Iterable[str]:
+    """Types of the places where a wanted object was seen."""
+    return dict.fromkeys(kind_of(place) for place in episode.seen_in)
 
 
 def look_for(kinds: Sequence[str]) -> str:
-    """Where to look first."""
+    """A hint that names the place types to search first."""
     return f"Look for the {{object}} in/on {_listed(kinds[:_NAMED])}."
 
 
@@ -267,26 +278,26 @@ def _listed(kinds: Sequence[str]) -> str:
     return ", ".join(f"the {kind}" for kind in kinds)
 
 
-RULES: RuleBook[House] = RuleBook(
-    read=read_house,
+RULES: RuleBook[HouseholdEpisode] = RuleBook(
+    read=read_episode,
     rules=(
-        left_it_lying,
-        never_changed,
-        never_lit,
-        never_brought,
-        put_elsewhere,
-        put_unready,
+        not_taken,
+        not_changed,
+        lamp_not_used,
+        not_delivered,
+        wrong_receptacle,
+        put_unchanged,
         one_of_two,
-        never_visited,
-        closed_place,
-        empty_handed,
+        not_visited,
+        closed_receptacle,
+        not_holding,
         wrong_tool,
-        hands_full,
-        too_far,
+        already_holding,
+        not_at_place,
         not_there,
-        took_something_else,
-        lambda house: repeated_without_effect(house.turns),
-        lambda house: no_action(house.turns),
+        took_wrong_object,
+        lambda episode: repeated_without_effect(episode.turns),
+        lambda episode: no_action(episode.turns),
     ),
     names=names_of,
     placeholders=("object", "container", "location"),

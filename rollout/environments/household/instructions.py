@@ -1,4 +1,4 @@
-"""What an agent is told about the household world before it acts."""
+"""System messages of the household."""
 
 from __future__ import annotations
 
@@ -27,4 +27,4 @@ slice (object) with (object)
 An action that is not possible is answered with "Nothing happens."."""
 
 INSTRUCTIONS: Mapping[str, str] = {"short": _SHORT, "full": _FULL}
-"""The system message by the name of its variant."""
+"""System messages by variant."""

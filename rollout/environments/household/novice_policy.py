@@ -1,8 +1,8 @@
-"""A player that can do more than it knows: what it lacks, hints have to tell it.
+"""A policy that lacks knowledge which hints can supply.
 
-It plays as the expert does, but has never heard that things can be cleaned, heated and cooled: it brings them as they
-are, and fails. Where a hint speaks of it, it does it. An agent trained on its episodes is what hint distillation
-(arXiv 2510.01375) starts from: a base agent that fails for want of knowledge, and can follow advice.
+It acts as the expert does, but does not know that objects can be cleaned, heated and cooled: it delivers them unchanged
+and fails. When a hint names the change, it makes the change. An agent trained on its episodes is the starting point of
+hint distillation (arXiv 2510.01375): a base agent that fails for lack of knowledge and can follow hints.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _HINT = re.compile(r"^Hint: (.+)$", re.MULTILINE)
 
 
 class HouseholdNovice(HouseholdExpert):
-    """Plays one household episode."""
+    """Acts in one household episode."""
 
     def _understand(self, first_message: str) -> ParsedTask:
-        wish = read_task(first_message)
-        verb = VERBS.get(wish.task_type)
+        task = read_task(first_message)
+        verb = VERBS.get(task.task_type)
         if verb is None or any(verb in hint for hint in _HINT.findall(first_message)):
-            return wish
-        return replace(wish, task_type=TaskType.PLACE)
+            return task
+        return replace(task, task_type=TaskType.PLACE)

@@ -52,7 +52,7 @@ def read_game(path: str | Path) -> Game:
 
 
 def parse_game(text: str) -> Game:
-    """The game in the text of a ``game.tw-pddl`` file. Raises `ValueError` with one sentence if there is none."""
+    """Parse the text of a ``game.tw-pddl`` file. Raises `ValueError` with one sentence if it is damaged."""
     try:
         record = json.loads(text)
     except json.JSONDecodeError as error:
@@ -87,7 +87,7 @@ def _walkthrough(fields: dict[str, object]) -> tuple[str, ...]:
 
 
 def _parse(text: str) -> list[Expression]:
-    """The one s-expression that ``text`` is."""
+    """Parse ``text``, which must be a single s-expression."""
     stack: list[list[Expression]] = [[]]
     for token in _TOKEN.findall(text):
         if token == "(":
@@ -98,7 +98,7 @@ def _parse(text: str) -> list[Expression]:
             finished = stack.pop()
             stack[-1].append(finished)
         else:
-            raise ValueError("the PDDL problem has a bracket too many")
+            raise ValueError("the PDDL problem has an unmatched closing bracket")
     if len(stack) > 1:
         raise ValueError("the PDDL problem is cut short")
     if len(stack[0]) != 1 or not isinstance(stack[0][0], list):
@@ -139,7 +139,7 @@ def _noun(type_id: str) -> str:
 
 
 def _names(facts: Facts) -> dict[str, str]:
-    """Ids of all receptacles and objects, sorted, to names."""
+    """Map the ids of all receptacles and objects to names."""
     ids = sorted({i for kind in ("receptacleType", "objectType") for i, _ in _pairs(facts, kind)}, key=str.lower)
     nouns = {i: i.split("_bar_")[0].lower() + ("basin" if "basin" in i.lower() else "") for i in ids}
     left = Counter(nouns.values())
@@ -168,7 +168,7 @@ def _things(facts: Facts, names: dict[str, str]) -> Iterator[Thing]:
     places: dict[str, list[str]] = defaultdict(list)
     for i, receptacle in _pairs(facts, "inReceptacle"):
         if receptacle not in receptacles:
-            raise ValueError(f"the object {i} lies in {receptacle}, which does not exist")
+            raise ValueError(f"the object {i} is in {receptacle}, which does not exist")
         places[i].append(names[receptacle])
     for i in sorted(types, key=str.lower):
         within = list(dict.fromkeys(places[i]))
@@ -204,7 +204,7 @@ def _instruction(grammar: str) -> str:
 
 
 def _goal(expression: list[Expression]) -> Goal:
-    """Tell the six families apart by the conditions that the goal names."""
+    """Determine the task type from the conditions in the goal."""
     atoms = list(_atoms(expression))
     states = {atom[0]: atom[1] for atom in atoms if len(atom) == 2}
     object_types = {variable: kind for name, variable, kind in _triples(atoms) if name == "objectType"}
@@ -227,7 +227,7 @@ def _goal(expression: list[Expression]) -> Goal:
 
 
 def _atoms(expression: list[Expression]) -> Iterator[list[str]]:
-    """All innermost expressions, depth first."""
+    """Yield all innermost expressions, depth first."""
     if expression and all(isinstance(part, str) for part in expression):
         yield [str(part) for part in expression]
     for part in expression:

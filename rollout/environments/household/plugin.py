@@ -1,4 +1,4 @@
-"""The household under its two names: our own engine, and the original one."""
+"""Plug-ins of the household environment: our simulator and the original ALFWorld engine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HOUSEHOLD = EnvironmentPlugin(
     instructions=f"{_HERE}.instructions:INSTRUCTIONS",
     examples=f"{_HERE}.demonstrations:household_demonstrations",
     expert_policy=f"{_HERE}.expert_policy:HouseholdExpert",
-    random_policy=f"{_HERE}.random_policy:RandomPolicy",
+    random_policy=f"{_HERE}.random_policy:HouseholdRandomPolicy",
     novice_policy=f"{_HERE}.novice_policy:HouseholdNovice",
     state_keeper=f"{_HERE}.demonstrations:StateKeeper",
     hint_rules=f"{_HERE}.hint_rules:RULES",
@@ -25,10 +25,10 @@ HOUSEHOLD = EnvironmentPlugin(
 
 ALFWORLD = EnvironmentPlugin(
     name="alfworld",
-    description="ALFWorld's own games in its original engine (extra ``alfworld``), one child process an environment.",
-    config=f"{_HERE}.alfworld_engine:OriginalConfig",
-    environment=f"{_HERE}.alfworld_engine:OriginalEnvironment",
-    tasks=f"{_HERE}.alfworld_engine:original_tasks",
+    description="ALFWorld's own games in its original engine (extra ``alfworld``), one child process per environment.",
+    config=f"{_HERE}.alfworld_engine:AlfworldConfig",
+    environment=f"{_HERE}.alfworld_engine:AlfworldEnvironment",
+    tasks=f"{_HERE}.alfworld_engine:alfworld_tasks",
     instructions=f"{_HERE}.instructions:INSTRUCTIONS",
     examples=f"{_HERE}.demonstrations:household_demonstrations",
     hint_rules=f"{_HERE}.hint_rules:RULES",

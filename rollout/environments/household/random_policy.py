@@ -1,7 +1,7 @@
-"""A player with words and no aim: it does random things that make sense where it stands, and says what it sees.
+"""A random policy: it chooses random actions that are plausible in the current state and describes what it sees.
 
-Whatever its thoughts state is true, but nothing it does serves the task. A model trained on such play knows the
-language of the house and can copy a name, as a pretrained model does, and has no policy.
+Its thoughts are true, but its actions ignore the task. A model trained on its episodes learns the language of the
+environment and copies names, as a pretrained model does, without learning to solve tasks.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from random import Random
 
 from rollout.environments.household.belief_state import BeliefState, kind_of, purpose, read_task
-from rollout.environments.household.catalogue import NOUNS, OPENABLE
+from rollout.environments.household.catalog import NOUNS, OPENABLE
 from rollout.environments.scripted import Move, ScriptedPolicy
 
 _TOOLS = {"sinkbasin": "clean", "microwave": "heat", "fridge": "cool"}
@@ -18,10 +18,10 @@ _WeightedMove = tuple[float, str, str]
 """Weight, thought, action."""
 
 
-class RandomPolicy(ScriptedPolicy):
-    """Plays one household episode at random.
+class HouseholdRandomPolicy(ScriptedPolicy):
+    """Acts at random in one household episode.
 
-    Its first thought names what the task asks for, though nothing follows from it.
+    Its first thought names the wanted object; later actions ignore it.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -32,15 +32,15 @@ class RandomPolicy(ScriptedPolicy):
         known, rng = self._knowledge, self._rng
         if not known.places:
             known.read_first(observation)
-            wish = read_task(observation)
+            task = read_task(observation)
             place = rng.choice(known.places)
-            return f"{purpose(wish)} I need {wish.object_type}. Next place: {place}.", f"go to {place}"
+            return f"{purpose(task)} I need {task.object_type}. Next place: {place}.", f"go to {place}"
         known.read(observation)
         return random_step(known, rng)
 
 
 def random_step(known: BeliefState, rng: Random) -> Move:
-    """A random thought and action that make sense where the agent stands."""
+    """A random thought and action that are plausible at the agent's location."""
     opening = f"For {kind_of(rng.choice(known.places))}"
     moves = [*_go(known, rng, opening), *_at_place(known, rng, opening), *_with_objects(known, rng, opening)]
     moves += [(0.1, f"{opening} I have {known.holding or 'nothing'}.", "inventory"), (0.05, "I look.", "look")]
@@ -49,7 +49,7 @@ def random_step(known: BeliefState, rng: Random) -> Move:
 
 
 def _state(known: BeliefState, rng: Random, opening: str) -> str:
-    """What the agent holds, or a thing that is not here and that it says it needs."""
+    """A sentence about the held object, or about an object that is absent from the current location."""
     if known.holding and rng.random() < 0.5:
         return f"{opening} I have {known.holding}."
     if known.holding and rng.random() < 0.3:

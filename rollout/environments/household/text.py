@@ -1,4 +1,4 @@
-"""The sentences of the household world, in ALFWorld's 0.4 wording or, for storing an object, the papers' older one."""
+"""Sentences of the household, in the wording of ALFWorld 0.4 or, for storing an object, the older one of the papers."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def storing(thing: str, receptacle: str, wording: Dialect) -> str:
 
 
 def stored(thing: str, receptacle: str, wording: Dialect) -> str:
-    """The answer to it."""
+    """The answer to `storing`."""
     if wording == "put":
         return f"You put the {thing} in/on the {receptacle}."
     return f"You move the {thing} to the {receptacle}."

@@ -1,8 +1,8 @@
-"""The words of the household for its models' tokenizer."""
+"""Tokenizer vocabulary of the household."""
 
 from __future__ import annotations
 
-from rollout.environments.household.catalogue import NOUNS, ROOMS
+from rollout.environments.household.catalog import NOUNS, ROOMS
 from rollout.environments.vocabulary import Vocabulary
 
 

@@ -1,1 +1,1 @@
-"""The WebShop environment: its pages, search and reward in plain Python, official and generated catalogs."""
+"""WebShop's pages, search and reward in plain Python, with official and generated catalogs."""

@@ -1,4 +1,4 @@
-"""What a shopper can know from what it has read: the wish, and the page before it, in either way of writing it."""
+"""What an agent knows from its observations: the task and the current page, in either observation mode."""
 
 from __future__ import annotations
 
@@ -13,57 +13,56 @@ PageKind = Literal["search", "results", "item", "features", "done"]
 
 _TASK = re.compile(r"Instruction:\s*(?:\[SEP\]\s*)?(.+?)\s*(?:\[SEP\]|\n|\Z)")
 _LIMIT = re.compile(r",? and price lower than ([\d.]+) dollars")
-_SORT = re.compile(r"(?:find|buy|get) an? (?P<sort>.+?) that is (?P<attributes>.+)")
+_GOODS = re.compile(r"(?:find|buy|get) an? (?P<product_type>.+?) that is (?P<attributes>.+)")
 _OPTION = re.compile(r"([^:,]+): (.+)")
 _BUTTON = re.compile(r"\[(?:clicked )?button\] (.*) \[(?:clicked )?button_\]")
 _PRICE = re.compile(r"\$([\d.]+)")
 _RESULTS = re.compile(r"Page \d+ \(Total results: \d+\)")
-_TITLE = re.compile(r"\w+ (?P<sort>[a-z ]+), (?P<attributes>[a-z ,-]+)")
+_TITLE = re.compile(r"\w+ (?P<product_type>[a-z ]+), (?P<attributes>[a-z ,-]+)")
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedTask:
-    """A wish as a shopper reads it.
+    """A task parsed from its instruction.
 
     Attributes:
-        sort: the kind of goods; where the wish does not name it apart, all words before the options.
-        attributes: what should be true of it.
-        options: (name, value) pairs; the name is empty where none is given.
-        limit: dollars that it may cost.
+        product_type: the wanted product type; all words before the options if the instruction has another form.
+        attributes: wanted attributes.
+        options: wanted (name, value) pairs; the name is empty if none is given.
+        limit: maximum price in dollars.
     """
 
-    sort: str
+    product_type: str
     attributes: tuple[str, ...]
     options: tuple[tuple[str, str], ...]
     limit: float
 
 
-def read_wish(text: str) -> ParsedTask:
-    """The wish on the first page.
+def read_task(text: str) -> ParsedTask:
+    """Parse the task on the first page.
 
     Raises:
-        ValueError: the text shows none.
+        ValueError: the text states none.
     """
     match = _TASK.search(text)
     if match is None:
-        raise ValueError(f"no shopping wish is stated in {text[:120]!r}")
-    wish = match.group(1)
-    limit = _LIMIT.search(wish)
-    body = _LIMIT.sub("", wish)
+        raise ValueError(f"no shopping task is stated in {text[:120]!r}")
+    task = match.group(1)
+    limit = _LIMIT.search(task)
+    body = _LIMIT.sub("", task)
     head, separator, tail = body.rpartition(" with ") if _OPTION.search(body) else (body, "", "")
     options = [_OPTION.fullmatch(part) for part in tail.split(", and ")] if separator else []
     pairs = tuple((option[1], option[2]) for option in options if option)
-    sort = _SORT.fullmatch(head)
-    if sort is None:
-        return ParsedTask(head, (), pairs, float(limit.group(1)) if limit else 1e6)
-    return ParsedTask(
-        sort["sort"], tuple(sort["attributes"].split(" and ")), pairs, float(limit.group(1)) if limit else 1e6
-    )
+    dollars = float(limit.group(1)) if limit else 1e6
+    goods = _GOODS.fullmatch(head)
+    if goods is None:
+        return ParsedTask(head, (), pairs, dollars)
+    return ParsedTask(goods["product_type"], tuple(goods["attributes"].split(" and ")), pairs, dollars)
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One line of the results. ``price`` is the lower end of a range."""
+    """One product in the search results. ``price`` is the lower end of a range."""
 
     asin: str
     title: str
@@ -75,28 +74,28 @@ class Offer:
         return float(match.group(1)) if match else 0.0
 
     @property
-    def said(self) -> tuple[str, tuple[str, ...]] | None:
-        """The kind of goods and the attributes in a generated title; None for any other title."""
+    def title_parts(self) -> tuple[str, tuple[str, ...]] | None:
+        """Product type and attributes in a generated title; None for any other title."""
         match = _TITLE.fullmatch(self.title)
-        return (match["sort"], tuple(match["attributes"].split(" and "))) if match else None
+        return (match["product_type"], tuple(match["attributes"].split(" and "))) if match else None
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A page as a shopper reads it.
+    """A parsed page.
 
     Attributes:
-        kind: which of the shop's pages.
-        parts: its strings in order, without marks of buttons.
-        offers: of a page of results.
+        kind: type of the page.
+        parts: its strings in order, without button marks.
+        offers: the products on a results page.
     """
 
     kind: PageKind
     parts: tuple[str, ...]
     offers: tuple[Offer, ...] = ()
 
-    def says(self, phrase: str) -> bool:
-        """Whether ``phrase`` stands on the page, below the wish."""
+    def contains(self, phrase: str) -> bool:
+        """Whether the page contains ``phrase`` below the instruction."""
         return any(phrase.lower() in part.lower() for part in self.parts[2:])
 
     def options(self) -> Mapping[str, Sequence[str]]:
@@ -112,7 +111,7 @@ class View:
 
 
 def read_page(text: str) -> View:
-    """Read an observation in either mode."""
+    """Parse an observation in either mode."""
     if " [SEP] " in text:
         parts = [part.strip() for part in text.split(" [SEP] ")]
     else:

@@ -1,8 +1,8 @@
-"""Builds a shop's folder from products that come one at a time; what is kept in memory grows only with small numbers.
+"""Builds the folder of a shop from a stream of products; memory holds only a few numbers per product.
 
-Postings are gathered block by block, written as sorted runs, and laid out at the end in one pass over the runs. There
-products get other numbers, in which those that were found under the same words, and among them those of the same
-length, are neighbours: so a search can leave out whole blocks of them.
+Postings are collected block by block, written as sorted runs, and merged at the end in one pass over the runs. The
+merge renumbers the products: those with the same query, and among them those of the same length, become adjacent, so
+that a search can skip whole blocks.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from rollout.environments.webshop.catalogue import Listing, ParsedTask
+from rollout.environments.webshop.catalog import Instruction, Listing
 from rollout.environments.webshop.product import Product
 from rollout.environments.webshop.search import bm25
 from rollout.environments.webshop.search.analysis import Vocabulary
 
 FORMAT_VERSION = 2
-"""Goes up whenever the layout or the meaning of a file changes."""
+"""Incremented whenever the layout or the meaning of a file changes."""
 
 GOAL_KINDS = ("synthetic", "human")
 _SHUFFLE_SEED = 233
 _PRICE_STEPS = [10.0 * step for step in range(1, 100)]
 _NO_LIMIT = 1_000_000.0
 _POSTINGS_A_PRODUCT = 100
-"""About so many; says how much is sorted at once."""
+"""Approximate number of postings per product; determines how many are sorted at once."""
 _BAR_STEP = 500
-"""Products between two moves of the progress bar."""
+"""Number of products between two updates of the progress bar."""
 
 
 def build_shop(
@@ -52,12 +52,12 @@ def build_shop(
     """Write all files of a shop into ``folder``, which must be empty.
 
     Args:
-        folder: where to.
-        listings: the products, with the instructions written for them.
-        fingerprint: of the source; goes into the manifest.
-        seed: of the prices drawn from ranges and of the limits drawn for goals; WebShop's results need 0.
-        total: number of products if known; for more than a block of them a progress bar is shown.
-        block: products whose postings are sorted at once.
+        folder: output folder.
+        listings: the products with their instructions.
+        fingerprint: fingerprint of the source, stored in the manifest.
+        seed: seed of the prices drawn from ranges and of the price limits of goals; 0 reproduces WebShop's.
+        total: number of products if known; a progress bar is shown for more than one block.
+        block: number of products whose postings are sorted at once.
     """
     with TemporaryDirectory(dir=folder, prefix="runs-") as runs:
         builder = _Builder(folder, Path(runs), seed, block)
@@ -74,12 +74,12 @@ def _progress(total: int | None, block: int) -> Iterator[Any]:
     columns = (TextColumn("building the shop"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     quick = total is not None and total <= block
     with Progress(*columns, console=Console(stderr=True), disable=quick) as bar:
-        task = bar.add_task("products", total=total)
-        yield lambda done: bar.update(task, completed=done)
+        instruction = bar.add_task("products", total=total)
+        yield lambda done: bar.update(instruction, completed=done)
 
 
 class _Table:
-    """Rows of bytes, written one after the other, and where each begins."""
+    """Rows of bytes, written sequentially, and their start offsets."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._file = (folder / f"{name}.bin").open("wb")
@@ -101,8 +101,9 @@ class _Builder:
         self._random = random.Random(seed)
         self._vocabulary = Vocabulary()
         self._products = _Table(folder, "products")
-        self._wishes = {kind: _Table(folder, f"{kind}_wishes") for kind in GOAL_KINDS}
-        self._of_wish = {kind: (array("i"), array("q")) for kind in GOAL_KINDS}  # product, number of goals
+        self._instructions = {kind: _Table(folder, f"{kind}_wishes") for kind in GOAL_KINDS}
+        # Products and numbers of goals of the instructions.
+        self._instruction_products = {kind: (array("i"), array("q")) for kind in GOAL_KINDS}
         self._asins: list[bytes] = []
         self._prices = array("d")
         self._groups: dict[str, tuple[dict[str, int], array[int]]] = {
@@ -124,17 +125,19 @@ class _Builder:
         self._lengths.append(len(terms))
         self._block_terms.extend(terms)
         if listing.synthetic is not None:
-            self._add_wish("synthetic", position, product, listing.synthetic)
-        for wish in listing.human:
-            self._add_wish("human", position, product, wish)
+            self._add_instruction("synthetic", position, product, listing.synthetic)
+        for instruction in listing.human:
+            self._add_instruction("human", position, product, instruction)
         if position + 1 - self._block_start == self._block:
             self._flush()
 
-    def _add_wish(self, kind: str, position: int, product: Product, wish: ParsedTask) -> None:
-        self._wishes[kind].add(json.dumps([wish.instruction, wish.attributes, wish.options]).encode())
-        products, counts = self._of_wish[kind]
+    def _add_instruction(self, kind: str, position: int, product: Product, instruction: Instruction) -> None:
+        row = [instruction.text, instruction.attributes, instruction.options]
+        self._instructions[kind].add(json.dumps(row).encode())
+        products, counts = self._instruction_products[kind]
         products.append(position)
-        counts.append(1 if wish.options is not None else prod(len(values) for values in product.options.values()))
+        combinations = prod(len(values) for values in product.options.values())
+        counts.append(1 if instruction.options is not None else combinations)
 
     def _flush(self) -> None:
         """Write the postings of the last products as a run, sorted by term and then by document."""
@@ -150,14 +153,14 @@ class _Builder:
         self._block_terms, self._num_runs = array("i"), self._num_runs + 1
 
     def finish(self, fingerprint: str) -> None:
-        """Write what needs all products."""
+        """Write the files that depend on all products."""
         if self._block_start < len(self._asins):
             self._flush()
         self._products.close()
         self._write_postings(self._write_ids())
         state = self._random.getstate()
         goals = {}
-        for kind in GOAL_KINDS:  # as if each kind were the only one
+        for kind in GOAL_KINDS:  # both kinds draw from the same state, as if each were the only one
             self._random.setstate(state)
             goals[kind] = self._write_goals(kind)
         manifest = {
@@ -170,7 +173,7 @@ class _Builder:
         (self._folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
 
     def _write_ids(self) -> NDArray[np.int32]:
-        """Gives the rank of each product's id."""
+        """Write the ids and return the rank of each product's id."""
         asins = np.array(self._asins, dtype="S")
         order = np.argsort(asins, kind="stable").astype(np.int32)
         self._save("asins", asins[order])
@@ -189,7 +192,7 @@ class _Builder:
         norms = bm25.length_norms(float(lengths.mean()) if lengths.any() else 1.0)[codes]
         keys = np.array([bm25.term_key(term) for term in self._vocabulary.numbers], np.uint64)
         order = np.argsort(keys)
-        places = np.empty(len(keys), np.int64)  # of each term in the sorted keys
+        places = np.empty(len(keys), np.int64)  # position of each term in the sorted keys
         places[order] = np.arange(len(keys))
         frequencies = np.zeros(len(keys), np.int64)
         for run in range(self._num_runs):
@@ -214,7 +217,7 @@ class _Builder:
         self._write_blocks(starts, documents, factors)
 
     def _renumber(self, length_codes: NDArray[np.uint8], ranks: NDArray[np.int32]) -> NDArray[np.int32]:
-        """The number of each product in the postings, of which like products have neighbouring ones."""
+        """Numbers of the products in the postings; similar products get adjacent numbers."""
         _, queries = self._groups["query"]
         order = np.lexsort((ranks, length_codes, np.asarray(queries, np.int32)))
         self._save("places", order.astype(np.int32))
@@ -242,9 +245,9 @@ class _Builder:
         return array
 
     def _write_goals(self, kind: str) -> int:
-        """Draw a limit for each wish, then the order of all goals; gives their number."""
-        self._wishes[kind].close()
-        products, counts = self._of_wish[kind]
+        """Draw a price limit for each instruction, then the order of all goals. Returns the number of goals."""
+        self._instructions[kind].close()
+        products, counts = self._instruction_products[kind]
         limits = array("d", (self._limit(self._prices[product]) for product in products))
         starts = np.concatenate([[0], np.cumsum(np.asarray(counts, np.int64))])
         order = array("q", range(int(starts[-1])))
@@ -260,7 +263,7 @@ class _Builder:
         return max(self._random.sample(above, 2)) if len(above) >= 2 else _NO_LIMIT
 
     def _create(self, name: str, kind: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
-        """An array on disk, to be filled."""
+        """Create an uninitialized array on disk."""
         array: NDArray[Any] = np.lib.format.open_memmap(self._folder / f"{name}.npy", "w+", kind, shape)  # type: ignore[no-untyped-call]
         return array
 
@@ -271,7 +274,7 @@ class _Builder:
 def _sort_lists(
     starts: NDArray[np.int64], documents: NDArray[np.int32], factors: NDArray[np.float32], at_once: int
 ) -> None:
-    """Put each list in the order of its documents, in place; ``at_once`` are the postings sorted together."""
+    """Sort each list by document, in place; ``at_once`` is the number of postings sorted together."""
     first = 0
     while first < len(starts) - 1:
         fitting = int(np.searchsorted(starts, starts[first] + at_once, side="right")) - 1

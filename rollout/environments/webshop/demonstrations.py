@@ -1,4 +1,4 @@
-"""Worked episodes of the shop for any prompt style: our expert shops in a small generated catalogue."""
+"""Demonstrations of WebShop for all prompt styles: episodes of the expert in a small generated catalog."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from rollout.prompts.example import Demonstration, State
 from rollout.prompts.tool import Tool
 
 EXAMPLE_SHOP = WebShopConfig(products=100, catalogue_seed=7919)
-"""A catalogue that no run is likely to have; it takes some hundredths of a second to build."""
+"""Settings of the catalog; a run is unlikely to use its seed. It builds in a few hundredths of a second."""
 EXAMPLE_TASKS = (0, 1)
-"""The numbers of the training tasks in it that the examples are of."""
+"""Indices of the training tasks."""
 
 TOOLS = (
     Tool("search", "looks for products, on the first page", "words (string)", "string", "search[{}]"),
@@ -36,22 +36,22 @@ _RESULTS = re.compile(r"Page (\d+) \(Total results: \d+\)")
 
 
 class StateKeeper:
-    """What an agent of one episode can write down: goal, the page it is on, the options it has chosen.
+    """Tracks the state that an agent can write down: goal, current page and chosen options.
 
-    Pages of the mode ``text`` do not say what is chosen, so there is no selection then.
+    Pages of the mode ``text`` do not show chosen options, so the state then has no selection.
     """
 
     def __init__(self) -> None:
         self._goal = ""
         self._is_rich = False
         self._ids: dict[str, str] = {}
-        """Of the products that the last results have shown, by title."""
+        """Title to id of the products in the last results."""
         self._place = ""
         self._item = "Item"
         self._chosen: list[str] = []
 
     def __call__(self, observation: str) -> State:
-        """Take in what the agent reads: the first user message, then each observation."""
+        """Read the first user message, then each observation, and return the state."""
         if not self._goal:
             observation, _, task = observation.rpartition("\nYour task is to: ")
             self._goal, self._is_rich = task.removesuffix("."), "[button] " in observation
@@ -68,7 +68,7 @@ class StateKeeper:
                 number = next((found[1] for part in page.parts if (found := _RESULTS.fullmatch(part))), "1")
                 self._place, self._chosen = f"Search Results Page, page {number}", []
             case "item":
-                # The page of a product does not show its id, the results did.
+                # A product page does not show the product's id, but the results page does.
                 self._item = next((f"Item {self._ids[part]}" for part in page.parts if part in self._ids), "Item")
                 self._place, self._chosen = f"{self._item} Page", _CHOSEN.findall(text)
             case "features":
@@ -77,7 +77,7 @@ class StateKeeper:
 
 @cache
 def webshop_demonstrations() -> tuple[Demonstration, ...]:
-    """Episodes of the expert on fixed goals: the same in every process."""
+    """Episodes of the expert on fixed goals, identical in every process."""
     tasks = webshop_tasks(EXAMPLE_SHOP).tasks("train", max(EXAMPLE_TASKS) + 1)
     environment = WebShopEnvironment(EXAMPLE_SHOP)
     return tuple(

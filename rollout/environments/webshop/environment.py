@@ -1,4 +1,4 @@
-"""The shop as an environment, and WebShop's own goals as a source of tasks."""
+"""The WebShop environment, and WebShop's own goals as a task source."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from rollout.environment import Reset, Step, Task, TaskSource
-from rollout.environments.webshop.catalogue import CatalogueName, OfficialFiles
-from rollout.environments.webshop.generator import Catalogue, GeneratedGoals, generate_goal
+from rollout.environments.webshop.catalog import CatalogName, OfficialFiles
+from rollout.environments.webshop.generator import Catalog, GeneratedGoals, generate_goal
 from rollout.environments.webshop.pages import ObservationMode
 from rollout.environments.webshop.product import Goal
 from rollout.environments.webshop.reward import RewardRule
@@ -23,35 +23,37 @@ from rollout.errors import UserError
 from rollout.frozen_model import FrozenModel
 
 _IN_MEMORY = 5000
-"""Generated catalogues of up to so many products are kept in memory and leave nothing on disk."""
+"""Maximum number of products of a generated catalog that is kept in memory and not written to disk."""
 _SPLITS = {"test": (0, 500), "dev": (500, 1500), "train": (1500, None)}
-_memory: dict[str, Shop] = {}
-"""Small generated shops of this process, by fingerprint."""
+_shops_in_memory: dict[str, Shop] = {}
+"""Fingerprint to small generated shop, shared within the process."""
 
 
 class WebShopConfig(FrozenModel):
-    """Which shop, what is shown of it, and how a purchase is judged."""
+    """Settings of the WebShop environment."""
 
     type: Literal["webshop"] = "webshop"
     source: Literal["generated", "official"] = "generated"
-    """A generated catalogue, or WebShop's own files."""
+    """A generated catalog, or WebShop's own files."""
     products: int = Field(1000, ge=100, le=5_000_000)
-    """Size of a generated catalogue."""
+    """Number of products of a generated catalog."""
     catalogue_seed: int = Field(0, ge=0)
-    """Of a generated catalogue; another seed gives other products."""
+    """Seed of a generated catalog."""
     data_dir: str | None = None
     """Folder of WebShop's files; None is ``$WEBSHOP_DATA``, else ``~/.cache/webshop``."""
-    catalogue: CatalogueName = "1000"
-    """Of WebShop's files: the 1,000 products, or ``all`` 1.18 million."""
+    catalogue: CatalogName = "1000"
+    """Which of WebShop's files: ``1000`` products, or ``all`` 1.18 million."""
     goals: Literal["human", "synthetic"] = "human"
-    """Of WebShop's files: wishes that people wrote, or that were put together by rule."""
+    """Which of WebShop's instructions: written by people, or generated from templates."""
     index_dir: str = "~/.cache/stillhouse/shop"
-    """Where the index of WebShop's files or of a large generated catalogue is built once; every worker of a node maps
-    it."""
+    """Folder of the index of WebShop's files or of a large generated catalog. It is built once; all workers of a node
+    map it."""
     observation: ObservationMode = "text_rich"
-    """Pages on one line with ``[SEP]`` between the parts, or on lines with the buttons marked."""
+    """Format of pages: ``text`` is one line with ``[SEP]`` between parts; ``text_rich`` is several lines with marked
+    buttons."""
     reward: RewardRule = "original"
-    """WebShop's rule with its quirks, or ``strict``: an option counts if exactly that value was chosen."""
+    """``original`` is WebShop's rule with its quirks; ``strict`` counts an option only if exactly that value was
+    chosen."""
 
     @model_validator(mode="after")
     def _check(self) -> WebShopConfig:
@@ -61,12 +63,12 @@ class WebShopConfig(FrozenModel):
 
     @property
     def builds_index(self) -> bool:
-        """Whether an environment builds an index where there is none (`cluster.run.playable`)."""
+        """Whether an environment builds an index if there is none (`cluster.run.playable`)."""
         return self.source == "official" or self.products > _IN_MEMORY
 
 
 class WebShopEnvironment:
-    """Plays goals in one shop; it is opened, and built if it has to be, at the first reset."""
+    """WebShop in one catalog. The shop is opened, and built if necessary, at the first reset."""
 
     action_templates = ("search[{}]", "click[{}]")
 
@@ -79,7 +81,7 @@ class WebShopEnvironment:
         """Start ``task``.
 
         Raises:
-            ValueError: the task belongs to another catalogue, or is damaged.
+            ValueError: the task belongs to another catalog, or is damaged.
             UserError: data is missing or damaged.
         """
         goal, shop = self._goal(task)
@@ -87,7 +89,7 @@ class WebShopEnvironment:
         return Reset(self._session.observation(), goal.instruction)
 
     def step(self, action: str) -> Step:
-        """Do one action. Buying ends the episode; it is a success if the reward is 1."""
+        """Execute an action. Buying ends the episode; it is a success if the reward is 1."""
         session = self._playing()
         before = session.reward
         reply = session.step(action)
@@ -102,9 +104,9 @@ class WebShopEnvironment:
         )
 
     def admissible_actions(self) -> Sequence[str] | None:
-        """The clicks that the page offers; None on the search page, where any words may be searched for.
+        """The clicks on the current page; None on the search page, where any query is allowed.
 
-        A search typed on another page is understood as well, as in the original.
+        Other pages accept a search too, as in the original.
         """
         session = self._playing()
         if session.has_search_bar:
@@ -112,14 +114,14 @@ class WebShopEnvironment:
         return sorted(f"click[{name}]" for name in session.clickables())
 
     def open_actions(self) -> Sequence[str]:
-        """Searches, on the search page."""
+        """The search action on the search page; empty on other pages."""
         return ("search[{}]",) if self._playing().has_search_bar else ()
 
     def fork(self) -> WebShopEnvironment:
-        """A copy of the visit; the shop is shared."""
-        twin = copy(self)
-        twin._session = self._playing().copy()
-        return twin
+        """An independent copy of the session; the shop is shared."""
+        other = copy(self)
+        other._session = self._playing().copy()
+        return other
 
     def close(self) -> None:
         self._session = self._shop = None
@@ -131,27 +133,27 @@ class WebShopEnvironment:
 
     def _opened(self) -> Shop:
         if self._shop is None:
-            self._shop = shop_of(self._config)
+            self._shop = load_shop(self._config)
         return self._shop
 
     def _goal(self, task: Task) -> tuple[Goal, Shop]:
         config, payload = self._config, task.payload
         if config.source == "generated":
             goal = generate_goal(payload)
-            wanted = Catalogue(int(payload["products"] or 0), int(payload["catalogue_seed"] or 0))
-            if wanted != Catalogue(config.products, config.catalogue_seed):
-                raise ValueError(f"the task {task.id} is of another catalogue ({wanted}); make the tasks again")
+            wanted = Catalog(int(payload["products"] or 0), int(payload["catalogue_seed"] or 0))
+            if wanted != Catalog(config.products, config.catalogue_seed):
+                raise ValueError(f"the task {task.id} is of another catalog ({wanted}); make the tasks again")
             return goal, self._opened()
         shop, kind, index = self._opened(), str(payload.get("goals")), payload.get("goal")
         if payload.get("catalogue") != shop.fingerprint:
-            raise ValueError(f"the task {task.id} is of another catalogue, not that in data_dir; make the tasks again")
+            raise ValueError(f"the task {task.id} is of another catalog, not that in data_dir; make the tasks again")
         if kind not in ("human", "synthetic") or not isinstance(index, int) or not 0 <= index < shop.num_goals(kind):
             raise ValueError(f"the task {task.id} is damaged: there is no goal {index} among the {kind} goals")
         return shop.goal(kind, index), shop
 
 
-def shop_of(config: WebShopConfig) -> Shop:
-    """The shop of these settings, shared by all environments of the process.
+def load_shop(config: WebShopConfig) -> Shop:
+    """Open or build the shop of these settings; all environments of the process share it.
 
     Raises:
         UserError: data is missing or damaged, or the index cannot be written.
@@ -161,18 +163,18 @@ def shop_of(config: WebShopConfig) -> Shop:
         files = OfficialFiles.find(config.data_dir, config.catalogue)
         total = 1000 if config.catalogue == "1000" else None
         return open_shop(index_dir / f"official-{config.catalogue}", files.fingerprint(), files.read, total)
-    catalogue = Catalogue(config.products, config.catalogue_seed)
-    name = catalogue.fingerprint
+    catalog = Catalog(config.products, config.catalogue_seed)
+    name = catalog.fingerprint
     if config.products > _IN_MEMORY:
-        return open_shop(index_dir / name, name, catalogue.listings, config.products)
-    if name not in _memory:
-        _memory[name] = shop_in_memory(catalogue.listings(), name)
-    return _memory[name]
+        return open_shop(index_dir / name, name, catalog.listings, config.products)
+    if name not in _shops_in_memory:
+        _shops_in_memory[name] = shop_in_memory(catalog.listings(), name)
+    return _shops_in_memory[name]
 
 
 @dataclass(frozen=True, slots=True)
 class OfficialGoals:
-    """WebShop's goals as tasks, with its splits by place: test the first 500, dev the next 1,000, train the rest."""
+    """Task source of WebShop's goals, with its splits: test is the first 500, dev the next 1,000, train the rest."""
 
     config: WebShopConfig
 
@@ -187,12 +189,12 @@ class OfficialGoals:
         """
         if split not in _SPLITS:
             raise UserError(f"there is no split {split!r}; choose one of {', '.join(_SPLITS)}")
-        shop, kind = shop_of(self.config), self.config.goals
+        shop, kind = load_shop(self.config), self.config.goals
         start, end = _SPLITS[split]
         indexes = list(range(shop.num_goals(kind)))[start:end]
         if not indexes:
             raise UserError(
-                f"{split} is empty: there are {shop.num_goals(kind)} {kind} goals for this catalogue; choose the split "
+                f"{split} is empty: there are {shop.num_goals(kind)} {kind} goals for this catalog; choose the split "
                 "test, or goals: synthetic"
             )
         if seed:
@@ -211,7 +213,7 @@ class OfficialGoals:
 
 
 def webshop_tasks(config: WebShopConfig) -> TaskSource:
-    """The source of tasks that ``config`` asks for."""
+    """The task source for ``config``."""
     if config.source == "official":
         return OfficialGoals(config)
-    return GeneratedGoals(Catalogue(config.products, config.catalogue_seed))
+    return GeneratedGoals(Catalog(config.products, config.catalogue_seed))

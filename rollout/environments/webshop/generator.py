@@ -1,8 +1,8 @@
-"""Seeded generator of catalogues and goals, with splits that hold something back.
+"""Seeded generator of catalogs and goals with held-out splits.
 
-A product is a pure function of the catalogue's seed and its place, and a goal of its task's payload, in any process.
-``valid_seen`` asks for products that ``train`` never asks for. In ``valid_unseen`` each goal names
-an attribute that ``train`` never asks for with that kind of goods.
+A product is a pure function of the catalog's seed and its position, and a goal is a pure function of its task's
+payload. Goals of ``valid_seen`` use products that ``train`` never uses. Each goal of ``valid_unseen`` names an
+attribute that ``train`` never combines with that product type.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ from random import Random
 
 from rollout.environment import Payload, Task
 from rollout.environments.generated import SPLITS, GeneratedTasks, check_generator, stable_hash
-from rollout.environments.webshop.catalogue import Listing
-from rollout.environments.webshop.goods import OPTIONS, SORTS, SYLLABLES
+from rollout.environments.webshop.catalog import Listing
+from rollout.environments.webshop.goods import OPTIONS, PRODUCT_TYPES, SYLLABLES
 from rollout.environments.webshop.product import Goal, Product
 
 GENERATOR_VERSION = 1
 
 _OPENINGS = ("find", "buy", "get")
 _STEPS_ABOVE = (1, 2, 3)
-"""The limit is one of the next tens of dollars above the price."""
+"""Distances in tens of dollars from the price, rounded down to tens, to the price limit."""
 
 
-def is_held_back_pair(sort: str, attribute: str) -> bool:
-    """Whether goals of ``train`` and ``valid_seen`` never ask for this kind of goods with this attribute."""
-    return stable_hash(f"pair/{sort}/{attribute}") % 5 == 0
+def is_held_back_pair(product_type: str, attribute: str) -> bool:
+    """Whether this product type with this attribute is held out from ``train`` and ``valid_seen``."""
+    return stable_hash(f"pair/{product_type}/{attribute}") % 5 == 0
 
 
 def is_held_back_product(asin: str) -> bool:
-    """Whether goals of ``train`` never ask for this product."""
+    """Whether this product is held out from ``train``."""
     return stable_hash(f"product/{asin}") % 8 == 0
 
 
 @dataclass(frozen=True, slots=True)
-class Catalogue:
-    """A generated catalogue.
+class Catalog:
+    """A generated catalog.
 
     Attributes:
-        products: how many.
-        seed: another seed gives other products.
+        products: number of products.
+        seed: seed of the products.
     """
 
     products: int = 1000
@@ -52,37 +52,37 @@ class Catalogue:
         return f"generated-{GENERATOR_VERSION}-{self.products}-{self.seed}"
 
     def listings(self) -> Iterator[Listing]:
-        """All products in order; goals are drawn apart from them."""
+        """Yield all products in order, without instructions."""
         return (Listing(self.product(position), None, ()) for position in range(self.products))
 
     def product(self, position: int) -> Product:
-        """The product at a place, from 0."""
+        """The product at a position, from 0."""
         rng = Random(f"shop/{GENERATOR_VERSION}/{self.seed}/{position}")
-        sort = rng.choice(SORTS)
+        product_type = rng.choice(PRODUCT_TYPES)
         brand = "".join(map(rng.choice, SYLLABLES)).capitalize()
-        first, second, third = attributes = tuple(rng.sample(sort.attributes, 3))
-        options = {name: tuple(self._values(rng, name)) for name in sort.options}
-        cents = rng.randrange(sort.prices[0] * 100, sort.prices[1] * 100)
+        first, second, third = attributes = tuple(rng.sample(product_type.attributes, 3))
+        options = {name: tuple(self._values(rng, name)) for name in product_type.options}
+        cents = rng.randrange(product_type.prices[0] * 100, product_type.prices[1] * 100)
         return Product(
             asin=self._asin(position),
-            title=f"{brand} {sort.name}, {first} and {second}",
-            description=f"This is {_with_article(sort.name)} by {brand}. It is {first}, {second} and {third}.",
+            title=f"{brand} {product_type.name}, {first} and {second}",
+            description=f"This is {_with_article(product_type.name)} by {brand}. It is {first}, {second} and {third}.",
             bullets=(f"It is {third}.", f"It is {first}.", f"It is {second}."),
             prices=(cents / 100,),
             options=options,
-            category=sort.department,
-            query=sort.name,
-            product_category=f"{sort.department.title()} › {sort.aisle} › {sort.name.title()}",
+            category=product_type.department,
+            query=product_type.name,
+            product_category=f"{product_type.department.title()} › {product_type.aisle} › {product_type.name.title()}",
             attributes=attributes,
         )
 
     def _values(self, rng: Random, name: str) -> list[str]:
-        """Two to four values of an option, in the order in which the option lists them."""
+        """Draw two to four values of an option, in the order of `OPTIONS`."""
         chosen = rng.sample(range(len(OPTIONS[name])), rng.randint(2, 4))
         return [OPTIONS[name][place] for place in sorted(chosen)]
 
     def _asin(self, position: int) -> str:
-        """A letter and digits; the number says nothing about the place."""
+        """A letter and digits; the digits do not reveal the position."""
         least = 10 ** (max(4, len(str(4 * self.products))) - 1)
         span = 9 * least
         step = next(step for step in range(span * 5 // 8, span) if gcd(step, span) == 1)
@@ -91,25 +91,25 @@ class Catalogue:
 
 @dataclass(frozen=True, slots=True)
 class GeneratedGoals(GeneratedTasks):
-    """A task source of goals in one generated catalogue."""
+    """Task source of the goals in one generated catalog."""
 
-    catalogue: Catalogue = Catalogue()
+    catalog: Catalog = Catalog()
 
     def task(self, split: str, seed: int, index: int) -> Task:
         payload: Payload = {
             "generator": GENERATOR_VERSION,
-            "products": self.catalogue.products,
-            "catalogue_seed": self.catalogue.seed,
+            "products": self.catalog.products,
+            "catalogue_seed": self.catalog.seed,
             "split": split,
             "seed": seed,
             "index": index,
         }
-        name = f"webshop/{self.catalogue.products}/{self.catalogue.seed}/{split}/{seed}/{index}"
+        name = f"webshop/{self.catalog.products}/{self.catalog.seed}/{split}/{seed}/{index}"
         return Task(name, "webshop", split, generate_goal(payload).product.category, payload)
 
 
 def generate_goal(payload: Payload) -> Goal:
-    """The goal of a task's payload.
+    """Generate the goal of a task's payload.
 
     Raises:
         ValueError: the payload was made by another version of the generator, or is damaged.
@@ -118,13 +118,13 @@ def generate_goal(payload: Payload) -> Goal:
     missing = [name for name in ("products", "catalogue_seed", "split", "seed", "index") if name not in payload]
     if missing or payload["split"] not in SPLITS:
         raise ValueError(f"the task is damaged: {missing[0] if missing else 'split'} is missing or unknown")
-    catalogue = Catalogue(int(payload["products"] or 0), int(payload["catalogue_seed"] or 0))
+    catalog = Catalog(int(payload["products"] or 0), int(payload["catalogue_seed"] or 0))
     rng = Random("/".join(f"{payload[name]}" for name in ("products", "catalogue_seed", "split", "seed", "index")))
-    for _ in range(10_000):  # a drawn product may be kept for another split: draw again
-        goal = _draw(catalogue.product(rng.randrange(catalogue.products)), str(payload["split"]), rng)
+    for _ in range(10_000):  # a drawn product may belong to another split: draw again
+        goal = _draw(catalog.product(rng.randrange(catalog.products)), str(payload["split"]), rng)
         if goal is not None:
             return goal
-    raise ValueError(f"no product of {catalogue.products} suits {payload['split']}; make the catalogue larger")
+    raise ValueError(f"no product of {catalog.products} suits {payload['split']}; make the catalog larger")
 
 
 def _draw(product: Product, split: str, rng: Random) -> Goal | None:

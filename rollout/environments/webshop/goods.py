@@ -1,7 +1,7 @@
-"""What a generated shop is stocked with, in our own words: kinds of goods, what can be said of them, their options.
+"""Contents of generated catalogs: product types, their attributes and their options.
 
-Every attribute reads well after "it is". No option value holds a colour name that it is not, as ``standard``
-holds ``tan``: by WebShop's own reward rule such a value could never be bought correctly.
+Every attribute can follow "it is". No option value contains the name of another color, as ``standard`` contains
+``tan``: WebShop's reward rule could never reward such a value.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ OPTIONS: Mapping[str, Sequence[str]] = {
     "flavor": "honey ginger cinnamon salted spicy".split(),
     "finish": "glossy matte brushed polished".split(),
 }
-"""The values of each option that a product may offer."""
+"""Option name to the values that a product may offer."""
 
 _WORN = (
     "machine washable,quick drying,water resistant,wind proof,lightly padded,easy to fold,soft to touch,made to last"
@@ -36,16 +36,16 @@ _OUTDOOR = "weather proof,foldable,easy to carry,rust free,quick to pitch,made t
 
 
 @dataclass(frozen=True, slots=True)
-class Sort:
-    """A kind of goods.
+class ProductType:
+    """A product type.
 
     Attributes:
         name: singular, lower-case; also its search field.
         department: as in the ``category`` of a product.
         aisle: the part of the category's path between department and name.
-        attributes: what may be said of it.
-        options: names of options it may come in.
-        prices: least and greatest price in dollars.
+        attributes: possible attributes.
+        options: names of its options.
+        prices: minimum and maximum price in dollars.
     """
 
     name: str
@@ -56,42 +56,42 @@ class Sort:
     prices: tuple[int, int]
 
 
-def _sorts(
+def _types(
     department: str, aisle: str, attributes: str, options: str, prices: tuple[int, int], names: str
-) -> list[Sort]:
+) -> list[ProductType]:
     said, offered = tuple(attributes.split(",")), tuple(options.split(","))
-    return [Sort(name, department, aisle, said, offered, prices) for name in names.split(",")]
+    return [ProductType(name, department, aisle, said, offered, prices) for name in names.split(",")]
 
 
-SORTS: Sequence[Sort] = (
-    *_sorts(
+PRODUCT_TYPES: Sequence[ProductType] = (
+    *_types(
         "clothing", "Outerwear", _WORN, "color,size", (25, 180), "rain jacket,winter coat,fleece vest,hooded parka"
     ),
-    *_sorts(
+    *_types(
         "clothing", "Everyday Wear", _WORN, "color,size", (8, 70), "wool sweater,polo shirt,jogging suit,pajama set"
     ),
-    *_sorts("clothing", "Shoes", _WORN, "color,shoe size", (20, 140), "hiking boot,canvas sneaker,house slipper"),
-    *_sorts(
+    *_types("clothing", "Shoes", _WORN, "color,shoe size", (20, 140), "hiking boot,canvas sneaker,house slipper"),
+    *_types(
         "home", "Furniture", _HOME, "color,finish", (30, 400), "side table,bar stool,book shelf,shoe rack,desk chair"
     ),
-    *_sorts("home", "Textiles", _WORN, "color,pack", (8, 90), "throw blanket,pillow cover,bath towel,door mat"),
-    *_sorts("kitchen", "Cookware", _KITCHEN, "finish,pack", (9, 120), "frying pan,baking tray,mixing bowl,soup pot"),
-    *_sorts("kitchen", "Tableware", _KITCHEN, "color,pack", (5, 60), "coffee mug,water bottle,lunch box,salad plate"),
-    *_sorts("beauty", "Skin Care", _CARE, "scent,pack", (4, 50), "hand cream,face wash,body lotion,lip balm"),
-    *_sorts(
+    *_types("home", "Textiles", _WORN, "color,pack", (8, 90), "throw blanket,pillow cover,bath towel,door mat"),
+    *_types("kitchen", "Cookware", _KITCHEN, "finish,pack", (9, 120), "frying pan,baking tray,mixing bowl,soup pot"),
+    *_types("kitchen", "Tableware", _KITCHEN, "color,pack", (5, 60), "coffee mug,water bottle,lunch box,salad plate"),
+    *_types("beauty", "Skin Care", _CARE, "scent,pack", (4, 50), "hand cream,face wash,body lotion,lip balm"),
+    *_types(
         "electronics", "Accessories", _POWER, "color,length", (6, 60), "charging cable,extension cord,headphone lead"
     ),
-    *_sorts("electronics", "Devices", _POWER, "color,finish", (15, 300), "desk lamp,alarm clock,night light,table fan"),
-    *_sorts(
+    *_types("electronics", "Devices", _POWER, "color,finish", (15, 300), "desk lamp,alarm clock,night light,table fan"),
+    *_types(
         "grocery", "Pantry", _FOOD, "flavor,pack", (3, 40), "trail mix,rice cracker,oat cookie,herbal tea,snack bar"
     ),
-    *_sorts("garden", "Outdoor", _OUTDOOR, "color,size", (15, 260), "camping tent,folding chair,picnic rug,tool bag"),
+    *_types("garden", "Outdoor", _OUTDOOR, "color,size", (15, 260), "camping tent,folding chair,picnic rug,tool bag"),
 )
-"""All kinds of goods."""
+"""All product types."""
 
 SYLLABLES: Sequence[Sequence[str]] = (
     "bel cor dal fen gar hol jun kel lum mor nor pel quin ros sel tor ulm ver wil yar".split(),
     "a bri da e fo go i ka li mu no o ra sta ti u vo wi".split(),
     "dan dex lin lo mar nix ra rex sen tek vik wood".split(),
 )
-"""Beginnings, middles and ends of invented brands."""
+"""First, middle and last syllables of invented brands."""

@@ -1,4 +1,4 @@
-"""What an agent is told about the shop before it acts."""
+"""System messages of WebShop."""
 
 from __future__ import annotations
 
@@ -18,4 +18,4 @@ Buttons are the ids of products, the values of options, and those of the shop it
 click[next >], click[< prev], click[description], click[features] and click[buy now]."""
 
 INSTRUCTIONS: Mapping[str, str] = {"short": _SHORT, "full": _FULL}
-"""The system message by the name of its variant."""
+"""System messages by variant."""

@@ -1,6 +1,6 @@
-"""The shop's pages as WebShop shows them: lines of a page, its two texts, and what can be clicked.
+"""WebShop's pages: their lines, their two text formats and their clickable elements.
 
-A page is the list of strings that a browser would show of it; ``text`` and ``text_rich`` are two ways to write it down.
+A page is the list of strings that a browser would show; ``text`` and ``text_rich`` are its two formats.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SUB_PAGES = ("Description", "Features", "Reviews")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One visible string. ``option`` is the name of the option whose value it is."""
+    """One visible string. ``option`` is the option name if the string is an option value."""
 
     text: str
     look: Look = "plain"
@@ -31,13 +31,13 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What is shown, and the address at which it is shown."""
+    """The lines of a page and its URL."""
 
     lines: tuple[Line, ...]
     url: str
 
     def clickables(self) -> dict[str, Line]:
-        """What can be clicked, by its text: buttons, products, options. Of equal texts the last one counts."""
+        """Clickable lines (buttons, products, options) by text. The last of equal texts wins."""
         named = {line.text.lower(): line for look in ("button", "product") for line in self._of(look)}
         return named | {line.text: line for line in self._of("option")}
 
@@ -45,11 +45,11 @@ class Page:
         return [line for line in self.lines if line.look == look]
 
     def text(self, mode: ObservationMode, visited: frozenset[str]) -> str:
-        """The page in words; ``visited`` are the products that count as clicked."""
+        """The page as text; ``visited`` are the products marked as clicked."""
         shown = [line for line in self.lines if line.text and (line.text.strip() or "\n" not in line.text)]
         if mode == "text":
             return " [SEP] ".join(line.text.strip() for line in shown)
-        # WebShop looks for the value between quotes anywhere in the address.
+        # WebShop searches the whole URL for the quoted value.
         chosen = [line.text for line in shown if line.look == "option" and f'"{line.text}"' in self.url]
         head = "".join(f"You have clicked {value}.\n" for value in reversed(chosen))
         return head + "".join(f"{self._rich(line, visited, chosen)}\n" for line in shown)
@@ -68,12 +68,12 @@ def _heading(instruction: str) -> list[Line]:
 
 
 def search_page(instruction: str, url: str) -> Page:
-    """The first page: the wish and a search bar."""
+    """The first page: the instruction and a search bar."""
     return Page((Line("WebShop"), Line("Instruction: "), Line(instruction), Line("Search", "button")), url)
 
 
 def results_page(instruction: str, products: Sequence[Product], page: int, total: int, url: str) -> Page:
-    """``products`` are those of this page, ``page`` counts from 1."""
+    """A results page. ``products`` are the products of this page; ``page`` counts from 1."""
     lines = [*_heading(instruction), Line(f"Page {page} (Total results: {total})")]
     lines += [Line(PREVIOUS, "button")] * (page > 1)
     lines.append(Line(NEXT, "button"))
@@ -83,7 +83,7 @@ def results_page(instruction: str, products: Sequence[Product], page: int, total
 
 
 def item_page(instruction: str, product: Product, url: str) -> Page:
-    """A product with its options."""
+    """The page of a product with its options."""
     lines = [*_heading(instruction), Line(PREVIOUS, "button")]
     for name, values in product.options.items():
         lines.append(Line(name))
@@ -94,7 +94,7 @@ def item_page(instruction: str, product: Product, url: str) -> Page:
 
 
 def sub_page(instruction: str, product: Product, name: str, url: str) -> Page:
-    """Description, features or (always empty) reviews."""
+    """The description, features or reviews of a product; reviews are always empty."""
     lines = [*_heading(instruction), Line(PREVIOUS, "button")]
     if name == "Description":
         lines.append(Line(product.description))
@@ -104,7 +104,7 @@ def sub_page(instruction: str, product: Product, name: str, url: str) -> Page:
 
 
 def done_page(asin: str, options: Mapping[str, str], reward: float, url: str) -> Page:
-    """The thanks after a purchase, as WebShop's simulator fills it in."""
+    """The confirmation page after a purchase, as in WebShop's simulator."""
     bought = json.dumps(options, sort_keys=True)
     texts = (
         *("Thank you for shopping with us!", "Your code: ", "None", " (Paste it in your MTurk interface.)"),

@@ -1,4 +1,4 @@
-"""The shop under its name."""
+"""Plug-in of the WebShop environment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _HERE = "rollout.environments.webshop"
 
 WEBSHOP = EnvironmentPlugin(
     name="webshop",
-    description="Shopping by WebShop's pages, search and reward, in generated catalogues or WebShop's own.",
+    description="Shopping by WebShop's pages, search and reward, in generated catalogs or WebShop's own.",
     config=f"{_HERE}.environment:WebShopConfig",
     environment=f"{_HERE}.environment:WebShopEnvironment",
     tasks=f"{_HERE}.environment:webshop_tasks",
@@ -17,7 +17,7 @@ WEBSHOP = EnvironmentPlugin(
     tools=f"{_HERE}.demonstrations:TOOLS",
     has_search=True,
     expert_policy=f"{_HERE}.expert_policy:WebShopExpert",
-    random_policy=f"{_HERE}.random_policy:RandomShopper",
+    random_policy=f"{_HERE}.random_policy:WebShopRandomPolicy",
     state_keeper=f"{_HERE}.demonstrations:StateKeeper",
     code_writer="rollout.prompts.codeact:as_code",
     hint_rules=f"{_HERE}.hint_rules:RULES",

@@ -1,4 +1,4 @@
-"""What the shop sells and what a shopper may be asked to buy."""
+"""Products and goals."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """One product, as its pages and the reward need it.
+    """A product with the fields that its pages and the reward use.
 
     Attributes:
         asin: its id, up to ten characters.
         prices: one price in dollars, or the two ends of a range.
         options: the values of each option in the order of the page, all lower-case.
         category: department, such as ``beauty``.
-        query: the search words under which it was once found, lower-case; products of one kind share them.
+        query: the lower-case query under which WebShop found it; products of one type share it.
         product_category: path of categories, joined by ``›``.
-        attributes: phrases that hold for it.
+        attributes: its attributes.
     """
 
     asin: str
@@ -38,18 +38,18 @@ class Product:
         return " to ".join(f"${price}" for price in self.prices[:2])
 
     def searchable(self) -> str:
-        """The lower-case text that the search looks through."""
+        """The lower-case text that the search indexes."""
         options = ", and ".join(f"{name}: {', '.join(values)}" for name, values in self.options.items())
         return f"{self.title} {self.description} {self.bullets[0] if self.bullets else ''} {options}".lower()
 
     def to_json(self) -> bytes:
-        """One line without the final newline."""
+        """One JSON line without the final newline."""
         fields = [getattr(self, name) for name in self.__slots__]
         return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
     @classmethod
     def from_json(cls, line: bytes) -> Product:
-        """The contrary of `to_json`."""
+        """Inverse of `to_json`."""
         fields = dict(zip(cls.__slots__, json.loads(line.decode("utf-8", "surrogatepass")), strict=True))
         fields["options"] = {name: tuple(values) for name, values in fields["options"].items()}
         return cls(**fields | {name: tuple(fields[name]) for name in ("bullets", "prices", "attributes")})
@@ -57,14 +57,14 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What to buy.
+    """The product to buy.
 
     Attributes:
-        instruction: the wish in words.
-        product: the product that it was written for.
-        attributes: phrases that should hold for what is bought, at least one.
-        options: wanted (name, value) pairs, or plain values (name None) where people wrote the wish.
-        price_upper: what it may cost at most, in dollars.
+        instruction: the task as text.
+        product: the product for which the goal was created.
+        attributes: wanted attributes, at least one.
+        options: wanted (name, value) pairs, or values without names (name None) in human instructions.
+        price_upper: maximum price in dollars.
     """
 
     instruction: str

@@ -1,12 +1,12 @@
-"""How well a purchase fits a goal: type × share of attributes, options and price that fit.
+"""Reward of a purchase: type × share of matching attributes, options and price.
 
-Two rules. ``original`` is WebShop's, with its quirks: colours are found as parts of words (``rectangular`` is reduced
-to ``tan``), and a goal's options are compared as ``name value`` with a measure that ignores missing words, so that a
-perfect purchase can score 0.8 and a wrong size 1. ``strict`` counts an option exactly if the option of that name was
-bought with that value.
+There are two rules. ``original`` is WebShop's with its quirks: colors are found as parts of words (``rectangular`` is
+reduced to ``tan``), and a goal's options are compared as ``name value`` with a measure that ignores missing words, so
+that a perfect purchase can score 0.8 and a wrong size 1. ``strict`` counts an option if and only if the option of that
+name was bought with that value.
 
-WebShop asks a tagger which words of a title are nouns; here every word made of letters counts. That matters only
-for products other than the goal's own.
+WebShop selects the nouns of a title with a tagger; here every word made of letters counts. This affects only products
+other than the goal's own.
 
 Source: Yao et al., WebShop, 2022, section 3 and appendix A.
 """
@@ -35,7 +35,7 @@ COLORS = (
     "pink plum purple rainbow red rose royal rust sand sapphire seashell silver skull slate steel stone "
     "stonewash sunflower tan taupe teal tiger turquoise violet walnut wheat white wine yellow"
 ).split()
-"""The colour names that WebShop reduces option values to, in the order in which they are tried."""
+"""Color names to which WebShop reduces option values, in the order of the tests."""
 
 _FITS_ABOVE = 85
 _LATIN_1 = dict.fromkeys(range(128, 256))
@@ -48,13 +48,13 @@ class Reward:
 
     Attributes:
         total: ``type * (attributes + options + price) / (wanted attributes + wanted options + 1)``, in [0, 1].
-        type: 1, 0.5, 0.1 or 0: whether it is the kind of thing that was wanted.
-        attributes: wanted attributes that it has.
-        options: wanted options that were chosen.
-        price: it costs no more than was allowed.
-        query_match: it is found under the same search words as the goal's product.
-        category_match: it shares two parts of the category's path with it.
-        title_score: share of the goal's title in its title.
+        type: match of the product type: 1, 0.5, 0.1 or 0.
+        attributes: number of matching attributes.
+        options: number of matching options.
+        price: whether the price is within the limit.
+        query_match: whether the product has the same query as the goal's product.
+        category_match: whether the two category paths share two parts.
+        title_score: share of the words of the goal's title in the product's title.
     """
 
     total: float
@@ -68,7 +68,7 @@ class Reward:
 
     @property
     def parts(self) -> dict[str, float]:
-        """What the total is made of, by name."""
+        """Parts of the total by name."""
         return {
             "type": self.type,
             "attributes": float(self.attributes),
@@ -105,7 +105,7 @@ def _type(matches: bool, title_score: float) -> float:
 
 @lru_cache(maxsize=4096)
 def _nouns(title: str) -> tuple[str, ...]:
-    """Words of letters only; what follows an apostrophe belongs to the word and is not one itself."""
+    """Words made of letters; the part after an apostrophe is dropped."""
     heads = (word.partition("'")[0].partition("’")[0] for word in _WORD.findall(title))
     return tuple(word.lower() for word in heads if word.isalpha())
 
@@ -116,7 +116,7 @@ def _title_score(bought: str, wanted: str) -> float:
 
 
 def _processed(text: str) -> str:
-    """Lower case, punctuation blanked, and the letters of Latin-1 dropped, as thefuzz does."""
+    """Lower-case text with punctuation blanked and Latin-1 letters dropped, as thefuzz does."""
     return default_process(text.translate(_LATIN_1))
 
 
@@ -132,7 +132,7 @@ def _has_attribute(bought: Product, wanted: str) -> bool:
 
 
 def _color(value: str) -> str:
-    """The first colour name that occurs in ``value``, else ``value``."""
+    """The first color name that occurs in ``value``, else ``value``."""
     return next((color for color in COLORS if color in value), value)
 
 
@@ -142,11 +142,11 @@ def _original_options(wanted: Iterable[tuple[str | None, str]], options: Mapping
 
 
 def _original_text(pair: tuple[str | None, str]) -> str:
-    """What a goal's option is compared as."""
+    """The text to which a goal's option is compared."""
     name, value = pair
     if name is None:
         return _color(value)
-    # WebShop looks for the colour among the members of the pair, and compares the pair as Python prints it.
+    # WebShop searches the members of the pair for the color, and compares the pair as Python prints it.
     return next((color for color in COLORS if color in pair), str(pair))
 
 

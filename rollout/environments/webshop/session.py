@@ -1,4 +1,4 @@
-"""One visit to the shop: what an action does to it. The rules and oddities are WebShop's, kept on purpose."""
+"""One WebShop session and its actions. Rules and quirks are WebShop's, reproduced on purpose."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _HITS = 50
 
 
 class Reply(NamedTuple):
-    """The answer to one action; ``valid`` if the shop understood it and allowed it."""
+    """The answer to one action; ``valid`` if the action was understood and allowed."""
 
     observation: str
     valid: bool
 
 
 def parse_action(action: str) -> tuple[str, str]:
-    r"""Name and lower-case argument of ``name[argument]``; the argument is "" if the text has not that form.
+    r"""Name and lower-case argument of ``name[argument]``; the argument is "" if the text has another form.
 
-    As WebShop's ``(.+)\[(.+)\]`` matches the beginning of a text, in linear time.
+    Equivalent to a match of WebShop's ``(.+)\[(.+)\]`` at the beginning of the text, in linear time.
     """
     line = action.partition("\n")[0]
     end = line.rfind("]")
@@ -37,14 +37,14 @@ def parse_action(action: str) -> tuple[str, str]:
 
 
 class Session:
-    """A shopper's visit for one goal.
+    """A session for one goal.
 
     Args:
-        shop: catalogue and search.
-        goal: what to buy.
-        name: stands in the page addresses, and seeds the random search ``<r>``.
-        mode: how pages are written down.
-        rule: how a purchase is judged.
+        shop: catalog and search.
+        goal: the product to buy.
+        name: session name in URLs; also seeds the random search ``<r>``.
+        mode: format of the pages.
+        rule: reward rule.
     """
 
     def __init__(
@@ -57,9 +57,9 @@ class Session:
     ) -> None:
         self.goal = goal
         self.reward: Reward | None = None
-        """Of the purchase, which ends the visit."""
+        """Reward of the purchase; None before it."""
         self.bought: tuple[str, dict[str, str], float] | None = None
-        """Id, options and price of what was bought."""
+        """Id, options and price of the bought product; None before the purchase."""
         self._shop, self._name, self._mode, self._rule = shop, name, mode, rule
         self._random = random.Random(f"shop/{name}")
         self._place = "search"
@@ -67,7 +67,7 @@ class Session:
         self._start()
 
     def _start(self) -> None:
-        """The first page; all is forgotten."""
+        """Reset the session and show the first page."""
         self._keywords: list[str] = []
         self._page_number = 1
         self._asin = ""
@@ -76,14 +76,14 @@ class Session:
         self._show("search", pages.search_page(self.goal.instruction, f"{_ADDRESS}/{self._name}"))
 
     def copy(self) -> Session:
-        """The same visit, as far as it has come; the shop is shared."""
-        twin = copy(self)
-        twin._options, twin._random = dict(self._options), deepcopy(self._random)
-        return twin
+        """An independent copy of the session; the shop is shared."""
+        other = copy(self)
+        other._options, other._random = dict(self._options), deepcopy(self._random)
+        return other
 
     @property
     def url(self) -> str:
-        """The address of the page that is shown."""
+        """URL of the current page."""
         return self._page.url
 
     @property
@@ -91,15 +91,15 @@ class Session:
         return self._place == "search"
 
     def observation(self, mode: ObservationMode | None = None) -> str:
-        """The page that is shown."""
+        """The current page as text."""
         return self._page.text(mode or self._mode, self._visited)
 
     def clickables(self) -> Sequence[str]:
-        """What can be clicked, in the order of WebShop."""
+        """Texts that can be clicked, in WebShop's order."""
         return list(self._clickables)
 
     def step(self, action: str) -> Reply:
-        """Do ``search[words]`` or ``click[thing]``; anything else leaves all as it is."""
+        """Execute ``search[words]`` or ``click[thing]``; any other text changes nothing."""
         name, argument = parse_action(action)
         valid = self.reward is None
         if valid and name == "search" and argument:
@@ -139,7 +139,7 @@ class Session:
         self._show("results", pages.results_page(self.goal.instruction, products, page, len(hits), url))
 
     def _find(self, keywords: list[str]) -> list[int]:
-        """Positions of the products that a search shows; the last search is remembered."""
+        """Positions of the search results; the last search is cached."""
         if self._hits is None or self._hits[0] != keywords or keywords[0] == "<r>":
             self._hits = (keywords, self._look_up(keywords))
         return self._hits[1]
@@ -149,15 +149,15 @@ class Session:
         if first == "<r>":
             return self._random.sample(range(self._shop.num_products), min(_HITS, self._shop.num_products))
         if first == "<q>":
-            return self._shop.of_group("query", " ".join(rest).strip())
+            return self._shop.products_in_group("query", " ".join(rest).strip())
         if first == "<c>":
-            return self._shop.of_group("category", rest[0].strip()) if rest else []
-        if first == "<a>":  # stops the original with an error
+            return self._shop.products_in_group("category", rest[0].strip()) if rest else []
+        if first == "<a>":  # raises an error in the original
             return []
         return self._shop.search(" ".join(keywords), _HITS)
 
     def _choose(self, name: str) -> None:
-        """A product of the results, an option's value, or back from a sub-page."""
+        """Handle a click on a product, on an option value, or on the way back from a sub-page."""
         line = self._clickables[name]
         if line.look == "product":
             self._asin = line.text

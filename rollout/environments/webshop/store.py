@@ -1,6 +1,6 @@
-"""A shop's folder, opened: products, search, prices and goals, in arrays that all workers of a node share.
+"""The folder of a shop: products, search index, prices and goals, in arrays that all workers of a node share.
 
-The folder is written once, under another name, and then renamed: a shop is whole or not there.
+The folder is written once under a temporary name and then renamed, so an incomplete shop is never opened.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rollout.environments.webshop.build import FORMAT_VERSION, GOAL_KINDS, build_shop
-from rollout.environments.webshop.catalogue import Listing
+from rollout.environments.webshop.catalog import Listing
 from rollout.environments.webshop.product import Goal, Product
 from rollout.environments.webshop.search.analysis import terms
 from rollout.environments.webshop.search.bm25 import Postings
@@ -26,26 +26,26 @@ from rollout.storage.locks import build_lock
 
 _NO_LIMIT = 1_000_000.0
 _KEPT_BYTES = 1 << 24
-"""Of memory that a search frees, left with the process for the next one."""
+"""Bytes of freed memory that the process keeps for the next search."""
 
 
 class OtherVersion(Exception):
-    """The folder was written by another version of this code, or from another catalogue."""
+    """The folder was written by another version of this code, or from another catalog."""
 
 
 class Shop:
-    """A catalogue with its index and goals.
+    """A catalog with its index and goals.
 
     Attributes:
-        fingerprint: of the catalogue's source.
-        num_products: products that can be found and bought.
+        fingerprint: fingerprint of the catalog's source.
+        num_products: number of products.
     """
 
     def __init__(self, folder: Path, fingerprint: str | None = None, *, mapped: bool = True) -> None:
-        """Open ``folder``; ``mapped`` leaves the arrays on disk, else they are read into memory.
+        """Open ``folder``; with ``mapped`` the arrays are memory-mapped, otherwise they are read.
 
         Raises:
-            OtherVersion: of format or source (``fingerprint``).
+            OtherVersion: the format or the source (``fingerprint``) differs.
             UserError: a file is missing or damaged.
         """
         try:
@@ -64,7 +64,7 @@ class Shop:
     def _open(self, folder: Path, manifest: dict[str, Any], mapped: bool) -> None:
         def load(name: str) -> NDArray[Any]:
             array = np.load(folder / f"{name}.npy", mmap_mode="r" if mapped else None, allow_pickle=False)
-            return np.asarray(array)  # a plain view of the mapping, which is quicker to take parts of
+            return np.asarray(array)  # a plain view of the mapping, which is faster to slice
 
         def table(name: str) -> _Rows:
             path = folder / f"{name}.bin"
@@ -81,18 +81,18 @@ class Shop:
         self._postings = Postings(**{part.name: load(part.name) for part in fields(Postings)})
         groups = manifest["groups"]
         self._groups = {name: ({n: i for i, n in enumerate(groups[name])}, load(f"{name}_codes")) for name in groups}
-        self._wishes = {kind: table(f"{kind}_wishes") for kind in GOAL_KINDS}
+        self._instructions = {kind: table(f"{kind}_wishes") for kind in GOAL_KINDS}
         self._goals = {
             kind: {name: load(f"{kind}_{name}") for name in ("products", "limits", "starts", "order")}
             for kind in GOAL_KINDS
         }
 
     def product(self, position: int) -> Product:
-        """The product at a place of the catalogue, from 0."""
+        """The product at a position of the catalog, from 0."""
         return Product.from_json(self._products[position])
 
     def position(self, asin: str) -> int | None:
-        """Where a product is in the catalogue."""
+        """Position of a product in the catalog; None for an unknown id."""
         wanted = asin.encode("utf-8", "surrogatepass")
         place = int(np.searchsorted(self._asins, np.bytes_(wanted)))
         if place < len(self._asins) and self._asins[place] == wanted:
@@ -100,19 +100,19 @@ class Shop:
         return None
 
     def price(self, position: int) -> float:
-        """What a product costs at the till: of a range, the price drawn once for it."""
+        """Price of a product in dollars; for a range, the price drawn when the shop was built."""
         return float(self._prices[position])
 
     def search(self, text: str, count: int = 50) -> list[int]:
-        """Positions of the products that fit best, best first."""
+        """Positions of the best matches, best first."""
         return [int(place) for place in self._postings.search(terms(text), count)[0]]
 
     def search_scored(self, text: str, count: int = 50) -> list[tuple[str, float]]:
-        """Ids and scores of the products that fit best."""
+        """Ids and scores of the best matches, best first."""
         places, scores = self._postings.search(terms(text), count)
         return [(self.product(int(p)).asin, float(s)) for p, s in zip(places, scores, strict=True)]
 
-    def of_group(self, name: str, value: str) -> list[int]:
+    def products_in_group(self, name: str, value: str) -> list[int]:
         """Positions of all products whose ``category`` or ``query`` (the ``name``) is ``value``."""
         numbers, codes = self._groups[name]
         return np.flatnonzero(codes == numbers[value]).tolist() if value in numbers else []
@@ -121,18 +121,18 @@ class Shop:
         return self._num_goals[kind]
 
     def goal_category(self, kind: str, index: int) -> str:
-        """The department of the product that a goal was written for."""
+        """The department of a goal's product."""
         names, codes = self._groups["category"]
-        wish, _ = self._place(kind, index)
-        return str(list(names)[int(codes[self._goals[kind]["products"][wish]])])
+        row, _ = self._place(kind, index)
+        return str(list(names)[int(codes[self._goals[kind]["products"][row]])])
 
     def goal(self, kind: str, index: int) -> Goal:
         """A goal in WebShop's order. ``kind`` is ``synthetic`` or ``human``, ``index`` below `num_goals`."""
-        wish, combination = self._place(kind, index)
+        row, combination = self._place(kind, index)
         arrays = self._goals[kind]
-        instruction, attributes, plain = json.loads(self._wishes[kind][wish])
-        product = self.product(int(arrays["products"][wish]))
-        limit = float(arrays["limits"][wish])
+        instruction, attributes, plain = json.loads(self._instructions[kind][row])
+        product = self.product(int(arrays["products"][row]))
+        limit = float(arrays["limits"][row])
         options: tuple[tuple[str | None, str], ...]
         if plain is None:
             options = _combination(product, combination)
@@ -145,18 +145,18 @@ class Shop:
         return Goal(instruction, product, tuple(attributes), options, limit)
 
     def _place(self, kind: str, index: int) -> tuple[int, int]:
-        """The wish that a goal comes from, and which of its combinations it is."""
+        """The instruction of a goal, and the index of its combination of options."""
         arrays = self._goals[kind]
         number = int(arrays["order"][index])
-        wish = int(np.searchsorted(arrays["starts"], number, side="right")) - 1
-        return wish, number - int(arrays["starts"][wish])
+        row = int(np.searchsorted(arrays["starts"], number, side="right")) - 1
+        return row, number - int(arrays["starts"][row])
 
 
 def _keep_freed_memory() -> None:
-    """Let no search wait for fresh pages, which takes longer than to fill them.
+    """Keep freed memory in the process, because new pages cost a search more time than filling them.
 
-    The C library gives freed memory back to the system beyond a limit, and glibc raises that limit to twice the largest
-    block that was ever freed.
+    The C library returns freed memory to the system above a threshold, and glibc raises that threshold to twice the
+    largest block that was ever freed.
     """
     np.empty(_KEPT_BYTES, np.uint8)
 
@@ -183,13 +183,13 @@ def _combination(product: Product, number: int) -> tuple[tuple[str, str], ...]:
 
 
 _open_shops: dict[Path, Shop] = {}
-"""Shops of this process, by folder: opened once, shared by its environments."""
+"""Folder to open shop, shared by all environments of the process."""
 
 
 def open_shop(
     folder: Path, fingerprint: str, listings: Callable[[], Iterable[Listing]], total: int | None = None
 ) -> Shop:
-    """The shop in ``folder``, built first if it is not there or is of another version.
+    """Open the shop in ``folder``; it is built first if it is missing or has another version.
 
     Raises:
         UserError: the folder cannot be written, or the shop in it is damaged.
@@ -206,7 +206,7 @@ def _open_or_build(
     if (shop := _open_if_right(folder, fingerprint)) is not None:
         return shop
     try:
-        with build_lock(folder):  # one worker of the node builds, the others wait
+        with build_lock(folder):  # one worker of the node builds the shop, the others wait
             if (shop := _open_if_right(folder, fingerprint)) is not None:
                 return shop
             _build(folder, fingerprint, listings(), total)
@@ -218,7 +218,7 @@ def _open_or_build(
 
 
 def _open_if_right(folder: Path, fingerprint: str) -> Shop | None:
-    """The shop, if it is there and of this version."""
+    """The shop if it exists and has this version, otherwise None."""
     try:
         return Shop(folder, fingerprint) if folder.exists() else None
     except OtherVersion:
@@ -232,7 +232,7 @@ def _build(folder: Path, fingerprint: str, listings: Iterable[Listing], total: i
 
 
 def shop_in_memory(listings: Iterable[Listing], fingerprint: str) -> Shop:
-    """A small shop that leaves nothing on disk."""
+    """Build a small shop in memory; nothing stays on disk."""
     with tempfile.TemporaryDirectory(prefix="shop-") as folder:
         build_shop(Path(folder), listings, fingerprint, total=0)
         return Shop(Path(folder), fingerprint, mapped=False)

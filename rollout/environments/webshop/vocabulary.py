@@ -1,16 +1,20 @@
-"""The words of the shop for its models' tokenizer."""
+"""Tokenizer vocabulary of WebShop."""
 
 from __future__ import annotations
 
 import re
 
 from rollout.environments.vocabulary import Vocabulary, numbers, word_pattern
-from rollout.environments.webshop.goods import OPTIONS, SORTS, SYLLABLES
+from rollout.environments.webshop.goods import OPTIONS, PRODUCT_TYPES, SYLLABLES
 from rollout.environments.webshop.pages import done_page
 
 
 def _words() -> list[str]:
-    goods = [text for sort in SORTS for text in (sort.name, *sort.attributes, *sort.options)]
+    goods = [
+        text
+        for product_type in PRODUCT_TYPES
+        for text in (product_type.name, *product_type.attributes, *product_type.options)
+    ]
     values = [value for values in OPTIONS.values() for value in values]
     starts, middles, ends = SYLLABLES
     brands = [
@@ -28,7 +32,7 @@ _BRAND = (
     rf"(?:{_STARTS.title()})(?=(?:{_MIDDLES})(?:{_ENDS})(?![a-z]))|(?:{_MIDDLES})(?=(?:{_ENDS})(?![a-z]))|"
     rf"(?:{_ENDS})(?![a-z]) ?|"
 )
-"""A brand's three parts: a few dozen tokens for thousands of names."""
+"""The three parts of a brand name: a few dozen tokens for thousands of names."""
 _DONE = done_page("ASIN", {}, 0.5, "").text("text", frozenset())
 _PHRASES = (
     *(text.strip() for text in re.split(r"ASIN|\{\}|0\.5", _DONE)),
@@ -36,7 +40,7 @@ _PHRASES = (
     "[SEP] Back to Search [SEP]",
     "[SEP]",
 )
-"""What the shop's pages say over and over."""
+"""Frequent phrases of the pages."""
 
 VOCABULARY = Vocabulary(
     word_pattern(

@@ -1,1 +1,1 @@
-"""Environments that change another environment."""
+"""Wrappers around environments."""

@@ -1,4 +1,4 @@
-"""The base class of environments that change another environment."""
+"""Base class of environment wrappers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ T = TypeVar("T")
 
 
 class EnvironmentWrapper:
-    """Another environment (`rollout.environment.Environment`), with its optional abilities; a subclass changes some.
+    """Forwards all methods and optional abilities of an environment (`rollout.environment.Environment`).
 
-    Whatever a subclass does not define is done by ``inner``. An optional ability that ``inner`` lacks is missing here
-    too. A subclass takes one away by setting it to None.
+    A subclass overrides some of them. An optional ability that ``inner`` lacks is missing in the wrapper too. A
+    subclass removes an ability by setting it to None.
 
     Args:
-        inner: the environment that is wrapped.
+        inner: the wrapped environment.
     """
 
     def __init__(self, inner: Environment) -> None:
@@ -47,14 +47,14 @@ class EnvironmentWrapper:
         return partial(self._fork, ability) if name == "fork" else partial(self._call, ability)
 
     def _call(self, function: Callable[..., T], *arguments: object) -> T:
-        """Call a method of ``inner``. All calls but ``close`` are made here."""
+        """Call a method of ``inner``. All calls except ``close`` go through this method."""
         return function(*arguments)
 
     def _fork(self, fork: Callable[[], Environment]) -> Environment:
         return self._around(self._call(fork))
 
     def _around(self, inner: Environment) -> Environment:
-        """This wrapper in its present state around ``inner``, a copy of its own environment."""
+        """A copy of this wrapper and its state around ``inner``, a copy of its environment."""
         twin = copy(self)
         twin.inner = inner
         return twin

@@ -1,4 +1,4 @@
-"""An environment whose actions are Python: code calls functions in place of writing actions."""
+"""A wrapper whose actions are Python code that calls functions."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from rollout.tools.sandbox.session import CallResult, Session
 
 
 class CodeActEnvironment(EnvironmentWrapper):
-    """Another environment, acted in by code, for the style ``codeact``.
+    """An environment with code as actions, for the style ``codeact``.
 
-    One step runs one block of code in the episode's own interpreter; it may act any number of times. ``final_answer``
-    ends the episode.
+    A step runs one block of code in the interpreter of the episode; the code may act any number of times.
+    ``final_answer`` ends the episode.
 
     Args:
-        inner: the environment that the code acts in.
-        sandbox: where the code runs.
-        tools: the functions it may call: actions of the environment, or functions of their own.
-        finish: its action that gives an answer, with ``{}`` for it (``finish[{}]``); None if it takes none.
+        inner: the environment in which the code acts.
+        sandbox: runs the code.
+        tools: functions for the code: actions of the environment, or Python functions.
+        finish: template of the answer action (``finish[{}]``); None if the environment accepts no answer.
     """
 
     blocking = True
-    # Programs have neither a list nor the form of an action.
+    # Programs cannot be listed and have no action templates.
     action_templates = ()
     open_actions = None
 
@@ -45,7 +45,7 @@ class CodeActEnvironment(EnvironmentWrapper):
         self._over = False
 
     def reset(self, task: Task) -> Reset:
-        """Start ``task`` with a fresh interpreter. Raises what the environment raises."""
+        """Start ``task`` with a new interpreter. Exceptions of the environment propagate."""
         self._end_session()
         self._over = False
         return super().reset(task)
@@ -54,7 +54,7 @@ class CodeActEnvironment(EnvironmentWrapper):
         """Run code.
 
         Raises:
-            SandboxError: no interpreter can be started.
+            SandboxError: the interpreter cannot be started.
         """
         if self._session is None:
             self._session = self._sandbox.session(self._functions)
@@ -65,7 +65,7 @@ class CodeActEnvironment(EnvironmentWrapper):
         return self._summary(result)
 
     def admissible_actions(self) -> None:
-        """None: there is no end of programs."""
+        """None: programs cannot be listed."""
         return
 
     def close(self) -> None:
@@ -73,9 +73,9 @@ class CodeActEnvironment(EnvironmentWrapper):
         super().close()
 
     def _around(self, inner: Environment) -> CodeActEnvironment:
-        """A copy with an interpreter of its own: what code does there changes nothing here.
+        """A copy with its own interpreter, independent of this one.
 
-        Copies can run code at the same time in several threads.
+        Several copies can run code concurrently in threads.
 
         Raises:
             SandboxError: the interpreter cannot be copied.
@@ -111,7 +111,7 @@ class CodeActEnvironment(EnvironmentWrapper):
         self._over = True
 
     def _summary(self, result: CallResult) -> Step:
-        """All that the code did, as one step."""
+        """Combine all actions of the code into one step."""
         steps = self._steps
         text = error(result.error, result.stdout) if result.error else observation(result.stdout, result.value)
         return Step(

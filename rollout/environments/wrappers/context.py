@@ -1,6 +1,6 @@
-"""An environment whose first observation holds passages that fit the task: reading for agents that do not search.
+"""A wrapper that adds retrieved passages to the first observation, for agents that do not search.
 
-It is what chain-of-thought baselines with retrieval get (arXiv 2505.17612, section 4).
+Source: chain-of-thought baselines with retrieval, arXiv 2505.17612, section 4.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from rollout.environment import Environment, Reset, Task, passages_of
 from rollout.environments.wrappers.base import EnvironmentWrapper
 
 Find = Callable[[Environment, Reset], Sequence[str]]
-"""Gives the passages of a task that has just begun."""
+"""Returns the passages for a task after its reset."""
 
 
 class ContextEnvironment(EnvironmentWrapper):
-    """Another environment, whose tasks begin with passages.
+    """An environment with passages in the first observation.
 
     Args:
-        inner: the environment that is played.
-        find: gives the passages; blocks until they are there.
+        inner: the wrapped environment.
+        find: returns the passages; blocks until they are available.
     """
 
     blocking = True
@@ -30,17 +30,17 @@ class ContextEnvironment(EnvironmentWrapper):
         self._find = find
 
     def reset(self, task: Task) -> Reset:
-        """Start ``task`` and look its words up. Raises what the environment and the search raise."""
+        """Start ``task`` and find its passages. Exceptions of the environment and the search propagate."""
         reset = super().reset(task)
         passages = self._find(self.inner, reset)
         return replace(reset, observation="\n".join([*passages, reset.observation]))
 
 
 def own_passages(k: int) -> Find:
-    """Passages of the corpus of an environment that `has_passages`."""
+    """Finds ``k`` passages in the corpus of an environment that `has_passages`."""
     return lambda environment, reset: [" ".join(passage.split()) for passage in passages_of(environment, k)]
 
 
 def found_passages(search: Callable[[str], str]) -> Find:
-    """What the retrieval service finds for the task's words."""
+    """Finds passages with the retrieval service; the query is the first observation and the instruction."""
     return lambda environment, reset: [search(f"{reset.observation}\n{reset.instruction}")]

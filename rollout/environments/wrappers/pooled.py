@@ -1,4 +1,4 @@
-"""Environments that are used again for later episodes, since some take seconds to start."""
+"""A pool of environments that are reused for later episodes, because some take seconds to start."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ T = TypeVar("T")
 
 
 class EnvironmentPool:
-    """Hands out environments; one that is closed while it works well comes back and is handed out again."""
+    """Lends environments. A closed environment returns to the pool unless one of its calls failed."""
 
     def __init__(self, make: Callable[[], Environment]) -> None:
         self.make = make
         self.free: list[Environment] = []
 
     def take(self) -> Environment:
-        """An environment that is nobody else's."""
+        """An environment for exclusive use."""
         return PooledEnvironment(self, self.free.pop() if self.free else self.make())
 
     def clear(self) -> None:
-        """Close all that are free."""
+        """Close all free environments."""
         while self.free:
             self.free.pop().close()
 
 
 class PooledEnvironment(EnvironmentWrapper):
-    """An environment on loan. One with a call that raised, or that has not come back yet, is closed for good."""
+    """A borrowed environment. After a call that raised or has not returned, ``close`` closes it permanently."""
 
     def __init__(self, pool: EnvironmentPool, inner: Environment) -> None:
         super().__init__(inner)
@@ -39,11 +39,11 @@ class PooledEnvironment(EnvironmentWrapper):
 
     @property
     def sound(self) -> bool:
-        """Whether every call has come back without an error."""
+        """Whether every call has returned without an error."""
         return not self._unfinished_calls
 
     def close(self) -> None:
-        """Give the environment back if it is sound, once."""
+        """Return the environment to the pool once if it is sound, otherwise close it."""
         if not self.sound:
             self.inner.close()
         elif not self._returned:
@@ -57,5 +57,5 @@ class PooledEnvironment(EnvironmentWrapper):
         return answer
 
     def _around(self, inner: Environment) -> Environment:
-        """The copy itself, which is not on loan: closed, it is gone."""
+        """The copy itself: it does not belong to the pool, so ``close`` closes it permanently."""
         return inner

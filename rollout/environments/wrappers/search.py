@@ -1,4 +1,4 @@
-"""An environment with one more action, ``search[query]``, which asks the retrieval service."""
+"""A wrapper that adds the action ``search[query]``, which queries the retrieval service."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ SEARCH = Tool(
 ACTION = (
     "Besides its own, this world has the action:\nsearch[query] looks up the passages of a corpus that fit a query best"
 )
-"""The action in words, for styles that write actions."""
+"""Description of the action for styles that write actions."""
 NO_QUERY = "Write search[query] with the words to search for."
 
 _ACTION = re.compile(r"\s*search\s*\[(?P<query>.*)\]\s*", re.DOTALL | re.IGNORECASE)
 
 
 class SearchEnvironment(EnvironmentWrapper):
-    """Another environment, where an agent may also search.
+    """An environment with an additional search action.
 
-    What a search finds is the observation of its step. A service that fails ends the episode with an error of the
-    boundary ``tool``: no agent should learn from an outage.
+    The search results are the observation of the step. If the service fails, the episode ends with an error of the
+    boundary ``tool``, so that no agent learns from an outage.
 
     Args:
-        inner: the environment that does all other actions; one with a ``search[...]`` of its own loses it.
-        search: asks the service; must not be called in its event loop, so a step must run in a thread.
+        inner: the environment that executes all other actions; its own ``search[...]`` is overridden.
+        search: queries the service; must not be called in its event loop, so a step must run in a thread.
     """
 
     blocking = True
@@ -41,15 +41,15 @@ class SearchEnvironment(EnvironmentWrapper):
         self._over = False
 
     def reset(self, task: Task) -> Reset:
-        """Start ``task``. Raises what the environment raises."""
+        """Start ``task``. Exceptions of the environment propagate."""
         self._over = False
         return super().reset(task)
 
     def step(self, action: str) -> Step:
-        """Do one action.
+        """Execute an action.
 
         Raises:
-            EpisodeError: of the boundary ``tool``, when the service has not answered any attempt.
+            EpisodeError: all attempts to query the service failed (boundary ``tool``).
         """
         match = _ACTION.fullmatch(action)
         if match is None or self._over:
@@ -60,13 +60,13 @@ class SearchEnvironment(EnvironmentWrapper):
         return Step(self._search(query)) if query else Step(NO_QUERY, valid=False)
 
     def open_actions(self) -> tuple[str, ...]:
-        """Those of the environment and the search; none if the environment does not list its own actions."""
-        # A list with the search alone would be one of which no agent could ever finish a task.
+        """Open actions of the environment and the search; empty if the environment does not list its actions."""
+        # With the search as the only legal action, an agent could never finish a task.
         legal = legal_actions(self.inner)
         return open_actions(self.inner) if legal is None or self._over else (*legal.templates, SEARCH.action)
 
     @property
     def action_templates(self) -> tuple[str, ...]:
-        """Those of the environment, if it says them, and the search."""
+        """Action templates of the environment and the search; empty if the environment declares none."""
         templates = action_templates(self.inner)
         return (*templates, SEARCH.action) if templates else ()

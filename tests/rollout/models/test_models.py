@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rollout.environments.household.catalogue import NOUNS, ROOMS
+from rollout.environments.household.catalog import NOUNS, ROOMS
 from rollout.environments.make_tokenizer import make_tokenizer
 from rollout.errors import UserError
 from rollout.models import builtin_models, model_folder

@@ -1,1 +1,1 @@
-"""Ranked lexical search as in Lucene: terms, stems and BM25."""
+"""Ranked text search equivalent to Lucene's: terms, stems and BM25."""

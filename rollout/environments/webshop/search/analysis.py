@@ -1,6 +1,7 @@
-"""From text to index terms as Lucene's English analyser does it.
+"""Conversion of text to index terms, equivalent to Lucene's English analyzer.
 
-Words by Unicode's word breaks (UAX #29), emoji included, possessives removed, 33 stop words dropped, the rest stemmed.
+Text is split at Unicode's word breaks (UAX #29), emoji included. Possessives and 33 stop words are removed, and the
+other words are stemmed.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ STOP_WORDS = frozenset(
     "to was will with".split()
 )
 _MAX_LENGTH = 255
-"""Longer words are cut into pieces of this many characters."""
+"""Maximum length of a word in characters; longer words are split."""
 _REMEMBERED = 1 << 14
-"""Words whose terms are kept."""
+"""Number of words whose terms are cached."""
 _POSSESSIVES = ("'s", "\u2019s", "\uff07s")
 
-# Classes of characters, for use within brackets.
+# Character classes, for use within brackets.
 _LETTER = r"\p{WB=ALetter}\p{WB=Hebrew_Letter}"
 _IGNORED = r"\p{WB=Extend}\p{WB=Format}\p{WB=ZWJ}"
 _WITHIN_LETTERS = r"\p{WB=MidLetter}\p{WB=MidNumLet}\p{WB=Single_Quote}"
 _WITHIN_DIGITS = r"\p{WB=MidNum}\p{WB=MidNumLet}\p{WB=Single_Quote}"
-# Unicode once counted more signs as pictographs than it does now, and Lucene still does.
+# An earlier version of Unicode classified more signs as pictographs, and Lucene follows it.
 _PICTOGRAPH = r"\p{ExtPict}\u2605\u2607-\u2612\u2614-\u2685\u2690-\u2705\u2708-\u2712\u2763-\u2767"
 
 _WORD = regex.compile(
@@ -48,14 +49,14 @@ _WORD = regex.compile(
 _ASCII_WORD = re.compile(
     r"[a-z0-9_]++(?:[:.',;](?:(?<=[a-z][:.'])(?=[a-z])|(?<=[0-9][,;.'])(?=[0-9]))[a-z0-9_]++)*+",
 )
-"""The same for lower-case ASCII, several times as fast."""
+"""The same for lower-case ASCII, several times faster."""
 
 
 def words(text: str) -> list[str]:
     """The words of lower-case ``text``, in order."""
     if text.isascii():
         found = _ASCII_WORD.findall(text)
-    else:  # no word goes over a space
+    else:  # no word spans a space
         pieces = text.split(" ")
         found = [word for piece in pieces for word in (_ASCII_WORD if piece.isascii() else _WORD).findall(piece)]
     if "_" in text:
@@ -79,7 +80,7 @@ def terms(text: str) -> list[str]:
 
 
 class _NumberOfWord(dict[str, int]):
-    """The number of each word's term; -1 for a stop word. What is missing is added."""
+    """Word to the number of its term, -1 for a stop word. Missing words are added."""
 
     def __init__(self, numbers: dict[str, int]) -> None:
         super().__init__()
@@ -92,7 +93,7 @@ class _NumberOfWord(dict[str, int]):
 
 
 class Vocabulary:
-    """Numbers terms in the order in which they are first met, and remembers the number of each word."""
+    """Numbers terms in the order of their first occurrence and caches the number of each word."""
 
     def __init__(self) -> None:
         self.numbers: dict[str, int] = {}

@@ -3,13 +3,13 @@
     score(q, d) = sum over t of count_q(t) * idf(t) * tf / (tf + k1 * (1 - b + b * length(d) / mean_length))
     idf(t) = ln(1 + (N - df + 0.5) / (df + 0.5)),   k1 = 0.9, b = 0.4
 
-Lengths are quantised to eight bits and the factors are 32-bit floats, as in Lucene 8, so that ties fall as
-they do there.
+Lengths are quantized to eight bits and the factors are 32-bit floats, as in Lucene 8, so that ties are the same.
 
-Documents are numbered so that like ones are neighbours, and cut into blocks of `BLOCK`. For each block the index holds
-the most that a term can give there, so that a search reads the blocks with the greatest sums and stops when no other
-block can hold one of the best. Source: A. Mallia, T. Suel, N. Tonellotto, Faster learned sparse retrieval with
-block-max pruning, 2024; the result is exact.
+Documents are numbered so that similar ones are adjacent, and divided into blocks of `BLOCK`. For each block the index
+stores the maximum contribution of a term, so that a search reads the blocks with the highest bounds and stops when no
+other block can contain one of the best documents. The result is exact.
+
+Source: A. Mallia, T. Suel, N. Tonellotto, Faster learned sparse retrieval with block-max pruning, 2024.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from numpy.typing import NDArray
 
 K1, B = np.float32(0.9), np.float32(0.4)
 BLOCK = 256
-"""Documents of a block."""
+"""Number of documents in a block."""
 _EXACT = 24
-"""Lengths below this are kept as they are."""
+"""Lengths below this are stored exactly."""
 _LEVELS = 255
-"""Steps in which the bounds of a term are kept."""
+"""Number of quantization steps of a term's bounds."""
 _MARGIN = 1 - 1e-6
-"""Scores that differ by less may be equal as 32-bit floats."""
+"""Scores within this factor may be equal as 32-bit floats."""
 _FIRST_BLOCKS, _GROWTH, _MOST_BLOCKS = 16, 4, 1024
-"""Blocks that are read at first, how many times as many each next time, and at most at once."""
+"""Number of blocks in the first read, growth factor of each further read, and maximum number in one read."""
 
 
 def length_codes(lengths: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Quantised lengths: ``[num_documents]``; four significant bits above 24."""
+    """Quantized lengths: ``[num_documents]``; four significant bits above 24."""
     above = np.maximum(lengths - _EXACT, 0)
     bits = np.where(above > 0, np.floor(np.log2(np.maximum(above, 1))).astype(np.int64) + 1, 0)
     shift = np.maximum(bits - 4, 0)
@@ -46,7 +46,7 @@ def length_codes(lengths: NDArray[np.int64]) -> NDArray[np.uint8]:
 
 
 def coded_lengths() -> NDArray[np.float32]:
-    """The length that each of the 256 codes stands for."""
+    """The length of each of the 256 codes: ``[256]``."""
     code = np.arange(256) - _EXACT
     shift = (code >> 3) - 1
     above = np.where(shift < 0, code & 7, ((code & 7) | 8) << np.maximum(shift, 0))
@@ -60,34 +60,34 @@ def length_norms(mean_length: float) -> NDArray[np.float32]:
 
 
 def saturation(tf: NDArray[np.uint16], norms: NDArray[np.float32]) -> NDArray[np.float32]:
-    """``tf / (tf + norm)`` of each posting, from 64-bit arithmetic to a 32-bit float."""
+    """``tf / (tf + norm)`` of each posting, computed in 64 bits and rounded to a 32-bit float."""
     wide = tf.astype(np.float64)
     return (wide / (wide + norms)).astype(np.float32)
 
 
 def term_key(term: str) -> int:
-    """64 bits that stand for a term."""
+    """64-bit hash of a term."""
     return int.from_bytes(blake2b(term.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
 def num_blocks(num_documents: int) -> int:
-    """The last one may have fewer documents than the others."""
+    """Number of blocks; the last one may have fewer documents."""
     return -(-num_documents // BLOCK)
 
 
 def is_long(frequencies: NDArray[np.int64], num_documents: int) -> NDArray[np.bool_]:
-    """Which terms have a row in the tables of blocks: those with a posting a block or more on average."""
+    """Which terms have a row in the block tables: those with at least one posting per block on average."""
     return frequencies >= max(num_blocks(num_documents), 1)
 
 
 def block_row(
     documents: NDArray[np.int32], factors: NDArray[np.float32], num_documents: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """What is kept of the blocks of a term's list.
+    """Bounds and start offsets of the blocks of a term's list.
 
     Returns:
-        the greatest factor in each, in 255ths of the greatest of all, rounded up: ``[num_blocks]``,
-        and where each begins in the list: ``[num_blocks + 1]``.
+        The maximum factor in each block, in 255ths of the overall maximum, rounded up: ``[num_blocks]``,
+        and the start of each block in the list: ``[num_blocks + 1]``.
     """
     blocks = num_blocks(num_documents)
     tops = np.zeros(blocks, np.float32)
@@ -98,7 +98,7 @@ def block_row(
 
 @dataclass(frozen=True, slots=True)
 class _Lists:
-    """The terms of a query that occur: their weights, and where their lists lie."""
+    """The indexed terms of a query: their weights and the positions of their lists."""
 
     weights: NDArray[np.float32]
     starts: NDArray[np.int64]
@@ -113,15 +113,15 @@ class Postings:
 
     Attributes:
         keys: `term_key` of each term, ascending: ``[num_terms]``.
-        starts: where the list of each term begins: ``[num_terms + 1]``.
-        documents: numbers of documents, ascending within each list: ``[num_postings]``.
+        starts: start of the list of each term: ``[num_terms + 1]``.
+        documents: document numbers, ascending within each list: ``[num_postings]``.
         factors: `saturation` of each posting: ``[num_postings]``.
-        tops: the greatest factor of each term: ``[num_terms]``.
-        rows: row of each term in the tables of blocks; -1 for those that are not `is_long`: ``[num_terms]``.
+        tops: maximum factor of each term: ``[num_terms]``.
+        rows: row of each term in the block tables; -1 if not `is_long`: ``[num_terms]``.
         block_tops: first part of the `block_row` of each long term: ``[num_long, num_blocks]``.
         block_starts: second part: ``[num_long, num_blocks + 1]``.
-        places: what each number of a document stands for: ``[num_documents]``.
-        ranks: order among documents of equal score, smallest first: ``[num_documents]``.
+        places: external position of each document number: ``[num_documents]``.
+        ranks: order of documents with equal scores, smallest first: ``[num_documents]``.
     """
 
     keys: NDArray[np.uint64]
@@ -136,7 +136,7 @@ class Postings:
     ranks: NDArray[np.int32]
 
     def search(self, terms: Sequence[str], count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Places of the best documents and their scores, best first, at most ``count``; none for unknown terms."""
+        """Positions and scores of at most ``count`` best documents, best first; empty for unknown terms."""
         lists, best, size = self._lists(terms), _Best(count), _FIRST_BLOCKS
         bounds = self._bounds(lists)
         left = np.flatnonzero(bounds)
@@ -152,7 +152,7 @@ class Postings:
     def _lists(self, terms: Sequence[str]) -> _Lists:
         counts = Counter(terms)
         keys = np.array([term_key(term) for term in counts], np.uint64)
-        found = np.searchsorted(self.keys, keys, side="right") - 1  # -1 is the last: another, or none at all
+        found = np.searchsorted(self.keys, keys, side="right") - 1  # -1 is the last key, which differs
         known = self.keys[found] == keys if len(self.keys) else np.zeros(len(keys), np.bool_)
         found, times = found[known], np.array(list(counts.values()), np.float32)[known]
         starts, ends = self.starts[found], self.starts[found + 1]
@@ -163,17 +163,17 @@ class Postings:
         return np.array(idf, np.float32)
 
     def _bounds(self, lists: _Lists) -> NDArray[np.float32]:
-        """The most that a document of each block can score, 0 where no term occurs: ``[num_blocks]``."""
+        """Maximum score of a document in each block; 0 if no term occurs: ``[num_blocks]``."""
         bounds = np.zeros(num_blocks(len(self.ranks)), np.float32)
         for most, row, start, end in zip(lists.weights * lists.tops, lists.rows, lists.starts, lists.ends, strict=True):
             if row >= 0:
                 bounds += self.block_tops[row] * (most / np.float32(_LEVELS))
             else:
-                bounds[self.documents[start:end] // BLOCK] += most  # once a block, however many of it are in the list
-        return bounds * np.float32(1 + 1e-5)  # more than the rounding of all of this
+                bounds[self.documents[start:end] // BLOCK] += most  # assigned once per block
+        return bounds * np.float32(1 + 1e-5)  # covers all rounding errors
 
     def _score(self, lists: _Lists, blocks: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """All documents of some blocks that have any of the terms, and their scores before the last rounding."""
+        """All documents of ``blocks`` that contain a term, and their scores before the final rounding."""
         starts, ends = self._spans(lists, blocks)
         sizes = (ends - starts).ravel()
         steps = np.cumsum(sizes)
@@ -181,7 +181,7 @@ class Postings:
         postings += np.arange(steps[-1])
         weights = np.repeat(lists.weights, (ends - starts).sum(axis=1))
         weights *= self.factors.take(postings)
-        moved: NDArray[np.int64] = (np.arange(len(blocks)) - blocks) * BLOCK  # from a document's number to its slot
+        moved: NDArray[np.int64] = (np.arange(len(blocks)) - blocks) * BLOCK  # offset from document number to slot
         slots = np.repeat(np.tile(moved, len(lists.weights)), sizes)
         slots += self.documents.take(postings)
         scores = np.bincount(slots, weights).astype(np.float64, copy=False)
@@ -189,8 +189,8 @@ class Postings:
         return met - moved[met // BLOCK], scores[met]
 
     def _spans(self, lists: _Lists, blocks: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where the postings of each list and block begin and end: ``[num_lists, num_blocks]``, twice."""
-        first = (blocks * BLOCK).astype(np.int32)  # of the type of the lists, which are not converted then
+        """Start and end of the postings of each list and block: two arrays ``[num_lists, num_blocks]``."""
+        first = (blocks * BLOCK).astype(np.int32)  # same type as the lists, which avoids a conversion
         spans = np.empty((2, len(lists.weights), len(blocks)), np.int64)
         for number, (row, start, end) in enumerate(zip(lists.rows, lists.starts, lists.ends, strict=True)):
             if row >= 0:
@@ -206,7 +206,7 @@ class Postings:
 def _split(
     blocks: NDArray[np.int64], bounds: NDArray[np.float32], size: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The ``size`` blocks that can give most, and the others."""
+    """The ``size`` blocks with the highest bounds, and the others."""
     if len(blocks) <= size:
         return blocks, blocks[:0]
     order = np.argpartition(bounds[blocks], -size)
@@ -214,13 +214,13 @@ def _split(
 
 
 class _Best:
-    """The documents that can be among the best ``count`` of all that were scored."""
+    """Candidates for the best ``count`` documents."""
 
     def __init__(self, count: int) -> None:
         self._count = count
         self.documents, self.scores = np.zeros(0, np.int64), np.zeros(0)
         self.least = 0.0
-        """A document of less cannot be among the best."""
+        """Minimum score of a document that can be among the best."""
 
     def add(self, documents: NDArray[np.int64], scores: NDArray[np.float64]) -> None:
         keep = scores >= self.least

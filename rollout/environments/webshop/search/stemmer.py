@@ -1,10 +1,10 @@
-"""Porter's stemmer as Lucene has it: with the two rules that Porter added to his own code after the paper.
+"""Porter's stemmer as in Lucene, with the two rules that Porter added to his code after the paper.
 
 Source: M. F. Porter, An algorithm for suffix stripping, 1980; the additions (``bli``, ``logi``) and the rule that words
 of one or two letters stay as they are, from his later description of the algorithm.
 
-nltk's ``PorterStemmer`` in the mode ``MARTIN_EXTENSIONS`` gives the same stems, at half the speed. It is not used,
-because its import imports all of nltk, and SciPy's statistics where they are installed, into every worker.
+nltk's ``PorterStemmer`` in the mode ``MARTIN_EXTENSIONS`` returns the same stems at half the speed. It is not used,
+because it would import all of nltk, and SciPy's statistics if installed, into every worker.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _consonants(word: str) -> list[bool]:
 
 
 def _measure(word: str) -> int:
-    """How often a vowel is followed by a consonant."""
+    """Number of vowel-consonant sequences."""
     kinds = _consonants(word)
     return sum(not before and after for before, after in pairwise(kinds))
 
@@ -64,7 +64,7 @@ def _ends_double(word: str) -> bool:
 
 
 def _ends_short(word: str) -> bool:
-    """Consonant, vowel, consonant other than w, x, y."""
+    """Whether the word ends with consonant, vowel, and consonant other than w, x, y."""
     return _consonants(word)[-3:] == [True, False, True] and word[-1] not in "wxy"
 
 
@@ -89,7 +89,7 @@ def _past(word: str) -> str:
 
 
 def _replace(word: str, rules: tuple[tuple[str, str], ...]) -> str:
-    """Apply the rule of the first ending that fits, if enough is left before it."""
+    """Apply the rule of the first matching suffix, if the stem before it is long enough."""
     for ending, other in rules:
         if word.endswith(ending):
             rest = word[: -len(ending)]

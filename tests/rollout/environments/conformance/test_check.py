@@ -1,4 +1,4 @@
-"""The check finds every broken promise of an environment, and nothing where all are kept."""
+"""The check reports every violated requirement of an environment and nothing else."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class LampConfig(BaseModel):
     type: Literal["lamp"] = "lamp"
 
 
-class LampWorld:
+class LampEnvironment:
     """One of three switches lights the lamp; the wrong one ends the episode as well."""
 
     def reset(self, task: Task) -> Reset:
@@ -64,8 +64,8 @@ class LampTasks:
         return Task(f"lamp/{split}/{seed}/{index}", "lamp", split, "lamp", {"right": right})
 
 
-class Lamp:
-    """A lamp."""
+class LampPlugin:
+    """The parts of a valid plug-in."""
 
     Config: Any = LampConfig
     instructions: ClassVar[Any] = {
@@ -73,7 +73,7 @@ class Lamp:
         "full": "Light the lamp with press a, press b or press c.",
     }
     examples: Any = (Demonstration("light the lamp", "Dark.", (DemonstrationTurn("I press a.", "press a", "Light!"),)),)
-    world: Any = LampWorld
+    environment_class: Any = LampEnvironment
     source: Any = LampTasks
 
     @classmethod
@@ -82,7 +82,7 @@ class Lamp:
 
     @classmethod
     def environment(cls, config: Any) -> Any:
-        return cls.world()
+        return cls.environment_class()
 
     @classmethod
     def tasks(cls, config: Any) -> Any:
@@ -90,7 +90,7 @@ class Lamp:
 
 
 class Parts:
-    """The lamps that import strings lead to."""
+    """Targets of the import strings."""
 
 
 def plugin(lamp: type, **changes: Any) -> EnvironmentPlugin:
@@ -123,43 +123,43 @@ class UntypedConfig(BaseModel):
     type: str = "lamp"
 
 
-def world(**changes: Any) -> type:
-    """A lamp whose world is broken by these methods."""
-    return type("Broken", (Lamp,), {"world": type("BrokenWorld", (LampWorld,), changes)})
+def environment_class(**changes: Any) -> type:
+    """A lamp plug-in with these methods in its environment."""
+    return type("Broken", (LampPlugin,), {"environment_class": type("BrokenWorld", (LampEnvironment,), changes)})
 
 
 def source(**changes: Any) -> type:
-    """A lamp whose source of tasks is broken by these methods."""
-    return type("Broken", (Lamp,), {"source": type("BrokenTasks", (LampTasks,), changes)})
+    """A lamp plug-in with these methods in its task source."""
+    return type("Broken", (LampPlugin,), {"source": type("BrokenTasks", (LampTasks,), changes)})
 
 
-def kind(**changes: Any) -> type:
-    return type("Broken", (Lamp,), changes)
+def lamp_class(**changes: Any) -> type:
+    return type("Broken", (LampPlugin,), changes)
 
 
 def changed(**fields: Any) -> type:
-    """A lamp all of whose tasks have other fields."""
+    """A lamp plug-in with these fields in all tasks."""
     return source(task=lambda self, *place: replace(LampTasks.task(self, *place), **fields))
 
 
 def stepping(**fields: Any) -> type:
-    """A lamp that answers ``look`` with other fields."""
+    """A lamp plug-in that answers ``look`` with these fields."""
 
-    def step(self: LampWorld, action: str) -> Step:
-        answer = LampWorld.step(self, action)
+    def step(self: LampEnvironment, action: str) -> Step:
+        answer = LampEnvironment.step(self, action)
         return replace(answer, **fields) if action == "look" and answer.valid else answer
 
-    return world(step=step)
+    return environment_class(step=step)
 
 
-def long_texts_fail(self: LampWorld, action: str) -> Step:
+def long_texts_fail(self: LampEnvironment, action: str) -> Step:
     if len(action) > 1000:
         raise MemoryError("too long")
-    return LampWorld.step(self, action)
+    return LampEnvironment.step(self, action)
 
 
-def lines_are_not_answered(self: LampWorld, action: str) -> Any:
-    return None if "\n" in action else LampWorld.step(self, action)
+def lines_are_not_answered(self: LampEnvironment, action: str) -> Any:
+    return None if "\n" in action else LampEnvironment.step(self, action)
 
 
 def closes_once(self: Any) -> None:
@@ -179,20 +179,20 @@ def by_source(self: Any, split: str, seed: int, index: int) -> Task:
 
 
 BROKEN: list[tuple[Requirement, type]] = [
-    (Requirement.PARTS, kind(plugin={"expert_policy": "no_such_module:Expert"})),
-    (Requirement.PARTS, kind(plugin={"environment": f"{__name__}:NoSuchName"})),
-    (Requirement.CALLS, kind(environment=staticmethod(no_such_call))),
-    (Requirement.CALLS, kind(tasks=staticmethod(no_such_call))),
-    (Requirement.CONFIG_FROZEN, kind(Config=ThawedConfig)),
-    (Requirement.CONFIG_FROZEN, kind(Config=dict)),
-    (Requirement.CONFIG_TYPE, kind(Config=UntypedConfig)),
-    (Requirement.CONFIG_KEYS, kind(Config=LaxConfig)),
-    (Requirement.INSTRUCTIONS, kind(instructions={"short": "Light it."})),
-    (Requirement.INSTRUCTIONS, kind(instructions={"short": "Light it.", "full": ""})),
-    (Requirement.EXAMPLES, kind(examples="press a")),
-    (Requirement.EXAMPLES, kind(examples=("press a, then all is well",))),
-    (Requirement.EXAMPLES, kind(examples=(Demonstration("light the lamp", "Dark.", ()),))),
-    (Requirement.EXAMPLES, kind(examples=({"action": "press a"},))),
+    (Requirement.PARTS, lamp_class(plugin={"expert_policy": "no_such_module:Expert"})),
+    (Requirement.PARTS, lamp_class(plugin={"environment": f"{__name__}:NoSuchName"})),
+    (Requirement.CALLS, lamp_class(environment=staticmethod(no_such_call))),
+    (Requirement.CALLS, lamp_class(tasks=staticmethod(no_such_call))),
+    (Requirement.CONFIG_FROZEN, lamp_class(Config=ThawedConfig)),
+    (Requirement.CONFIG_FROZEN, lamp_class(Config=dict)),
+    (Requirement.CONFIG_TYPE, lamp_class(Config=UntypedConfig)),
+    (Requirement.CONFIG_KEYS, lamp_class(Config=LaxConfig)),
+    (Requirement.INSTRUCTIONS, lamp_class(instructions={"short": "Light it."})),
+    (Requirement.INSTRUCTIONS, lamp_class(instructions={"short": "Light it.", "full": ""})),
+    (Requirement.EXAMPLES, lamp_class(examples="press a")),
+    (Requirement.EXAMPLES, lamp_class(examples=("press a, then all is well",))),
+    (Requirement.EXAMPLES, lamp_class(examples=(Demonstration("light the lamp", "Dark.", ()),))),
+    (Requirement.EXAMPLES, lamp_class(examples=({"action": "press a"},))),
     (Requirement.SPLITS, source(splits=lambda self: ())),
     (Requirement.SPLITS, source(splits=lambda self: ("train", "train"))),
     (Requirement.SPLITS, source(tasks=lambda self, split, count, seed=0: [])),
@@ -217,95 +217,99 @@ BROKEN: list[tuple[Requirement, type]] = [
     (Requirement.IDS, changed(id="lamp")),
     (Requirement.PAYLOADS, changed(payload={"right": "a", "wrong": ["b", "c"]})),
     (Requirement.PAYLOADS, changed(payload={"right": "a", "weight": float("inf")})),
-    (Requirement.RESET, world(reset=lambda self, task: {}["world"])),
-    (Requirement.RESET, world(reset=lambda self, task: "There are switches.")),
-    (Requirement.RESET, world(reset=lambda self, task: Reset("There are switches.", ""))),
+    (Requirement.RESET, environment_class(reset=lambda self, task: {}["missing"])),
+    (Requirement.RESET, environment_class(reset=lambda self, task: "There are switches.")),
+    (Requirement.RESET, environment_class(reset=lambda self, task: Reset("There are switches.", ""))),
     (
         Requirement.RESET_SAME,
-        world(reset=lambda self, task: replace(LampWorld.reset(self, task), observation=new_text())),
+        environment_class(reset=lambda self, task: replace(LampEnvironment.reset(self, task), observation=new_text())),
     ),
-    (Requirement.STEP, world(step=long_texts_fail)),
-    (Requirement.STEP, world(step=lines_are_not_answered)),
+    (Requirement.STEP, environment_class(step=long_texts_fail)),
+    (Requirement.STEP, environment_class(step=lines_are_not_answered)),
     (Requirement.STEP, stepping(observation=b"It is dark.")),
     (Requirement.STEP, stepping(valid=1)),
     (Requirement.REWARDS, stepping(reward=float("nan"))),
     (Requirement.REWARDS, stepping(reward="1")),
     (Requirement.SUCCESS, stepping(success=True)),
-    (Requirement.ADMISSIBLE, world(admissible_actions=lambda self: ["press b", "press a"])),
-    (Requirement.ADMISSIBLE, world(admissible_actions=lambda self: ["look", "look"])),
-    (Requirement.ADMISSIBLE, world(admissible_actions=lambda self: "look")),
-    (Requirement.ADMISSIBLE, world(admissible_actions=lambda self: [1, 2])),
+    (Requirement.ADMISSIBLE, environment_class(admissible_actions=lambda self: ["press b", "press a"])),
+    (Requirement.ADMISSIBLE, environment_class(admissible_actions=lambda self: ["look", "look"])),
+    (Requirement.ADMISSIBLE, environment_class(admissible_actions=lambda self: "look")),
+    (Requirement.ADMISSIBLE, environment_class(admissible_actions=lambda self: [1, 2])),
     (Requirement.ADMISSIBLE_VALID, stepping(valid=False)),
     (
         Requirement.DETERMINISM,
-        world(step=lambda self, action: replace(LampWorld.step(self, action), dialect=new_text())),
+        environment_class(step=lambda self, action: replace(LampEnvironment.step(self, action), dialect=new_text())),
     ),
-    (Requirement.CLOSE, world(close=closes_once)),
+    (Requirement.CLOSE, environment_class(close=closes_once)),
 ]
 
 
 def new_text() -> str:
-    """Another one each time."""
+    """A different text in each call."""
     return f"This is number {next(COUNT)}."
 
 
 def check(made: type, **limits: Any) -> list[Requirement]:
     broken: Any = made
     settings = broken.Config() if issubclass(broken.Config, BaseModel) else LampConfig()
-    return [breach.promise for breach in check_environment(plugin(broken), settings, **{"episodes": 6, **limits})]
+    return [
+        violation.requirement for violation in check_environment(plugin(broken), settings, **{"episodes": 6, **limits})
+    ]
 
 
-def test_a_world_that_keeps_all_promises_has_no_breach() -> None:
+def test_an_environment_that_meets_all_requirements_has_no_violation() -> None:
     counts: Counter[str] = Counter()
-    assert check(Lamp, counts=counts) == []
+    assert check(LampPlugin, counts=counts) == []
     assert counts["splits"] == 2
     assert counts["tasks"] == counts["episodes"] == 6
     assert counts["steps"] > 18
 
 
-def test_every_promise_has_a_world_that_breaks_it() -> None:
-    assert {promise for promise, _ in BROKEN} == set(Requirement)
+def test_every_requirement_has_an_environment_that_violates_it() -> None:
+    assert {requirement for requirement, _ in BROKEN} == set(Requirement)
 
 
-@pytest.mark.parametrize(("promise", "made"), BROKEN, ids=[promise.name for promise, _ in BROKEN])
-def test_a_broken_promise_is_named(promise: Requirement, made: type) -> None:
-    assert promise in check(made)
+@pytest.mark.parametrize(("requirement", "made"), BROKEN, ids=[requirement.name for requirement, _ in BROKEN])
+def test_a_violated_requirement_is_reported(requirement: Requirement, made: type) -> None:
+    assert requirement in check(made)
 
 
 @pytest.mark.parametrize(
-    ("promise", "made"),
+    ("requirement", "made"),
     [(p, made) for p, made in BROKEN if p not in (Requirement.ADMISSIBLE, Requirement.TASKS, Requirement.TASKS_SAME)],
     ids=lambda value: value.name if isinstance(value, Requirement) else "",
 )
-def test_a_kept_promise_is_not_named(promise: Requirement, made: type) -> None:
-    """One mistake is one breach; but a split that is named twice gives its tasks twice."""
+def test_a_met_requirement_is_not_reported(requirement: Requirement, made: type) -> None:
+    """One mistake is one violation, except that a repeated split also repeats task ids."""
     follows = {Requirement.SPLITS: {Requirement.IDS}}
-    assert set(check(made)) - {promise} <= follows.get(promise, set())
+    assert set(check(made)) - {requirement} <= follows.get(requirement, set())
 
 
-def test_a_breach_says_where_it_was_seen_and_what_mends_it() -> None:
+def test_a_violation_states_where_it_was_found_and_how_to_fix_it() -> None:
     broken: Any = stepping(success=True)
-    [breach] = check_environment(plugin(broken), LampConfig(), episodes=6)
-    assert breach.what == "step('look') gives success without done"
-    assert str(breach) == f"success comes only with done: {breach.what}; set done=True wherever success=True"
+    [violation] = check_environment(plugin(broken), LampConfig(), episodes=6)
+    assert violation.what == "step('look') returns success without done"
+    assert str(violation) == f"success comes only with done: {violation.what}; set done=True wherever success=True"
 
 
-def test_a_breach_is_one_line_whatever_the_world_says() -> None:
+def test_a_violation_is_one_line_for_any_answer_of_the_environment() -> None:
     def angry(self: Any, action: str) -> Step:
         raise ValueError("no\nnot\n" + "at all " * 1000)
 
-    broken: Any = world(step=angry)
-    [breach] = check_environment(plugin(broken), LampConfig(), episodes=1)
-    assert len(str(breach).splitlines()) == 1
-    assert len(str(breach)) < 500
+    broken: Any = environment_class(step=angry)
+    [violation] = check_environment(plugin(broken), LampConfig(), episodes=1)
+    assert len(str(violation).splitlines()) == 1
+    assert len(str(violation)) < 500
 
 
 def test_the_settings_must_have_the_name_of_the_entry_point() -> None:
-    assert check_settings(plugin(Lamp)) == []
-    assert [breach.promise for breach in check_settings(plugin(Lamp, name="lantern"))] == [Requirement.CONFIG_TYPE]
+    assert check_settings(plugin(LampPlugin)) == []
+    assert [violation.requirement for violation in check_settings(plugin(LampPlugin, name="lantern"))] == [
+        Requirement.CONFIG_TYPE
+    ]
 
 
-def test_data_that_is_not_there_is_no_breach() -> None:
+def test_missing_data_is_not_a_violation() -> None:
     def missing(self: Any, split: str, count: int, seed: int = 0) -> Sequence[Task]:
         raise UserError("the lamps are not at /lamps; get them")
 
@@ -314,20 +318,20 @@ def test_data_that_is_not_there_is_no_breach() -> None:
         check_environment(plugin(broken), LampConfig())
 
 
-def test_an_environment_that_is_made_is_closed_even_if_a_reset_cannot_be_played() -> None:
+def test_an_environment_is_closed_even_if_a_reset_raises() -> None:
     closed: list[str] = []
 
     def no_data(self: Any, task: Task) -> Reset:
         raise UserError("there is no lamp; buy one")
 
-    broken: Any = world(reset=no_data, close=lambda self: closed.append("closed"))
+    broken: Any = environment_class(reset=no_data, close=lambda self: closed.append("closed"))
     with pytest.raises(UserError, match="buy one"):
         check_environment(plugin(broken), LampConfig())
     assert len(closed) == 4
 
 
 @pytest.mark.parametrize("name", ["household", "hotpotqa", "math", "webshop"])
-def test_the_built_in_worlds_keep_their_promises(name: str) -> None:
+def test_the_built_in_environments_meet_all_requirements(name: str) -> None:
     made, counts = find_plugin(name), Counter[str]()
     assert check_environment(made, made.config_model()(), episodes=3, seed=1, counts=counts) == []
     assert counts["episodes"] == 3

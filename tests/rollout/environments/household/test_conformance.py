@@ -1,4 +1,4 @@
-"""Our household engine against recordings of the original one (data that is not part of this repository)."""
+"""The household simulator against recordings of the original engine (data outside this repository)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from rollout.environments.household.game import Game
 from rollout.environments.household.pddl import parse_game
-from rollout.environments.household.world import World
+from rollout.environments.household.simulator import Simulator
 
 REPOSITORY = Path(__file__).parents[4]
 DATA = REPOSITORY / os.environ.get("STILLHOUSE_TEST_DATA", "../shared/data") / "alfworld"
@@ -46,20 +46,20 @@ def episodes() -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
 
 def replay(game: Game, first: dict[str, Any], steps: list[dict[str, Any]]) -> list[str]:
     """Differences between a recorded episode and ours, help text included."""
-    world = World(game, strict=True)
-    intro = f"-= Welcome to TextWorld, ALFRED! =-\n\n{world.intro()}\n\nYour task is to: {game.instruction}."
-    same_start = intro == first["initial_observation"] and world.admissible() == first["admissible_commands"]
+    simulator = Simulator(game, strict=True)
+    intro = f"-= Welcome to TextWorld, ALFRED! =-\n\n{simulator.intro()}\n\nYour task is to: {game.instruction}."
+    same_start = intro == first["initial_observation"] and simulator.admissible() == first["admissible_commands"]
     differences = [] if same_start else [f"{first['game']}: first observation"]
     for step in steps:
-        was_admissible = step["action"].strip() in world.admissible()
-        reply = world.step(step["action"])
-        ours = (reply.observation, world.admissible(), world.won, reply.admissible)
+        was_admissible = step["action"].strip() in simulator.admissible()
+        reply = simulator.step(step["action"])
+        ours = (reply.observation, simulator.admissible(), simulator.won, reply.admissible)
         if ours != (step["observation"], step["admissible_commands"], step["won"], was_admissible):
             differences.append(f"{first['game']} step {step['i']}: {step['action']!r}")
     return differences
 
 
-def test_all_official_games_and_recordings_agree_with_our_engine() -> None:
+def test_all_official_games_and_recordings_agree_with_the_simulator() -> None:
     """One pass over the archive: each stored walkthrough wins at exactly its last step, each recording replays."""
     recorded: dict[str, list[tuple[dict[str, Any], list[dict[str, Any]]]]] = {}
     for first, steps in episodes():
@@ -67,8 +67,8 @@ def test_all_official_games_and_recordings_agree_with_our_engine() -> None:
     problems, count, num_steps = [], 0, 0
     for name, game in stored_games():
         count += 1
-        world = World(game, strict=True)
-        won = [(world.step(command).admissible, world.won) for command in game.walkthrough]
+        simulator = Simulator(game, strict=True)
+        won = [(simulator.step(command).admissible, simulator.won) for command in game.walkthrough]
         if won != [(True, False)] * (len(won) - 1) + [(True, True)]:
             problems.append(f"{name}: walkthrough")
         if game.goal.task_type != name.split("/")[1].split("-")[0]:

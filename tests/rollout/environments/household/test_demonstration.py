@@ -1,4 +1,4 @@
-"""The household's worked episodes are our expert's, true to the house, the same everywhere."""
+"""Demonstrations of the household: episodes of the expert, identical in every process."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_each_episode_ends_with_the_task_done_and_each_turn_has_a_state() -> Non
         assert made.turns[-1].action.startswith("move ")
 
 
-def test_every_style_shows_them_and_reads_them_back() -> None:
+def test_every_style_renders_and_parses_demonstrations() -> None:
     for name in NAMES:
         style = make_style(AgentConfig(style=name, instructions="full", examples=2), HouseholdConfig())
         assert style.examples == household_demonstrations()

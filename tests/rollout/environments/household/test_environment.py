@@ -1,4 +1,4 @@
-"""The household environment and the source of official games, on small files of our own."""
+"""The household environment and the source of official games, on small hand-written files."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_an_official_game_is_played_to_its_win_with_reward_one_at_the_last_step(
     assert (after.observation, after.reward, after.done, after.valid) == ("Nothing happens.", 0.0, True, False)
 
 
-def test_a_step_says_whether_it_was_valid_and_which_dialect_it_spoke(data_dir: Path) -> None:
+def test_a_step_states_whether_it_was_valid_and_its_dialect(data_dir: Path) -> None:
     environment = HouseholdEnvironment(official(data_dir, dialect="put"))
     environment.reset(OfficialGames(str(data_dir)).tasks("train", 1)[0])
     assert (environment.step("dance").valid, environment.step("look").dialect) == (False, "")
@@ -137,7 +137,7 @@ def test_data_dir_may_be_the_release_folder_or_its_parent(data_dir: Path) -> Non
     assert inside.tasks("train", 3) == OfficialGames(str(data_dir)).tasks("train", 3)
 
 
-def test_missing_games_are_explained(tmp_path: Path) -> None:
+def test_missing_games_raise_an_error_that_explains_how_to_get_them(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"json_2\.1\.1; get them with `alfworld-download`") as caught:
         OfficialGames(str(tmp_path)).tasks("train", 1)
     assert str(tmp_path) in str(caught.value)

@@ -1,4 +1,4 @@
-"""New houses: the same from the same seed in any process, always to be won, and held-out ones really held out."""
+"""Generated houses are deterministic and solvable, and held-out splits are disjoint from ``train``."""
 
 from collections import Counter
 from itertools import pairwise
@@ -13,7 +13,7 @@ from rollout.environments.household.generator import (
     is_held_back_layout,
     is_held_back_pair,
 )
-from rollout.environments.household.world import World
+from rollout.environments.household.simulator import Simulator
 from tests.rollout.processes import printed_by_two
 
 COUNT = 150
@@ -36,7 +36,7 @@ def pairs(game: Game) -> set[tuple[str, str]]:
 
 @pytest.mark.parametrize("size", ["small", "full"])
 @pytest.mark.parametrize("split", ["train", "valid_seen"])
-def test_what_is_held_back_never_occurs_where_agents_train(split: str, size: str) -> None:
+def test_held_out_layouts_and_pairs_never_occur_in_train(split: str, size: str) -> None:
     for game in games(split, size):
         assert not is_held_back_layout(layout(game))
         assert not any(is_held_back_pair(*pair) for pair in pairs(game))
@@ -57,9 +57,9 @@ def test_unseen_houses_have_unseen_layouts_and_goals_on_unseen_pairs(size: str) 
 @pytest.mark.parametrize("split", SPLITS)
 def test_no_house_begins_with_its_task_done_and_every_object_lies_where_it_may(split: str) -> None:
     for game in games(split, "full"):
-        world = World(game)
-        world.step("look")
-        assert not world.won
+        simulator = Simulator(game)
+        simulator.step("look")
+        assert not simulator.won
         for thing in game.things:
             assert thing.receptacle is not None
             assert thing.type in game.can_contain[thing.receptacle.split()[0]]
@@ -79,7 +79,7 @@ def test_the_six_families_take_turns_and_names_number_downwards_within_a_type() 
             assert one[0] < other[0] or int(one[1]) == int(other[1]) + 1
 
 
-def test_another_process_makes_the_same_houses() -> None:
+def test_another_process_generates_the_same_houses() -> None:
     code = (
         "from rollout.environments.household.generator import *; import hashlib;"
         "games = [generate_game(t.payload) for t in HouseholdTasks('full').tasks('train', 20)];"
@@ -89,7 +89,7 @@ def test_another_process_makes_the_same_houses() -> None:
     assert one == other != ""
 
 
-def test_a_first_few_tasks_are_the_beginning_of_many_and_seeds_differ() -> None:
+def test_a_smaller_count_returns_the_first_tasks_and_seeds_differ() -> None:
     source = HouseholdTasks("small")
     assert source.tasks("train", 3) == source.tasks("train", 9)[:3]
     one, other = (generate_game(source.tasks("train", 1, seed)[0].payload) for seed in (0, 1))
@@ -101,7 +101,7 @@ def test_mixed_houses_are_small_and_full_in_turn() -> None:
     assert sizes == 2 * (6 * ["small"] + 6 * ["full"])
 
 
-def test_a_task_of_another_generator_is_refused_in_words() -> None:
+def test_a_task_of_another_generator_is_rejected_with_a_sentence() -> None:
     payload = {**HouseholdTasks("small").tasks("train", 1)[0].payload, "generator": 99}
     with pytest.raises(ValueError, match="house generator 99"):
         generate_game(payload)

@@ -1,4 +1,4 @@
-"""Each household rule speaks of its mistake, and keeps silent where it was not made."""
+"""Each household rule detects its mistake and no other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from rollout.environments.hints import hint_rules
 from rollout.environments.household import hint_rules as rules
-from rollout.environments.household.hint_rules import House, read_house
+from rollout.environments.household.hint_rules import HouseholdEpisode, read_episode
 from rollout.hints.rules import has_failed, no_action, repeated_without_effect
 from rollout.trajectory import StopReason
 from rollout.trajectory.turns import completed_turns
@@ -40,46 +40,46 @@ def refused(action: str) -> Turn:
     return action, NOTHING
 
 
-def house(instruction: str, *turns: Turn) -> House:
-    return read_house(episode(ROOM, instruction, *turns))
+def house(instruction: str, *turns: Turn) -> HouseholdEpisode:
+    return read_episode(episode(ROOM, instruction, *turns))
 
 
 @pytest.mark.parametrize(
     ("rule", "made", "not_made"),
     [
-        (rules.left_it_lying, (PLACE, TO_SHELF), (PLACE, TO_SHELF, TAKE_MUG)),
-        (rules.left_it_lying, (PLACE, TO_SHELF, TAKE_PEN), (PLACE, TO_COUNTER)),
-        (rules.never_changed, (HOT, *BRING), (HOT, TO_SHELF, TAKE_MUG, HEAT)),
-        (rules.never_changed, (HOT, TO_SHELF, TAKE_MUG, HEAT_ON_SHELF), (PLACE, TO_SHELF, TAKE_MUG)),
-        (rules.never_lit, (LAMP, TO_SHELF, TAKE_MUG), (LAMP, TO_SHELF, TAKE_MUG, ("use desklamp 1", "It shines."))),
-        (rules.never_brought, (HOT, TO_SHELF, TAKE_MUG, HEAT), (HOT, TO_SHELF, TAKE_MUG, HEAT, TO_COUNTER, PUT)),
-        (rules.never_brought, (PLACE, TO_SHELF, TAKE_MUG), (PLACE, TO_SHELF, TAKE_MUG, TO_COUNTER, PUT_OLD)),
-        (rules.put_elsewhere, (ON_SHELF, *BRING), (PLACE, *BRING)),
-        (rules.put_unready, (HOT, *BRING), (HOT, TO_SHELF, TAKE_MUG, HEAT, TO_COUNTER, PUT)),
+        (rules.not_taken, (PLACE, TO_SHELF), (PLACE, TO_SHELF, TAKE_MUG)),
+        (rules.not_taken, (PLACE, TO_SHELF, TAKE_PEN), (PLACE, TO_COUNTER)),
+        (rules.not_changed, (HOT, *BRING), (HOT, TO_SHELF, TAKE_MUG, HEAT)),
+        (rules.not_changed, (HOT, TO_SHELF, TAKE_MUG, HEAT_ON_SHELF), (PLACE, TO_SHELF, TAKE_MUG)),
+        (rules.lamp_not_used, (LAMP, TO_SHELF, TAKE_MUG), (LAMP, TO_SHELF, TAKE_MUG, ("use desklamp 1", "It shines."))),
+        (rules.not_delivered, (HOT, TO_SHELF, TAKE_MUG, HEAT), (HOT, TO_SHELF, TAKE_MUG, HEAT, TO_COUNTER, PUT)),
+        (rules.not_delivered, (PLACE, TO_SHELF, TAKE_MUG), (PLACE, TO_SHELF, TAKE_MUG, TO_COUNTER, PUT_OLD)),
+        (rules.wrong_receptacle, (ON_SHELF, *BRING), (PLACE, *BRING)),
+        (rules.put_unchanged, (HOT, *BRING), (HOT, TO_SHELF, TAKE_MUG, HEAT, TO_COUNTER, PUT)),
         (rules.one_of_two, (TWO, *BRING), (PLACE, *BRING)),
-        (rules.took_something_else, (PLACE, TO_SHELF, TAKE_PEN), (PLACE, TO_SHELF, TAKE_MUG)),
-        (rules.closed_place, (PLACE, TO_CABINET, FROM_CABINET), (PLACE, TO_CABINET, OPEN_CABINET, FROM_CABINET)),
+        (rules.took_wrong_object, (PLACE, TO_SHELF, TAKE_PEN), (PLACE, TO_SHELF, TAKE_MUG)),
+        (rules.closed_receptacle, (PLACE, TO_CABINET, FROM_CABINET), (PLACE, TO_CABINET, OPEN_CABINET, FROM_CABINET)),
         (rules.not_there, (PLACE, TO_SHELF, MUG_1), (PLACE, TO_SHELF, TAKE_MUG)),
         (rules.not_there, (PLACE, TO_SHELF, MUG_1), (PLACE, TO_CABINET, FROM_CABINET)),
-        (rules.too_far, (PLACE, MUG_2), (PLACE, TO_SHELF, MUG_1)),
-        (rules.hands_full, (PLACE, TO_SHELF, TAKE_PEN, MUG_2), (PLACE, TO_SHELF, MUG_1)),
-        (rules.empty_handed, (HOT, HEAT_IN_VAIN), (HOT, TO_SHELF, TAKE_MUG, HEAT_IN_VAIN)),
+        (rules.not_at_place, (PLACE, MUG_2), (PLACE, TO_SHELF, MUG_1)),
+        (rules.already_holding, (PLACE, TO_SHELF, TAKE_PEN, MUG_2), (PLACE, TO_SHELF, MUG_1)),
+        (rules.not_holding, (HOT, HEAT_IN_VAIN), (HOT, TO_SHELF, TAKE_MUG, HEAT_IN_VAIN)),
         (rules.wrong_tool, (HOT, HEAT_ON_SHELF), (HOT, HEAT_IN_VAIN)),
-        (rules.never_visited, (PLACE, TO_COUNTER), (PLACE, TO_COUNTER, TO_SHELF)),
+        (rules.not_visited, (PLACE, TO_COUNTER), (PLACE, TO_COUNTER, TO_SHELF)),
     ],
 )
 def test_a_rule_finds_its_mistake_and_no_other(
-    rule: Callable[[House], Iterable[str]], made: tuple[str, Turn], not_made: tuple[str, Turn]
+    rule: Callable[[HouseholdEpisode], Iterable[str]], made: tuple[str, Turn], not_made: tuple[str, Turn]
 ) -> None:
     assert len(list(rule(house(*made)))) == 1
     assert list(rule(house(*not_made))) == []
 
 
 def test_hints_name_what_changes_the_thing_and_which_places_were_left_out() -> None:
-    assert list(rules.never_changed(house(HOT, TO_SHELF, TAKE_MUG))) == [
+    assert list(rules.not_changed(house(HOT, TO_SHELF, TAKE_MUG))) == [
         "Before you put the {object} down, go to the microwave and heat it there."
     ]
-    assert list(rules.never_visited(house(PLACE, TO_COUNTER, TO_CABINET))) == [
+    assert list(rules.not_visited(house(PLACE, TO_COUNTER, TO_CABINET))) == [
         "Search every place once before you return to one: also the fridge, the microwave, the shelf."
     ]
 
@@ -96,7 +96,7 @@ def test_names_of_the_house_become_placeholders_and_what_changes_things_keeps_it
     assert (names["microwave 1"], names["countertop"]) == ("microwave", "{location}")
 
 
-def test_an_action_without_effect_that_is_done_again_and_a_turn_without_action_are_found_in_any_world() -> None:
+def test_a_repeated_action_without_effect_and_a_turn_without_action_are_found_in_any_environment() -> None:
     def turns(*played: Turn) -> list[str]:
         read = completed_turns(episode(ROOM, PLACE, *played))
         return [text.split()[0] for rule in (repeated_without_effect, no_action) for text in rule(read)]
@@ -116,12 +116,12 @@ def test_a_failed_episode_gives_its_worst_mistakes_first_up_to_a_number_each_onc
     assert [len(h.text) <= 45 for h in hint_rules("household").write(played, 4, 45)] == [True]
 
 
-def test_an_episode_of_another_world_gives_nothing_and_an_unknown_world_has_the_general_rules() -> None:
+def test_an_episode_of_another_environment_gives_no_hints_and_an_unknown_environment_has_the_general_rules() -> None:
     assert hint_rules("household").write(episode("A maze.", "leave it", (None, NOTHING)), 4, 120) == ()
     general = hint_rules("maze").write(episode("A maze.", "leave it", (None, NOTHING)), 4, 120)
     assert [hint.text.split()[0] for hint in general] == ["End"]
 
 
-def test_only_what_the_agent_failed_counts_as_failed() -> None:
+def test_only_failures_of_the_agent_count_as_failed() -> None:
     stops = [stop for stop in StopReason if has_failed(episode(ROOM, PLACE, stop=stop))]
     assert stops == [StopReason.FAILURE, StopReason.STEP_LIMIT, StopReason.TOKEN_LIMIT]

@@ -1,4 +1,4 @@
-"""A player that lacks knowledge, and heeds the hints that have it."""
+"""The novice policy lacks knowledge and follows hints that supply it."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def solved(hints: str, wanted: list[TaskType]) -> list[bool]:
     return won
 
 
-def test_without_hints_it_solves_what_needs_nothing_done_to_a_thing_and_nothing_else() -> None:
+def test_without_hints_only_tasks_without_a_change_are_solved() -> None:
     assert sum(solved("", KNOWN)) >= 0.9 * len(solved("", KNOWN)) > 0
     assert not any(solved("", list(VERBS)))
 
 
 @pytest.mark.parametrize("kind", list(VERBS))
-def test_a_hint_that_tells_what_to_do_is_all_it_needs(kind: TaskType) -> None:
+def test_a_hint_that_names_the_change_is_sufficient(kind: TaskType) -> None:
     hint = f"Hint: Before you put the {{object}} down, {VERBS[kind]} it.\n\n"
     other = "Hint: Look for the {object} in/on the shelf.\n\n"
     told = solved(other + hint, [kind])

@@ -1,4 +1,4 @@
-"""The reader of official game files, on small files of our own in the same format."""
+"""The reader of official game files, on small hand-written files in the same format."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_the_task_the_start_and_what_fits_where_are_read() -> None:
         ),
     ],
 )
-def test_each_family_of_goals_is_recognised(text: str, goal: Goal) -> None:
+def test_each_task_type_is_recognized(text: str, goal: Goal) -> None:
     assert parse_game(game_text(text)).goal == goal
 
 
@@ -114,7 +114,7 @@ def test_each_family_of_goals_is_recognised(text: str, goal: Goal) -> None:
         ("[]", "no pddl_problem"),
         (game_text(pddl_problem=7), "no pddl_problem"),
         (game_text(pddl_problem="(define (:init (a b"), "PDDL problem is cut short"),
-        (game_text(pddl_problem="(define))"), "bracket too many"),
+        (game_text(pddl_problem="(define))"), "unmatched closing bracket"),
         (game_text(pddl_problem="(define (problem p))"), "no :init"),
         (game_text(goal="(and)"), "goal is of an unknown kind"),
         (game_text(goal=LOOK_GOAL.replace("isToggled ?ot", "isToggled ?x")), "goal is of an unknown kind"),
@@ -144,7 +144,7 @@ def test_a_missing_file_and_a_binary_file_are_refused_by_name(tmp_path: Path) ->
 
 
 @given(st.data())
-def test_whatever_is_cut_out_of_a_game_it_is_read_or_refused(data: st.DataObject) -> None:
+def test_a_game_with_any_part_removed_is_read_or_rejected(data: st.DataObject) -> None:
     problem = str(json.loads(game_text())["pddl_problem"])
     start = data.draw(st.integers(0, len(problem)))
     end = data.draw(st.integers(start, len(problem)))

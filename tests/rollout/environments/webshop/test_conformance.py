@@ -1,4 +1,4 @@
-"""Our shop against recordings of the original WebShop (data that is not part of this repository)."""
+"""The WebShop environment against recordings of the original (data outside this repository)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rollout.environments.webshop.catalogue import OfficialFiles
+from rollout.environments.webshop.catalog import OfficialFiles
 from rollout.environments.webshop.product import Goal
 from rollout.environments.webshop.session import Session
 from rollout.environments.webshop.store import Shop, shop_in_memory

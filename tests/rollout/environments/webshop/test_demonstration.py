@@ -1,4 +1,4 @@
-"""Worked episodes of the shop for any prompt style."""
+"""Demonstrations of WebShop for all prompt styles."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from rollout.prompts.styles import StyleName, new_style
 
 ROOT = Path(__file__).parents[4]
 STYLES = [name for name in get_args(StyleName) if name != "cot"]
-"""Those in which a shop can be visited."""
+"""Prompt styles with several turns."""
 TASKS = webshop_tasks(EXAMPLE_SHOP).tasks("train", max(EXAMPLE_TASKS) + 1)
 
 
-def test_they_are_won_tasks_that_the_kind_shows_in_every_style() -> None:
+def test_demonstrations_are_successful_and_available_in_every_style() -> None:
     environment = WebShopEnvironment(EXAMPLE_SHOP)
     for number, demonstration in zip(EXAMPLE_TASKS, WEBSHOP.load_examples(), strict=True):
         assert environment.reset(TASKS[number]).observation == demonstration.observation
@@ -38,7 +38,7 @@ def test_they_are_won_tasks_that_the_kind_shows_in_every_style() -> None:
             new_style(name, "", WEBSHOP.load_examples(), shown=1, tools=WEBSHOP.load_tools()).example(demonstration)
 
 
-def test_nothing_is_played_before_examples_are_asked_for() -> None:
+def test_no_episode_runs_before_examples_are_requested() -> None:
     code = (
         "from rollout.environments.plugins import find_plugin\n"
         "from rollout.environments.webshop.demonstrations import webshop_demonstrations\n"
@@ -49,13 +49,13 @@ def test_nothing_is_played_before_examples_are_asked_for() -> None:
 
 
 def test_code_shows_pages_and_buys_what_is_wanted(code_agent: AgentConfig) -> None:
-    world, style = make_environment(EXAMPLE_SHOP, code_agent), new_style("codeact", "")
+    simulator, style = make_environment(EXAMPLE_SHOP, code_agent), new_style("codeact", "")
     for number, demonstration in zip(EXAMPLE_TASKS, webshop_demonstrations(), strict=True):
-        world.reset(TASKS[number])
-        steps = [world.step(turn.code or "") for turn in demonstration.turns]
+        simulator.reset(TASKS[number])
+        steps = [simulator.step(turn.code or "") for turn in demonstration.turns]
         assert [step.observation for step in steps] == [style.turn(turn)[1] for turn in demonstration.turns]
         assert steps[-1].success
-    world.close()
+    simulator.close()
 
 
 def states(demonstration: Demonstration) -> list[dict[str, str]]:

@@ -1,4 +1,4 @@
-"""The shop as an environment: tasks, episodes, players."""
+"""The WebShop environment: tasks, episodes and policies."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from rollout.environments.webshop.environment import (
     OfficialGoals,
     WebShopConfig,
     WebShopEnvironment,
-    shop_of,
+    load_shop,
     webshop_tasks,
 )
 from rollout.environments.webshop.expert_policy import NO_MISTAKES, ErrorRates, WebShopExpert
 from rollout.environments.webshop.generator import (
-    Catalogue,
+    Catalog,
     generate_goal,
     is_held_back_pair,
     is_held_back_product,
 )
 from rollout.environments.webshop.instructions import INSTRUCTIONS
 from rollout.environments.webshop.plugin import WEBSHOP
-from rollout.environments.webshop.random_policy import RandomShopper
+from rollout.environments.webshop.random_policy import WebShopRandomPolicy
 from rollout.errors import UserError
 from rollout.scripted_policy import TextPolicy
 
 ROOT = Path(__file__).parents[4]
 
 
-def play(environment: Environment, task: Task, player: TextPolicy, max_steps: int = 15) -> tuple[list[str], float]:
-    """All that was shown and said, and the reward; every action must be valid."""
+def play(environment: Environment, task: Task, policy: TextPolicy, max_steps: int = 15) -> tuple[list[str], float]:
+    """Run an episode and return all messages and the reward; every action must be valid."""
     reset = environment.reset(task)
     said, reward = [f"{reset.observation}\nYour task is to: {reset.instruction}."], 0.0
     for _ in range(max_steps):
-        said.append(player.respond(said[-1]))
+        said.append(policy.respond(said[-1]))
         step = environment.step(said[-1].split("\nAction: ")[1])
         assert step.valid, said[-1]
         reward += step.reward
@@ -56,7 +56,7 @@ def play(environment: Environment, task: Task, player: TextPolicy, max_steps: in
     return said, reward
 
 
-def test_the_kind_keeps_the_interface() -> None:
+def test_the_plugin_meets_the_interface() -> None:
     config = WebShopConfig()
     environment, tasks = WEBSHOP.make_environment(config), WEBSHOP.make_tasks(config)
     assert isinstance(environment, Environment)
@@ -88,7 +88,7 @@ def test_tasks_are_the_same_in_another_process() -> None:
     assert done.stdout.strip() == str(ours)
 
 
-def test_splits_hold_back_products_and_pairs_of_kind_and_attribute() -> None:
+def test_splits_hold_out_products_and_pairs_of_type_and_attribute() -> None:
     source: TaskSource = webshop_tasks(WebShopConfig())
     goals = {split: [generate_goal(task.payload) for task in source.tasks(split, 200)] for split in SPLITS}
 
@@ -104,8 +104,8 @@ def test_splits_hold_back_products_and_pairs_of_kind_and_attribute() -> None:
 
 def test_ids_of_products_differ_and_fit_webshop() -> None:
     for products in (100, 1000, 30_000):
-        catalogue = Catalogue(products, seed=2)
-        asins = {catalogue._asin(position) for position in range(products)}
+        catalog = Catalog(products, seed=2)
+        asins = {catalog._asin(position) for position in range(products)}
         assert len(asins) == products
         assert max(map(len, asins)) <= 10
 
@@ -119,7 +119,7 @@ def test_the_expert_wins_nearly_always_with_valid_actions_alone(split: str, mode
     assert sum(reward == 1.0 for reward in rewards) >= 58
 
 
-def test_an_expert_that_erred_finds_its_way_back() -> None:
+def test_an_expert_recovers_from_its_errors() -> None:
     clumsy = ErrorRates(wrong_offer=0.3, wrong_value=0.4, idle_reading=0.2)
     config = WebShopConfig(products=200, observation="text")
     environment, tasks = WebShopEnvironment(config), webshop_tasks(config).tasks("train", 60, seed=2)
@@ -133,12 +133,12 @@ def test_an_expert_that_erred_finds_its_way_back() -> None:
     assert longer > 30
 
 
-def test_the_random_player_says_nothing_false() -> None:
-    """Of what is on the page: prices, values of options, what title and features say."""
+def test_thoughts_of_the_random_policy_are_true() -> None:
+    """Claims about prices, option values, titles and features are true on the page."""
     config = WebShopConfig(products=200, observation="text")
     environment, claims = WebShopEnvironment(config), Counter[str]()
     for seed, task in enumerate(webshop_tasks(config).tasks("train", 60, seed=4)):
-        policy, reset = RandomShopper(seed), environment.reset(task)
+        policy, reset = WebShopRandomPolicy(seed), environment.reset(task)
         text = f"{reset.observation}\nYour task is to: {reset.instruction}."
         for _ in range(10):
             thought, _, action = policy.respond(text).partition("\nAction: ")
@@ -151,10 +151,10 @@ def test_the_random_player_says_nothing_false() -> None:
     assert min(claims.values()) > 15
 
 
-def _true_claims(thought: str, page: str, wish: str) -> Iterator[str]:
-    """The kinds of claims in ``thought``, each checked on the page."""
+def _true_claims(thought: str, page: str, task: str) -> Iterator[str]:
+    """Check each claim in ``thought`` on the page and yield its type."""
     if found := re.search(r"(B\d+) costs (\$[\d.]+)\. (It is too much)?", thought):
-        limit = float(re.findall(r"lower than ([\d.]+)", wish)[0])
+        limit = float(re.findall(r"lower than ([\d.]+)", task)[0])
         assert re.search(rf"{found[1]} \[SEP\] [^\[]+ \[SEP\] {re.escape(found[2])}(?!\d)", page)
         assert bool(found[3]) == (float(found[2][1:]) > limit)
         yield "price"
@@ -184,18 +184,18 @@ def test_buying_tells_the_parts_of_the_reward_once() -> None:
     assert environment.step("click[buy now]").scores == {}
 
 
-def test_the_random_player_hardly_ever_wins_and_always_does_something_valid() -> None:
+def test_the_random_policy_rarely_wins_and_always_acts_validly() -> None:
     config = WebShopConfig(observation="text", reward="strict")
     environment = WebShopEnvironment(config)
     tasks = webshop_tasks(config).tasks("train", 60)
-    rewards = [play(environment, task, RandomShopper(seed))[1] for seed, task in enumerate(tasks)]
+    rewards = [play(environment, task, WebShopRandomPolicy(seed))[1] for seed, task in enumerate(tasks)]
     assert sum(reward == 1.0 for reward in rewards) <= 3
 
 
-def test_players_are_repeatable() -> None:
+def test_policies_are_deterministic_for_a_seed() -> None:
     environment = WebShopEnvironment(WebShopConfig())
     (task,) = webshop_tasks(WebShopConfig()).tasks("train", 1)
-    for make in (WebShopExpert, RandomShopper):
+    for make in (WebShopExpert, WebShopRandomPolicy):
         assert play(environment, task, make(3)) == play(environment, task, make(3))
 
 
@@ -226,7 +226,7 @@ def test_after_the_purchase_nothing_more_is_earned() -> None:
     ("changes", "sentence"),
     [
         ({"generator": 0}, "made by shop generator 0"),
-        ({"products": 100}, "of another catalogue"),
+        ({"products": 100}, "of another catalog"),
         ({"split": "test"}, "is damaged"),
         ({"index": None}, None),
     ],
@@ -238,12 +238,12 @@ def test_damaged_tasks_are_refused_in_a_sentence(changes: dict[str, object], sen
         WebShopEnvironment(WebShopConfig()).reset(replace(task, payload=payload))
 
 
-def test_a_larger_catalogue_is_built_on_disk_once(tmp_path: Path) -> None:
+def test_a_larger_catalog_is_built_on_disk_once(tmp_path: Path) -> None:
     config = WebShopConfig(products=6000, index_dir=str(tmp_path))
     environment = WebShopEnvironment(config)
     (task,) = webshop_tasks(config).tasks("train", 1)
     assert play(environment, task, WebShopExpert())[1] == 1.0
-    assert shop_of(config) is shop_of(config)
+    assert load_shop(config) is load_shop(config)
     assert (tmp_path / "generated-1-6000-0" / "manifest.json").is_file()
 
 
@@ -257,8 +257,8 @@ def test_wrong_settings_are_refused(settings: dict[str, object]) -> None:
 
 def official(folder: Path) -> WebShopConfig:
     """Three generated products in WebShop's own files."""
-    catalogue = Catalogue()
-    products = [catalogue.product(position) for position in range(3)]
+    catalog = Catalog()
+    products = [catalog.product(position) for position in range(3)]
     items = [
         {
             "asin": product.asin,
@@ -286,7 +286,7 @@ def official(folder: Path) -> WebShopConfig:
     return WebShopConfig(source="official", data_dir=str(folder), goals="synthetic", index_dir=str(folder / "index"))
 
 
-def test_official_files_are_played_like_generated_ones(tmp_path: Path) -> None:
+def test_episodes_run_on_official_files_as_on_generated_ones(tmp_path: Path) -> None:
     config = official(tmp_path)
     source = OfficialGoals(config)
     tasks = source.tasks("test", 100)
@@ -302,7 +302,7 @@ def test_tasks_of_other_official_files_are_refused(tmp_path: Path) -> None:
     config = official(tmp_path)
     (task,) = OfficialGoals(config).tasks("test", 1)
     environment = WebShopEnvironment(config)
-    with pytest.raises(ValueError, match="another catalogue"):
+    with pytest.raises(ValueError, match="another catalog"):
         environment.reset(replace(task, payload={**task.payload, "catalogue": "x"}))
     with pytest.raises(ValueError, match="there is no goal 9999"):
         environment.reset(replace(task, payload={**task.payload, "goal": 9999}))

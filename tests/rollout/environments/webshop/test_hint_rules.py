@@ -1,4 +1,4 @@
-"""Each rule of the shop speaks of its mistake, and keeps silent where it was not made."""
+"""Each WebShop rule detects its mistake and no other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from rollout.environments.hints import hint_rules
 from rollout.environments.webshop import hint_rules as rules
-from rollout.environments.webshop.hint_rules import Visit, read_visit
+from rollout.environments.webshop.hint_rules import WebShopEpisode, read_episode
 from tests.rollout.hints.episodes import visit
 
 Turn = tuple[str | None, str]
@@ -29,9 +29,9 @@ BUY: Turn = ("click[Buy Now]", THANKS)
 BOUGHT = {"type": 1.0, "price": 1.0}
 
 
-def shopper(*turns: Turn, **scores: float) -> Visit:
+def shopper(*turns: Turn, **scores: float) -> WebShopEpisode:
     judged = BOUGHT | scores if BUY in turns else {}
-    return read_visit(visit(WISH, *turns, scores=judged))
+    return read_episode(visit(WISH, *turns, scores=judged))
 
 
 @pytest.mark.parametrize(
@@ -44,21 +44,21 @@ def shopper(*turns: Turn, **scores: float) -> Visit:
         (rules.never_bought, [SEARCH, OPEN, RED], [SEARCH, SEARCH]),
         (rules.wrong_options, [SEARCH, OPEN, RED, BUY], [SEARCH, OPEN, RED, PAIR, BUY]),
         (rules.wrong_options, [SEARCH, OPEN, PAIR, ("click[black]", ITEM), BUY], [SEARCH, OPEN]),
-        (rules.unproven_attribute, [SEARCH, ("click[b10]", PLAIN_ITEM), BUY], [SEARCH, OPEN, BUY]),
-        (rules.thin_search, [("search[mug]", RESULTS)], [("search[mug]", RESULTS), SEARCH]),
-        (rules.not_on_the_page, [SEARCH, ("click[b11]", RESULTS)], [SEARCH, OPEN, RED, BUY]),
+        (rules.unconfirmed_attribute, [SEARCH, ("click[b10]", PLAIN_ITEM), BUY], [SEARCH, OPEN, BUY]),
+        (rules.incomplete_query, [("search[mug]", RESULTS)], [("search[mug]", RESULTS), SEARCH]),
+        (rules.not_on_page, [SEARCH, ("click[b11]", RESULTS)], [SEARCH, OPEN, RED, BUY]),
     ],
 )
 def test_a_rule_finds_its_mistake_and_no_other(
-    rule: Callable[[Visit], Iterable[str]], made: list[Turn], not_made: list[Turn]
+    rule: Callable[[WebShopEpisode], Iterable[str]], made: list[Turn], not_made: list[Turn]
 ) -> None:
     assert len(list(rule(shopper(*made)))) == 1
     assert list(rule(shopper(*not_made))) == []
 
 
-def test_a_purchase_that_was_judged_the_wrong_kind_or_too_dear_is_told_so() -> None:
+def test_a_purchase_of_a_wrong_type_or_too_high_a_price_gives_a_hint() -> None:
     turns = [SEARCH, OPEN, RED, PAIR, BUY]
-    for rule, part in [(rules.wrong_kind, "type"), (rules.too_dear, "price")]:
+    for rule, part in [(rules.wrong_product_type, "type"), (rules.too_expensive, "price")]:
         assert len(list(rule(shopper(*turns, **{part: 0.0})))) == 1
         assert list(rule(shopper(*turns))) == []
 
@@ -90,7 +90,7 @@ def test_names_of_the_visit_become_placeholders_and_short_values_stay() -> None:
         "red": "{color}",
         "pair": "{attribute}",
     }
-    shoes = read_visit(
+    shoes = read_episode(
         visit("find a house slipper that is foldable with shoe size: 9, and price lower than 30.00 dollars")
     )
     assert "9" not in rules.names_of(shoes)
@@ -111,5 +111,5 @@ def test_a_failed_visit_gives_hints_for_its_department() -> None:
 
 def test_two_mistakes_of_one_wording_are_one_hint() -> None:
     scented = visit(WISH.replace("color: red", "scent: cedar"), SEARCH, OPEN, BUY, scores=BOUGHT)
-    assert len(list(rules.wrong_options(read_visit(scented)))) == 2
+    assert len(list(rules.wrong_options(read_episode(scented)))) == 2
     assert [hint.text.split()[2] for hint in hint_rules("webshop").write(scented, 4, 120)] == ["{attribute}"]

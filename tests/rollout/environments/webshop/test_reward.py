@@ -1,4 +1,4 @@
-"""The reward, by hand."""
+"""Rewards compared with values computed by hand."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from rollout.environments.webshop.generator import Catalogue
+from rollout.environments.webshop.generator import Catalog
 from rollout.environments.webshop.goods import OPTIONS
 from rollout.environments.webshop.product import Goal, Product
 from rollout.environments.webshop.reward import COLORS, RewardRule, reward_of
@@ -116,7 +116,7 @@ def test_in_the_generated_shop_every_option_can_be_bought_correctly_by_either_ru
 
 
 def test_any_product_of_the_kind_with_the_attributes_is_right() -> None:
-    products = [Catalogue().product(position) for position in range(200)]
+    products = [Catalog().product(position) for position in range(200)]
     for bought in products:
         for wanted in products:
             if bought.query == wanted.query:
@@ -124,5 +124,5 @@ def test_any_product_of_the_kind_with_the_attributes_is_right() -> None:
                 assert reward.total == 1.0
 
 
-def test_the_colours_are_tried_in_alphabetical_order() -> None:
+def test_colors_are_tested_in_alphabetical_order() -> None:
     assert sorted(set(COLORS)) == COLORS

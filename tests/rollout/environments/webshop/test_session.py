@@ -1,4 +1,4 @@
-"""What actions do in the shop, and what its pages show."""
+"""Actions and pages of a WebShop session."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.environments.webshop.catalogue import Listing
+from rollout.environments.webshop.catalog import Listing
 from rollout.environments.webshop.pages import Line, Page
 from rollout.environments.webshop.product import Goal, Product
 from rollout.environments.webshop.session import Session, parse_action
@@ -42,7 +42,7 @@ def visit(*actions: str) -> Session:
     return session
 
 
-def test_the_first_page_shows_the_wish_and_a_search_bar() -> None:
+def test_the_first_page_shows_the_instruction_and_a_search_bar() -> None:
     session = visit()
     assert session.observation("text") == "WebShop [SEP] Instruction: [SEP] a red lamp [SEP] Search"
     assert session.observation("text_rich") == "WebShop\nInstruction: \na red lamp\n[button] Search [button_]\n"
@@ -70,7 +70,7 @@ def test_a_product_shows_options_price_and_buttons_in_order() -> None:
     assert session.clickables() == [*menu, "red", 'wide "a"', "gr\u00fcn", "small"]
 
 
-def test_of_equal_option_values_the_last_one_is_chosen_and_a_second_click_overwrites() -> None:
+def test_the_last_of_equal_option_values_is_chosen_and_a_second_click_overwrites() -> None:
     session = visit("search[lamp 1]", "click[b1]", "click[red]", "click[small]", "click[buy now]")
     assert session.bought == ("B1", {"size": "small"}, 9.5)
 
@@ -182,7 +182,7 @@ actions = st.one_of(
 
 
 @given(st.lists(actions, max_size=12))
-def test_whatever_is_written_is_answered_and_only_clicks_on_offer_are_valid(written: list[str]) -> None:
+def test_any_text_is_answered_and_only_offered_clicks_are_valid(written: list[str]) -> None:
     session = Session(SHOP, GOAL)
     for action in written:
         offered, bought = session.clickables(), session.reward is not None

@@ -1,4 +1,4 @@
-"""Every optional ability through every stack of wrappers: what an environment can do, it can do when it is wrapped."""
+"""Every stack of wrappers forwards every optional ability."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ STACKS += [("context", "search", "code", "pooled"), ("context", "search", "poole
 
 
 class Plain:
-    """An environment without anything optional, that lists its actions."""
+    """An environment without optional abilities that lists its actions."""
 
     def __init__(self, walks: Sequence[str] = ()) -> None:
         self.walks = list(walks)
@@ -67,7 +67,7 @@ class Plain:
 
 
 class Park(Plain):
-    """One with every optional ability."""
+    """An environment with every optional ability."""
 
     blocking = True
     action_templates = ("go {}", "stay")
@@ -83,7 +83,7 @@ class Park(Plain):
 
 
 class Endless(Plain):
-    """One that cannot list its actions."""
+    """An environment that cannot list its actions."""
 
     def admissible_actions(self) -> None:
         return None
@@ -191,7 +191,7 @@ def test_other_attributes_are_not_forwarded() -> None:
 
 
 class Broken(Park):
-    """One whose call ``broken`` raises, or waits until it is let go."""
+    """An environment whose method ``broken`` raises, or blocks until it is released."""
 
     def __init__(self, broken: str, waits: threading.Event | None = None) -> None:
         super().__init__()
@@ -211,7 +211,7 @@ ARGUMENTS: dict[str, tuple[object, ...]] = {"reset": (TASK,), "step": ("go",), "
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("after", [(), ("step",)])
-def test_an_environment_of_which_any_call_raised_is_closed_for_good(method: str, after: Sequence[str]) -> None:
+def test_an_environment_with_a_call_that_raised_is_closed_permanently(method: str, after: Sequence[str]) -> None:
     park = Broken(method)
     pool = EnvironmentPool(lambda: park)
     loan = pool.take()
@@ -225,7 +225,7 @@ def test_an_environment_of_which_any_call_raised_is_closed_for_good(method: str,
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_an_environment_of_which_a_call_has_not_come_back_is_closed_for_good(method: str) -> None:
+def test_an_environment_with_an_unfinished_call_is_closed_permanently(method: str) -> None:
     park = Broken(method, waits=threading.Event())
     pool = EnvironmentPool(lambda: park)
     loan = pool.take()
@@ -239,7 +239,7 @@ def test_an_environment_of_which_a_call_has_not_come_back_is_closed_for_good(met
     hung.join(60)
 
 
-def test_an_environment_that_is_given_back_twice_is_handed_out_once() -> None:
+def test_an_environment_that_is_returned_twice_is_lent_once() -> None:
     pool = EnvironmentPool(Park)
     loan = pool.take()
     assert isinstance(loan, PooledEnvironment)

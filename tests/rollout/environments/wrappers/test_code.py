@@ -1,4 +1,4 @@
-"""A world that is acted in by code: what the code prints is observed, what it does counts."""
+"""Code as actions: its output is the observation, and its actions count."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ def sandbox() -> Iterator[Sandbox]:
 def quiz(sandbox: Sandbox) -> Iterator[CodeActEnvironment]:
     ask = Tool("ask", "asks", "question (string)", "string", action="ask[{}]")
     act = Tool("act", "acts", "action (string)", "string")
-    world = CodeActEnvironment(Quiz(), sandbox, (ask, act), finish="finish[{}]")
-    world.reset(TASK)
-    yield world
-    world.close()
+    environment = CodeActEnvironment(Quiz(), sandbox, (ask, act), finish="finish[{}]")
+    environment.reset(TASK)
+    yield environment
+    environment.close()
 
 
 def test_code_that_acts_twice_is_one_step(quiz: CodeActEnvironment) -> None:
@@ -88,46 +88,48 @@ def test_variables_live_until_the_next_task(quiz: CodeActEnvironment) -> None:
 
 
 @pytest.mark.parametrize(("answer", "won"), [(42, True), (41, False)])
-def test_the_answer_ends_the_task_and_is_judged_by_the_world(quiz: CodeActEnvironment, answer: int, won: bool) -> None:
+def test_final_answer_ends_the_task_and_the_environment_judges_it(
+    quiz: CodeActEnvironment, answer: int, won: bool
+) -> None:
     step = quiz.step(f"final_answer({answer})")
     assert (step.done, step.success, step.reward) == (True, won, 0.5 + won)
 
 
-def test_nothing_is_done_after_the_end(quiz: CodeActEnvironment) -> None:
+def test_actions_after_the_end_do_nothing(quiz: CodeActEnvironment) -> None:
     step = quiz.step("act('finish[42]')\nact('finish[41]')")
     assert (step.done, step.success, step.reward, step.valid) == (True, True, 1.5, False)
     assert "the task is over" in step.observation
 
 
-def test_where_the_world_takes_no_answer_one_ends_the_task_unsolved(sandbox: Sandbox) -> None:
-    world = CodeActEnvironment(Quiz(), sandbox)
-    world.reset(TASK)
-    step = world.step("final_answer(42)")
-    world.close()
+def test_final_answer_ends_the_task_unsolved_in_an_environment_without_answers(sandbox: Sandbox) -> None:
+    environment = CodeActEnvironment(Quiz(), sandbox)
+    environment.reset(TASK)
+    step = environment.step("final_answer(42)")
+    environment.close()
     assert (step.done, step.success, step.reward) == (True, False, 0)
 
 
-def test_a_wrong_argument_is_the_codes_error_a_broken_world_is_not(quiz: CodeActEnvironment) -> None:
+def test_a_wrong_argument_is_an_error_of_the_code_and_a_broken_environment_raises(quiz: CodeActEnvironment) -> None:
     assert "ask takes a text" in quiz.step("ask(1)").observation
     with pytest.raises(OSError, match="the quiz fell down"):
         quiz.step("act('crash')")
 
 
-def test_code_that_cannot_run_is_told_so(quiz: CodeActEnvironment) -> None:
+def test_code_that_cannot_run_is_answered_with_an_error(quiz: CodeActEnvironment) -> None:
     step = quiz.step("1 +")
     assert step.observation.startswith(error("")[:7])
     assert not step.valid
 
 
-def test_a_worked_episode_of_the_household_can_be_acted_out_in_code(sandbox: Sandbox) -> None:
+def test_a_demonstration_of_the_household_can_be_replayed_in_code(sandbox: Sandbox) -> None:
     worked = household_demonstrations()[0]
     tasks = HouseholdTasks("small").tasks("train", 3, 7919)
-    world, style = CodeActEnvironment(HouseholdEnvironment(HouseholdConfig()), sandbox), CodeActStyle("")
-    reset = world.reset(tasks[2])
+    environment, style = CodeActEnvironment(HouseholdEnvironment(HouseholdConfig()), sandbox), CodeActStyle("")
+    reset = environment.reset(tasks[2])
     assert (reset.observation, reset.instruction) == (worked.observation, worked.instruction)
     for turn in worked.turns:
         text, observed = style.turn(turn)
-        step = world.step(style.parse(text).action or "")
+        step = environment.step(style.parse(text).action or "")
         assert step.observation == observed
-    world.close()
+    environment.close()
     assert (step.done, step.success, step.reward) == (True, True, 1.0)

@@ -15,7 +15,7 @@ from rollout.tools.retrieval.documents import Hit
 COT = AgentConfig(style="cot", max_steps=1, passages=3)
 
 
-def test_an_encyclopaedias_own_pages_stand_before_the_question_a_line_each() -> None:
+def test_pages_of_hotpotqa_precede_the_question_on_one_line_each() -> None:
     config = HotpotQAConfig()
     plain, reading = make_environment(config), make_environment(config, COT)
     told = 0
@@ -30,7 +30,7 @@ def test_an_encyclopaedias_own_pages_stand_before_the_question_a_line_each() -> 
     assert told >= 8, "pages are those that the question names"
 
 
-def test_looking_up_passages_changes_nothing_of_the_play() -> None:
+def test_passages_do_not_change_the_episode() -> None:
     config = HotpotQAConfig()
     (task,) = make_task_source(config).tasks("train", 1)
     plain, reading = make_environment(config), make_environment(config, COT)
@@ -40,7 +40,7 @@ def test_looking_up_passages_changes_nothing_of_the_play() -> None:
         assert reading.step(action) == plain.step(action)
 
 
-def test_where_there_is_no_corpus_the_retrieval_service_is_asked_with_the_tasks_words() -> None:
+def test_without_a_corpus_the_retrieval_service_receives_the_text_of_the_task() -> None:
     asked: list[str] = []
 
     def search(query: str) -> str:

@@ -1,4 +1,4 @@
-"""The shelf: environments that work are used again, others are not."""
+"""The pool reuses sound environments and closes the others."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Toy:
         self.closed = True
 
 
-def test_an_environment_that_is_given_back_is_handed_out_again_and_is_still_open() -> None:
+def test_a_returned_environment_is_lent_again_and_is_still_open() -> None:
     made: list[Toy] = []
     pool = EnvironmentPool(lambda: made.append(Toy()) or made[-1])
     for _ in range(3):
@@ -56,7 +56,7 @@ def test_two_borrowers_get_two_environments_that_block_as_the_real_ones_do() -> 
     assert first.blocking is True  # type: ignore[attr-defined]
 
 
-def test_an_environment_whose_step_failed_is_closed_and_not_handed_out_again() -> None:
+def test_an_environment_with_a_failed_step_is_closed_and_not_lent_again() -> None:
     made: list[Toy] = []
     pool = EnvironmentPool(lambda: made.append(Toy()) or made[-1])
     environment = pool.take()
@@ -68,7 +68,7 @@ def test_an_environment_whose_step_failed_is_closed_and_not_handed_out_again() -
     assert [toy.closed for toy in made] == [True, False]
 
 
-def test_clearing_closes_what_is_on_the_shelf() -> None:
+def test_clear_closes_the_free_environments() -> None:
     toy = Toy()
     pool = EnvironmentPool(lambda: toy)
     pool.take().close()
@@ -76,7 +76,7 @@ def test_clearing_closes_what_is_on_the_shelf() -> None:
     assert toy.closed
 
 
-def test_a_copy_of_a_borrowed_environment_is_closed_for_good_and_the_environment_is_not() -> None:
+def test_a_copy_of_a_borrowed_environment_is_closed_permanently_and_the_environment_is_not() -> None:
     class Copied(Toy):
         action_templates = ("say {}",)
 

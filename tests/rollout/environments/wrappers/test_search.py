@@ -1,4 +1,4 @@
-"""A world with a search: what it finds is observed, in every style; an outage ends the episode."""
+"""The search action: results are observed in every style, and an outage ends the episode."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def config(tmp_path: Path) -> RetrievalConfig:
 
 
 async def play(model: str, style: StyleName, config: RetrievalConfig, replica: Backend) -> Trajectory:
-    """One turn of a maths problem, in which the agent searches."""
+    """One turn of a math problem with a search."""
     search, task = Service(config, (replica,)).connect(), make_task_source(MATHS).tasks("train", 1)[0]
     scripted = ScriptedConfig(tokenizer=model, replies=(ASK[style],), max_model_len=10**6)
     environment = make_environment(MATHS, agent(style), search)
@@ -94,7 +94,7 @@ async def play(model: str, style: StyleName, config: RetrievalConfig, replica: B
 
 
 @pytest.mark.parametrize("style", EVERY_STYLE)
-async def test_an_agent_is_told_of_the_search_and_observes_what_it_finds(
+async def test_an_agent_is_informed_of_the_search_and_observes_its_results(
     style: StyleName, model: str, config: RetrievalConfig
 ) -> None:
     made = await play(model, style, config, in_process(RetrievalServer(config)))
@@ -120,31 +120,31 @@ async def test_a_service_that_is_down_ends_the_episode_with_an_error_of_the_tool
     assert [s.kind for s in made.segments if s.turn == 1 and s.author is Author.ENVIRONMENT] == []
 
 
-def test_all_but_searches_goes_to_the_world() -> None:
+def test_all_actions_except_searches_reach_the_environment() -> None:
     door = Door()
-    world = SearchEnvironment(door, lambda query: f"found {query}")
-    assert world.reset(Task("door/1", "door", "train", "door")) == Reset("A door.", "open it")
-    assert world.step(" Search [ a key [old] ] ") == Step("found a key [old]")
-    assert world.step("search[two\nlines]") == Step("found two\nlines")
-    assert world.step("search[ ]") == Step(NO_QUERY, valid=False)
-    assert world.step("search") == Step("What?", valid=False)
-    assert world.step("open").success
-    assert world.step("search[a key]") == Step("What?", valid=False)  # the world says what is said after its end
-    world.close()
+    environment = SearchEnvironment(door, lambda query: f"found {query}")
+    assert environment.reset(Task("door/1", "door", "train", "door")) == Reset("A door.", "open it")
+    assert environment.step(" Search [ a key [old] ] ") == Step("found a key [old]")
+    assert environment.step("search[two\nlines]") == Step("found two\nlines")
+    assert environment.step("search[ ]") == Step(NO_QUERY, valid=False)
+    assert environment.step("search") == Step("What?", valid=False)
+    assert environment.step("open").success
+    assert environment.step("search[a key]") == Step("What?", valid=False)  # answered by the environment after the end
+    environment.close()
     assert door.heard == ["search", "open", "search[a key]", "(closed)"]
 
 
-def test_a_new_episode_can_be_searched_in_again() -> None:
-    world = SearchEnvironment(Door(), lambda query: "found")
+def test_a_new_episode_accepts_searches_again() -> None:
+    environment = SearchEnvironment(Door(), lambda query: "found")
     for _ in range(2):
-        world.reset(Task("door/1", "door", "train", "door"))
-        assert world.step("search[x]") == Step("found")
-        world.step("open")
+        environment.reset(Task("door/1", "door", "train", "door"))
+        assert environment.step("search[x]") == Step("found")
+        environment.step("open")
 
 
 @pytest.mark.parametrize("instructions", ["short", "full"])
 @pytest.mark.parametrize("style", STYLES)
-def test_the_search_is_added_to_what_an_agent_is_told_anyway(style: StyleName, instructions: str) -> None:
+def test_the_search_is_appended_to_the_instructions(style: StyleName, instructions: str) -> None:
     plain = make_style(agent(style, instructions), HouseholdConfig()).instructions
     told = make_style(agent(style, instructions), HouseholdConfig(), with_search=True).instructions
     added = "\n- search: looks up" if style == "codeact" else f"\n{ACTION}"
@@ -155,12 +155,12 @@ def test_the_search_is_added_to_what_an_agent_is_told_anyway(style: StyleName, i
 
 @pytest.mark.parametrize("environment", [HotpotQAConfig(), WebShopConfig()])
 @pytest.mark.parametrize("style", STYLES)
-def test_a_world_that_has_a_search_keeps_it_and_gets_no_other(environment: BaseModel, style: StyleName) -> None:
+def test_an_environment_with_a_search_gets_no_other_search(environment: BaseModel, style: StyleName) -> None:
     assert has_own_search(environment)
     told = make_style(agent(style), environment, with_search=True)
     assert told.instructions == make_style(agent(style), environment).instructions
 
 
-def test_the_encyclopaedia_is_not_wrapped() -> None:
+def test_hotpotqa_is_not_wrapped() -> None:
     assert isinstance(make_environment(HotpotQAConfig(), None, lambda query: ""), HotpotQAEnvironment)
     assert isinstance(make_environment(MATHS, None, lambda query: ""), SearchEnvironment)

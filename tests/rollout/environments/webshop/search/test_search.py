@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollout.environments.webshop.build import build_shop
-from rollout.environments.webshop.catalogue import Listing
+from rollout.environments.webshop.catalog import Listing
 from rollout.environments.webshop.product import Product
 from rollout.environments.webshop.search.analysis import STOP_WORDS, terms, words
 from rollout.environments.webshop.search.bm25 import (
@@ -51,7 +51,7 @@ from rollout.environments.webshop.store import Shop, shop_in_memory
         *(("possibly", "possibl"), ("technology", "technolog"), ("biology", "biologi"), ("39x59in", "39x59in")),
     ],
 )
-def test_words_are_cut_to_porter_s_stems(word: str, expected: str) -> None:
+def test_words_are_reduced_to_porter_s_stems(word: str, expected: str) -> None:
     assert stem(word) == expected
 
 
@@ -85,12 +85,12 @@ def test_stems_of_made_up_words_are_those_of_nltk() -> None:
         ("a" * 300, ["a" * 255, "a" * 45]),
     ],
 )
-def test_text_is_cut_into_words_as_unicode_says(text: str, expected: list[str]) -> None:
+def test_text_is_split_at_unicode_word_breaks(text: str, expected: list[str]) -> None:
     assert list(words(text)) == expected
 
 
 @given(st.text(alphabet=st.characters(max_codepoint=127)))
-def test_the_fast_way_for_ascii_cuts_as_the_general_one(text: str) -> None:
+def test_the_fast_path_for_ascii_splits_like_the_general_one(text: str) -> None:
     assert list(words(text.lower())) == [word for word in words(f"{text.lower()} é") if word != "é"]
 
 
@@ -132,7 +132,7 @@ def test_better_and_rarer_matches_come_first_and_ties_go_by_id() -> None:
 def plain_search(
     documents: list[list[str]], query: list[str], count: int, ids: Sequence[str] | None = None
 ) -> list[tuple[int, float]]:
-    """Places and scores by the formula, every document scored."""
+    """Positions and scores of an exhaustive search."""
     lengths = np.array([len(document) for document in documents])
     norms = length_norms(float(lengths.mean()))[length_codes(lengths)]
     scores = np.zeros(len(documents))
@@ -166,7 +166,7 @@ def test_a_search_finds_what_scoring_every_document_finds(
 @pytest.mark.parametrize("alike", [False, True])
 @pytest.mark.parametrize("seed", range(4))
 def test_skipping_blocks_that_cannot_win_never_changes_order_or_score(seed: int, alike: bool) -> None:
-    """Rare and common words together, in more blocks than are read at first, with and without like neighbours."""
+    """Rare and common words in more blocks than the first read, with and without similar adjacent documents."""
     rng = random.Random(seed)
     shares = {f"w{number}": 0.6 / 2**number for number in range(12)}
     documents = [
@@ -201,7 +201,7 @@ def test_a_shop_ranks_as_scoring_every_product_does_with_ties_by_id(
     assert shop.search(" ".join(query), 20) == [place for place, _ in expected]
 
 
-def test_no_document_gives_more_than_the_bound_of_its_block_which_is_tight_and_says_where_it_begins() -> None:
+def test_block_bounds_are_tight_and_block_starts_are_correct() -> None:
     documents = np.flatnonzero(np.random.default_rng(0).random(10 * BLOCK) < 0.1).astype(np.int32)
     factors = np.random.default_rng(1).random(len(documents)).astype(np.float32)
     tops, starts = block_row(documents, factors, 10 * BLOCK)
@@ -211,7 +211,7 @@ def test_no_document_gives_more_than_the_bound_of_its_block_which_is_tight_and_s
         assert 0 <= tops[block] / 255 * factors.max() - factors[mine].max() < 1 / 255
 
 
-def test_a_catalogue_without_a_single_word_is_built_and_finds_nothing() -> None:
+def test_a_catalog_without_a_single_word_is_built_and_finds_nothing() -> None:
     shop = make_shop(["", "the"])
     assert (shop.num_products, shop.search("the lamp")) == (2, [])
 
@@ -255,7 +255,7 @@ def test_a_shop_built_in_several_blocks_is_the_same_as_in_one(tmp_path: Path, bl
 
 @pytest.mark.parametrize("block", [1, 8, 60])
 def test_every_list_ascends_however_many_are_sorted_at_once(tmp_path: Path, block: int) -> None:
-    """Products of one length are neighbours in the index, so that it numbers them in another order than they came."""
+    """Products of the same length are adjacent in the index, so their numbers differ from the input order."""
     titles = [f"lamp {i % 4} {'red ' * (i * 7 % 5)}{i % 9}" for i in range(60)]
     build_shop(tmp_path, listings(titles), "test", total=0, block=block)
     postings = Shop(tmp_path)._postings

@@ -11,10 +11,10 @@ import pytest
 
 from rollout.environment import Environment, Task
 from rollout.environments.household.alfworld_engine import (
-    OriginalConfig,
-    OriginalEnvironment,
+    AlfworldConfig,
+    AlfworldEnvironment,
+    alfworld_tasks,
     installed,
-    original_tasks,
 )
 from rollout.environments.household.environment import HouseholdConfig, HouseholdEnvironment
 from rollout.errors import UserError
@@ -48,16 +48,16 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.skipif(installed(), reason="the original engine is installed")
 def test_a_missing_package_is_explained_with_the_command_that_installs_it() -> None:
     with pytest.raises(UserError, match=r"pip install 'stillhouse\[alfworld\]'"):
-        OriginalEnvironment(OriginalConfig())
+        AlfworldEnvironment(AlfworldConfig())
 
 
 @needs_original
-def test_the_original_and_our_engine_tell_the_same_story(data_dir: Path) -> None:
+def test_the_original_engine_and_the_simulator_answer_alike(data_dir: Path) -> None:
     """Walkthroughs of three games, with one process for every two episodes, plus nonsense on the way."""
-    original = OriginalEnvironment(OriginalConfig(data_dir=str(data_dir), recycle_after_episodes=2))
+    original = AlfworldEnvironment(AlfworldConfig(data_dir=str(data_dir), recycle_after_episodes=2))
     ours = HouseholdEnvironment(HouseholdConfig(source="official", data_dir=str(data_dir)))
     assert isinstance(original, Environment)
-    tasks = original_tasks(OriginalConfig(data_dir=str(data_dir))).tasks("train", 3)
+    tasks = alfworld_tasks(AlfworldConfig(data_dir=str(data_dir))).tasks("train", 3)
     for task in tasks:
         walkthrough = json.loads((data_dir / "json_2.1.1" / str(task.payload["game"])).read_text())["walkthrough"]
         assert original.reset(task) == ours.reset(task)
@@ -70,8 +70,8 @@ def test_the_original_and_our_engine_tell_the_same_story(data_dir: Path) -> None
 
 @needs_original
 def test_a_step_that_takes_too_long_is_a_timeout_and_the_next_reset_works(data_dir: Path) -> None:
-    environment = OriginalEnvironment(OriginalConfig(data_dir=str(data_dir), step_timeout_s=1e-6))
-    task = original_tasks(OriginalConfig(data_dir=str(data_dir))).tasks("train", 1)[0]
+    environment = AlfworldEnvironment(AlfworldConfig(data_dir=str(data_dir), step_timeout_s=1e-6))
+    task = alfworld_tasks(AlfworldConfig(data_dir=str(data_dir))).tasks("train", 1)[0]
     for _ in range(2):
         environment.reset(task)
         with pytest.raises(TimeoutError, match="no answer within 1e-06 s"):
@@ -81,12 +81,12 @@ def test_a_step_that_takes_too_long_is_a_timeout_and_the_next_reset_works(data_d
 
 @needs_original
 def test_a_damaged_game_is_a_value_error_and_the_next_reset_works(data_dir: Path, tmp_path: Path) -> None:
-    environment = OriginalEnvironment(OriginalConfig(data_dir=str(data_dir)))
+    environment = AlfworldEnvironment(AlfworldConfig(data_dir=str(data_dir)))
     damaged = tmp_path / "game.tw-pddl"
     damaged.write_text('{"pddl_domain": 7')
     with pytest.raises(ValueError, match="cannot load"):
         environment.reset(Task("t", "alfworld", "train", "", {"game": str(damaged)}))
     with pytest.raises(ValueError, match="there is no game file"):
         environment.reset(Task("t", "alfworld", "train", "", {"game": "absent"}))
-    assert environment.reset(original_tasks(OriginalConfig(data_dir=str(data_dir))).tasks("train", 1)[0]).instruction
+    assert environment.reset(alfworld_tasks(AlfworldConfig(data_dir=str(data_dir))).tasks("train", 1)[0]).instruction
     environment.close()

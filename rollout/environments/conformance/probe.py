@@ -1,4 +1,4 @@
-"""Random play that watches an environment: every answer is looked at, every episode is played twice."""
+"""Random episodes that check every answer of an environment; each episode is repeated with the same actions."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from random import Random
 from typing import NamedTuple
 
 from rollout.environment import Environment, Reset, Step, Task
-from rollout.environments.conformance.contract import Breaches, Requirement, shown
+from rollout.environments.conformance.contract import Requirement, Violations, format_value
 
 MAX_STEPS = 30
-"""Of one episode."""
+"""Maximum number of steps in an episode."""
 LONG_CHARS = 100_000
 ANY_TEXT = (
     "",
@@ -28,36 +28,36 @@ ANY_TEXT = (
     "x" * LONG_CHARS,
     "[" * LONG_CHARS,
 )
-"""What a model may write instead of an action."""
+"""Texts that a model may write instead of an action."""
 _ARGUMENTS = ("", " ", "\n", "漢字 🦊", "-1", "x" * 5000)
 _CALL = re.compile(r"(\w+)\[(.*)\]", re.DOTALL)
 _WORD = re.compile(r"\w+")
 _ADMISSIBLE_SHARE = 0.9
 
 
-class Moment(NamedTuple):
-    """What an episode looked like after an action."""
+class Outcome(NamedTuple):
+    """The answer to an action, and the admissible actions after it."""
 
     step: Step
     admissible: tuple[str, ...] | None
 
 
-class Player:
-    """Plays at random.
+class Prober:
+    """Runs random episodes and records violations.
 
     Args:
-        found: where breaches go.
-        actions: of worked episodes; where actions cannot be listed, play is made of these and of words that were seen.
-        seed: of the play.
-        counts: gets ``episodes`` and ``steps``.
+        found: receives the violations.
+        actions: actions of worked episodes; if actions cannot be listed, these and observed words are used.
+        seed: seed of the random actions.
+        counts: receives the numbers of ``episodes`` and ``steps``.
     """
 
-    def __init__(self, found: Breaches, actions: Sequence[str], seed: int, counts: Counter[str]) -> None:
+    def __init__(self, found: Violations, actions: Sequence[str], seed: int, counts: Counter[str]) -> None:
         self._found, self._actions, self._counts = found, tuple(actions), counts
         self._rng = Random(f"check/{seed}")
 
-    def provoke(self, environment: Environment, task: Task) -> None:
-        """Say things that are no actions, each at the start of an episode or where the last one led."""
+    def probe_any_text(self, environment: Environment, task: Task) -> None:
+        """Send texts that are not actions, each at the start of an episode or in the state after the previous text."""
         names = dict.fromkeys(match[1] for action in self._actions if (match := _CALL.fullmatch(action)))
         calls = [f"{name}[{argument}]" for name in names for argument in _ARGUMENTS]
         start = self._reset(environment, task)
@@ -68,23 +68,25 @@ class Player:
             if step is None or step.done:
                 start = self._reset(environment, task)
 
-    def play(self, environment: Environment, other: Environment, task: Task) -> None:
-        """Play ``task`` at random; then the same actions again in the same environment, and in the other one."""
+    def probe_episode(self, environment: Environment, other: Environment, task: Task) -> None:
+        """Run a random episode of ``task``, then repeat its actions in the same environment and in ``other``."""
         start = self._reset(environment, task)
         if start is None:
             return
-        again = self._reset(environment, task)
-        self._found.check(again == start, Requirement.RESET_SAME, f"{task.id}: the second reset differs from the first")
-        actions, moments = self._episode(environment, start)
+        second = self._reset(environment, task)
+        self._found.check(
+            second == start, Requirement.RESET_SAME, f"{task.id}: the second reset differs from the first"
+        )
+        actions, outcomes = self._episode(environment, start)
         self._counts["episodes"] += 1
-        for player, where in ((environment, "a second time"), (other, "in another environment")):
-            replayed = self._reset(player, task)
+        for prober, where in ((environment, "a second time"), (other, "in another environment")):
+            replayed = self._reset(prober, task)
             self._found.check(replayed == start, Requirement.RESET_SAME, f"{task.id}: reset differs {where}")
-            self._replay(player, task, actions, moments, where)
+            self._replay(prober, task, actions, outcomes, where)
 
-    def _episode(self, environment: Environment, start: Reset) -> tuple[list[str], list[Moment]]:
+    def _episode(self, environment: Environment, start: Reset) -> tuple[list[str], list[Outcome]]:
         actions: list[str] = []
-        moments: list[Moment] = []
+        outcomes: list[Outcome] = []
         seen, admissible = start.observation, self._admissible(environment)
         while len(actions) < MAX_STEPS:
             action, listed = self._choose(admissible, seen)
@@ -92,28 +94,30 @@ class Player:
             if step is None:
                 break
             if listed:
-                self._found.check(step.valid, Requirement.ADMISSIBLE_VALID, f"{shown(action)} is listed and not valid")
+                self._found.check(
+                    step.valid, Requirement.ADMISSIBLE_VALID, f"{format_value(action)} is listed but not valid"
+                )
             seen, admissible = step.observation, self._admissible(environment)
             actions.append(action)
-            moments.append(Moment(step, admissible))
+            outcomes.append(Outcome(step, admissible))
             if step.done:
                 break
-        return actions, moments
+        return actions, outcomes
 
     def _replay(
-        self, environment: Environment, task: Task, actions: Sequence[str], moments: Sequence[Moment], where: str
+        self, environment: Environment, task: Task, actions: Sequence[str], outcomes: Sequence[Outcome], where: str
     ) -> None:
-        for number, (action, moment) in enumerate(zip(actions, moments, strict=True), 1):
+        for number, (action, outcome) in enumerate(zip(actions, outcomes, strict=True), 1):
             step = self._step(environment, action)
             if step is None:
                 return
-            same = Moment(step, self._admissible(environment)) == moment
-            what = f"{task.id}: step {number}, {shown(action)}, is answered otherwise {where}"
+            same = Outcome(step, self._admissible(environment)) == outcome
+            what = f"{task.id}: step {number}, {format_value(action)}, is answered differently {where}"
             if not self._found.check(same, Requirement.DETERMINISM, what):
                 return
 
     def _choose(self, admissible: tuple[str, ...] | None, seen: str) -> tuple[str, bool]:
-        """An action, and whether it is an admissible one."""
+        """A random action, and whether it was drawn from the admissible ones."""
         rng = self._rng
         if admissible and rng.random() < _ADMISSIBLE_SHARE:
             return rng.choice(admissible), True
@@ -135,23 +139,23 @@ class Player:
                 and isinstance(start.instruction, str)
                 and bool(start.instruction.strip())
             )
-            if self._found.check(good, Requirement.RESET, f"reset of {task.id} gives {shown(repr(start))}"):
+            if self._found.check(good, Requirement.RESET, f"reset of {task.id} returns {format_value(repr(start))}"):
                 assert isinstance(start, Reset)
                 return start
         return None
 
     def _step(self, environment: Environment, action: str) -> Step | None:
-        """The answer to one action; None if there is none to go on with."""
-        found, what = self._found, f"step({shown(repr(action))})"
+        """The answer to an action; None if it is unusable."""
+        found, what = self._found, f"step({format_value(repr(action))})"
         with found.expect(Requirement.STEP, what):
             step: object = environment.step(action)
             self._counts["steps"] += 1
             if not isinstance(step, Step) or not _has_types(step):
-                found.add(Requirement.STEP, f"{what} gives {shown(repr(step))}")
+                found.add(Requirement.STEP, f"{what} returns {format_value(repr(step))}")
                 return None
             finite = _is_number(step.reward)
-            found.check(finite, Requirement.REWARDS, f"{what} gives the reward {shown(repr(step.reward))}")
-            found.check(step.done or not step.success, Requirement.SUCCESS, f"{what} gives success without done")
+            found.check(finite, Requirement.REWARDS, f"{what} returns the reward {format_value(repr(step.reward))}")
+            found.check(step.done or not step.success, Requirement.SUCCESS, f"{what} returns success without done")
             return step if finite else None
         return None
 
@@ -162,11 +166,11 @@ class Player:
                 return None
             texts = not isinstance(listed, str) and isinstance(listed, Sequence)
             if not texts or not all(isinstance(action, str) for action in _items(listed)):
-                self._found.add(Requirement.ADMISSIBLE, f"it is {shown(repr(listed))}")
+                self._found.add(Requirement.ADMISSIBLE, f"it is {format_value(repr(listed))}")
                 return None
             actions = tuple(str(action) for action in _items(listed))
             ordered = list(actions) == sorted(set(actions))
-            self._found.check(ordered, Requirement.ADMISSIBLE, f"it is {shown(repr(list(actions)))}")
+            self._found.check(ordered, Requirement.ADMISSIBLE, f"it is {format_value(repr(list(actions)))}")
             return actions
         return None
 
@@ -176,7 +180,7 @@ def _items(listed: object) -> Sequence[object]:
 
 
 def _has_types(step: Step) -> bool:
-    """Texts are texts and flags are flags; the reward is looked at apart."""
+    """Whether all fields except the reward have the right types."""
     flags = (step.done, step.success, step.valid)
     return (
         isinstance(step.observation, str)

@@ -1,6 +1,6 @@
-"""WebShop's own files: products, their attributes and synthetic instructions, and people's instructions.
+"""Reader of WebShop's files: products, their attributes, and synthetic and human instructions.
 
-Read one product at a time, so that the file of all 1.18 million (about 5 GB) needs little memory.
+Products are read one at a time, so that the file of all 1.18 million (about 5 GB) needs little memory.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from typing import Any, Literal, TextIO
 from rollout.environments.webshop.product import Product
 from rollout.errors import UserError
 
-CatalogueName = Literal["1000", "all"]
-"""The small official catalogue, or all 1.18 million products."""
+CatalogName = Literal["1000", "all"]
+"""The official catalog of 1,000 products, or all 1.18 million products."""
 
-_FILES: Mapping[CatalogueName, tuple[tuple[str, ...], ...]] = {
+_FILES: Mapping[CatalogName, tuple[tuple[str, ...], ...]] = {
     "1000": (
         ("items_shuffle_1000.json",),
         ("items_ins_v2_1000.json",),
@@ -42,43 +42,43 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class ParsedTask:
-    """An instruction written for a product. ``options`` are plain values; None: every combination of options."""
+class Instruction:
+    """An instruction for a product. ``options`` are values without names; None means every combination of options."""
 
-    instruction: str
+    text: str
     attributes: tuple[str, ...]
     options: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A product with what people and templates have asked for."""
+    """A product with its human and synthetic instructions."""
 
     product: Product
-    synthetic: ParsedTask | None
-    human: tuple[ParsedTask, ...]
+    synthetic: Instruction | None
+    human: tuple[Instruction, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class OfficialFiles:
-    """Where the three files of a catalogue lie."""
+    """Paths of the three files of a catalog."""
 
     products: Path
     attributes: Path
     human: Path
 
     @classmethod
-    def find(cls, data_dir: str | None, catalogue: CatalogueName) -> OfficialFiles:
-        """The files in ``data_dir`` (default: ``$WEBSHOP_DATA``, else ``~/.cache/webshop``), plain or gzipped.
+    def find(cls, data_dir: str | None, catalog: CatalogName) -> OfficialFiles:
+        """Find the files in ``data_dir`` (default: ``$WEBSHOP_DATA``, else ``~/.cache/webshop``), plain or gzipped.
 
         Raises:
-            UserError: one is missing.
+            UserError: a file is missing.
         """
         folder = Path(data_dir or os.environ.get("WEBSHOP_DATA") or "~/.cache/webshop").expanduser()
-        return cls(*(_find(folder, names) for names in _FILES[catalogue]))
+        return cls(*(_find(folder, names) for names in _FILES[catalog]))
 
     def fingerprint(self) -> str:
-        """A digest that changes with the files: of their sizes, and of what they begin and end with."""
+        """A digest of the sizes of the files and of their first and last bytes."""
         digest = sha256()
         for path in (self.products, self.attributes, self.human):
             with path.open("rb") as file:
@@ -90,10 +90,10 @@ class OfficialFiles:
         return digest.hexdigest()[:16]
 
     def read(self) -> Iterator[Listing]:
-        """All products in file order. Of products with the same id the first is kept, as in WebShop.
+        """Yield all products in file order. Products with a repeated id are dropped, as in WebShop.
 
         Raises:
-            UserError: a file is cut short, is not UTF-8, or is not the file that it should be.
+            UserError: a file is cut short, is not UTF-8, or has another format.
         """
         attributes, human = _read_object(self.attributes), _read_object(self.human)
         seen: set[str] = set()
@@ -120,7 +120,7 @@ def _find(folder: Path, names: Sequence[str]) -> Path:
 
 @contextmanager
 def _open(path: Path) -> Iterator[TextIO]:
-    """Read text, with one clear sentence for what can be wrong with a download."""
+    """Open a text file; a damaged download raises `UserError`."""
     opened = gzip.open if path.suffix == ".gz" else open
     try:
         with opened(path, "rt", encoding="utf-8") as file:
@@ -145,7 +145,7 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def _read_list(path: Path) -> Iterator[Any]:
-    """The members of a JSON list, read block by block."""
+    """Yield the members of a JSON list, read block by block."""
     decoder, damaged = json.JSONDecoder(), f"{path} is damaged or cut short; download it again"
     with _open(path) as file:
         text = file.read(_CHUNK_CHARACTERS).lstrip()
@@ -162,7 +162,7 @@ def _read_list(path: Path) -> Iterator[Any]:
                 end = len(text)
                 if end - place > 64 * _CHUNK_CHARACTERS:
                     raise UserError(damaged) from error
-            if end >= len(text):  # a number or an object may go on in the next block
+            if end >= len(text):  # a number or an object may continue in the next block
                 more = file.read(_CHUNK_CHARACTERS)
                 if not more:
                     raise UserError(damaged)
@@ -203,7 +203,7 @@ def _product(item: Any, attributes: Mapping[str, Any], path: Path, number: int) 
 
 
 def _prices(pricing: Any, where: str) -> tuple[float, ...]:
-    """One price or two; WebShop sells what has none for 100 dollars."""
+    """One price or two; products without a price cost 100 dollars, as in WebShop."""
     if not pricing:
         return (_NO_PRICE,)
     try:
@@ -225,7 +225,7 @@ def _options(listed: Any) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _synthetic(attributes: Mapping[str, Any], product: Product, path: Path) -> ParsedTask | None:
+def _synthetic(attributes: Mapping[str, Any], product: Product, path: Path) -> Instruction | None:
     known = attributes.get(product.asin, {})
     if not isinstance(known, dict):
         raise UserError(f"{product.asin} of {path} should be an object; is it WebShop's items_human_ins.json?")
@@ -236,16 +236,16 @@ def _synthetic(attributes: Mapping[str, Any], product: Product, path: Path) -> P
             f"{product.asin} of {path} has an instruction without instruction_attributes: the file is of another "
             "version; download items_ins_v2.json or items_ins_v2_1000.json"
         )
-    return ParsedTask(known["instruction"], tuple(known["instruction_attributes"]))
+    return Instruction(known["instruction"], tuple(known["instruction_attributes"]))
 
 
-def _human(human: Mapping[str, Any], product: Product, path: Path) -> tuple[ParsedTask, ...]:
+def _human(human: Mapping[str, Any], product: Product, path: Path) -> tuple[Instruction, ...]:
     known = human.get(product.asin, ())
     try:
-        wishes = [
-            ParsedTask(w["instruction"], tuple(w["instruction_attributes"]), tuple(w["instruction_options"]))
+        instructions = [
+            Instruction(w["instruction"], tuple(w["instruction_attributes"]), tuple(w["instruction_options"]))
             for w in known
         ]
     except (KeyError, TypeError) as error:
         raise UserError(f"{product.asin} of {path} is not as in WebShop's items_human_ins.json: {error}") from error
-    return tuple(wish for wish in wishes if wish.attributes)
+    return tuple(instruction for instruction in instructions if instruction.attributes)

@@ -1,4 +1,4 @@
-"""The expert explores and wins from what it reads alone; the random player speaks the truth and has no aim."""
+"""The expert explores and wins from observations alone; the random policy states true facts and ignores the task."""
 
 import re
 from itertools import pairwise
@@ -9,8 +9,8 @@ from rollout.environments.household.belief_state import NOTHING_HAPPENS, BeliefS
 from rollout.environments.household.expert_policy import NO_MISTAKES, ErrorRates, HouseholdExpert
 from rollout.environments.household.game import Game, TaskType
 from rollout.environments.household.generator import HouseholdTasks, generate_game
-from rollout.environments.household.random_policy import RandomPolicy
-from rollout.environments.household.world import World
+from rollout.environments.household.random_policy import HouseholdRandomPolicy
+from rollout.environments.household.simulator import Simulator
 from rollout.environments.policies import policy_names
 from rollout.scripted_policy import TextPolicy
 
@@ -20,27 +20,27 @@ LIMIT = {"small": 30, "full": 50}
 
 def play(game: Game, policy: TextPolicy, limit: int) -> tuple[bool, list[tuple[str, str, str]]]:
     """Whether it won, and (thought, action, observation) of each turn."""
-    world = World(game)
-    text = f"{world.intro()}\nYour task is to: {game.instruction}."
+    simulator = Simulator(game)
+    text = f"{simulator.intro()}\nYour task is to: {game.instruction}."
     turns = []
-    while not world.won and len(turns) < limit:
+    while not simulator.won and len(turns) < limit:
         match = TURN.fullmatch(policy.respond(text))
         assert match
-        text = world.step(match.group(2)).observation
+        text = simulator.step(match.group(2)).observation
         turns.append((match.group(1), match.group(2), text))
-    return world.won, turns
+    return simulator.won, turns
 
 
 @pytest.mark.parametrize("size", ["small", "full"])
 @pytest.mark.parametrize("split", ["train", "valid_unseen"])
-def test_the_expert_wins_within_the_step_limit_whatever_the_family(size: str, split: str) -> None:
+def test_the_expert_wins_every_task_type_within_the_step_limit(size: str, split: str) -> None:
     tasks = HouseholdTasks(size).tasks(split, 120, seed=3)
     won = [play(generate_game(task.payload), HouseholdExpert(7), LIMIT[size])[0] for task in tasks]
     assert sum(won) / len(won) >= 0.98
 
 
 def test_the_expert_searches_and_does_not_walk_straight_to_what_it_has_not_seen() -> None:
-    """Were it an oracle, it would look into no place in vain."""
+    """An oracle would never search a place in vain."""
     tasks = HouseholdTasks("full").tasks("train", 60, seed=3)
     thoughts = [
         thought
@@ -55,7 +55,7 @@ def test_the_expert_names_only_objects_it_has_read_of() -> None:
     careful = ErrorRates(wrong_number=0.0)
     for task in HouseholdTasks("small").tasks("train", 60, seed=4):
         game = generate_game(task.payload)
-        read = World(game).intro()
+        read = Simulator(game).intro()
         for thought, action, observation in play(game, HouseholdExpert(1, careful), 30)[1]:
             for name in re.findall(r"[a-z]+ \d+", thought + " " + action):
                 assert name in read
@@ -93,19 +93,19 @@ def test_without_mistakes_the_expert_is_the_same_for_every_seed() -> None:
     assert one == other
 
 
-def test_the_random_player_rarely_wins() -> None:
+def test_the_random_policy_rarely_wins() -> None:
     tasks = HouseholdTasks("small").tasks("train", 150, seed=3)
-    won = [play(generate_game(task.payload), RandomPolicy(seed), 30)[0] for seed, task in enumerate(tasks)]
+    won = [play(generate_game(task.payload), HouseholdRandomPolicy(seed), 30)[0] for seed, task in enumerate(tasks)]
     assert sum(won) / len(won) <= 0.10
 
 
-def test_the_random_player_says_nothing_false_of_what_is_in_view() -> None:
-    """``Not at`` a place names a kind that is absent there, one with a number is present."""
+def test_thoughts_of_the_random_policy_are_true() -> None:
+    """``Not at`` a place names an absent type; a name with a number is present."""
     for seed, task in enumerate(HouseholdTasks("small").tasks("train", 60, seed=5)):
         game = generate_game(task.payload)
         known = BeliefState()
-        known.read_first(World(game).intro())
-        for thought, _, observation in play(game, RandomPolicy(seed), 20)[1]:
+        known.read_first(Simulator(game).intro())
+        for thought, _, observation in play(game, HouseholdRandomPolicy(seed), 20)[1]:
             here = known.here()
             if match := re.search(r"I need (\w+)\. Not at", thought):
                 assert all(match.group(1) != thing.split()[0] for thing in here)
@@ -115,7 +115,7 @@ def test_the_random_player_says_nothing_false_of_what_is_in_view() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "wish", "words"),
+    ("text", "task", "words"),
     [
         (
             "put a pen in desk.",
@@ -154,15 +154,15 @@ def test_the_random_player_says_nothing_false_of_what_is_in_view() -> None:
         ),
     ],
 )
-def test_both_wordings_of_each_family_are_understood(text: str, wish: ParsedTask, words: str) -> None:
-    assert read_task(f"You see a desk 1.\nYour task is to: {text}") == wish
-    assert purpose(wish) == words
+def test_both_wordings_of_each_family_are_understood(text: str, task: ParsedTask, words: str) -> None:
+    assert read_task(f"You see a desk 1.\nYour task is to: {text}") == task
+    assert purpose(task) == words
 
 
-def test_a_text_without_a_household_task_is_refused_in_words() -> None:
+def test_a_text_without_a_household_task_is_rejected_with_a_sentence() -> None:
     with pytest.raises(ValueError, match="no household task is stated"):
         read_task("Your task is to: buy a red hat.")
 
 
-def test_both_players_are_found_by_name() -> None:
+def test_both_policies_are_found_by_name() -> None:
     assert {"household-expert", "household-random"} <= set(policy_names())

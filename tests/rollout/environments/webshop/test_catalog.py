@@ -1,4 +1,4 @@
-"""WebShop's files: what is read from them, and what is said of files that cannot be used."""
+"""The reader of WebShop's files, and its errors for unusable files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rollout.environments.webshop.catalogue import Listing, OfficialFiles
+from rollout.environments.webshop.catalog import Listing, OfficialFiles
 from rollout.environments.webshop.store import OtherVersion, Shop, open_shop, shop_in_memory
 from rollout.errors import UserError
 
@@ -19,7 +19,7 @@ PRODUCTS, ATTRIBUTES, HUMAN = "items_shuffle_1000.json", "items_ins_v2_1000.json
 
 
 def item(asin: str = "B1", **changes: Any) -> dict[str, Any]:
-    """A product in the official shape, with keys that nothing needs."""
+    """A product in the official format, with unused keys."""
     return {
         "asin": asin,
         "name": "Blue Lamp",
@@ -68,7 +68,7 @@ def test_a_product_is_read_with_its_attributes_and_instructions(tmp_path: Path) 
     assert (product.query, product.attributes) == ("table lamps", ("easy clean",))
     assert listing.synthetic is not None
     assert listing.synthetic.options is None
-    assert [wish.options for wish in listing.human] == [("blue",)]
+    assert [task.options for task in listing.human] == [("blue",)]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_product_without_the_price_s_key_costs_what_one_without_a_price_costs(
     assert read(tmp_path, [bare])[0].product.prices == (100.0,)
 
 
-def test_of_products_with_one_id_the_first_is_kept_and_a_warning_is_given(
+def test_the_first_product_with_a_repeated_id_is_kept_and_a_warning_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
@@ -203,7 +203,7 @@ def test_a_damaged_index_is_refused_in_a_sentence(tmp_path: Path, name: str) -> 
         Shop(tmp_path / "index", files.fingerprint())
 
 
-def test_an_index_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
+def test_an_index_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="set index_dir"):
         make(tmp_path / "file" / "index", write(tmp_path))

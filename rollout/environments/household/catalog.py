@@ -1,6 +1,6 @@
-"""What a generated house is made of: rooms, places, objects, and which object may lie where.
+"""Contents of generated houses: rooms, receptacles, objects and allowed placements.
 
-The nouns are ALFWorld's; the rooms, counts and placements are our own.
+The nouns are ALFWorld's; the rooms, counts and placements are defined here.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 OPENABLE = frozenset({"cabinet", "drawer", "fridge", "microwave", "safe"})
 
 Counts = Mapping[str, tuple[int, int]]
-"""Receptacle type to the least and the greatest number in a house."""
+"""Receptacle type to the minimum and maximum number in a house."""
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """A kind of house. ``objects`` are the types that may occur in it."""
+    """A room type. ``objects`` are the object types that may occur in it."""
 
     small: Counts
     full: Counts
@@ -158,13 +158,13 @@ _VESSEL = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Noun:
-    """What can be done with a type of object, and the receptacle types that may hold it."""
+    """Properties of an object type: actions on it, and the receptacle types that may contain it."""
 
     places: frozenset[str]
     can: frozenset[str] = frozenset()
-    """Of ``clean``, ``heat``, ``cool``, ``slice``, ``use``, ``hold`` (it can hold things itself)."""
+    """Subset of ``clean``, ``heat``, ``cool``, ``slice``, ``use`` and ``hold`` (it can contain objects)."""
     fixed: bool = False
-    """It cannot be picked up."""
+    """Whether it cannot be picked up."""
 
 
 def _noun(places: frozenset[str], can: str = "", fixed: bool = False) -> Noun:

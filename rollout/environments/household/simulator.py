@@ -1,8 +1,8 @@
-"""The household world: ALFWorld's rules (engine 0.4) in plain Python.
+"""The household simulator: ALFWorld's rules (engine 0.4) in plain Python.
 
-A step checks its own command against the state and never builds the list of admissible commands, so that it takes
-microseconds. The oddities are the original's and are kept on purpose: a held object alone can be examined, doors do not
-matter for heating and cooling, what is clean stays clean, a lamp is never turned off.
+A step checks its command against the state and does not build the list of admissible commands, so it takes
+microseconds. The original's quirks are reproduced on purpose: only a held object can be examined, heating and cooling
+ignore doors, a clean object stays clean, and a lamp cannot be turned off.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ class Reply(NamedTuple):
     dialect: Dialect | None = None
 
 
-class World:
-    """One game being played.
+class Simulator:
+    """State and rules of one game.
 
     Args:
-        game: what is where, and the goal.
+        game: initial state and goal.
         wording: the dialect of replies and of `admissible`.
-        strict: accept the ``wording`` dialect only, as the original engine does; otherwise both are understood.
+        strict: accept only the ``wording`` dialect, as the original engine does; by default both are accepted.
     """
 
     def __init__(self, game: Game, wording: Dialect = "move", strict: bool = False) -> None:
         self.game = game
         self.won = False
-        """The goal has held after some step."""
+        """Whether the goal was reached after any step so far."""
         self._wording: Dialect = wording
         self._strict = strict
         self._location = game.start_location
@@ -85,22 +85,22 @@ class World:
             "cool": lambda rest: self._treat("cool", rest),
         }
 
-    def copy(self) -> World:
-        """The same game, as far as it has been played; either goes on without the other."""
-        twin = World(self.game, self._wording, self._strict)
-        twin.won, twin._location, twin._held = self.won, self._location, self._held
-        twin._opened, twin._toggled = set(self._opened), set(self._toggled)
-        twin._contents = {name: list(contents) for name, contents in self._contents.items()}
-        twin._states = {state: set(members) for state, members in self._states.items()}
-        twin._sliceable = {i: set(places) for i, places in self._sliceable.items()}
-        return twin
+    def copy(self) -> Simulator:
+        """An independent copy of the current state."""
+        other = Simulator(self.game, self._wording, self._strict)
+        other.won, other._location, other._held = self.won, self._location, self._held
+        other._opened, other._toggled = set(self._opened), set(self._toggled)
+        other._contents = {name: list(contents) for name, contents in self._contents.items()}
+        other._states = {state: set(members) for state, members in self._states.items()}
+        other._sliceable = {i: set(places) for i, places in self._sliceable.items()}
+        return other
 
     def intro(self) -> str:
-        """What the agent sees first: the whole room."""
+        """The first observation, which lists all receptacles."""
         return words.middle_of_room(receptacle.name for receptacle in self.game.receptacles)
 
     def step(self, command: str) -> Reply:
-        """Do one command; outer white space is dropped, anything inadmissible changes nothing."""
+        """Execute a command. Leading and trailing white space is ignored; an inadmissible command changes nothing."""
         verb, _, rest = command.strip().partition(" ")
         dialect: Dialect | None = None
         if verb == "move" or verb == "put":
@@ -116,10 +116,10 @@ class World:
         return Reply(observation, True, dialect)
 
     def admissible(self) -> list[str]:
-        """All commands that would do something now, sorted as strings, in the dialect of the replies."""
+        """All admissible commands, sorted, in the dialect of the replies."""
         return sorted(set(self._commands()))
 
-    # Rules. Each gets what follows the verb and returns the answer, or None if the command is not admissible.
+    # Rules. Each receives the text after the verb and returns the answer, or None if the command is not admissible.
 
     def _report(self, command: str) -> str | None:
         if command == "look":
@@ -192,7 +192,7 @@ class World:
 
     def _use(self, name: str) -> str | None:
         i = self._index.get(name)
-        if i is None or not self._things[i].toggleable or not self._lies_here(i):
+        if i is None or not self._things[i].toggleable or not self._is_here(i):
             return None
         self._toggled.add(i)
         return f"You turn on the {name}."
@@ -214,7 +214,7 @@ class World:
         i = self._index.get(name)
         return None if i is None or i != self._held else self._describe_thing(i)
 
-    # Questions about the state.
+    # Queries of the state.
 
     def _here(self, name: str) -> Receptacle | None:
         receptacle = self._receptacles.get(name)
@@ -226,7 +226,7 @@ class World:
     def _fits(self, thing: Thing, receptacle: Receptacle) -> bool:
         return self._accessible(receptacle) and thing.type in self.game.can_contain.get(receptacle.type, ())
 
-    def _lies_here(self, i: int) -> bool:
+    def _is_here(self, i: int) -> bool:
         return any(i in self._contents[receptacle.name] for receptacle in self._at.get(self._location, ()))
 
     def _describe(self, receptacle: Receptacle) -> str:
@@ -250,7 +250,7 @@ class World:
         if goal.task_type is TaskType.LOOK:
             if self._held is None or not self._wanted(self._held):
                 return False
-            return any(self._things[i].type == goal.lamp_type and self._lies_here(i) for i in self._toggled)
+            return any(self._things[i].type == goal.lamp_type and self._is_here(i) for i in self._toggled)
         needed = 2 if goal.task_type is TaskType.TWO else 1
         return any(
             sum(map(self._wanted, self._contents[receptacle.name])) >= needed
@@ -265,7 +265,7 @@ class World:
         state = _GOAL_STATE.get(goal.task_type)
         return state is None or i in self._states[state]
 
-    # The list of commands.
+    # Listing of admissible commands.
 
     def _commands(self) -> Iterator[str]:
         yield from ("help", "inventory", "look")
