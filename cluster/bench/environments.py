@@ -12,8 +12,8 @@ from rollout.environment import Environment, Task
 from rollout.environments.household.alfworld_engine import (
     AlfworldConfig,
     AlfworldEnvironment,
-    installed,
     alfworld_tasks,
+    installed,
 )
 from rollout.environments.household.environment import HouseholdConfig, HouseholdEnvironment, household_tasks
 from rollout.errors import UserError

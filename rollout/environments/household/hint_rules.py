@@ -18,7 +18,7 @@ from rollout.environments.household.catalog import OPENABLE
 from rollout.environments.household.game import TaskType
 from rollout.hints.rules import RuleBook, no_action, repeated_without_effect
 from rollout.trajectory import Trajectory
-from rollout.trajectory.turns import CompletedTurn, initial_observation, completed_turns
+from rollout.trajectory.turns import CompletedTurn, completed_turns, initial_observation
 
 TOOLS = {"clean": "sinkbasin", "heat": "microwave", "cool": "fridge"}
 """Change to the receptacle type where it is made."""

@@ -10,7 +10,7 @@ from rollout.environments.webshop.pages import BUY
 from rollout.environments.webshop.session import parse_action
 from rollout.hints.rules import RuleBook, no_action, repeated_without_effect
 from rollout.trajectory import Trajectory
-from rollout.trajectory.turns import CompletedTurn, initial_observation, completed_turns
+from rollout.trajectory.turns import CompletedTurn, completed_turns, initial_observation
 
 _OPTIONS = {"color": "{color}", "size": "{size}", "shoe size": "{size}", "material": "{material}"}
 _LEAST_NAME = 3
