@@ -213,9 +213,12 @@ class Driver:
 
     async def release_pools(self) -> None:
         """Stop the pools that no later step needs, so that their cores and memory are free."""
-        later = [step for step in self.plan.steps if step.name not in self.has_output and step.phase in self.phases]
-        for role in set(self.pools) - {step.role for step in later}:
-            await self.stop_pool(role)
+        while idle := set(self.pools) - self.needed_roles():  # looked up again: other steps end during a stop
+            await self.stop_pool(idle.pop())
+
+    def needed_roles(self) -> set[Role | None]:
+        """Roles of the steps that this start of the run has not ended yet."""
+        return {step.role for step in self.plan.steps if step.name not in self.has_output and step.phase in self.phases}
 
     async def stop_pool(self, role: Role) -> None:
         """Stop a pool; the next step that needs the role starts another."""
