@@ -162,7 +162,7 @@ def test_more_hints_than_there_are_is_said_before_anything_is_played(
     toy_recipe: MakeRecipe, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, go: Callable[..., Any]
 ) -> None:
     given = tmp_path_factory.mktemp("bank") / "given.parquet"
-    with pytest.raises(UserError, match=r"given.parquet is not there; give the file of a bank"):
+    with pytest.raises(UserError, match=r"given.parquet does not exist; give the file of a bank"):
         go(toy_recipe(hints={"bank": str(given)}))
     write_bank(bank(), given)
     shutil.rmtree(tmp_path)
