@@ -51,12 +51,12 @@ SEEDED = 'f"guess/{split}/{seed}/{index}"'
         (
             'Literal["guess"] = "guess"',
             'Literal["number"] = "number"',
-            "config says its name as type: ",
+            "the field type of config has the name of the environment: ",
         ),
         (
             SEEDED,
             f"hash({SEEDED})",
-            "the same arguments give the same tasks: those of 'train' differ",
+            "the same arguments return the same tasks: those of 'train' differ",
         ),
     ],
 )
