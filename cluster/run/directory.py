@@ -26,6 +26,7 @@ from typing import Any, TextIO
 
 import yaml
 
+from cluster.config.load import check_recipe
 from cluster.config.recipe import Recipe
 from cluster.run.provenance import git_revision, hardware, versions
 from rollout.environment import Task
@@ -218,14 +219,22 @@ def acquire(run: RunDirectory, recipe: Recipe, command: Sequence[str]) -> None:
 
 def check_same_recipe(run: RunDirectory, recipe: Recipe) -> None:
     """Raise `UserError` if the folder belongs to a recipe that differs in a setting other than `MUTABLE_KEYS`."""
-    saved = yaml.safe_load(run.recipe_file.read_text(encoding="utf-8"))
-    changed = differing_keys(saved, yaml.safe_load(recipe_yaml(recipe)))
+    changed = differing_keys(saved_settings(run), yaml.safe_load(recipe_yaml(recipe)))
     if changed:
         named = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
         raise UserError(
             f"{run.path} was made with another recipe (it differs in {named}); choose a new --run-dir, "
             f"or resume with the old recipe: stillhouse run {run.recipe_file} --run-dir {run.path}"
         )
+
+
+def saved_settings(run: RunDirectory) -> object:
+    """The saved recipe, with defaults for settings that its version of Stillhouse did not have."""
+    saved = yaml.safe_load(run.recipe_file.read_text(encoding="utf-8"))
+    try:
+        return yaml.safe_load(recipe_yaml(check_recipe(saved, str(run.recipe_file))))
+    except UserError:
+        return saved  # it is not a recipe of this version; the difference is reported
 
 
 def differing_keys(a: object, b: object, prefix: str = "") -> list[str]:

@@ -276,7 +276,7 @@ class _Episode:
     def _not_used(self) -> set[str]:
         """Settings without effect on this agent, which are left out of the record."""
         plain = {"acting"} if isinstance(self.config.acting, PlainActing) else set()
-        return plain if self.config.style == "codeact" else {*plain, "sandbox"}
+        return plain if self.config.style == "codeact" else {*plain, "sandbox", "tools"}
 
 
 def _decoding(config: AgentConfig) -> Sampling:

@@ -115,6 +115,19 @@ def test_a_run_made_before_there_were_failure_policies_is_read_and_resumed(tmp_p
     assert load_recipe(str(tmp_path)).failures.student.max_restarts == 9
 
 
+def test_a_run_made_before_a_setting_existed_is_resumed_with_its_default(tmp_path: Path, recipe: Recipe) -> None:
+    with open_run(tmp_path, recipe) as run:
+        pass
+    saved = yaml.safe_load(run.recipe_file.read_text())
+    del saved["agent"]["tools"], saved["agent"]["passages"]
+    run.recipe_file.write_text(yaml.safe_dump(saved))
+    with open_run(tmp_path, recipe):
+        pass
+    other = load_recipe("smoke", ["agent.passages=3"])
+    with pytest.raises(UserError, match=r"differs in agent\.passages"), open_run(tmp_path, other):
+        pass
+
+
 def test_a_second_driver_is_refused_while_the_first_is_alive(tmp_path: Path, recipe: Recipe) -> None:
     with open_run(tmp_path, recipe), pytest.raises(UserError, match="another driver"), open_run(tmp_path, recipe):
         pass
