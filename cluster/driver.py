@@ -145,9 +145,10 @@ class Driver:
     async def roll_out(self, step: EpisodeStep) -> None:
         """Consumes the missing requests of a step, produces episodes in its store."""
         self.screen.begin(step.name, step.title, len(step.requests))
-        for summary in await asyncio.to_thread(step.summaries):
+        stored = await asyncio.to_thread(step.summaries)
+        for summary in stored:
             self.evaluate(step, summary)
-        missing = await asyncio.to_thread(step.missing)
+        missing = step.without(summary.key for summary in stored)
         pool = await self.pool(step.acts_as)
         async with aclosing(pool.rollout(missing, self.plan.order[step.name])) as summaries:
             async for summary in summaries:

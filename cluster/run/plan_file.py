@@ -13,7 +13,7 @@ from cluster.run.directory import RunDirectory
 from cluster.run.plan import Plan, make_plan
 from cluster.run.steps.step import EpisodeStep, Step
 from rollout.errors import UserError
-from rollout.storage.atomic import atomic_write
+from rollout.storage.atomic import atomic_write_text
 from rollout.trajectory import Key, Trajectory
 from rollout.trajectory.store import TrajectoryStore
 
@@ -82,8 +82,7 @@ def write_plan(plan: Plan, directory: RunDirectory) -> None:
         number = lists.setdefault(step.keys, len(lists))
         steps.append({**asdict(step), "keys": number})
     content = {"version": VERSION, "recipe": plan.name, "steps": steps, "keys": list(lists)}
-    with atomic_write(directory.plan_file) as temporary:
-        temporary.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
+    atomic_write_text(directory.plan_file, json.dumps(content, separators=(",", ":")) + "\n")
 
 
 def read_plan(directory: RunDirectory) -> PlanRecord:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -13,7 +13,7 @@ from cluster.config.recipe import LearnerRole, Recipe
 from cluster.run.directory import RunDirectory
 from cluster.run.episodes import EpisodeRequest, EpisodeSpec, WorkerJob
 from cluster.run.training_data import TrainRequest
-from rollout.trajectory import Trajectory
+from rollout.trajectory import Key, Trajectory
 from rollout.trajectory.store import TrajectoryStore
 
 Phase = Literal["rollout", "train", "evaluate"]
@@ -147,8 +147,12 @@ class EpisodeStep(Step):
 
     def missing(self) -> list[EpisodeRequest]:
         """Requests whose episode is not in the store."""
-        keys = TrajectoryStore(self.store).keys()
-        return [request for request in self.requests if request.key not in keys]
+        return self.without(TrajectoryStore(self.store).keys())
+
+    def without(self, keys: Iterable[Key]) -> list[EpisodeRequest]:
+        """Requests whose key is not among ``keys``."""
+        stored = set(keys)
+        return [request for request in self.requests if request.key not in stored]
 
     def summaries(self) -> list[Trajectory]:
         """Episodes of this step in its store, without segments. Episodes of other weights or plans are left out."""
