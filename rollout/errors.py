@@ -22,13 +22,34 @@ class Boundary(StrEnum):
     PARSER = "parser"
 
 
+class Cause(StrEnum):
+    """Who is responsible for a failure. Only a failure of the agent is a result; all others are retried."""
+
+    AGENT = "agent"
+    """The agent's input made an environment or a tool fail, as declared by it or reproduced on a fresh replay."""
+    ENVIRONMENT = "environment"
+    TOOL = "tool"
+    ENGINE = "engine"
+    INFRASTRUCTURE = "infrastructure"
+    """A host, node, disk, network or endpoint is dead, unreachable, out of memory or too slow."""
+    SETUP = "setup"
+    """A setting, key or installation is wrong."""
+    BUG = "bug"
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A recorded failure: the component, the type of the exception, and its message."""
+    """A recorded failure: the component, the type of the exception, its message, and who is responsible."""
 
     boundary: str
     type: str
     message: str
+    cause: Cause = Cause.INFRASTRUCTURE
+
+    @property
+    def is_result(self) -> bool:
+        """Whether the failure counts as a result of the agent."""
+        return self.cause is Cause.AGENT
 
 
 class EpisodeError(Exception):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rollout.errors import Failure
+from rollout.errors import Cause, Failure
 from rollout.trajectory.record import (
     SCHEMA_VERSION,
     Author,
@@ -10,30 +10,37 @@ from rollout.trajectory.record import (
     Identity,
     Key,
     Kind,
+    Origin,
     Outcome,
     Policy,
+    Relation,
     Segment,
     StopReason,
     Times,
     TopK,
     Trajectory,
+    Truncation,
     float32s,
 )
 
 __all__ = [
     "SCHEMA_VERSION",
     "Author",
+    "Cause",
     "Counts",
     "Failure",
     "Identity",
     "Key",
     "Kind",
+    "Origin",
     "Outcome",
     "Policy",
+    "Relation",
     "Segment",
     "StopReason",
     "Times",
     "TopK",
     "Trajectory",
+    "Truncation",
     "float32s",
 ]

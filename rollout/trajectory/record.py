@@ -29,6 +29,8 @@ class Kind(StrEnum):
     REASON = "reason"
     ACT = "act"
     FORMAT = "format"
+    TRAILING = "trailing"
+    """Text that the model generated after its action. It is not trained on by default."""
 
 
 class Author(StrEnum):
@@ -58,6 +60,25 @@ class StopReason(StrEnum):
     ERROR = "error"
 
 
+class Truncation(StrEnum):
+    """Why the text of a segment is incomplete."""
+
+    NONE = ""
+    MAX_TOKENS = "max_tokens"
+    """The model reached its token limit."""
+    MAX_BYTES = "max_bytes"
+    """The environment's or a tool's text was longer than the limit."""
+
+
+class Relation(StrEnum):
+    """How a segment was derived from another source."""
+
+    COPIED = "copied"
+    """Copied from another episode, for example as context before the student takes over."""
+    RELABELED = "relabeled"
+    """Written by another model for a state that the acting policy reached."""
+
+
 def float32s(values: Iterable[float]) -> tuple[float, ...]:
     """Round to single precision, so that values survive Parquet's float32 columns exactly."""
     return tuple(array("f", values))
@@ -71,11 +92,13 @@ class TopK:
         token_ids: ``[num_tokens][k]``, most likely first; a row may be shorter than k.
         logprobs: ``[num_tokens][k]`` natural logarithms, single precision.
         tail_mass: ``[num_tokens]`` total probability of all other tokens, in [0, 1].
+        model: id of the model whose distribution it is; empty if it was not recorded.
     """
 
     token_ids: tuple[tuple[int, ...], ...]
     logprobs: tuple[tuple[float, ...], ...]
     tail_mass: tuple[float, ...]
+    model: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "logprobs", tuple(float32s(row) for row in self.logprobs))
@@ -88,7 +111,19 @@ class TopK:
 
     def slice(self, start: int, stop: int) -> TopK:
         """The rows of the tokens from ``start`` up to ``stop``."""
-        return TopK(self.token_ids[start:stop], self.logprobs[start:stop], self.tail_mass[start:stop])
+        return TopK(self.token_ids[start:stop], self.logprobs[start:stop], self.tail_mass[start:stop], self.model)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Source of a segment that the episode's own policy and environment did not produce.
+
+    Attributes:
+        source: `Key.session` of the episode that it was copied from, or id of the model that relabeled it.
+    """
+
+    relation: Relation
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +138,11 @@ class Segment:
         logprobs: ``[num_tokens]`` log-probabilities under the acting policy; None if no model generated the tokens or
             the engine returned none.
         teacher: the teacher's distribution at each token; None if the segment was never scored.
+        engine: id of the engine that generated the tokens; empty if no model did.
+        weight_version: version of the weights that generated the tokens; None if no model did or it is not known.
+        truncated: why the text is incomplete, if it is.
+        dropped_bytes: UTF-8 bytes that ``Truncation.MAX_BYTES`` removed.
+        origin: the source if the segment was copied or relabeled; None otherwise.
     """
 
     kind: Kind
@@ -112,6 +152,11 @@ class Segment:
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...] | None = None
     teacher: TopK | None = None
+    engine: str = ""
+    weight_version: int | None = None
+    truncated: Truncation = Truncation.NONE
+    dropped_bytes: int = 0
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         if self.logprobs is not None:
@@ -158,24 +203,33 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The acting policy. ``sampling_json`` and ``method_json`` are its settings as canonical JSON."""
+    """The acting policy.
+
+    ``sampling_json`` and ``method_json`` are its settings as canonical JSON. ``template_digest`` is the SHA-256 of the
+    chat template that rendered the prompts; empty if it was not recorded.
+    """
 
     model: str
     weight_version: int
     prompt_style: str
     sampling_json: str = "{}"
     method_json: str = "{}"
+    template_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an episode ended: the environment's ``reward``, its ``success`` and any further ``scores``."""
+    """How an episode ended: the environment's ``reward``, its ``success`` and any further ``scores``.
+
+    ``retries`` counts the earlier attempts to complete this episode that an infrastructure failure ended.
+    """
 
     reward: float
     success: bool
     stop_reason: StopReason
     failure: Failure | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
+    retries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
