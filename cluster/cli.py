@@ -233,7 +233,8 @@ def run_recipe(command: str, name: str, overrides: Sequence[str], run_dir: str |
     from cluster.run.weights import check_models
 
     recipe = load_recipe(name, overrides)
-    check_models(recipe)
+    for note in check_models(recipe, download=True):
+        typer.echo(f"note: {note}", err=True)
     resumed = name if (Path(name).expanduser() / "recipe.yaml").is_file() else None
     folder = run_dir or resumed or default_run_directory(recipe)
     phases = frozenset(PHASES if command == "run" else (command,))

@@ -100,6 +100,7 @@ ADAPTERS: Mapping[str, Sequence[str]] = {
     "filelock": ("rollout/storage/locks.py",),
     "faiss": ("rollout/tools/retrieval/dense.py",),
     "jinja2": ("rollout/prompts/template.py", "evaluation/html.py"),
+    "huggingface_hub": ("rollout/models/hub.py",),
     "llguidance": ("rollout/engines/transformers_engine.py",),
     "math_verify": ("rollout/environments/math/grading/verify_child.py",),
     "openai": ("rollout/engines/openai_engine.py",),

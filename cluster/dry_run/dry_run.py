@@ -121,7 +121,7 @@ def _agent_findings(recipe: Recipe) -> Iterator[Finding]:
 def _model_findings(recipe: Recipe, *, prompts: bool) -> Iterator[Finding]:
     """Missing models, vocabularies that differ, and prompts that cannot be built."""
     try:
-        check_models(recipe)
+        yield from (Finding(note) for note in check_models(recipe))
     except UserError as error:
         yield Finding(str(error), fatal=True)
         return

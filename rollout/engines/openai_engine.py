@@ -16,7 +16,7 @@ from rollout.errors import UserError
 from rollout.frozen_model import FrozenModel
 from rollout.models import model_folder
 from rollout.prompts.template import ChatTemplate
-from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
+from rollout.prompts.tokenizer import ChatSettings, Tokenizer, load_tokenizer
 from rollout.trajectory import TopK
 
 _TOKEN_ID = "token_id:"
@@ -68,13 +68,13 @@ class EndpointError(Exception):
     """The endpoint could not be reached or returned an error after all retries. The message never has the API key."""
 
 
-async def start(config: OpenAIConfig) -> OpenAIEngine:
+async def start(config: OpenAIConfig, chat: ChatSettings | None = None) -> OpenAIEngine:
     """Create the client, without contacting the endpoint.
 
     Raises:
         UserError: the API key's environment variable is not set, or the tokenizer cannot be used.
     """
-    return OpenAIEngine(config, load_tokenizer(model_folder(config.tokenizer)), _api_key(config))
+    return OpenAIEngine(config, load_tokenizer(model_folder(config.tokenizer), chat), _api_key(config))
 
 
 class OpenAIEngine:

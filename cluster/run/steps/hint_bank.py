@@ -12,6 +12,7 @@ from cluster.run.steps.failures import FAILURES
 from cluster.run.steps.planner import HINT_BANK, Planner, trajectories_output
 from cluster.run.steps.step import Cost, Step, StepContext
 from rollout.environments.hints import hint_rules
+from rollout.episode.config import AgentConfig
 from rollout.factory import tokenizer_of
 from rollout.hints.bank import write_bank
 from rollout.hints.chat import ChatSession
@@ -28,6 +29,7 @@ class WriteHintBank:
     store: str
     bank: str
     config: HintConfig
+    agent: AgentConfig
 
     async def run(self, context: WorkerContext) -> Mapping[str, int]:
         """Write the bank; returns what to report of it (`rollout.hints.writer.summarize`).
@@ -37,7 +39,7 @@ class WriteHintBank:
         """
         config, chat = self.config, None
         if isinstance(config.writer, ModelWriter):
-            chat = ChatSession(context.engine, tokenizer_of(context.engine_config), SYSTEM)
+            chat = ChatSession(context.engine, tokenizer_of(context.engine_config, self.agent), SYSTEM)
         results = await write_hints(TrajectoryStore(self.store).read(), config, chat, rules=hint_rules)
         bank = build_bank(results, config, hint_rules)
         require_enough(bank, config, f"the bank made of {len(results)} failed episodes")
@@ -62,7 +64,7 @@ class HintBankStep(Step):
 
     async def execute(self, context: StepContext) -> None:
         assert self.source is not None, "the recipe's own bank was copied when it was looked for"
-        job = WriteHintBank(self.source, self.bank, self.config)
+        job = WriteHintBank(self.source, self.bank, self.config, context.recipe.agent)
         with context.timed("hints"):
             made = await context.call_worker("teacher", job)
         context.directory.log_metrics({"kind": "hints", **made})
