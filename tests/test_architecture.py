@@ -99,7 +99,7 @@ ADAPTERS: Mapping[str, Sequence[str]] = {
     "deepspeed": ("learner/strategies/deepspeed_trainer.py",),
     "filelock": ("rollout/storage/locks.py",),
     "faiss": ("rollout/tools/retrieval/dense.py",),
-    "jinja2": ("rollout/prompts/template.py", "evaluation/html.py"),
+    "jinja2": ("evaluation/html.py",),
     "huggingface_hub": ("rollout/models/hub.py",),
     "llguidance": ("rollout/engines/transformers_engine.py",),
     "math_verify": ("rollout/environments/math/grading/verify_child.py",),
@@ -275,7 +275,7 @@ def test_the_tables_catch_what_they_forbid(path: str, text: str) -> None:
     [
         ("rollout/engines/vllm_engine.py", "def f():\n    import vllm"),
         ("rollout/engines/vllm_engine.py", "if TYPE_CHECKING:\n    import vllm"),
-        ("rollout/prompts/template.py", "import jinja2, json"),
+        ("evaluation/html.py", "import jinja2, json"),
         ("rollout/factory.py", "from rollout.engines.scripted import ScriptedConfig"),
         ("learner/fit.py", "import torch\nfrom rollout.trajectory import Kind"),
         ("learner/fit.py", "from learner.strategies import torch_trainer"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import date
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -212,3 +214,30 @@ def test_templates_that_render_the_same_prompts_have_the_same_digest(make_model:
 
     assert digest(CHATML) == digest(CHATML.replace("m.role", "m['role']"))
     assert digest(CHATML) != digest(CHATML.replace("assistant\n", "assistant!\n"))
+
+
+def published() -> dict[str, Path]:
+    """Chat templates of published models of text, which TRL has copies of."""
+    found = find_spec("trl")
+    files = Path(found.origin).parent.glob("chat_templates/*.jinja") if found and found.origin else ()
+    vision = ("idefics3", "llava_next", "smolvlm")  # their messages are lists of parts
+    return {
+        file.stem: file for file in sorted(files) if not file.stem.endswith("_training") and file.stem not in vision
+    }
+
+
+@pytest.fixture(scope="module")
+def any_markers(make_model: Callable[..., str]) -> str:
+    """A folder whose tokenizer has the markers of all published templates."""
+    marker = re.compile(r"<\|\w+\|?>|<\w+\|>|<｜[\w▁]+｜>|<(?:start|end)_of_\w+>|\[gMASK\]|<sop>")
+    text = "".join(file.read_text(encoding="utf-8") for file in published().values())
+    return make_model(None, special=["<pad>", "</s>", *sorted({*marker.findall(text)})], added=("<think>",), bos="<s>")
+
+
+@pytest.mark.parametrize("name", published())
+def test_published_templates_are_split_and_exported_as_trained(any_markers: str, name: str) -> None:
+    tokenizer = load_tokenizer(any_markers, ChatSettings(str(published()[name])))
+    rendered = tokenizer.hugging_face.apply_chat_template(
+        CONVERSATION, chat_template=trained_template(tokenizer), tokenize=False, add_generation_prompt=True
+    )
+    assert rendered == as_an_episode(ChatTemplate.from_tokenizer(tokenizer))
