@@ -129,8 +129,7 @@ class RayWorker:
         except RayTaskError as error:
             if isinstance(error.cause, UserError):
                 raise UserError(str(error.cause)) from None
-            tail = self._log_tail(f"pid={error.pid}")
-            raise PoolError(f"A worker failed: {summary(error.cause)}{tail}") from error
+            raise PoolError(f"A worker failed: {summary(error.cause)}{self._log_tail(str(error))}") from error
 
     def _log_tail(self, text: str) -> str:
         """The end of the log of the process that an error's text names; logs on other machines are not read."""

@@ -78,6 +78,7 @@ async def start(config: VllmConfig) -> VllmEngine:
     await llm.update_weight_version("0")
     if sys.platform == "linux":
         await llm.collective_rpc("exit_with", args=(os.getpid(),))
+        await llm.collective_rpc("allow_amx")
     engine = VllmEngine(config, llm, tokenizer)
     await engine.generate(tokenizer.encode("Hello"), Sampling(max_tokens=2), "warm-up")
     return engine

@@ -16,7 +16,7 @@ from cluster.run.episodes import EpisodeRequest
 from cluster.run.plan import make_plan
 from cluster.run.training_data import TrainRequest
 from cluster.runtime.resources import ResourceRequest
-from cluster.runtime.rollout_pool import Pool
+from cluster.runtime.rollout_pool import Pool, PoolError
 from cluster.runtime.rollout_worker import WorkerConfig
 from rollout.errors import UserError
 from rollout.trajectory.store import TrajectoryStore
@@ -89,6 +89,19 @@ async def test_a_sentence_for_the_user_comes_out_of_an_actor_as_it_went_in(
     with pytest.raises(UserError, match="^there is no policy 'nobody'; choose one of"):
         async with started(pool_of(backend, toy_recipe(teacher={"engine": engine}))):
             pass
+
+
+async def test_an_unexpected_error_in_an_actor_is_one_sentence(
+    backend: RayBackend, toy_recipe: Callable[..., Recipe]
+) -> None:
+    recipe = toy_recipe()
+    worker = backend.worker(
+        ResourceRequest("teacher", 1, SMALL), WorkerConfig(recipe.teacher.engine, (recipe.environment,), recipe.agent)
+    )
+    with pytest.raises(PoolError, match="^A worker failed: "):
+        async for _ in worker.rollout([]):  # workers are never sent an empty list
+            pass
+    await worker.stop()
 
 
 async def test_each_role_has_its_own_stop_timeout(backend: RayBackend, toy_recipe: Callable[..., Recipe]) -> None:
