@@ -89,6 +89,11 @@ def has_failed(trajectory: Trajectory) -> bool:
     return not trajectory.outcome.success and trajectory.outcome.stop_reason in _AGENT_FAILED
 
 
+def when(mistake: object, hint: str) -> tuple[str, ...]:
+    """The hint of a rule if its mistake was made."""
+    return (hint,) if mistake else ()
+
+
 def no_action(turns: Sequence[CompletedTurn]) -> Iterator[str]:
     """Applies if a turn had no action."""
     if any(turn.action is None for turn in turns):
