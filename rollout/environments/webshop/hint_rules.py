@@ -62,7 +62,7 @@ def read_episode(trajectory: Trajectory) -> WebShopEpisode:
     turns, shown = completed_turns(trajectory), initial_observation(trajectory)
     task = read_task(shown)
     actions = []
-    page = read_page(shown.rpartition("\nYour task is to: ")[0] or shown)
+    page = read_page(shown)
     for turn in turns:
         actions.append((*parse_action(turn.action or ""), page))
         page = read_page(turn.observation)
