@@ -33,7 +33,7 @@ FORMAT_VERSION = 2
 GOAL_KINDS = ("synthetic", "human")
 _SHUFFLE_SEED = 233
 _PRICE_STEPS = [10.0 * step for step in range(1, 100)]
-_NO_LIMIT = 1_000_000.0
+NO_LIMIT = 1_000_000.0
 _POSTINGS_A_PRODUCT = 100
 """Approximate number of postings per product; determines how many are sorted at once."""
 _BAR_STEP = 500
@@ -260,7 +260,7 @@ class _Builder:
 
     def _limit(self, price: float) -> float:
         above = [step for step in _PRICE_STEPS if step > price][:4]
-        return max(self._random.sample(above, 2)) if len(above) >= 2 else _NO_LIMIT
+        return max(self._random.sample(above, 2)) if len(above) >= 2 else NO_LIMIT
 
     def _create(self, name: str, kind: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
         """Create an uninitialized array on disk."""

@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from rollout.errors import UserError
 from rollout.storage.atomic import atomic_write
-from rollout.storage.locks import build_lock
+from rollout.storage.locks import build_once
 from rollout.tools.retrieval.config import LexicalConfig
 from rollout.tools.retrieval.documents import Document, corpus_files, read_documents
 from rollout.tools.retrieval.index import (
@@ -91,10 +91,11 @@ def ensure_index(
         return given
     target = Path(folder).expanduser() if folder else default_folder(corpus)
     origin = _origin(corpus, config)
-    if not _is_current(target, origin):
-        with build_lock(target):
-            if not _is_current(target, origin):  # another process may have built it in the meantime
-                build_index(read_documents(corpus), target, config, origin=origin, progress=progress)
+    build_once(
+        target,
+        lambda: _is_current(target, origin),
+        lambda: build_index(read_documents(corpus), target, config, origin=origin, progress=progress),
+    )
     return target
 
 

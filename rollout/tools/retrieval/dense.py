@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from rollout.errors import UserError
 from rollout.storage.atomic import atomic_write
-from rollout.storage.locks import build_lock
+from rollout.storage.locks import build_once
 from rollout.tools.retrieval.build import Progress, no_progress
 from rollout.tools.retrieval.config import DenseConfig
 from rollout.tools.retrieval.documents import Hit
@@ -138,13 +138,13 @@ def ensure_vectors(
     """
     name = sha256(f"{config.encoder}\n{config.document_prefix}".encode()).hexdigest()[:12]
     target = index / f"dense-{name}"
-    if target.is_dir():
-        return target
+
+    def build() -> None:
+        with atomic_write(target) as made:
+            DenseIndex.build(RetrievalIndex.open(index), made, config, encoder, progress)
+
     try:
-        with build_lock(target):
-            if not target.is_dir():  # another process may have built them in the meantime
-                with atomic_write(target) as made:
-                    DenseIndex.build(RetrievalIndex.open(index), made, config, encoder, progress)
+        build_once(target, target.is_dir, build)
     except PermissionError as error:
         raise UserError(
             f"no vectors can be written to the index {index} ({error}); copy it to a writable folder"
