@@ -6,22 +6,14 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rollout.environments.household.belief_state import (
-    NOTHING_HAPPENS,
-    VERBS,
-    BeliefState,
-    ParsedTask,
-    kind_of,
-    read_task,
-)
+from rollout.environments.household.belief_state import BeliefState, ParsedTask, kind_of, read_task
 from rollout.environments.household.catalog import OPENABLE
-from rollout.environments.household.game import TaskType
+from rollout.environments.household.game import TOOLS, VERBS, TaskType
+from rollout.environments.household.text import NOTHING_HAPPENS
 from rollout.hints.rules import RuleBook, no_action, repeated_without_effect, when
 from rollout.trajectory import Trajectory
 from rollout.trajectory.turns import CompletedTurn, completed_turns, initial_observation
 
-TOOLS = {"clean": "sinkbasin", "heat": "microwave", "cool": "fridge"}
-"""Change to the receptacle type where it is made."""
 _COMMAND = re.compile(
     r"(?P<verb>take|move|put|clean|heat|cool) (?P<thing>[a-z]+ \d+) (?:from|to|in/on|in|on|with) (?P<place>[a-z]+ \d+)"
 )

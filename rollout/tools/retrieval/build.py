@@ -17,9 +17,10 @@ from contextlib import contextmanager
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
+from rich.progress import MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
 
 from rollout.errors import UserError
 from rollout.storage.atomic import atomic_write
@@ -174,14 +175,8 @@ def _is_current(folder: Path, origin: str) -> bool:
 @contextmanager
 def _progress_bar(show: bool) -> Iterator[Progress]:
     """Show the number of indexed documents on the terminal once indexing starts."""
-    if not show:
-        yield no_progress
-        return
-    from rich.progress import MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
-
-    columns: tuple[Any, ...] = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn())
-    bar = Bar(*columns, TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
+    bar = Bar(*columns, disable=not show)
     task = bar.add_task("indexing documents", total=None)
 
     def advance(count: int) -> None:

@@ -119,13 +119,9 @@ class DenseIndex:
         encoded = self._encoder.encode([f"{self._config.query_prefix}{query}" for query in queries])
         scores, rows = self._vectors.search(encoded, min(k, len(self._documents)))
         return [
-            [self._hit(int(row), float(score)) for row, score in zip(found, values, strict=True)]
+            [self._documents[int(row)].hit(float(score)) for row, score in zip(found, values, strict=True)]
             for found, values in zip(rows, scores, strict=True)
         ]
-
-    def _hit(self, row: int, score: float) -> Hit:
-        document = self._documents[row]
-        return Hit(document.id, document.title, document.text, score)
 
 
 def ensure_vectors(
