@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from cluster.run.provenance import hardware, versions
 from rollout.errors import UserError
@@ -31,28 +32,43 @@ class BenchOptions:
     episodes: int = 1000
 
 
-def environments(options: BenchOptions) -> Mapping[str, Any]:
+class BenchResult(TypedDict):
+    """``figures`` have the unit in their names; ``ratios`` compare engines, empty if there is one only."""
+
+    figures: dict[str, float]
+    ratios: dict[str, float]
+    seeds: list[int]
+
+
+def call_ms(call: Callable[[], object]) -> float:
+    """Milliseconds of a call."""
+    started_s = time.perf_counter()
+    call()
+    return 1e3 * (time.perf_counter() - started_s)
+
+
+def environments(options: BenchOptions) -> BenchResult:
     """Steps and resets per second of the household engines."""
     from cluster.bench.environments import bench_environments
 
     return bench_environments(options.data_dir, options.seconds)
 
 
-def tools(options: BenchOptions) -> Mapping[str, Any]:
+def tools(options: BenchOptions) -> BenchResult:
     """Times of the Python tool, WebShop and the HotpotQA search, and the number of contained sandbox attacks."""
     from cluster.bench.tools import bench_tools
 
     return bench_tools(options.data_dir, products=options.products)
 
 
-def worlds(options: BenchOptions) -> Mapping[str, Any]:
+def worlds(options: BenchOptions) -> BenchResult:
     """Episodes per second of each embedded environment's expert, with errors, memory and storage."""
     from cluster.bench.pipeline import bench_pipeline
 
     return bench_pipeline(options.episodes)
 
 
-BENCHES: Mapping[str, Callable[[BenchOptions], Mapping[str, Any]]] = {
+BENCHES: Mapping[str, Callable[[BenchOptions], BenchResult]] = {
     "environments": environments,
     "tools": tools,
     "worlds": worlds,
