@@ -35,9 +35,8 @@ class Table:
 
 def report_tables(report: Mapping[str, Any]) -> list[Table]:
     """Return the non-empty tables of a report, most important first."""
-    tables = [_agents(report), _scores(report), _task_types(report), _comparisons(report)]
-    tables += [_phases(report), _work(report)]
-    return [table for table in tables if table.rows]
+    make = (_agents, _scores, _task_types, _comparisons, _phases, _work)
+    return [table for table in (table_of(report) for table_of in make) if table.rows]
 
 
 def report_title(report: Mapping[str, Any]) -> str:
@@ -65,7 +64,7 @@ def markdown_cell(text: str) -> str:
 
 def _agents(report: Mapping[str, Any]) -> Table:
     rows = tuple(
-        (agent, environment, f"{figures['n']:,}", *_figure_cells(figures))
+        (agent, environment, f"{figures['n']:,}", *(_with_interval(figures, metric) for metric in _TITLES))
         for agent, environment, figures in figures_by_agent(report)
     )
     note = "Means per episode, 95 % intervals in brackets."
@@ -108,8 +107,8 @@ def _comparisons(report: Mapping[str, Any]) -> Table:
 
 
 def _phases(report: Mapping[str, Any]) -> Table:
-    rows = tuple((phase, _number(seconds, ",.1f")) for phase, seconds in report["wall_seconds"].items())
-    return Table("Wall clock", ("phase", "seconds"), rows)
+    rows = ((phase, _number(seconds, ",.1f")) for phase, seconds in report["wall_seconds"].items())
+    return Table("Wall clock", ("phase", "seconds"), tuple(rows))
 
 
 def _work(report: Mapping[str, Any]) -> Table:
@@ -128,13 +127,11 @@ def _work(report: Mapping[str, Any]) -> Table:
 
 def figures_by_agent(report: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     """Agent, environment and figures of every group of episodes in a report."""
-    for agent, environments in report["agents"].items():
-        for environment, figures in environments.items():
-            yield agent, environment, figures
-
-
-def _figure_cells(figures: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(_with_interval(figures, metric) for metric in _TITLES)
+    return (
+        (agent, environment, figures)
+        for agent, environments in report["agents"].items()
+        for environment, figures in environments.items()
+    )
 
 
 def _with_interval(figures: Mapping[str, Any], metric: str) -> str:

@@ -103,9 +103,9 @@ def run_in_parallel(
         while waiting or pool.running:
             unfinished = {job.folder for job in (*waiting, *(run.job for run in pool.running))}
             ready = next((job for job in waiting if unfinished.isdisjoint(job.depends_on)), None)
-            if ready is not None and not pool.is_full:
+            if ready is not None and len(pool.running) < max_parallel:
                 waiting.remove(ready)
-                if (reason := blocked_reason(ready, results)) is None:
+                if (reason := results.blocked_reason(ready)) is None:
                     make_screen().note(f"{results.study.name}: {ready.title} starts")
                     pool.start(ready)
                     continue
@@ -117,15 +117,6 @@ def run_in_parallel(
                 make_screen().note(f"{results.study.name}: {job.title} ({recorded} of {len(pending)} runs)")
                 record_result(job, reason, results, make_screen)
                 yield job
-
-
-def blocked_reason(job: Job, results: Results) -> str | None:
-    """The reason why a run cannot be started; None if it can."""
-    try:
-        results.check_dependencies(job)
-    except UserError as error:
-        return str(error)
-    return None
 
 
 def record_result(job: Job, reason: str | None, results: Results, make_screen: Callable[[], Screen]) -> None:
@@ -186,15 +177,15 @@ def run_job(
     job: Job, results: Results, address: str | None, command: Sequence[str], make_screen: Callable[[], Screen]
 ) -> None:
     """Execute one run and record its result or the reason why it failed."""
+    reason = results.blocked_reason(job)
     try:
-        results.check_dependencies(job)
-        check_models(job.recipe)
-        with open_run(job.folder, job.recipe, command) as directory, make_screen().display() as screen:
-            drive(job.recipe, directory, address=address, phases=job.phases, screen=screen)
+        if reason is None:
+            check_models(job.recipe)
+            with open_run(job.folder, job.recipe, command) as directory, make_screen().display() as screen:
+                drive(job.recipe, directory, address=address, phases=job.phases, screen=screen)
     except UserError as error:
-        record_result(job, str(error), results, make_screen)
-    else:
-        record_result(job, None, results, make_screen)
+        reason = str(error)
+    record_result(job, reason, results, make_screen)
 
 
 def write_results(results: Results, folder: Path, command: Sequence[str]) -> dict[str, Any]:
