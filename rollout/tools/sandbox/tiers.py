@@ -60,7 +60,9 @@ def choose_tier(config: SandboxConfig) -> Tier:
     for tier in wanted:
         status = available_tiers()[list(Tier).index(tier)]
         if status.works:
-            return _warn_if_weak(tier)
+            if tier is Tier.RLIMITS:
+                warnings.warn(tier_sentence(tier), WeakSandboxWarning, stacklevel=2)
+            return tier
         faults.append(f"{tier}: {status.reason}")
     raise UserError(
         f"no sandbox for model-written code works here ({'; '.join(faults)}); install bubblewrap and allow user "
@@ -100,12 +102,6 @@ def _probe_error(tier: Tier) -> str:
             return "" if result.value == "2" else f"it does not run code ({result.error})"
     except (SandboxError, UserError, OSError) as error:
         return str(error)
-
-
-def _warn_if_weak(tier: Tier) -> Tier:
-    if tier is Tier.RLIMITS:
-        warnings.warn(tier_sentence(tier), WeakSandboxWarning, stacklevel=3)
-    return tier
 
 
 def _weakness() -> str:
