@@ -38,7 +38,7 @@ from cluster.run.plan_file import write_plan
 from cluster.run.playable import check_agents
 from cluster.run.progress import Screen
 from cluster.run.steps.step import EpisodeStep, Phase, Step
-from cluster.run.training_data import TrainRequest
+from cluster.run.training_data import TrainRequest, check_other_stores
 from cluster.run.write_report import write_run_report
 from cluster.runtime.backend import Backend, open_backend
 from cluster.runtime.resources import ResourceRequest, num_torch_threads, resource_groups
@@ -75,6 +75,8 @@ def run(
     """
     screen = screen or Screen()
     check_agents(recipe)
+    if recipe.learner is not None and "train" in phases:
+        check_other_stores(recipe.collect.also, recipe.learner, recipe.collect.keep)
     plan = make_plan(recipe, directory)
     if recipe.hints is not None:
         load_hint_bank(recipe.hints, directory.hint_bank)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -34,12 +34,19 @@ class RolloutFigures:
 
 @dataclass(frozen=True, slots=True)
 class LearnerFigures:
-    """Totals of training over all rounds; None where nothing was measured."""
+    """Totals of training over all rounds; None where nothing was measured.
+
+    Attributes:
+        dropped: number of episodes that were read and not trained on, by reason.
+        unreadable: reason for each shard that was skipped, by path.
+    """
 
     steps: int = 0
     tokens_per_second: float | None = None
     loss_first: float | None = None
     loss_last: float | None = None
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
 
 def rollout_figures(trajectories: Iterable[Trajectory], seconds: float) -> RolloutFigures:

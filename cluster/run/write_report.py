@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -60,9 +60,14 @@ def learner_figures(metrics: Metrics) -> LearnerFigures:
         return LearnerFigures()
     trained = [rounds[number] for number in sorted(rounds)]
     seconds = sum(row["seconds"] for row in trained)
+    dropped: Counter[str] = Counter()
+    for row in trained:
+        dropped.update(row.get("dropped", {}))
     return LearnerFigures(
         steps=sum(row["steps"] for row in trained),
         tokens_per_second=sum(row["tokens"] for row in trained) / max(seconds, 1e-9),
         loss_first=trained[0]["loss_first"],
         loss_last=trained[-1]["loss_last"],
+        dropped=dict(dropped.most_common()),
+        unreadable={path: reason for row in trained for path, reason in row.get("unreadable", {}).items()},
     )

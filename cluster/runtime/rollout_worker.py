@@ -168,7 +168,8 @@ class WorkContext:
 
     def _read_all(self, store: str) -> dict[Key, Trajectory]:
         wanted = {request.key for request in self.requests}
-        return {trajectory.key: trajectory for trajectory in TrajectoryStore(store).read(wanted)}
+        episodes = TrajectoryStore(store, read_only=True).read(wanted)
+        return {trajectory.key: trajectory for trajectory in episodes}
 
 
 def _require_playable(environment: BaseModel, config: WorkerConfig) -> None:

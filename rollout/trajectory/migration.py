@@ -34,10 +34,7 @@ _SOURCES = {
 """Old column that each column is made of; a dot precedes a field of a struct."""
 _DEFAULTS = {"version": SCHEMA_VERSION, "template_digest": "", "retries": 0}
 
-_INFRASTRUCTURE = re.compile(
-    r"(Timeout|TimeoutError|TimeoutException|ConnectionError|ConnectError|NetworkError|ProtocolError|HTTPError"
-    r"|StatusError|OutOfMemoryError|ActorError|DiedError|WorkerDied|BrokenProcessPool|SandboxError|Channel\w+Error)$"
-)
+_INFRASTRUCTURE = re.compile("Time|Connect|Network|Protocol|HTTP|OutOfMemory|Actor|Died|Dead|Broken|Sandbox|Channel")
 _SYSTEM_ERRORS = {
     name
     for name, value in vars(builtins).items()

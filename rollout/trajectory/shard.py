@@ -7,6 +7,7 @@ are ignored. Shards of older schemas are converted while they are read.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -61,9 +62,10 @@ def parse(
 ) -> Iterator[pa.Table]:
     """Yield the row groups of a shard. Raises `ForeignFileError` for other files, `UserError` for a newer version."""
     file = pq.ParquetFile(source, pre_buffer=pre_buffer, page_checksum_verification=True)
-    version = _version(file.schema_arrow, path)
-    _check_columns(file.schema_arrow, version)
-    names = list(columns or trajectory_schema().names)
+    schema = file.schema_arrow
+    version = _version(schema, path)
+    _check_columns(schema, version)
+    names = tuple(columns or trajectory_schema().names)
     stored = names if version == SCHEMA_VERSION else old_columns(names)
     for index in range(file.num_row_groups):
         # Without threads, because many workers share a machine.
@@ -71,7 +73,10 @@ def parse(
 
 
 def _version(schema: pa.Schema, path: str) -> int:
+    """Version of a shard's schema. Other tools write our columns, but not our metadata."""
     version = (schema.metadata or {}).get(VERSION_METADATA, b"")
+    if not version and set(trajectory_schema().names) <= set(schema.names):
+        return SCHEMA_VERSION
     if not version.isdigit():
         raise ForeignFileError("it is a Parquet file of another tool")
     if int(version) > SCHEMA_VERSION:
@@ -86,22 +91,31 @@ def _check_columns(schema: pa.Schema, version: int) -> None:
     if schema.equals(trajectory_schema()):
         return
     try:
-        _conform(schema.empty_table(), version, trajectory_schema().names)
-    except (KeyError, TypeError, ValueError, pa.ArrowException) as error:
+        _conform(schema.empty_table(), version, tuple(trajectory_schema().names))
+    except (KeyError, TypeError, AttributeError, pa.ArrowException) as error:
         raise ForeignFileError(
             f"its columns are not those of trajectory schema {version} ({first_line(error)})"
         ) from error
 
 
-def _conform(table: pa.Table, version: int, names: Sequence[str]) -> pa.Table:
+@cache
+def _schema_of(names: tuple[str, ...]) -> pa.Schema:
+    schema = trajectory_schema()
+    return pa.schema([schema.field(name) for name in names], metadata=schema.metadata)
+
+
+def _conform(table: pa.Table, version: int, names: tuple[str, ...]) -> pa.Table:
     """The columns ``names`` of a table of schema ``version``, with the types of the current schema."""
-    schema = pa.schema([trajectory_schema().field(name) for name in names], metadata=trajectory_schema().metadata)
+    schema = _schema_of(names)
     table = table.select(names) if version == SCHEMA_VERSION else upgrade(table, version, names)
     if table.schema.equals(schema):
         return table
     if "segments" in names and version == SCHEMA_VERSION:
         _check_segments(table.schema.field("segments").type)
-    return table.cast(schema)
+    try:
+        return table.cast(schema)
+    except ValueError as error:  # of a null, which is not an Arrow error
+        raise pa.ArrowInvalid(str(error)) from error
 
 
 def _check_segments(type_: pa.DataType) -> None:

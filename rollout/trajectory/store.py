@@ -70,6 +70,10 @@ class TrajectoryStore:
             except OSError as error:
                 raise UserError(f"The folder {uri} cannot be created ({error}): choose another one.") from error
 
+    def exists(self) -> bool:
+        """Whether the folder exists."""
+        return bool(self._filesystem.get_file_info(self._folder).type == pafs.FileType.Directory)
+
     def write(self, trajectories: Iterable[Trajectory]) -> None:
         """Write one shard. Keys that exist already keep their first version.
 

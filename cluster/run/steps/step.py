@@ -147,7 +147,7 @@ class EpisodeStep(Step):
 
     def missing(self) -> list[EpisodeRequest]:
         """Requests whose episode is not in the store."""
-        return self.without(TrajectoryStore(self.store).keys())
+        return self.without(TrajectoryStore(self.store, read_only=True).keys())
 
     def without(self, keys: Iterable[Key]) -> list[EpisodeRequest]:
         """Requests whose key is not among ``keys``."""

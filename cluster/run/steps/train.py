@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cluster.config.recipe import LearnerRole, Recipe, model_of
+from cluster.run.directory import RunDirectory
 from cluster.run.steps.planner import Planner, checkpoint_output
 from cluster.run.steps.step import Cost, EpisodeStep, Step, StepContext
 from cluster.run.training_data import TrainRequest
@@ -47,14 +48,16 @@ class TrainStep(Step):
             learner=self.learner,
             run_dir=str(context.directory.path),
             round=self.round,
-            stores=(*(step.store for step in self.sources), *self.other_stores),
+            stores=tuple(step.store for step in self.sources),
             keep=context.recipe.collect.keep,
             base_model=model_folder(self.base_model) if self.base_model else None,
             num_threads=context.num_threads(self.learner),
+            also=self.other_stores,
         )
         with context.timed("train"):
             async with context.show_training(self.round):
                 await context.train(request)
+        context.notify(*left_out_of_training(context.directory, self.round))
 
     @property
     def cost(self) -> Cost:
@@ -139,6 +142,18 @@ def require_trainable(steps: Sequence[EpisodeStep], recipe: Recipe) -> None:
         f"The teacher solved none of {len(outcomes)} tasks, so there is nothing to learn from.{why} All episodes are "
         f"kept in {folder}. Take a better teacher or easier tasks, or set learner.keep to all."
     )
+
+
+def left_out_of_training(run: RunDirectory, round: int) -> list[str]:
+    """Sentences on the episodes and shards that the training of a round left out."""
+    rows = [row for row in run.read_metrics() if row.get("kind") == "trained" and row.get("round") == round]
+    sentences = []
+    for row in rows[-1:]:
+        if dropped := row["dropped"]:
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
+            sentences.append(f"round {round} is trained without {sum(dropped.values()):,} episodes: {reasons}")
+        sentences += [f"{path} is left out: {reason}" for path, reason in row["unreadable"].items()]
+    return sentences
 
 
 def describe_budget(learner: LearnerRole) -> str:

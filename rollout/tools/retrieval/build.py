@@ -92,6 +92,7 @@ def ensure_index(
     target = Path(folder).expanduser() if folder else default_folder(corpus)
     origin = _origin(corpus, config)
     if not _is_current(target, origin):
+        _refuse_other_content(target)  # before a lock is placed beside it
         with build_lock(target):
             if not _is_current(target, origin):  # another process may have built it in the meantime
                 build_index(read_documents(corpus), target, config, origin=origin, progress=progress)
