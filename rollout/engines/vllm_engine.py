@@ -19,8 +19,9 @@ from pydantic import Field
 
 from rollout.engine import Completion, Sampling
 from rollout.engines.decoding import check_scorable, end_of_turn_ids, max_new_tokens, top_rows
-from rollout.errors import UserError
+from rollout.errors import EngineDied, UserError
 from rollout.frozen_model import FrozenModel
+from rollout.messages import first_line
 from rollout.models import model_folder
 from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
 from rollout.trajectory import TopK
@@ -88,7 +89,7 @@ class VllmEngine:
     """Adapter of vLLM's ``AsyncLLM`` (`rollout.engine.Engine`).
 
     Log-probabilities are those of the model at temperature 1, whatever the sampling settings. After a process of vLLM
-    has died, every call raises vLLM's ``EngineDeadError``.
+    has died, or weights were not loaded completely, every completion raises `EngineDied`.
     """
 
     def __init__(self, config: VllmConfig, llm: Any, tokenizer: Tokenizer) -> None:
@@ -212,9 +213,10 @@ class VllmEngine:
         """Submit one request and wait for its only output."""
         from vllm import SamplingParams, TokensPrompt
         from vllm.sampling_params import RequestOutputKind
+        from vllm.v1.engine.exceptions import EngineDeadError
 
         if self._broken is not None:
-            raise RuntimeError(self._broken)
+            raise EngineDied(self._broken)
         if self._llm is None:
             raise RuntimeError("the engine is closed")
         params = SamplingParams(output_kind=RequestOutputKind.FINAL_ONLY, **settings)
@@ -224,7 +226,10 @@ class VllmEngine:
             request_id=f"{session_id}-{next(self._numbers)}",
             lora_request=self._adapter,
         )
-        outputs = [output async for output in stream]
+        try:
+            outputs = [output async for output in stream]
+        except EngineDeadError as error:
+            raise EngineDied(f"a process of vLLM has died: {first_line(error)}") from error
         return outputs[-1]
 
 
