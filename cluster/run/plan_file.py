@@ -10,6 +10,7 @@ from typing import Any
 
 from cluster.config.load import load_recipe
 from cluster.run.directory import RunDirectory
+from cluster.run.failed_episodes import FailedEpisodes
 from cluster.run.plan import Plan, make_plan
 from cluster.run.steps.step import EpisodeStep, Step
 from rollout.errors import UserError
@@ -30,6 +31,7 @@ class StepRecord:
         role: part of its episodes' keys: a role or an agent; "" without episodes.
         round: part of its episodes' keys.
         keys: (task id, attempt) of all its episodes.
+        source: name of the step whose episodes these are made from.
     """
 
     name: str
@@ -40,6 +42,7 @@ class StepRecord:
     role: str = ""
     round: int = 0
     keys: tuple[tuple[str, int], ...] = ()
+    source: str = ""
 
     def stored(self, directory: RunDirectory) -> list[Trajectory]:
         """Summaries of this step's episodes that are stored; episodes of other weights or plans are left out."""
@@ -48,6 +51,10 @@ class StepRecord:
         wanted = {Key(self.role, self.round, task, attempt) for task, attempt in self.keys}
         store = TrajectoryStore(directory.path / self.output, read_only=True)
         return [summary for summary in store.summaries() if summary.key in wanted]
+
+    def failed(self, directory: RunDirectory) -> FailedEpisodes:
+        """This step's failed episodes."""
+        return FailedEpisodes(directory.path, self.name, self.source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +78,8 @@ def _record_step(step: Step) -> StepRecord:
     if not isinstance(step, EpisodeStep):
         return StepRecord(step.name, step.title, step.phase, step.name.partition("/")[0], step.output)
     keys = tuple((request.task.id, request.attempt) for request in step.requests)
-    return StepRecord(step.name, step.title, step.phase, step.kind, step.output, step.spec.role, step.spec.round, keys)
+    role, round = step.spec.role, step.spec.round
+    return StepRecord(step.name, step.title, step.phase, step.kind, step.output, role, round, keys, step.source)
 
 
 def write_plan(plan: Plan, directory: RunDirectory) -> None:

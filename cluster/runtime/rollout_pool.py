@@ -174,7 +174,14 @@ class Pool:
     async def load_weights(self, folder: str, version: int) -> None:
         """Give every worker the checkpoint's weights; a worker that is restarted later gets them too."""
         self.weights = (folder, version)
-        await asyncio.gather(*(slot.worker.load_weights(folder, version) for slot in self.slots))
+        await run_all(*(self._load_weights(slot, folder, version) for slot in self.slots))
+
+    async def _load_weights(self, slot: Slot, folder: str, version: int) -> None:
+        worker = slot.worker
+        try:
+            await worker.load_weights(folder, version)
+        except DEATHS as death:
+            await self._revive(slot, worker, death)
 
     async def stop(self) -> None:
         """Stop all workers, also those that are still starting."""

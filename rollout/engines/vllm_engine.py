@@ -157,16 +157,17 @@ class VllmEngine:
             raise UserError(f"{folder} is a LoRA adapter; set the engine's max_lora_rank to at least its rank")
         if not is_adapter:
             self._check_shape(folder)
-        await self._llm.pause_generation(mode="wait")
-        try:
-            await (self._load_adapter(folder, version) if is_adapter else self._load_checkpoint(folder))
-            await self._llm.update_weight_version(str(version))
-        except Exception as error:
-            self._broken = f"the weights of {folder} were not loaded completely: {error}"
-            raise
-        finally:
-            await self._llm.reset_prefix_cache()
-            await self._llm.resume_generation()
+        with _raising_engine_died():
+            await self._llm.pause_generation(mode="wait")
+            try:
+                await (self._load_adapter(folder, version) if is_adapter else self._load_checkpoint(folder))
+                await self._llm.update_weight_version(str(version))
+            except Exception as error:
+                self._broken = f"the weights of {folder} were not loaded completely: {error}"
+                raise
+            finally:
+                await self._llm.reset_prefix_cache()
+                await self._llm.resume_generation()
         self.weight_version = version
 
     async def close(self) -> None:
@@ -213,7 +214,6 @@ class VllmEngine:
         """Submit one request and wait for its only output."""
         from vllm import SamplingParams, TokensPrompt
         from vllm.sampling_params import RequestOutputKind
-        from vllm.v1.engine.exceptions import EngineDeadError
 
         if self._broken is not None:
             raise EngineDied(self._broken)
@@ -226,11 +226,20 @@ class VllmEngine:
             request_id=f"{session_id}-{next(self._numbers)}",
             lora_request=self._adapter,
         )
-        try:
+        with _raising_engine_died():
             outputs = [output async for output in stream]
-        except EngineDeadError as error:
-            raise EngineDied(f"a process of vLLM has died: {first_line(error)}") from error
         return outputs[-1]
+
+
+@contextmanager
+def _raising_engine_died() -> Iterator[None]:
+    """Raise `EngineDied` in place of vLLM's error for a dead process."""
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    try:
+        yield
+    except EngineDeadError as error:
+        raise EngineDied(f"a process of vLLM has died: {first_line(error)}") from error
 
 
 def _decoding(sampling: Sampling, max_tokens: int, stops: list[int]) -> dict[str, Any]:
