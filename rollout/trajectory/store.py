@@ -20,26 +20,14 @@ from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 
 from rollout.errors import UserError
 from rollout.messages import first_line
-from rollout.trajectory.arrow import (
-    KEY_COLUMNS,
-    NUMBER_LEAVES,
-    SUMMARY_COLUMNS,
-    TEXT_LEAVES,
-    VERSION_METADATA,
-    from_table,
-    table_keys,
-    to_table,
-    trajectory_schema,
-)
-from rollout.trajectory.record import SCHEMA_VERSION, Key, Trajectory
+from rollout.trajectory.arrow import KEY_COLUMNS, SUMMARY_COLUMNS, from_table, table_keys, to_table
+from rollout.trajectory.record import Key, Trajectory
+from rollout.trajectory.shard import ForeignFileError, encode, parse
 
 SHARD_SUFFIX, PARTIAL_SUFFIX, SET_ASIDE_SUFFIX = ".parquet", ".partial", ".set-aside"
-ROW_GROUP_BYTES = 32 * 2**20
-"""Uncompressed size at which compaction closes a row group, which is the unit that a reader holds in memory."""
 ABANDONED_AFTER_NS = 24 * 3600 * 10**9
 """Age at which compaction deletes a temporary file, assuming that its writer died."""
 UNREADABLE = (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError, OSError)
@@ -92,7 +80,7 @@ class TrajectoryStore:
         table = to_table(trajectories)
         if table.num_rows == 0:
             return
-        self._publish(_shard([table]))
+        self._publish(encode([table]))
 
     def keys(self) -> set[Key]:
         """The keys of all readable episodes; reads only the key columns."""
@@ -186,10 +174,10 @@ class TrajectoryStore:
         try:
             with self._filesystem.open_input_file(path) as stream:
                 # Remote storage needs few large requests; for local files they would only cost a thread per shard.
-                yield from _parse(stream, path, columns, pre_buffer=self._filesystem.type_name != "local")
+                yield from parse(stream, path, columns, pre_buffer=self._filesystem.type_name != "local")
         except FileNotFoundError:
             raise
-        except _ForeignError as error:
+        except ForeignFileError as error:
             self._set_aside(path, str(error))
         except UNREADABLE:
             reason = self._damage(path)
@@ -202,9 +190,9 @@ class TrajectoryStore:
         with self._filesystem.open_input_stream(path) as stream:
             content = stream.read()
         try:
-            for _ in _parse(pa.BufferReader(content), path, columns=None):
+            for _ in parse(pa.BufferReader(content), path, columns=None):
                 pass
-        except _ForeignError as error:
+        except ForeignFileError as error:
             return str(error)
         except UNREADABLE as error:
             return f"it is damaged or cut short ({first_line(error)})"
@@ -240,7 +228,7 @@ class TrajectoryStore:
 
     def _merge(self, paths: Sequence[str], seen: set[Key]) -> None:
         tables = (_unseen(table, seen) for path in paths for table in self._row_groups(path, columns=None))
-        self._publish(_shard(tables), _order_prefix(paths[0]))
+        self._publish(encode(tables), _order_prefix(paths[0]))
         for path in paths:
             with suppress(FileNotFoundError):  # renamed above, or merged by another process
                 self._filesystem.delete_file(path)
@@ -251,10 +239,6 @@ class TrajectoryStore:
             if file.path.endswith(PARTIAL_SUFFIX) and file.mtime_ns is not None and file.mtime_ns < oldest_ns:
                 with suppress(FileNotFoundError):
                     self._filesystem.delete_file(file.path)
-
-
-class _ForeignError(Exception):
-    """A valid Parquet file that is not a shard."""
 
 
 def _resolve(uri: str) -> tuple[pafs.FileSystem, str]:
@@ -268,60 +252,6 @@ def _resolve(uri: str) -> tuple[pafs.FileSystem, str]:
             "file://, s3:// or gs://."
         ) from error
     return filesystem, path
-
-
-def _shard(tables: Iterable[pa.Table]) -> pa.Buffer:
-    """Encode a Parquet file; small tables share a row group."""
-    stream = pa.BufferOutputStream()
-    with pq.ParquetWriter(
-        stream,
-        trajectory_schema(),
-        compression="zstd",
-        compression_level=1,
-        use_dictionary=list(TEXT_LEAVES),
-        use_byte_stream_split=list(NUMBER_LEAVES),
-        write_page_checksum=True,
-    ) as writer:
-        for group in _row_group_tables(tables):
-            writer.write_table(group)
-    return stream.getvalue()
-
-
-def _row_group_tables(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Concatenate tables until they reach `ROW_GROUP_BYTES`."""
-    waiting: list[pa.Table] = []
-    size = 0
-    for table in tables:
-        waiting.append(table)
-        size += table.nbytes
-        if size >= ROW_GROUP_BYTES:
-            yield pa.concat_tables(waiting)
-            waiting, size = [], 0
-    if waiting:
-        yield pa.concat_tables(waiting)
-
-
-def _parse(
-    source: pa.NativeFile, path: str, columns: Sequence[str] | None, pre_buffer: bool = False
-) -> Iterator[pa.Table]:
-    """Yield the row groups of a shard. Raises `_ForeignError` for other files, `UserError` for a newer version."""
-    file = pq.ParquetFile(source, pre_buffer=pre_buffer, page_checksum_verification=True)
-    _check_schema(file.schema_arrow, path)
-    for index in range(file.num_row_groups):
-        yield file.read_row_group(index, columns=columns, use_threads=False)  # many workers share a machine
-
-
-def _check_schema(schema: pa.Schema, path: str) -> None:
-    version = (schema.metadata or {}).get(VERSION_METADATA, b"")
-    if not version.isdigit():
-        raise _ForeignError("it is a Parquet file of another tool")
-    if int(version) > SCHEMA_VERSION:
-        raise UserError(
-            f"{path} was written by a newer Stillhouse (trajectory schema {int(version)}, this version reads up to "
-            f"{SCHEMA_VERSION}): update Stillhouse or use another folder."
-        )
-    if not schema.equals(trajectory_schema()):
-        raise _ForeignError(f"its columns are not those of trajectory schema {int(version)}")
 
 
 def _unseen(table: pa.Table, seen: set[Key]) -> pa.Table:
