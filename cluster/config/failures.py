@@ -64,7 +64,8 @@ class FailurePolicies(FrozenModel):
     learner: LearnerPolicy = LearnerPolicy()
     episode: EpisodePolicy = EpisodePolicy()
     max_failed_share: float = Field(MAX_FAILED_SHARE, ge=0.0, le=1.0)
-    """Fraction of a step's episodes that may be given up. Above it the step's output is not used, and the command fails."""
+    """Fraction of a step's episodes that may be given up. Above it no other step uses the output, and the command
+    fails."""
     run_stop_timeout_s: float = Field(30.0, gt=0.0)
     """Seconds that a study gives each of its runs to stop before it kills it."""
     submit_timeout_s: float = Field(60.0, ge=0.0)

@@ -94,8 +94,8 @@ class EpisodeSpec(ABC):
 class EpisodeRequest:
     """One episode to produce; small enough to be sent anywhere.
 
-    ``attempt`` is part of the key: a recipe may ask for a task several times. ``retries`` counts the earlier attempts to
-    complete this episode that ended by a failure.
+    ``attempt`` is part of the key: a recipe may ask for a task several times. ``retries`` counts the failures that this
+    episode has ended by before.
     """
 
     spec: EpisodeSpec

@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from rollout.errors import Cause, Failure, UserError
-from rollout.messages import first_line
 from rollout.storage.atomic import atomic_write_text
 from rollout.trajectory import Identity, Key, Trajectory, failed_episode
+from rollout.trajectory.store import TrajectoryStore
 
 
 class IncompleteError(UserError):
@@ -72,12 +71,11 @@ class FailedEpisodes:
         """Episodes that are given up. Raises `UserError` for a damaged file."""
         return {**(self.source.tombstones() if self.source else {}), **_read(self.tombstone_file)}
 
-    def all(self, completed: Iterable[Key] = ()) -> list[FailedEpisode]:
-        """All that are not among ``completed``, those that are given up first."""
-        found = {**self.owed(), **self.tombstones()}
-        for key in completed:
-            found.pop(key, None)
-        return list(found.values())
+    def all(self) -> Iterator[tuple[FailedEpisode, bool]]:
+        """All failed episodes, and whether each one is given up."""
+        tombstones = self.tombstones()
+        yield from ((episode, True) for episode in tombstones.values())
+        yield from ((episode, False) for key, episode in self.owed().items() if key not in tombstones)
 
     def write(self, owed: Mapping[Key, FailedEpisode], tombstones: Mapping[Key, FailedEpisode]) -> None:
         """Replace both files; a file without episodes is removed. Tombstones of the source stay in its own file."""
@@ -86,13 +84,13 @@ class FailedEpisodes:
         _write(self.owed_file, owed)
 
 
-def describe_failures(failures: Iterable[Failure]) -> str:
-    """Failures by cause and the most common message: ``engine 5, tool 1; mostly EngineUnavailable: no answer``."""
-    failures = list(failures)
-    causes = Counter(failure.cause.value for failure in failures)
-    messages = Counter(f"{failure.type}: {first_line(failure.message)}" for failure in failures)
-    counts = ", ".join(f"{cause} {count}" for cause, count in causes.most_common())
-    return "; mostly ".join([counts, *(text for text, _ in messages.most_common(1))])
+def owed_in(store: TrajectoryStore) -> dict[Key, FailedEpisode]:
+    """Episodes that an older version stored although they are owed."""
+    return {
+        summary.key: FailedEpisode(summary.identity, failure, time_unix_s=summary.times.started_unix_s)
+        for summary in store.owed()
+        if (failure := summary.outcome.failure)
+    }
 
 
 def _read(file: Path) -> dict[Key, FailedEpisode]:

@@ -95,8 +95,8 @@ class RolloutWorker:
     async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
         """Produce the episodes of one spec, all at once; yields summaries (``segments=()``) of stored episodes.
 
-        An episode that is owed is not stored; its summary has the failure. Raises `EngineDied` if the worker's engine must
-        be started again; what was not yielded is owed too.
+        An episode that is owed is not stored; its summary has the failure. Raises `EngineDied` if the engine must be
+        started again.
 
         Episodes that finish while a shard is written share the next shard, so busy workers write few files. May be
         called several times at once.

@@ -74,7 +74,7 @@ def read_run(job: Job) -> ArmRun:
     """Read the results of a finished run of an arm from its folder."""
     run = RunDirectory(job.folder)
     evaluated = [step for step in read_plan(run).of_kind("evaluate") if step.role == job.agent]
-    records = [episode_record(summary) for step in evaluated for summary in step.stored(run)]
+    records = [episode_record(summary) for step in evaluated for summary in step.episodes(run).summaries()]
     trained = {row["round"]: row for row in run.read_metrics() if row.get("kind") == "trained"}.values()
     return ArmRun(
         records,
@@ -132,7 +132,7 @@ def arm_metrics(episodes: BySeed) -> dict[str, Any]:
     """Evaluation figures of one arm in one environment."""
     found = arm_figures(episodes)
     interval = None if found.success_ci95 is None else list(found.success_ci95)
-    return {**found.means, "success_ci95": interval, "n": found.n, "seeds": found.seeds}
+    return {**found.means, "success_ci95": interval, "n": found.n, "errors": found.errors, "seeds": found.seeds}
 
 
 def training_means(runs: Mapping[int, ArmRun]) -> dict[str, Any]:

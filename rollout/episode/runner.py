@@ -47,7 +47,15 @@ async def roll_out(
         return failed_episode(identity, error.failure)
     try:
         return await run_episode(
-            task, environment, engine, builder, config, identity, guide=guide, policy=policy, fresh=fresh or make_environment
+            task,
+            environment,
+            engine,
+            builder,
+            config,
+            identity,
+            guide=guide,
+            policy=policy,
+            fresh=fresh or make_environment,
         )
     finally:
         await close_in_thread(environment, policy.close_timeout_s)

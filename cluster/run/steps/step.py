@@ -12,8 +12,9 @@ from cluster.config.collect import Role
 from cluster.config.recipe import LearnerRole, Recipe
 from cluster.run.directory import RunDirectory
 from cluster.run.episodes import EpisodeRequest, EpisodeSpec, WorkerJob
-from cluster.run.failed_episodes import FailedEpisodes, describe_failures
+from cluster.run.failed_episodes import FailedEpisodes
 from cluster.run.training_data import TrainRequest
+from evaluation.failures import count_failures
 from rollout.trajectory import Trajectory
 from rollout.trajectory.store import TrajectoryStore
 
@@ -180,8 +181,8 @@ class EpisodeStep(Step):
         limit = context.recipe.failures.max_failed_share
         if not missing and len(tombstones) <= limit * total:
             return ""
-        failures = [episode.failure for episode in (*failed.owed().values(), *tombstones.values())]
-        why = f" ({describe_failures(failures)})" if failures else ""
+        failures = count_failures(episode.failure for episode, _ in failed.all())
+        why = f" ({failures})" if failures.total else ""
         text = f"{self.title}: {missing + len(tombstones)} of {total} episodes were not completed{why}."
         if missing:
             return f"{text} They are in no rate, and the same command tries them again."

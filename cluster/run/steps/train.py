@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cluster.config.recipe import LearnerRole, Recipe, model_of
-from cluster.run.failed_episodes import IncompleteError, describe_failures
+from cluster.run.failed_episodes import IncompleteError
 from cluster.run.steps.planner import Planner, checkpoint_output
 from cluster.run.steps.step import Cost, EpisodeStep, Step, StepContext
 from cluster.run.training_data import TrainRequest
+from evaluation.failures import count_failures
 from rollout.errors import UserError
 from rollout.models import model_folder
 
@@ -139,7 +140,7 @@ def require_trainable(steps: Sequence[EpisodeStep], recipe: Recipe) -> None:
         return
     outcomes = [summary.outcome for summary in summaries]
     failures = [outcome.failure for outcome in outcomes if outcome.failure]
-    why = f" {len(failures)} ended by an error ({describe_failures(failures)})." if failures else ""
+    why = f" {len(failures)} ended by an error ({count_failures(failures)})." if failures else ""
     folder = steps[0].store if steps else "the run directory"
     raise UserError(
         f"The teacher solved none of {len(outcomes)} tasks, so there is nothing to learn from.{why} All episodes are "
