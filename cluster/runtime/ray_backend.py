@@ -90,7 +90,7 @@ class RayBackend:
 
 
 class RayWorker:
-    """A `RolloutWorker` in an actor. A dead process raises `WorkerDied`; `UserError` and `EngineDied` stay as they are."""
+    """A `RolloutWorker` in an actor. A dead process raises `WorkerDied`; a `UserError` or `EngineDied` is raised as one."""
 
     def __init__(self, config: WorkerConfig, options: dict[str, Any], logs: Path, stop_timeout_s: float) -> None:
         self.logs = logs
