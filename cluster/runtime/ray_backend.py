@@ -90,7 +90,7 @@ class RayBackend:
 
 
 class RayWorker:
-    """A `RolloutWorker` in an actor. A dead process raises `WorkerDied`; a `UserError` or `EngineDied` is raised as one."""
+    """A `RolloutWorker` in an actor. Raises `WorkerDied` for a dead process; keeps `UserError` and `EngineDied`."""
 
     def __init__(self, config: WorkerConfig, options: dict[str, Any], logs: Path, stop_timeout_s: float) -> None:
         self.logs = logs
