@@ -240,16 +240,20 @@ def run_recipe(command: str, name: str, overrides: Sequence[str], run_dir: str |
     signal.signal(signal.SIGTERM, raise_keyboard_interrupt)
     with open_run(folder, recipe, command=["stillhouse", *sys.argv[1:]]) as opened:
         from cluster.driver import run as drive
+        from cluster.run.failed_episodes import IncompleteError
         from cluster.run.progress import Screen
 
+        resume_command = ["stillhouse", command, str(opened.path), *(["--address", address] if address else [])]
         try:
             with Screen().display() as screen:
                 drive(recipe, opened, address=address, phases=phases, screen=screen)
         except KeyboardInterrupt:
-            resume_command = ["stillhouse", command, str(opened.path), *(["--address", address] if address else [])]
             typer.echo(f"\nstopped; finished episodes are kept. Resume with:\n  {shlex.join(resume_command)}", err=True)
             typer.echo(opened.path)
             raise
+        except IncompleteError as error:
+            typer.echo(opened.path)
+            raise IncompleteError(f"{error} Resume with:\n  {shlex.join(resume_command)}") from error
         typer.echo(opened.path)
 
 
@@ -296,12 +300,15 @@ def print_plan(name: str, overrides: Sequence[str], gpu_memory_gib: float | None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The ``stillhouse`` command. Always raises `SystemExit`: 0, 1 (failed), 2 (bad input), 130 (interrupted)."""
+    """The ``stillhouse`` command.
+
+    Always raises `SystemExit`: 0, 1 (failed or incomplete), 2 (bad input), 130 (interrupted).
+    """
     try:
         app(arguments)
     except UserError as error:
         print(f"stillhouse: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from learner.config import STUDENT, LearnerConfig
 from rollout.episode.filters import KeepConfig, why_dropped
 from rollout.errors import UserError
 from rollout.prompts.retokenize import Retokenizer
-from rollout.trajectory import StopReason, Trajectory
+from rollout.trajectory import Trajectory
 from rollout.trajectory.store import TrajectoryStore
 
 
@@ -85,9 +85,6 @@ class Selection:
 
     def why_dropped(self, trajectory: Trajectory) -> str | None:
         """The reason against an episode; None if it is kept."""
-        outcome = trajectory.outcome
-        if outcome.failure is not None and outcome.stop_reason is not StopReason.ERROR:
-            return "not scored"  # the play had an end of its own, so what failed came after it
         if self.keep is None or trajectory.identity.role != "teacher":
             return None
         return why_dropped(self.keep, trajectory)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cluster.run.directory import RunDirectory
-from cluster.run.plan_file import read_plan
+from cluster.run.plan_file import StepEpisodes, read_plan
 from evaluation.report import LearnerFigures, Report, build_report, rollout_figures, write_report
 from evaluation.streaming import BusyTime
-from rollout.trajectory import Trajectory
+from rollout.trajectory import Trajectory, is_owed
 
 Metrics = Sequence[Mapping[str, Any]]
 
@@ -18,11 +18,16 @@ Metrics = Sequence[Mapping[str, Any]]
 def write_run_report(run: RunDirectory) -> Report:
     """Write report.json, report.md and report.html from the current contents of a run folder, also during a run.
 
-    Agents without episodes are left out.
+    Agents of which no episode has ended are left out.
     """
     plan, metrics = read_plan(run), run.read_metrics()
-    collected = [summary for step in plan.of_kind("collect") for summary in step.stored(run)]
-    agents = {step.role: summaries for step in plan.of_kind("evaluate") if (summaries := step.stored(run))}
+    episodes = {step: step.episodes(run) for step in plan.steps if step.keys}
+    agents = {
+        step.role: summaries
+        for step, ended in episodes.items()
+        if step.kind == "evaluate" and (summaries := ended.summaries())
+    }
+    collected = [summary for step, ended in episodes.items() if step.kind == "collect" for summary in ended.summaries()]
     evaluated = [summary for summaries in agents.values() for summary in summaries]
     seconds = {"collect": busy_seconds(collected), "evaluate": busy_seconds(evaluated), **phase_seconds(metrics)}
     report = build_report(
@@ -30,16 +35,33 @@ def write_run_report(run: RunDirectory) -> Report:
         rollouts=rollout_figures(collected, seconds["collect"]),
         learner=learner_figures(metrics),
         wall_seconds={phase: round(value, 3) for phase, value in seconds.items()},
+        failed=[row for step, ended in episodes.items() for row in failed_rows(step.name, ended)],
         run=plan.recipe,
     )
     write_report(run.path, report)
     return report
 
 
+def failed_rows(step: str, ended: StepEpisodes) -> Iterator[dict[str, Any]]:
+    """The failed episodes of a step, for the report."""
+    for key, episode in ended.failed.items():
+        failure = episode.failure
+        yield {
+            "step": step,
+            "task": key.task,
+            "attempt": key.attempt,
+            "cause": failure.cause.value,
+            "type": failure.type,
+            "message": failure.message,
+            "attempts": episode.attempts,
+            "given_up": key in ended.given_up,
+        }
+
+
 def busy_seconds(summaries: Iterable[Trajectory]) -> float:
     """Wall-clock seconds in which at least one of these episodes ran, however often the run was stopped."""
     busy = BusyTime()
-    for times in (summary.times for summary in summaries):
+    for times in (summary.times for summary in summaries if not is_owed(summary)):
         busy.add(times.started_unix_s, times.started_unix_s + times.total_s)
     return busy.seconds
 

@@ -26,7 +26,7 @@ from cluster.runtime.rollout_pool import PoolError, Worker, WorkerDied
 from cluster.runtime.rollout_worker import RolloutWorker, WorkerConfig
 from cluster.runtime.train_learner import train_with_ray
 from rollout.concurrency import run_all, run_in_thread
-from rollout.errors import UserError
+from rollout.errors import EngineDied, UserError
 from rollout.messages import first_line
 from rollout.tools.retrieval.documents import Hit
 from rollout.tools.retrieval.service import RetrievalServer
@@ -90,7 +90,7 @@ class RayBackend:
 
 
 class RayWorker:
-    """A `RolloutWorker` in an actor. A dead process raises `WorkerDied`; a `UserError` is raised as one."""
+    """A `RolloutWorker` in an actor. Raises `WorkerDied` for a dead process; keeps `UserError` and `EngineDied`."""
 
     def __init__(self, config: WorkerConfig, options: dict[str, Any], logs: Path, stop_timeout_s: float) -> None:
         self.logs = logs
@@ -129,6 +129,8 @@ class RayWorker:
         except RayTaskError as error:
             if isinstance(error.cause, UserError):
                 raise UserError(str(error.cause)) from None
+            if isinstance(error.cause, EngineDied):
+                raise EngineDied(f"{error.cause}{self._log_tail(str(error))}") from error
             raise PoolError(f"A worker failed: {summary(error.cause)}{self._log_tail(str(error))}") from error
 
     def _log_tail(self, text: str) -> str:

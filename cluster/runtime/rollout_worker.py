@@ -28,7 +28,7 @@ from rollout.factory import make_builder, make_engine, make_environment, require
 from rollout.prompts.builder import PromptBuilder
 from rollout.tools.retrieval.service import Search, Service
 from rollout.tools.sandbox.tiers import choose_tier, tier_sentence
-from rollout.trajectory import Key, Trajectory
+from rollout.trajectory import Key, Trajectory, is_owed
 from rollout.trajectory.store import TrajectoryStore
 
 
@@ -41,7 +41,7 @@ class WorkerConfig:
         retrieval: what its agents can search, if anything.
         distributions: entries of the distributions that are trained on: beside what its model generates, and over
             finished episodes. 0 needs none.
-        episode_policy: what happens to an episode whose environment hangs.
+        episode_policy: limits of an episode's environment.
     """
 
     engine: BaseModel
@@ -95,6 +95,9 @@ class RolloutWorker:
     async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
         """Produce the episodes of one spec, all at once; yields summaries (``segments=()``) of stored episodes.
 
+        An episode that is owed is not stored; its summary has the failure. Raises `EngineDied` if the engine must be
+        started again.
+
         Episodes that finish while a shard is written share the next shard, so busy workers write few files. May be
         called several times at once.
         """
@@ -102,14 +105,15 @@ class RolloutWorker:
         context = WorkContext(self, requests)
 
         async def produce(request: EpisodeRequest) -> None:
-            finished.put_nowait(await request.spec.run(request, context))
+            made = await request.spec.run(request, context)
+            finished.put_nowait(replace(made, outcome=replace(made.outcome, retries=request.retries)))
 
         producing = asyncio.ensure_future(run_all(*map(produce, requests)))
         producing.add_done_callback(lambda _: finished.put_nowait(None))
         store = TrajectoryStore(requests[0].spec.store)
         try:
             while batch := await next_batch(finished):
-                await asyncio.to_thread(store.write, batch)
+                await asyncio.to_thread(store.write, [trajectory for trajectory in batch if not is_owed(trajectory)])
                 yield [replace(trajectory, segments=()) for trajectory in batch]
             await producing
         finally:
@@ -149,6 +153,9 @@ class WorkContext:
 
     def environment(self, name: str) -> Environment:
         return self.worker.environments[name].pool.take()
+
+    def fresh_environment(self, name: str) -> Environment:
+        return self.worker.environments[name].pool.make()
 
     def builder(self, environment: str, agent: AgentConfig) -> PromptBuilder:
         return self.worker.environments[environment].builder(agent)

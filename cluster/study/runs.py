@@ -178,4 +178,4 @@ def is_finished(job: Job) -> bool:
     if not (job.folder / "report.json").is_file():
         return False
     steps = make_plan(job.recipe, run).episode_steps()
-    return not any(step.missing() for step in steps if step.phase in job.phases)
+    return not any(step.missing(run) for step in steps if step.phase in job.phases)

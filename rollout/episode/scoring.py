@@ -35,7 +35,11 @@ async def score_trajectory(
             The result does not contain their tokens.
 
     The first token has an empty distribution, because nothing predicts it. Segments that extend beyond the context have
-    no distributions. If the engine fails, no segment has any, and the failure is recorded in the outcome.
+    no distributions. If the engine fails, no segment has any, and the outcome has the failure: the scoring is owed
+    (`rollout.trajectory.is_owed`).
+
+    Raises:
+        EngineDied: the engine must be started again.
     """
     before, after = split_at_hints(trajectory.segments)
     try:

@@ -2,8 +2,9 @@
 
 Every write creates one shard: it writes a temporary file and moves it to its final name, so that a shard appears
 atomically. Names begin with the time of the move and end with a random part; many processes may write to one folder.
-If a key was written twice, the first version in the order of names is read. A shard that cannot be read is renamed and
-its episodes count as missing; no other file is changed in place.
+If a key was written twice, the first version in the order of names is read. Episodes that are owed count as missing
+(`rollout.trajectory.is_owed`), so that a completed version wins. A shard that cannot be read is renamed and its
+episodes count as missing; no other file is changed in place.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -24,6 +25,7 @@ import pyarrow.fs as pafs
 from rollout.errors import UserError
 from rollout.messages import first_line
 from rollout.trajectory.arrow import KEY_COLUMNS, SUMMARY_COLUMNS, from_table, table_keys, to_table
+from rollout.trajectory.owed import CAUSE_COLUMN, completed_rows, owed_rows
 from rollout.trajectory.record import Key, Trajectory
 from rollout.trajectory.shard import ForeignFileError, encode, parse
 
@@ -119,16 +121,37 @@ class TrajectoryStore:
             columns: names, with dots for fields of structs; they must include `KEY_COLUMNS`. None reads all.
         """
         seen: set[Key] = set()
+        return (_unseen(table, seen) for table in self._tables(columns, completed_rows))
+
+    def owed(self) -> Iterator[Trajectory]:
+        """Summaries of the episodes that are owed and were not completed since (`rollout.trajectory.is_owed`).
+
+        Older versions stored them; `keys`, `read`, `summaries` and `tables` leave them out, and compaction drops them.
+        """
+        seen = self.keys()
+        tables = (_unseen(table, seen) for table in self._tables(SUMMARY_COLUMNS, owed_rows))
+        return (trajectory for table in tables for trajectory in from_table(table))
+
+    def _tables(self, columns: Sequence[str] | None, rows: Callable[[pa.Table], pa.Table]) -> Iterator[pa.Table]:
+        """Yield the selected rows of all shards."""
         done: set[str] = set()
         pending = self._shards()
         while pending:
             path = pending.pop(0).path
             done.add(path)
             try:
-                for table in self._row_groups(path, columns):
-                    yield _unseen(table, seen)
+                yield from self._selected(path, columns, rows)
             except FileNotFoundError:  # compacted or renamed by another process: list the folder again
                 pending = [shard for shard in self._shards() if shard.path not in done]
+
+    def _selected(
+        self, path: str, columns: Sequence[str] | None, rows: Callable[[pa.Table], pa.Table]
+    ) -> Iterator[pa.Table]:
+        """Yield the selected rows of a shard."""
+        needed = columns if columns is None else list(dict.fromkeys([*columns, CAUSE_COLUMN]))
+        for table in self._row_groups(path, needed):
+            selected = rows(table)
+            yield selected if columns is None else selected.select(list(columns))
 
     def compact(self, shard_bytes: int = 256 * 2**20) -> None:
         """Merge adjacent shards up to about ``shard_bytes``, and delete temporary files of dead writers.
@@ -144,7 +167,8 @@ class TrajectoryStore:
                 if len(group) > 1:
                     self._merge(group, seen)
                 else:
-                    seen.update(key for table in self._row_groups(group[0], KEY_COLUMNS) for key in table_keys(table))
+                    tables = self._selected(group[0], KEY_COLUMNS, completed_rows)
+                    seen.update(key for table in tables for key in table_keys(table))
 
     def unreadable_shards(self) -> list[UnreadableShard]:
         """All shards that were renamed in this folder or skipped by this object, sorted by path."""
@@ -231,7 +255,7 @@ class TrajectoryStore:
             raise
 
     def _merge(self, paths: Sequence[str], seen: set[Key]) -> None:
-        tables = (_unseen(table, seen) for path in paths for table in self._row_groups(path, columns=None))
+        tables = (_unseen(table, seen) for path in paths for table in self._selected(path, None, completed_rows))
         self._publish(encode(tables), _order_prefix(paths[0]))
         for path in paths:
             with suppress(FileNotFoundError):  # renamed above, or merged by another process
