@@ -55,6 +55,7 @@ def build_report(
     learner: LearnerFigures | None = None,
     wall_seconds: Mapping[str, float] | None = None,
     comparisons: Sequence[tuple[str, str]] | None = None,
+    notes: Sequence[Mapping[str, str]] = (),
     run: str = "",
 ) -> Report:
     """Build the report of a run.
@@ -66,11 +67,12 @@ def build_report(
         wall_seconds: wall-clock seconds by phase.
         comparisons: pairs ``(a, b)`` of agents, reported as a minus b. By default, each agent is compared with every
             agent before it.
+        notes: what engines reported when they started, as dicts with the keys ``role`` and ``note``.
         run: name of the run.
 
     Returns:
-        ``schema``, ``run``, ``agents``, ``comparisons``, ``rollouts``, ``learner`` and ``wall_seconds``. An agent
-        without episodes has no environments; a pair without a common task has no comparison.
+        ``schema``, ``run``, ``agents``, ``comparisons``, ``rollouts``, ``learner`` and ``wall_seconds``, and ``notes``
+        if there are any. An agent without episodes has no environments; a pair without a common task has no comparison.
     """
     records = {agent: [episode_record(episode) for episode in episodes] for agent, episodes in agents.items()}
     pairs = [(b, a) for a, b in combinations(records, 2)] if comparisons is None else comparisons
@@ -82,6 +84,7 @@ def build_report(
         "rollouts": _rollout_figures(rollouts or RolloutFigures()),
         "learner": asdict(learner or LearnerFigures()),
         "wall_seconds": dict(wall_seconds or {}),
+        **({"notes": [dict(note) for note in notes]} if notes else {}),
     }
 
 
