@@ -45,7 +45,7 @@ class SelfTest:
 
     def __str__(self) -> str:
         return (
-            f"Teacher self-test: spread {self.spread:.4f} in {REPEATS} repetitions, shift {self.shift:.4f} against "
+            f"Teacher self-test: spread {self.spread:.3f} in {REPEATS} repetitions, shift {self.shift:.3f} against "
             f"token by token, bound {self.bound:g}."
         )
 
