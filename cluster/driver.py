@@ -216,6 +216,8 @@ class Driver:
         with self.timed("start"):
             await pool.start()
         self.notify(*pool.notes)
+        for note in sorted(pool.notes):
+            self.directory.log_metrics({"kind": "note", "role": role, "note": note})
         self.screen.end(row)
         return pool
 

@@ -74,6 +74,7 @@ def build_report(
     wall_seconds: Mapping[str, float] | None = None,
     comparisons: Sequence[tuple[str, str]] | None = None,
     failed: Sequence[Mapping[str, Any]] = (),
+    notes: Sequence[Mapping[str, str]] = (),
     run: str = "",
 ) -> Report:
     """Build the report of a run.
@@ -89,11 +90,13 @@ def build_report(
             agent before it.
         failed: all episodes of the run that were not completed, as dicts with the keys ``step``, ``task``, ``attempt``,
             ``cause``, ``type``, ``message``, ``attempts`` and ``given_up``.
+        notes: what engines reported when they started, as dicts with the keys ``role`` and ``note``.
         run: name of the run.
 
     Returns:
-        ``schema``, ``run``, ``agents``, ``comparisons``, ``failed``, ``rollouts``, ``learner`` and ``wall_seconds``. An
-        agent without episodes has no environments; a pair without a common task has no comparison.
+        ``schema``, ``run``, ``agents``, ``comparisons``, ``failed``, ``rollouts``, ``learner`` and ``wall_seconds``, and
+        ``notes`` if there are any. An agent without episodes has no environments; a pair without a common task has no
+        comparison.
     """
     records = {agent: [episode_record(episode) for episode in episodes] for agent, episodes in agents.items()}
     pairs = [(b, a) for a, b in combinations(records, 2)] if comparisons is None else comparisons
@@ -110,6 +113,7 @@ def build_report(
         "rollouts": _rollout_figures(rollouts or RolloutFigures()),
         "learner": asdict(learner or LearnerFigures()),
         "wall_seconds": dict(wall_seconds or {}),
+        **({"notes": [dict(note) for note in notes]} if notes else {}),
     }
 
 

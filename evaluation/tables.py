@@ -41,7 +41,7 @@ class Table:
 def report_tables(report: Mapping[str, Any]) -> list[Table]:
     """Return the non-empty tables of a report, most important first."""
     tables = [_agents(report), _scores(report), _task_types(report), _comparisons(report), _failed(report)]
-    tables += [_phases(report), _work(report)]
+    tables += [_phases(report), _work(report), _notes(report)]
     return [table for table in tables if table.rows]
 
 
@@ -154,6 +154,11 @@ def _work(report: Mapping[str, Any]) -> Table:
         *((f"not read: {path}", reason) for path, reason in learner["unreadable"].items()),
     )
     return Table("Rollouts and learner", ("figure", "value"), rows)
+
+
+def _notes(report: Mapping[str, Any]) -> Table:
+    rows = tuple((note["role"], note["note"]) for note in report.get("notes", ()))
+    return Table("Engines", ("role", "note"), rows)
 
 
 def figures_by_agent(report: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:

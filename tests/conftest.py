@@ -23,7 +23,7 @@ settings.load_profile("stillhouse")
 
 
 def group_of(item: pytest.Item) -> str:
-    """Name of the tests that run in one process, one after another: all with a Ray cluster, all with vLLM, or a file."""
+    """Name of the tests that run in one process, one by one: all with Ray, all with vLLM, or a file."""
     shared = [marker for marker in ("ray", "vllm") if item.get_closest_marker(marker)]
     return shared[0] if shared else str(item.path)
 

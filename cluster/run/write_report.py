@@ -36,6 +36,7 @@ def write_run_report(run: RunDirectory) -> Report:
         learner=learner_figures(metrics),
         wall_seconds={phase: round(value, 3) for phase, value in seconds.items()},
         failed=[row for step, ended in episodes.items() for row in failed_rows(step.name, ended)],
+        notes=notes_of(metrics),
         run=plan.recipe,
     )
     write_report(run.path, report)
@@ -64,6 +65,12 @@ def busy_seconds(summaries: Iterable[Trajectory]) -> float:
     for times in (summary.times for summary in summaries if not is_owed(summary)):
         busy.add(times.started_unix_s, times.started_unix_s + times.total_s)
     return busy.seconds
+
+
+def notes_of(metrics: Metrics) -> list[dict[str, str]]:
+    """What the engines reported when they started, such as the self-test of the teacher, by role."""
+    noted = {(row["role"], row["note"]) for row in metrics if row.get("kind") == "note"}
+    return [{"role": role, "note": note} for role, note in sorted(noted)]
 
 
 def phase_seconds(metrics: Metrics) -> dict[str, float]:

@@ -31,6 +31,17 @@ _STARTING = threading.Lock()
 """Serializes starts, because vLLM passes settings to its child processes in environment variables."""
 
 
+_NEUTRAL: Mapping[str, Any] = {
+    "top_p": 1.0,
+    "top_k": 0,
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+}
+"""Sampling parameters of each request that does not set them, whatever the model's generation_config.json says."""
+
+
 class VllmConfig(FrozenModel):
     """A model run by vLLM in this process and its children."""
 
@@ -219,7 +230,7 @@ class VllmEngine:
             raise EngineDied(self._broken)
         if self._llm is None:
             raise RuntimeError("the engine is closed")
-        params = SamplingParams(output_kind=RequestOutputKind.FINAL_ONLY, **settings)
+        params = SamplingParams(output_kind=RequestOutputKind.FINAL_ONLY, **{**_NEUTRAL, **settings})
         stream: AsyncIterator[Any] = self._llm.generate(
             TokensPrompt(prompt_token_ids=list(token_ids)),
             params,
@@ -296,6 +307,7 @@ def _start(folder: str, config: VllmConfig) -> Any:
             "enable_prefix_caching": config.enable_prefix_caching,
             "tensor_parallel_size": config.tensor_parallel_size,
             "seed": config.seed,
+            "generation_config": "vllm",  # of the model's generation_config.json, only its end tokens apply
             "max_logprobs": _MAX_LOGPROBS,
             "disable_log_stats": True,
             "use_tqdm_on_load": False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -14,7 +14,7 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel
 
 from rollout.concurrency import with_timeout
-from rollout.engine import Completion, Engine, Sampling
+from rollout.engine import Completion, Engine, RemoteEngine, Sampling
 from rollout.environment import Environment, Reset, Step, Task
 from rollout.episode.acting import ConstrainedActing, PlainActing, SelfConsistentActing
 from rollout.episode.config import AgentConfig, EpisodePolicy
@@ -306,7 +306,7 @@ class _Episode:
                 model=self.engine.name,
                 weight_version=weight_version,
                 prompt_style=self.builder.style.name,
-                sampling_json=_to_json(self.sampling),
+                sampling_json=_sampling_json(self.sampling, self.engine),
                 method_json=_to_json(self.config, exclude={"sampling", "style", *self._not_used()}),
             ),
             outcome=Outcome(state.reward, stop is StopReason.SUCCESS, stop, failure, state.scores),
@@ -353,5 +353,15 @@ async def _gather(awaitables: Iterable[Awaitable[T]]) -> list[T]:
             future.cancel()
 
 
-def _to_json(settings: BaseModel, exclude: set[str] | None = None) -> str:
-    return json.dumps(settings.model_dump(mode="json", exclude=exclude), sort_keys=True, separators=(",", ":"))
+def _sampling_json(sampling: Sampling, engine: Engine) -> str:
+    """Sampling settings, and under ``sent`` what an engine that has settings of its own was sent for them."""
+    sent = {"sent": engine.sent(sampling)} if isinstance(engine, RemoteEngine) else {}
+    return _canonical({**sampling.model_dump(mode="json"), **sent})
+
+
+def _to_json(settings: BaseModel, exclude: set[str]) -> str:
+    return _canonical(settings.model_dump(mode="json", exclude=exclude))
+
+
+def _canonical(settings: Mapping[str, object]) -> str:
+    return json.dumps(settings, sort_keys=True, separators=(",", ":"))
