@@ -23,7 +23,7 @@ Think step by step, with an empty line between the steps. Then give the answer:
 
 _OPEN = "<answer>"
 _CLOSE = "</answer>"
-_OPENED, _CLOSED = (re.compile(tag, re.IGNORECASE) for tag in (_OPEN, _CLOSE))
+_ANSWER = re.compile(rf"{_OPEN}(?P<given>(?:(?!{_OPEN}).)*?)(?P<close>{_CLOSE}|\Z)", re.IGNORECASE | re.DOTALL)
 _ARGUMENT = re.compile(r"\A\w+\[(.*)\]\Z", re.DOTALL)
 
 
@@ -49,20 +49,21 @@ class ChainOfThoughtStyle(BaseStyle):
         """Split the text of one turn into reason, act, format and trailing. Any text is accepted.
 
         The act is the content of the last pair of tags outside think blocks, the tags are format, and all text before
-        them is reason. A tag that is not closed extends to the end of the text.
+        them is reason. Without a pair, a tag that is not closed extends to the end of the text: many servers remove the
+        stop string.
         """
         turn = TurnText.read(text)
-        *_, opened = (None, *_OPENED.finditer(turn.visible))
-        if opened is None:
+        answers = list(_ANSWER.finditer(turn.visible))
+        if not answers:
             return turn.parsed([(Kind.REASON, len(text))], None)
-        closed = _CLOSED.search(turn.visible, opened.end())
-        end, close = closed.span() if closed else (len(text), len(text))
-        given = text[opened.end() : end].strip()
+        answer = ([answer for answer in answers if answer["close"]] or answers)[-1]
+        start, end = answer.span("given")
+        given = text[start:end].strip()
         spans = [
-            (Kind.REASON, len(text[: opened.start()].rstrip())),
-            (Kind.FORMAT, opened.end()),
+            (Kind.REASON, len(text[: answer.start()].rstrip())),
+            (Kind.FORMAT, start),
             *([(Kind.ACT, end)] if given else []),
-            (Kind.FORMAT, close),
+            (Kind.FORMAT, answer.end()),
         ]
         return turn.parsed(spans, self.answer.replace("{}", given) if given else None)
 

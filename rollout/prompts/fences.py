@@ -47,19 +47,22 @@ class Block:
 def code_block(turn: TurnText) -> Block | None:
     """The block to execute, or None.
 
-    It is the first Python or unnamed block after a label ``Code:``. Without such a block it is the first named Python
-    that parses, else the first named Python, else the first unnamed block that parses. Empty blocks count only if there
-    is no other. Blocks after an invented observation count only if there is none before.
+    It is the first Python or unnamed block after a label ``Code:``, if possible one that parses. Without such a block,
+    it is the first named Python, if possible one that parses, else the first unnamed block that parses. Empty blocks
+    count only if there is no other, and blocks after an invented observation only if there is none before it.
     """
     blocks = [block for block in _blocks(turn) if block.language in ("", *_PYTHON)]
     invented, labeled = turn.invented(), CODE.search(turn.visible)
     blocks = [block for block in blocks if block.code] or blocks[:1]
     blocks = [block for block in blocks if block.start < invented] or blocks
+    after_label = [block for block in blocks if labeled and block.start >= labeled.start()]
+    named, parsed = ([b for b in blocks if b.language], [b for b in blocks if b.is_python])
     preferences = (
-        [block for block in blocks if labeled and block.start >= labeled.start()],
-        [block for block in blocks if block.language and block.is_python],
-        [block for block in blocks if block.language],
-        [block for block in blocks if block.is_python],
+        [b for b in after_label if b.is_python],
+        after_label,
+        [b for b in parsed if b.language],
+        named,
+        parsed,
     )
     return next(chain.from_iterable(preferences), None)
 
@@ -77,24 +80,20 @@ def _blocks(turn: TurnText) -> Iterator[Block]:
         opened = _OPENING.search(turn.visible, at)
         if opened is None:
             return
-        language = opened["language"]
-        if language is None:
+        if opened["language"] is None:
             at = opened.end()
             continue
-        closed = _closing(turn, opened.end(), language.lower() in ("", *_PYTHON), parser)
+        start, language = opened.end(), opened["language"].lower()
+        closed = _closing(turn, start, language in ("", *_PYTHON), parser)
+        stop = closed.start() if closed else turn.invented(start)
+        code = _code(turn.text[start:stop])
+        is_python = parser.accepts(code) and (closed is not None or language != "")
         if closed is None:
+            if is_python and code:
+                yield Block(opened.start(), start, stop, stop, language, code, is_python)
             return
-        code = _code(turn.text[opened.end() : closed.start()])
-        end = _END_MARK.match(turn.visible, closed.end())
-        yield Block(
-            opened.start(),
-            opened.end(),
-            max(closed.start(), opened.end()),
-            end.end() if end else closed.end(),
-            language.lower(),
-            code,
-            parser.accepts(code),
-        )
+        end = _END_MARK.match(turn.visible, closed.end()) or closed
+        yield Block(opened.start(), start, max(stop, start), end.end(), language, code, is_python)
         at = closed.start() if closed.re is _CLOSING_LINE and (closed["more"] or "").strip() else closed.end()
 
 

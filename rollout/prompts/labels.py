@@ -19,7 +19,7 @@ _THINK_TAG = re.compile(r"(?i:</?(?:seed:)?(?:think|thinking|thought|reasoning)>
 _HIDDEN = "\x1f"
 """Replaces thoughts while labels are searched: white space, but not the end of a line."""
 
-_BULLETS = r"(?:[ \t>\u2022+-]|\d{1,3}[.)][ \t])*+"
+_BULLETS = r"(?:[ \t>\u2022+-]|\*[ \t]|\d{1,3}[.)][ \t])*+"
 _NUMBER = r"(?:[ \t]*+[#(\[]?[ \t]*+\d{1,4}[ \t]*+[)\]]?)?"
 _COLON = "[:\uff1a]"
 THOUGHT_NAMES = "thoughts?|\u601d\u8003|\u60f3\u6cd5"
@@ -105,9 +105,9 @@ class TurnText:
             at = end
         return cls(text, "".join([*parts, plain[at:]]), blocks)
 
-    def invented(self) -> int:
+    def invented(self, start: int = 0) -> int:
         """Start of the first observation that the model wrote itself; the length of the text if there is none."""
-        found = _INVENTED.search(self.visible)
+        found = _INVENTED.search(self.visible, start)
         return found.start() if found else len(self.text)
 
     def labeled_action(self) -> Found | None:
