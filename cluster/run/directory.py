@@ -28,6 +28,7 @@ import yaml
 
 from cluster.config.load import check_recipe
 from cluster.config.recipe import Recipe
+from cluster.config.settings import dump_yaml
 from cluster.run.provenance import git_revision, hardware, versions
 from rollout.environment import Task
 from rollout.errors import UserError
@@ -251,7 +252,7 @@ def differing_keys(a: object, b: object, prefix: str = "") -> list[str]:
 
 def recipe_yaml(recipe: Recipe) -> str:
     """The resolved recipe as YAML, every setting written out; `load_recipe` reads it back."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+    return dump_yaml(recipe.model_dump(mode="json"))
 
 
 @contextmanager
