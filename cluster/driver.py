@@ -33,11 +33,13 @@ from cluster.config.recipe import LearnerRole, Recipe, distributions_of
 from cluster.run.directory import RunDirectory
 from cluster.run.episodes import WorkerJob
 from cluster.run.guidance import load_hint_bank
+from cluster.run.phases import PHASES
 from cluster.run.plan import Plan, make_plan, record_splits
 from cluster.run.plan_file import write_plan
 from cluster.run.playable import check_agents
 from cluster.run.progress import Screen
-from cluster.run.steps.step import EpisodeStep, Phase, Step
+from cluster.run.steps.step import EpisodeStep, Step
+from cluster.run.tasks import TaskLists
 from cluster.run.training_data import TrainRequest
 from cluster.run.write_report import write_run_report
 from cluster.runtime.backend import Backend, open_backend
@@ -52,8 +54,6 @@ from rollout.concurrency import run_all
 from rollout.tools.retrieval.service import Service
 from rollout.trajectory import Trajectory
 from rollout.trajectory.store import TrajectoryStore
-
-PHASES: frozenset[Phase] = frozenset({"rollout", "train", "evaluate"})
 
 
 def run(
@@ -74,13 +74,15 @@ def run(
         UserError: the recipe asks for what is not available, a pool cannot work, or there is nothing to train on.
     """
     screen = screen or Screen()
-    check_agents(recipe)
-    plan = make_plan(recipe, directory)
-    if recipe.hints is not None:
+    check_agents(recipe, phases)
+    tasks = TaskLists(recipe, phases=phases)
+    plan = make_plan(recipe, directory, tasks)
+    groups = resource_groups(plan, recipe, phases)
+    if recipe.hints is not None and {"rollout", "evaluate"} & set(phases):
         load_hint_bank(recipe.hints, directory.hint_bank)
-    write_plan(plan, directory)
-    record_splits(plan.episode_steps(), directory)
-    groups = resource_groups(plan, recipe)
+    if not (tasks.absent and directory.plan_file.is_file()):
+        write_plan(plan, directory)
+        record_splits(plan.episode_steps(), directory)
     backend = open_backend(address, directory.logs, groups, recipe.failures)
     try:
         for group in groups:

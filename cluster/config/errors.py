@@ -101,7 +101,9 @@ def validated(model: type[M], settings: Mapping[str, Any], name: str) -> M:
     """Validate settings as ``model``. Raises `UserError` that lists every error under ``name``."""
     try:
         checked = model.model_validate(settings)
-        wrong = [f"{path}: must be a number (got {format_value(value)})." for path, value in switches(settings, checked)]
+        wrong = [
+            f"{path}: must be a number (got {format_value(value)})." for path, value in switches(settings, checked)
+        ]
     except ValidationError as error:
         wrong = sentences(error, model)
     if wrong:
