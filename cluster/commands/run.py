@@ -11,8 +11,8 @@ import typer
 
 from cluster.config.load import load_recipe
 from cluster.config.recipe import Recipe
-from cluster.run.claim import run_folder
-from cluster.run.directory import RunDirectory, check_same_recipe, default_run_directory, open_run
+from cluster.run.claim import run_folder, try_to_make
+from cluster.run.directory import RunDirectory, check_same_recipe, default_run_directory, not_writable, open_run
 from cluster.run.phases import PHASES
 from cluster.run.progress import Screen
 from cluster.runtime.address import IN_PROCESS, check_address, require_cluster
@@ -60,6 +60,8 @@ def check_before(recipe: Recipe, phases: Collection[str], folder: Path, address:
     from cluster.dry_run.render import print_findings
 
     check_address(address)
+    with not_writable(folder):
+        try_to_make(folder)
     check_same_recipe(RunDirectory(folder), recipe)
     if address is not None and address != IN_PROCESS:
         require_cluster(address)

@@ -71,4 +71,6 @@ def system_sentence(error: OSError, longest: int = 200) -> str | None:
     name = "" if error.filename is None else str(error.filename)
     shown = name if len(name) <= longest else f"{name[:longest]}…"
     reason = (error.strerror or str(error)).lower()
-    return f"{shown or 'the output'} cannot be used ({reason}); correct the path, or free the resource that is missing."
+    if not shown:
+        return f"the output cannot be written ({reason}); write it elsewhere."
+    return f"{shown} cannot be used ({reason}); correct the path, or free what is missing."

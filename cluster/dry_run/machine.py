@@ -66,8 +66,8 @@ def _lacking(machine: Machine, requests: Sequence[ResourceRequest]) -> Iterator[
     """GPUs and custom resources that are wanted at the same time and that this machine lacks."""
     wanted = sum(request.workers * request.resources.gpus for request in requests)
     if wanted > machine.gpus:
-        names = " and ".join(request.section for request in requests if request.resources.gpus)
-        yield f"{names} want {wanted:g} GPU at the same time (resources.gpus), but this machine has {machine.gpus}"
+        names = ", ".join(f"{request.section}.resources.gpus" for request in requests if request.resources.gpus)
+        yield f"the recipe wants {wanted:g} GPU at the same time ({names}), but this machine has {machine.gpus}"
     for request in requests:
         for name in request.resources.custom:
             yield f"{request.section}.resources.custom asks for {name}, which this machine does not have"
@@ -83,14 +83,9 @@ def _core_findings(machine: Machine, groups: Sequence[ResourceGroup]) -> Iterato
         try:
             check_fits(group.requests, [node])
         except UserError as error:
-            text = str(error).replace("no node of the cluster has", "this machine does not have")
-            yield Finding(
-                f"this machine has {machine.cores} cores, which count twice, and {machine.memory_gib:g} GiB: "
-                + text.replace("the cluster has", "this machine has").replace(
-                    "a larger cluster", "a cluster (--address)"
-                ),
-                fatal=True,
-            )
+            text = str(error).rstrip(".").replace("no node of the cluster has", "this machine does not have")
+            text = text.replace("the cluster has", "this machine has").replace("a larger cluster", "a cluster")
+            yield Finding(f"{text} (--address); each of the {machine.cores} cores counts at most twice", fatal=True)
             return
 
 

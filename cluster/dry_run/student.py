@@ -91,6 +91,6 @@ def _is_here(name: str) -> bool:
             return True
     except UserError:
         return False
-    from huggingface_hub import try_to_load_from_cache
-
-    return isinstance(try_to_load_from_cache(name, "config.json"), str)
+    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
+    cache = os.environ.get("HF_HUB_CACHE") or home / "hub"
+    return (Path(cache) / f"models--{name.replace('/', '--')}").is_dir()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -49,6 +50,16 @@ def clear(folder: Path) -> None:
             path.unlink()
 
 
+def try_to_make(folder: Path) -> None:
+    """Make a folder and remove it again. Raises `OSError` if it cannot be made, or not be written."""
+    made = _make(folder)
+    try:
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+    finally:
+        _remove_empty(made)
+
+
 @contextmanager
 def made_folder(folder: Path) -> Iterator[None]:
     """Make a folder and its parents; if the block raises `UserError`, those that are empty then are removed again.
@@ -56,15 +67,29 @@ def made_folder(folder: Path) -> Iterator[None]:
     Raises:
         OSError: it cannot be made; nothing is left then.
     """
+    made = _make(folder)
+    try:
+        yield
+    except UserError:
+        _remove_empty(made)
+        raise
+
+
+def _make(folder: Path) -> list[Path]:
+    """Make a folder. Returns what had to be made, the innermost first."""
     missing = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        yield
-    except (UserError, OSError):
-        for path in missing:
-            if os.path.isdir(path) and not any(path.iterdir()):
-                path.rmdir()
+    except OSError:
+        _remove_empty(missing)
         raise
+    return missing
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    for path in folders:
+        if os.path.isdir(path) and not any(path.iterdir()):
+            path.rmdir()
 
 
 @contextmanager

@@ -78,7 +78,9 @@ def require_cluster(address: str, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
     check_address(address)
     try:
         found = canonicalize_bootstrap_address(address)
-    except (ConnectionError, ValueError) as error:
+    except ConnectionError as error:
+        raise UserError(no_cluster(address, "none runs on this machine")) from error
+    except ValueError as error:
         raise UserError(no_cluster(address, first_line(error))) from error
     if found is None:  # RAY_ADDRESS says that there is none
         raise UserError(no_cluster(address, "RAY_ADDRESS is local"))
