@@ -35,11 +35,13 @@ from cluster.run.directory import RunDirectory
 from cluster.run.episodes import WorkerJob
 from cluster.run.failed_episodes import IncompleteError
 from cluster.run.guidance import load_hint_bank
+from cluster.run.phases import PHASES
 from cluster.run.plan import Plan, make_plan, record_splits
 from cluster.run.plan_file import write_plan
 from cluster.run.playable import check_agents
 from cluster.run.progress import Screen
-from cluster.run.steps.step import EpisodeStep, Phase, Step
+from cluster.run.steps.step import EpisodeStep, Step
+from cluster.run.tasks import TaskLists
 from cluster.run.training_data import TrainRequest, check_other_stores
 from cluster.run.write_report import write_run_report
 from cluster.runtime.backend import Backend, open_backend
@@ -54,8 +56,6 @@ from rollout.concurrency import run_all
 from rollout.tools.retrieval.service import Service
 from rollout.trajectory import Trajectory
 from rollout.trajectory.store import TrajectoryStore
-
-PHASES: frozenset[Phase] = frozenset({"rollout", "train", "evaluate"})
 
 
 def run(
@@ -77,15 +77,17 @@ def run(
         UserError: the recipe asks for what is not available, a pool cannot work, or there is nothing to train on.
     """
     screen = screen or Screen()
-    check_agents(recipe)
+    check_agents(recipe, phases)
     if recipe.learner is not None and "train" in phases:
         check_other_stores(recipe.collect.also, recipe.learner, recipe.collect.keep)
-    plan = make_plan(recipe, directory)
-    if recipe.hints is not None:
+    tasks = TaskLists(recipe, phases=phases)
+    plan = make_plan(recipe, directory, tasks)
+    groups = resource_groups(plan, recipe, phases)
+    if recipe.hints is not None and {"rollout", "evaluate"} & set(phases):
         load_hint_bank(recipe.hints, directory.hint_bank)
-    write_plan(plan, directory)
-    record_splits(plan.episode_steps(), directory)
-    groups = resource_groups(plan, recipe)
+    if not (tasks.absent and directory.plan_file.is_file()):
+        write_plan(plan, directory)
+        record_splits(plan.episode_steps(), directory)
     backend = open_backend(address, directory.logs, groups, recipe.failures)
     driver = Driver(recipe, directory, backend, plan, phases, screen)
     try:

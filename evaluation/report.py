@@ -94,7 +94,7 @@ def build_report(
         run: name of the run.
 
     Returns:
-        ``schema``, ``run``, ``agents``, ``comparisons``, ``failed``, ``rollouts``, ``learner`` and ``wall_seconds``, and
+        ``schema``, ``run``, ``agents``, ``comparisons``, ``failed``, ``rollouts``, ``learner``, ``wall_seconds``, and
         ``notes`` if there are any. An agent without episodes has no environments; a pair without a common task has no
         comparison.
     """
