@@ -72,7 +72,7 @@ def large_shop(products: int, folder: Path, seed: int, goals: int) -> dict[str, 
 
 def _as_worker(catalog: Catalog, folder: Path, seed: int, goals: int) -> dict[str, float]:
     """Open the shop and run sessions. ``worker_mib`` is resident memory; ``private`` excludes the shared index."""
-    shop, wanted = Shop(folder, catalog.fingerprint), _generated(catalog, seed, goals)
+    shop, wanted = Shop(folder), _generated(catalog, seed, goals)
     first_ms = _ms(lambda: shop.search(_query(wanted[0])))
     times = _run_sessions(shop, wanted)
     memory = psutil.Process().memory_info()

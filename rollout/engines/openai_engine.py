@@ -67,21 +67,6 @@ async def probe_endpoint(config: OpenAIConfig, sampling: Sampling | None = None)
         await engine.close()
 
 
-async def probe_endpoint(config: OpenAIConfig, sampling: Sampling | None = None) -> None:
-    """Ask an endpoint for one short completion with the settings of an agent.
-
-    Raises:
-        UserError: the API key's environment variable is not set, or the tokenizer cannot be used.
-        EndpointError: the endpoint cannot be reached, refuses the request, or its answer cannot be used.
-        NotImplementedError: it does not support a setting of ``sampling``.
-    """
-    engine = await start(config)
-    try:
-        await engine.probe(sampling or Sampling())
-    finally:
-        await engine.close()
-
-
 class OpenAIEngine:
     """Client of an endpoint (`rollout.engine.Engine`). The weight version is always 0."""
 
@@ -152,14 +137,6 @@ class OpenAIEngine:
         if len(rows) != len(token_ids):
             raise EndpointError(f"{self._client.url} returned {len(rows)} rows of scores for {len(token_ids)} tokens")
         return top_rows(rows, top_k)
-
-    async def probe(self, sampling: Sampling) -> None:
-        """Ask for one short completion. Raises what `probe_endpoint` raises."""
-        asked = sampling.model_copy(update={"seed": 0, "max_tokens": 1, "grammar": None})
-        if self._splitter is None:
-            await self.generate(self._tokenizer.encode("Hello"), asked, "probe")
-        else:
-            await self._chat([{"role": "user", "content": "Hello"}], asked, 1)
 
     async def load_weights(self, folder: str, version: int) -> None:
         """Raise `NotImplementedError`: an endpoint's weights cannot be changed."""

@@ -20,7 +20,7 @@ from rollout.environments.household.pddl import read_game
 from rollout.environments.household.simulator import Simulator
 from rollout.environments.household.text import NOTHING_HAPPENS, Dialect
 from rollout.errors import UserError
-from rollout.frozen_model import FrozenModel
+from rollout.frozen_model import FrozenModel, reject
 from rollout.grammar import PLACEHOLDER
 
 _GAME_FILE = "game.tw-pddl"
@@ -48,12 +48,16 @@ class HouseholdConfig(FrozenModel):
 
     @model_validator(mode="after")
     def _check(self) -> HouseholdConfig:
-        if self.data_dir is not None and self.source == "generated":
-            raise ValueError("data_dir is read with source: official only; set source: official or leave data_dir out")
-        if not self.task_types:
-            raise ValueError(
-                f"task_types is empty; name at least one of {', '.join(TaskType)}, or leave it out for all"
-            )
+        reject(
+            (
+                self.data_dir is not None and self.source == "generated",
+                "data_dir is read with source: official only; set source: official or leave data_dir out",
+            ),
+            (
+                not self.task_types,
+                f"task_types is empty; name at least one of {', '.join(TaskType)}, or leave it out for all",
+            ),
+        )
         return self
 
 

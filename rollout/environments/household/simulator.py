@@ -62,7 +62,7 @@ class Simulator:
         self._opened = {receptacle.name for receptacle in game.receptacles if receptacle.opened}
         self._contents: dict[str, list[int]] = {receptacle.name: [] for receptacle in game.receptacles}
         for i, thing in enumerate(game.things):
-            for name in _places(thing):
+            for name in filter(None, (thing.receptacle, *thing.also_in)):
                 self._contents[name].append(i)
         self._states = {
             state: {i for i, thing in enumerate(game.things) if getattr(thing, state)}
@@ -80,6 +80,8 @@ class Simulator:
             "examine": self._examine,
             "use": self._use,
             "slice": self._slice,
+            "move": lambda rest: self._store("move", rest),
+            "put": lambda rest: self._store("put", rest),
             "clean": lambda rest: self._treat("clean", rest),
             "heat": lambda rest: self._treat("heat", rest),
             "cool": lambda rest: self._treat("cool", rest),
@@ -102,14 +104,8 @@ class Simulator:
     def step(self, command: str) -> Reply:
         """Execute a command. Leading and trailing white space is ignored; an inadmissible command changes nothing."""
         verb, _, rest = command.strip().partition(" ")
-        dialect: Dialect | None = None
-        if verb == "move" or verb == "put":
-            dialect = "put" if verb == "put" else "move"
-            observation = self._store(dialect, rest)
-        elif verb in self._rules:
-            observation = self._rules[verb](rest)
-        else:
-            observation = self._report(command.strip())
+        observation = self._rules[verb](rest) if verb in self._rules else self._report(command.strip())
+        dialect: Dialect | None = "put" if verb == "put" else "move" if verb == "move" else None
         if observation is None:
             return Reply(words.NOTHING_HAPPENS, False, dialect)
         self.won = self.won or self._goal_holds()
@@ -238,9 +234,8 @@ class Simulator:
         return f"On the {receptacle.name}, you see {contents}."
 
     def _describe_thing(self, i: int) -> str:
-        thing = self._things[i]
         return words.thing_description(
-            thing,
+            self._things[i],
             {state for state, members in self._states.items() if i in members},
             toggled=i in self._toggled,
         )
@@ -300,12 +295,6 @@ class Simulator:
             for i, places in self._sliceable.items():
                 if self._location in places:
                     yield f"slice {self._things[i].name} with {held.name}"
-
-
-def _places(thing: Thing) -> Iterator[str]:
-    if thing.receptacle is not None:
-        yield thing.receptacle
-    yield from thing.also_in
 
 
 def _parse_store(dialect: Dialect, rest: str) -> tuple[str, str]:

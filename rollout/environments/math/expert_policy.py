@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from rollout.environments.math.code_problems import PROBLEMS, CodeProblem
 from rollout.environments.math.random_policy import random_step
-from rollout.environments.math.sentences import Memory
+from rollout.environments.math.sentences import Memory, fill
 from rollout.environments.math.stories import ParsedSentence, read_story
 from rollout.environments.scripted import ExpertPolicy, Move
 
@@ -87,17 +87,10 @@ class MathExpert(ExpertPolicy[ErrorRates]):
         question = problem.sentence.write(slots)
         for number, line in enumerate(problem.code):
             thought = f"{question} I use Python." if number == 0 else "I go on."
-            yield thought, f"python[{_with_slots(line, slots)}]"
+            yield thought, f"python[{fill(line, slots)}]"
         yield f"The result is {self._observation}.", f"finish[{self._observation}]"
 
 
 def _code_problem(text: str) -> tuple[CodeProblem, dict[str, str]] | None:
-    for problem in PROBLEMS:
-        slots = problem.sentence.read(text)
-        if slots is not None:
-            return problem, slots
-    return None
-
-
-def _with_slots(line: str, slots: dict[str, str]) -> str:
-    return re.sub(r"\{(\w)\}", lambda match: slots[match[1]], line)
+    read = ((problem, problem.sentence.read(text)) for problem in PROBLEMS)
+    return next(((problem, slots) for problem, slots in read if slots is not None), None)

@@ -56,7 +56,7 @@ class Sentence:
         return {name: str(rng.choice(values)) for name, values in self.ranges.items()}
 
     def write(self, slots: Slots) -> str:
-        return _fill(self.text, slots)
+        return fill(self.text, slots)
 
     def read(self, text: str) -> dict[str, str] | None:
         """Parse a sentence and return its slots; None if it does not match the template."""
@@ -64,7 +64,7 @@ class Sentence:
         return match.groupdict() if match else None
 
     def key(self, slots: Slots) -> str:
-        return _fill(self.sets, slots)
+        return fill(self.sets, slots)
 
     def calculation(self, slots: Slots, memory: Memory) -> str:
         """The formula with numbers: ``12 + 5``. A sum that starts with an unknown value is written without it.
@@ -72,7 +72,7 @@ class Sentence:
         Raises:
             KeyError: the formula uses an unknown value.
         """
-        formula = _fill(self.formula, slots)
+        formula = fill(self.formula, slots)
         first = _KEY.match(formula)
         if first and first[1] not in memory and formula[first.end() :].startswith(" + "):
             formula = formula[first.end() + 3 :]
@@ -80,7 +80,7 @@ class Sentence:
 
     def keys(self, slots: Slots) -> list[str]:
         """Phrases whose values the formula uses."""
-        return list(dict.fromkeys(_KEY.findall(_fill(self.formula, slots))))
+        return list(dict.fromkeys(_KEY.findall(fill(self.formula, slots))))
 
     def recalled(self, slots: Slots, memory: Memory) -> list[str]:
         """Known values that the formula uses, each as a sentence."""
@@ -98,5 +98,6 @@ class Sentence:
         return re.compile("".join(parts) + re.escape(self.text[end:]))
 
 
-def _fill(text: str, slots: Slots) -> str:
+def fill(text: str, slots: Slots) -> str:
+    """Replace the slots of a template by their values."""
     return _SLOT.sub(lambda match: slots[match[1]], text)

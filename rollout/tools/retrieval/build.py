@@ -17,13 +17,14 @@ from contextlib import contextmanager
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
+from rich.progress import MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
 
 from rollout.errors import UserError
 from rollout.storage.atomic import atomic_write
-from rollout.storage.locks import build_lock
+from rollout.storage.locks import build_once
 from rollout.tools.retrieval.config import LexicalConfig
 from rollout.tools.retrieval.documents import Document, corpus_files, read_documents
 from rollout.tools.retrieval.index import (
@@ -93,9 +94,11 @@ def ensure_index(
     origin = _origin(corpus, config)
     if not _is_current(target, origin):
         _refuse_other_content(target)  # before a lock is placed beside it
-        with build_lock(target):
-            if not _is_current(target, origin):  # another process may have built it in the meantime
-                build_index(read_documents(corpus), target, config, origin=origin, progress=progress)
+    build_once(
+        target,
+        lambda: _is_current(target, origin),
+        lambda: build_index(read_documents(corpus), target, config, origin=origin, progress=progress),
+    )
     return target
 
 
@@ -174,14 +177,8 @@ def _is_current(folder: Path, origin: str) -> bool:
 @contextmanager
 def _progress_bar(show: bool) -> Iterator[Progress]:
     """Show the number of indexed documents on the terminal once indexing starts."""
-    if not show:
-        yield no_progress
-        return
-    from rich.progress import MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
-
-    columns: tuple[Any, ...] = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn())
-    bar = Bar(*columns, TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
+    bar = Bar(*columns, disable=not show)
     task = bar.add_task("indexing documents", total=None)
 
     def advance(count: int) -> None:

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from rollout.frozen_model import FrozenModel
+from rollout.frozen_model import FrozenModel, reject
 
 
 class LexicalConfig(FrozenModel):
@@ -73,8 +73,14 @@ class RetrievalConfig(FrozenModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.kind == "bm25" and self.dense != DenseConfig():
-            raise ValueError("dense is read with kind: dense only; set kind: dense or leave dense out")
-        if self.kind == "dense" and self.bm25 != LexicalConfig():
-            raise ValueError("bm25 is read with kind: bm25 only; set kind: bm25 or leave bm25 out")
+        reject(
+            (
+                self.kind == "bm25" and self.dense != DenseConfig(),
+                "dense is read with kind: dense only; set kind: dense or leave dense out",
+            ),
+            (
+                self.kind == "dense" and self.bm25 != LexicalConfig(),
+                "bm25 is read with kind: bm25 only; set kind: bm25 or leave bm25 out",
+            ),
+        )
         return self

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from rollout.errors import UserError
 from rollout.storage.atomic import atomic_write
-from rollout.storage.locks import build_lock
+from rollout.storage.locks import build_once
 from rollout.tools.retrieval.build import Progress, no_progress
 from rollout.tools.retrieval.config import DenseConfig
 from rollout.tools.retrieval.documents import Hit
@@ -119,13 +119,9 @@ class DenseIndex:
         encoded = self._encoder.encode([f"{self._config.query_prefix}{query}" for query in queries])
         scores, rows = self._vectors.search(encoded, min(k, len(self._documents)))
         return [
-            [self._hit(int(row), float(score)) for row, score in zip(found, values, strict=True)]
+            [self._documents[int(row)].hit(float(score)) for row, score in zip(found, values, strict=True)]
             for found, values in zip(rows, scores, strict=True)
         ]
-
-    def _hit(self, row: int, score: float) -> Hit:
-        document = self._documents[row]
-        return Hit(document.id, document.title, document.text, score)
 
 
 def ensure_vectors(
@@ -148,13 +144,13 @@ def ensure_vectors(
     target = index / name
     if folder is not None and not target.is_dir():
         target = folder / f"{name}-{read_meta(index)['origin'][:12]}"
-    if target.is_dir():
-        return target
+
+    def build() -> None:
+        with atomic_write(target) as made:
+            DenseIndex.build(RetrievalIndex.open(index), made, config, encoder, progress)
+
     try:
-        with build_lock(target):
-            if not target.is_dir():  # another process may have built them in the meantime
-                with atomic_write(target) as made:
-                    DenseIndex.build(RetrievalIndex.open(index), made, config, encoder, progress)
+        build_once(target, target.is_dir, build)
     except PermissionError as error:
         raise UserError(
             f"no vectors can be written to {target.parent} ({error}); set retrieval.index_dir to a writable folder"
