@@ -3,6 +3,9 @@ SHELL := bash
 VENV := .venv/bin
 # Further arguments of a command: make test ARGS="-k store", make quickstart ARGS="seed=1".
 ARGS ?=
+# Test processes; 0 runs the tests in pytest's own process, which a debugger needs.
+WORKERS ?= 2
+PYTEST := $(VENV)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 # The benchmark to run; `stillhouse bench --help` lists them.
 NAME ?= environments
 
@@ -18,10 +21,10 @@ quickstart: setup  ## distill a small agent from a teacher, end to end
 	$(VENV)/stillhouse run quickstart $(ARGS)
 
 test: setup  ## all tests except the slow ones
-	$(VENV)/python -m pytest -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
 
 test-all: setup  ## all tests that this machine can run
-	$(VENV)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 lint: setup  ## style and formatting
 	$(VENV)/ruff check .

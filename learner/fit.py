@@ -21,6 +21,7 @@ from learner.config import LearnerConfig
 from learner.curriculum import EpochOrder
 from learner.data import Data, load_data
 from learner.distributed import Distributed
+from learner.head import check_head
 from learner.losses.objective import term_coefficients
 from learner.model import make_model, save_model
 from learner.progress import Progress, ResumeCheckpoint
@@ -120,6 +121,7 @@ def fit(
     if Path(output_folder).exists():
         raise UserError(f"{output_folder} exists already; remove it or choose another output folder.")
     model, tokenizer = make_model(config, base_model)
+    check_head(model)
     data = load_data(config, trajectories, model.config.max_position_embeddings)
     trainer = make_trainer(config, model, distributed)
     resume = ResumeCheckpoint(output_folder, config, data, base_model)

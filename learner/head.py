@@ -4,34 +4,72 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from rollout.errors import UserError
+
+_CHECKED_ROWS, _CHECKED_TOKENS = 2, 8
 
 
 class SelectedLogits(nn.Module):
     """Wraps a causal language model so that it computes logits at selected positions only.
 
     Most tokens of agent episodes are observations, which are not trained on. Dropping their hidden states before the
-    LM head saves computation and memory in proportion.
-
-    Raises:
-        UserError: the model rescales its logits (soft-capping or ``logits_scaling``), which would be bypassed.
+    LM head saves computation and memory in proportion. The model's own forward applies the head, so a logit scale or a
+    soft-cap is part of the result for every architecture.
     """
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
-        settings = model.config
-        if getattr(settings, "final_logit_softcapping", None) or getattr(settings, "logits_scaling", 1.0) != 1.0:
-            raise UserError(
-                f"models of type {settings.model_type!r} rescale their logits, which is unsupported; use another model."
-            )
 
     def forward(self, input_ids_BL: Tensor, positions_N: Tensor) -> Tensor:
         """Return logits ``[N, V]``. ``positions_N`` index into B*L. Rows must be padded on the right."""
-        bare = self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
-        hidden_BLH = bare.get_decoder()(input_ids=input_ids_BL, use_cache=False)[0]
-        hidden_NH = hidden_BLH.flatten(0, 1).index_select(0, positions_N)
-        logits_NV: Tensor = bare.get_output_embeddings()(hidden_NH)
-        return logits_NV
+
+        def select(_module: nn.Module, _arguments: Any, output: Any) -> Any:
+            selected_1NH = output[0].flatten(0, 1).index_select(0, positions_N)[None]
+            if isinstance(output, tuple):
+                return (selected_1NH, *output[1:])
+            output.last_hidden_state = selected_1NH
+            return output
+
+        bare = bare_model(self.model)
+        hook = bare.get_decoder().register_forward_hook(select)
+        try:
+            logits_1NV: Tensor = bare(input_ids=input_ids_BL, use_cache=False).logits
+        finally:
+            hook.remove()
+        return logits_1NV[0]
+
+
+def bare_model(model: Any) -> Any:
+    """The causal language model below PEFT's wrapper."""
+    return model.get_base_model() if hasattr(model, "peft_config") else model
+
+
+@torch.no_grad()
+def check_head(model: Any) -> None:
+    """Compare the logits of `SelectedLogits` with those of ``model(...)`` on random tokens.
+
+    Raises:
+        UserError: they differ, so the loss would not be that of the model.
+    """
+    bare, was_training = bare_model(model), model.training
+    generator = torch.Generator().manual_seed(0)
+    vocabulary = bare.get_input_embeddings().weight.shape[0]
+    ids_BL = torch.randint(vocabulary, (_CHECKED_ROWS, _CHECKED_TOKENS), generator=generator).to(bare.device)
+    positions_N = torch.arange(1, ids_BL.numel(), 2, device=bare.device)
+    model.eval()
+    try:
+        expected_NV = bare(input_ids=ids_BL, use_cache=False).logits.flatten(0, 1)[positions_N]
+        selected_NV = SelectedLogits(model)(ids_BL, positions_N)
+    finally:
+        model.train(was_training)
+    if expected_NV.shape != selected_NV.shape or not torch.allclose(
+        expected_NV.float(), selected_NV.float(), rtol=1e-2, atol=1e-3 * float(expected_NV.abs().max())
+    ):
+        raise UserError(
+            f"models of type {bare.config.model_type!r} compute logits that depend on more than the hidden state of "
+            "their position, so they cannot be computed for the trained tokens alone; choose another student model."
+        )

@@ -99,6 +99,8 @@ ADAPTERS: Mapping[str, Sequence[str]] = {
     "deepspeed": ("learner/strategies/deepspeed_trainer.py",),
     "filelock": ("rollout/storage/locks.py",),
     "faiss": ("rollout/tools/retrieval/dense.py",),
+    "grpc": ("cluster/runtime/address.py",),
+    "httpx": ("cluster/runtime/ray_jobs.py",),
     "jinja2": ("rollout/prompts/template.py", "evaluation/html.py"),
     "llguidance": ("rollout/engines/transformers_engine.py",),
     "math_verify": ("rollout/environments/math/grading/verify_child.py",),
@@ -113,6 +115,7 @@ ADAPTERS: Mapping[str, Sequence[str]] = {
     "tokenizers": ("rollout/environments/make_tokenizer.py", "rollout/prompts/tokenizer.py"),
     "torch": ("learner/*", "rollout/engines/transformers_engine.py", "cluster/runtime/train_learner.py"),
     "transformers": (
+        "learner/check_student.py",
         "learner/model.py",
         "learner/widen.py",
         "rollout/engines/transformers_engine.py",

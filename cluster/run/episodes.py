@@ -43,6 +43,10 @@ class WorkerContext(Protocol):
         """A ready environment; closing it returns it to the worker's pool."""
         ...
 
+    def fresh_environment(self, name: str) -> Environment:
+        """An environment in which no episode ran before."""
+        ...
+
     def builder(self, environment: str, agent: AgentConfig) -> PromptBuilder:
         """The prompt builder of an agent in an environment."""
         ...
@@ -88,11 +92,16 @@ class EpisodeSpec(ABC):
 
 @dataclass(frozen=True, slots=True)
 class EpisodeRequest:
-    """One episode to produce; small enough to be sent anywhere."""
+    """One episode to produce; small enough to be sent anywhere.
+
+    ``attempt`` is part of the key: a recipe may ask for a task several times. ``retries`` counts the failures that this
+    episode has ended by before.
+    """
 
     spec: EpisodeSpec
     task: Task
     attempt: int
+    retries: int = 0
 
     @property
     def key(self) -> Key:

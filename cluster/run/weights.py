@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from cluster.config.recipe import CHECKPOINT, Recipe
+from cluster.run.phases import PHASES, used_sections
 from rollout.errors import UserError
 from rollout.models import model_folder
 from rollout.prompts.tool import TOOLS
@@ -15,17 +16,22 @@ from rollout.prompts.tool import TOOLS
 TEACHER_TOKENIZER = "learner.teacher_tokenizer"
 
 
-def check_models(recipe: Recipe) -> None:
+def check_models(recipe: Recipe, phases: Collection[str] = PHASES) -> None:
     """Raise `UserError` if a model folder is missing, or if teacher and student have different vocabularies.
 
-    It also loads the agent's tools and the learner's divergences, which may come from other packages.
+    It also loads the agent's tools and the learner's divergences, which may come from other packages. Only what one of
+    ``phases`` uses is checked.
 
     The learner trains on the token ids that the teacher saw and wrote, unless ``learner.teacher_tokenizer`` is set.
     """
-    folders = {setting: local_folder(setting, model) for setting, model in model_settings(recipe)}
-    for name in recipe.agent.tools:
+    used = used_sections(recipe, phases)
+    folders = {
+        setting: local_folder(setting, model, required=setting.partition(".")[0] in used)
+        for setting, model in model_settings(recipe)
+    }
+    for name in recipe.agent.tools if {"rollout", "evaluate"} & set(phases) else ():
         TOOLS.load(name).load_function()
-    if recipe.learner is None:
+    if recipe.learner is None or "train" not in phases:
         return
     recipe.learner.check_divergences()
     teacher = first_folder(folders, "teacher.engine")
@@ -71,11 +77,17 @@ def first_folder(folders: Mapping[str, Path | None], start: str) -> Path | None:
     return next(named, None)
 
 
-def local_folder(setting: str, model: str) -> Path | None:
-    """The folder of a model; None for a hub name, which is resolved when the model is loaded."""
+def local_folder(setting: str, model: str, *, required: bool = True) -> Path | None:
+    """The folder of a model; None for a hub name, which is resolved when the model is loaded.
+
+    Raises:
+        UserError: there is no such folder, and it is ``required``.
+    """
     try:
         folder = Path(model_folder(model))
     except UserError as error:
+        if not required:
+            return None
         raise UserError(f"{setting}: {error}") from error
     return folder if folder.is_dir() else None
 

@@ -48,7 +48,8 @@ def train_rank(request: TrainRequest) -> None:
     torch.set_num_threads(request.num_threads)
     is_first = not dist.is_initialized() or dist.get_rank() == 0
     with closing(RunDirectory(Path(request.run_dir))) as directory:
-        reporter, selection = StepReporter(directory, request.round), Selection(request.stores, request.keep)
+        reporter = StepReporter(directory, request.round)
+        selection = Selection(request.stores, request.keep, request.also)
         episodes: Iterable[Trajectory] = selection
         if request.learner.teacher_tokenizer is not None:
             student = starting_point(request.learner, request.base_model)
@@ -61,8 +62,9 @@ def train_rank(request: TrainRequest) -> None:
             on_step=reporter.on_step if is_first else None,
         )
         if is_first:
-            figures = {**asdict(result), "tokens_per_second": result.tokens_per_second, "dropped": selection.dropped}
-            directory.log_metrics({"kind": "trained", "round": request.round, **figures})
+            figures = {**asdict(result), "tokens_per_second": result.tokens_per_second}
+            left_out = {"dropped": selection.dropped, "unreadable": selection.unreadable}
+            directory.log_metrics({"kind": "trained", "round": request.round, **figures, **left_out})
 
 
 class StepReporter:

@@ -10,13 +10,12 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import yaml
 from pydantic import Field, StringConstraints, model_validator
 
 from cluster.config.errors import validated
 from cluster.config.load import named_file
 from cluster.config.recipe import Agent
-from cluster.config.settings import parse_override, read_settings
+from cluster.config.settings import dump_yaml, parse_override, read_settings
 from rollout.errors import UserError
 from rollout.frozen_model import FrozenModel
 from rollout.messages import choose_one_of
@@ -220,7 +219,7 @@ def find_study(name_or_path: str) -> Path:
 
 def study_yaml(study: Study) -> str:
     """The study as YAML with every setting written out; `load_study` reads it back."""
-    return yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+    return dump_yaml(study.model_dump(mode="json"))
 
 
 def _apply_override(settings: dict[str, Any], override: str) -> None:

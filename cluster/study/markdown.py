@@ -84,7 +84,7 @@ def _arms_table(study: StudyResults, environment: str, variant: str) -> Table:
     """Table of the arms in the study's order: our figures, then a column for each of the paper's settings."""
     settings = list(dict.fromkeys(figure["setting"] for figure in study["paper"]["figures"]))
     metrics = (title for title, _ in _METRICS.values())
-    ours = ("seeds × tasks", "success", *metrics, "invalid actions", *_TRAINING_METRICS.values())
+    ours = ("seeds × tasks", "errors", "success", *metrics, "invalid actions", *_TRAINING_METRICS.values())
     rows = tuple(
         (
             arm,
@@ -93,9 +93,10 @@ def _arms_table(study: StudyResults, environment: str, variant: str) -> Table:
         )
         for arm in study["asked"][variant]
     )
-    note = "Our figures are means over seeds and tasks; success has its 95 % interval over both." + (
-        " The paper's figures are as printed; numbers in brackets refer to the sources below." if settings else ""
-    )
+    note = (
+        "Our figures are means over seeds and tasks; success has its 95 % interval over both. Errors are episodes "
+        "without a result; they are in no figure."
+    ) + (" The paper's figures are as printed; numbers in brackets refer to the sources below." if settings else "")
     header = ("arm", *ours, *(f"paper: {setting}" for setting in settings))
     return Table(f"Arms: {_environment_title(environment, variant)}", header, rows, note)
 
@@ -103,10 +104,11 @@ def _arms_table(study: StudyResults, environment: str, variant: str) -> Table:
 def _metric_cells(study: StudyResults, arm: str, environment: str, variant: str) -> tuple[str, ...]:
     figures = _arms_of(study, variant)[arm].get(environment)
     if figures is None:
-        return (ABSENT,) * (len(_METRICS) + len(_TRAINING_METRICS) + 3)
+        return (ABSENT,) * (len(_METRICS) + len(_TRAINING_METRICS) + 4)
     trained = study["training"][arm_label(arm, variant)]
     return (
         f"{figures['seeds']} × {figures['n'] / figures['seeds']:g}",
+        f"{figures['errors']:,}",
         _percent(figures["success"], figures["success_ci95"]),
         *(format(figures[name], spec) for name, (_, spec) in _METRICS.items()),
         f"{figures['invalid_action_rate']:.1%}",
@@ -152,11 +154,15 @@ def _comparisons(study: StudyResults, environment: str, variant: str) -> Table:
             _difference(of["steps"], 1, "+.1f"),
             _difference(of["output_tokens"], 1, "+,.0f"),
             f"{of['success']['n_pairs']:,}",
+            f"{of['success']['n_dropped']:,}",
         )
         for (a, b), of in rows.items()
     )
-    header = ("arms", "success, points", "target, points", "steps", "output tokens", "pairs")
-    note = "Differences are paired by seed and task, with 95 % intervals over both."
+    header = ("arms", "success, points", "target, points", "steps", "output tokens", "pairs", "errors")
+    note = (
+        "Differences are paired by seed and task, with 95 % intervals over both. Errors are episodes that some arm did "
+        "not complete; all arms are compared without them."
+    )
     return Table(f"Comparisons: {_environment_title(environment, variant)}", header, cells, note)
 
 

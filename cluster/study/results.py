@@ -17,7 +17,7 @@ from cluster.study.config import Comparison, Study
 from cluster.study.markdown import arm_label
 from cluster.study.runs import Job
 from evaluation.metrics import PairedDifference
-from evaluation.records import EpisodeRecord, by_environment, episode_record
+from evaluation.records import EpisodeRecord, by_environment, completed, completed_by_all, episode_record, failed_keys
 from evaluation.seeds import BySeed, arm_figures, order_steps, study_differences
 
 
@@ -65,6 +65,8 @@ class Results:
         for (run_variant, arm), runs in self.runs.items():
             for seed, run in runs.items() if run_variant == variant else ():
                 for environment, records in by_environment(run.records).items():
+                    if not completed(records):
+                        continue
                     found.setdefault(environment, {}).setdefault(arm, {})[seed] = records
         return {environment: dict(arms) for environment, arms in sorted(found.items())}
 
@@ -73,7 +75,7 @@ def read_run(job: Job) -> ArmRun:
     """Read the results of a finished run of an arm from its folder."""
     run = RunDirectory(job.folder)
     evaluated = (step for step in read_plan(run).of_kind("evaluate") if step.role == job.agent)
-    records = [episode_record(summary) for step in evaluated for summary in step.stored(run)]
+    records = [episode_record(summary) for step in evaluated for summary in step.episodes(run).summaries()]
     trained = {row["round"]: row for row in run.read_metrics() if row.get("kind") == "trained"}.values()
     return ArmRun(
         records,
@@ -92,9 +94,11 @@ def study_json(results: Results, command: Sequence[str]) -> dict[str, Any]:
         for environment, episodes in results.episodes_by_environment(variant).items():
             for arm in [name for name in study.arms if name in episodes]:
                 arms[arm_label(arm, variant)][environment] = arm_metrics(episodes[arm])
+            paired, dropped = pair_arms(episodes)
             for pair in study.comparisons:
-                comparisons += comparison_rows(pair, episodes, environment, variant)
-            steps += order_rows(study, episodes, environment, variant)
+                rows = comparison_rows(pair, paired, environment, variant)
+                comparisons += [{**row, "n_dropped": dropped} for row in rows]
+            steps += order_rows(study, paired, environment, variant)
     return {
         "name": study.name,
         "description": study.description,
@@ -122,11 +126,23 @@ def study_json(results: Results, command: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def pair_arms(episodes: Mapping[str, BySeed]) -> tuple[dict[str, BySeed], int]:
+    """The episodes of all arms without those that some arm did not complete, and the number of the latter."""
+    paired: dict[str, dict[int, Sequence[EpisodeRecord]]] = {arm: {} for arm in episodes}
+    dropped = 0
+    for seed in sorted({seed for by_seed in episodes.values() for seed in by_seed}):
+        groups = {arm: by_seed[seed] for arm, by_seed in episodes.items() if seed in by_seed}
+        dropped += len(failed_keys(groups.values()))
+        for arm, records in zip(groups, completed_by_all(groups.values()), strict=True):
+            paired[arm][seed] = records
+    return {**paired}, dropped
+
+
 def arm_metrics(episodes: BySeed) -> dict[str, Any]:
     """Evaluation figures of one arm in one environment."""
     found = arm_figures(episodes)
     interval = None if found.success_ci95 is None else list(found.success_ci95)
-    return {**found.means, "success_ci95": interval, "n": found.n, "seeds": found.seeds}
+    return {**found.means, "success_ci95": interval, "n": found.n, "errors": found.errors, "seeds": found.seeds}
 
 
 def training_means(runs: Mapping[int, ArmRun]) -> dict[str, Any]:

@@ -18,10 +18,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from cluster.config.settings import read_settings
 from cluster.driver import run as drive
-from cluster.run.directory import DISK_FULL, NOT_WRITABLE, lock, open_run, translate_os_errors
+from cluster.run.claim import made_folder
+from cluster.run.directory import DISK_FULL, lock, not_writable, open_run, refuse_foreign, translate_os_errors
 from cluster.run.progress import Screen
 from cluster.run.weights import check_models
 from cluster.study.config import STUDY_FILE, Study, study_yaml
@@ -139,20 +139,19 @@ def open_study(study: Study, folder: Path) -> Iterator[None]:
     file = folder / STUDY_FILE
     with ExitStack() as stack:
         stack.enter_context(translate_os_errors(DISK_FULL, folder))
-        with translate_os_errors(NOT_WRITABLE, folder):
-            folder.mkdir(parents=True, exist_ok=True)
+        with not_writable(folder, "--out"):
+            stack.enter_context(made_folder(folder))
+            refuse_foreign(folder, STUDY_FILE, "--out")
             stack.enter_context(lock(folder))
             if file.is_file():
                 check_same_study(study, folder)
-            elif foreign := sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")):
-                raise UserError(f"{folder} has {foreign[0]} but no {STUDY_FILE}; give --out a new or empty folder.")
             atomic_write_text(file, study_yaml(study))
         yield
 
 
 def check_same_study(study: Study, folder: Path) -> None:
     """Raise `UserError` if the folder belongs to a study with different runs."""
-    saved = yaml.safe_load((folder / STUDY_FILE).read_text(encoding="utf-8"))
+    saved = read_settings(folder / STUDY_FILE)
     wanted = study.model_dump(mode="json")
     if changed := [key for key in FIXED_SETTINGS if saved.get(key) != wanted[key]]:
         raise UserError(

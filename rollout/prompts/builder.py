@@ -6,17 +6,18 @@ Demonstrations given as text take the same path as completions of an engine.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
 from sys import maxsize
 
 from rollout.engine import Completion
 from rollout.environment import Reset
+from rollout.prompts.labels import is_think_tag, open_thinking
 from rollout.prompts.style import Style
 from rollout.prompts.template import ChatTemplate
 from rollout.prompts.tokenizer import Tokenizer
-from rollout.trajectory import Author, Kind, Segment
+from rollout.trajectory import Author, Kind, Segment, TopK
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class Turn:
     """A parsed completion.
 
     Attributes:
-        segments: exactly the completion's tokens, followed by an end of turn if the completion has none.
+        segments: exactly the completion's tokens, followed by an end of turn if they do not end with one.
         action: the action for the environment, stripped; None if the completion contains none.
     """
 
@@ -49,6 +50,8 @@ class PromptBuilder:
         self._examples = [self._content(Kind.EXAMPLE, Author.PROMPT, 0, style.example(e)) for e in style.examples]
         self._generation_prompt = self._encode_template(template.generation_prompt)
         self._end_of_turn = self._encode_template(template.end_of_turn)
+        self._end_ids = {self.end_of_turn_id, *self.tokenizer.encode_markers(self.tokenizer.end)}
+        self._open_thinking = open_thinking(template.generation_prompt)
         self._next_user = self._encode_template(template.next_user)
 
     def start(self, reset: Reset, *, hints: Sequence[str] = ()) -> list[Segment]:
@@ -73,19 +76,32 @@ class PromptBuilder:
         return _template(turn, self._generation_prompt) + prefix
 
     def turn(self, completion: Completion, turn: int, first_thought: str = "") -> Turn:
-        """Split a completion into reason, act and format segments; see `Style.parse`.
+        """Split a completion into reason, act, format and trailing segments; see `Style.parse`.
 
-        A token that crosses a boundary belongs to the segment of its first character. Leading special tokens, and all
-        tokens from the next special token on (normally the end of turn), are format and are not parsed. If the turn was
-        opened with a first thought, it is parsed together with that thought; the result does not contain the thought.
-        If the last token is not the end of turn, the template's end of turn is appended, authored by the template.
+        A token that crosses a boundary belongs to the segment of its first character. Leading special tokens are
+        format. From the next special token on, nothing is parsed: the first end token is format, all other tokens are
+        trailing. Think tags are text. What the turn was opened with, a first thought or a think tag in the generation
+        prompt, is parsed together with the completion; the result does not contain it.
+
+        If the last token is not the end of turn, it is appended. Its author is the model if the completion finished
+        with ``stop`` and has no end token: the engine returned only text, or a stop string ended the turn. In both
+        cases the model is to end its turn there, and so the end is trained like one that was generated: the stream
+        ``format`` contains it. If the engine returned distributions, it gets one that is certain of it. After
+        ``length``, or after another end token, the end of turn is the template's and is not trained.
+
+        The end follows trailing text if there is any, as the engine saw it. The learner leaves trailing text out, so
+        that it trains the end directly after the action; see `learner.streams.to_sequence`.
         """
         ids = completion.token_ids
+        stopped = completion.finish_reason == "stop"
         pieces = self.tokenizer.pieces(ids)
-        kinds, action = self._kinds(ids, pieces, self._prefix(first_thought))
+        kinds, action = self._kinds(ids, pieces, self._before(first_thought), stopped)
         segments = list(_split(completion, pieces, kinds, turn))
         if not ids or ids[-1] != self.end_of_turn_id:
             segments += _template(turn, self._end_of_turn)
+            if stopped and not (ids and ids[-1] in self.tokenizer.special_ids):
+                certain = TopK(((self.end_of_turn_id,),), ((0.0,),), (0.0,)) if completion.top else None
+                segments[-1] = replace(segments[-1], author=Author.MODEL, teacher=certain)
         return Turn(tuple(segments), action)
 
     def observation(self, text: str, turn: int) -> list[Segment]:
@@ -112,15 +128,36 @@ class PromptBuilder:
     def _prefix(self, first_thought: str) -> str:
         return self.style.turn_prefix(first_thought) if first_thought else ""
 
-    def _kinds(self, ids: Sequence[int], pieces: Sequence[str], before: str) -> tuple[list[Kind], str | None]:
+    def _before(self, first_thought: str) -> str:
+        """The text before a completion that belongs to the model's turn."""
+        return self._open_thinking + self._prefix(first_thought)
+
+    def _kinds(
+        self, ids: Sequence[int], pieces: Sequence[str], before: str, stopped: bool
+    ) -> tuple[list[Kind], str | None]:
         """Kind of each token, and the action. ``before`` is the text that the turn was opened with."""
-        special = [token in self.tokenizer.special_ids for token in ids]
+        special = [
+            token in self.tokenizer.special_ids and not is_think_tag(piece)
+            for token, piece in zip(ids, pieces, strict=True)
+        ]
         begin = special.index(False) if False in special else len(ids)
         end = special.index(True, begin) if True in special[begin:] else len(ids)
         parsed = self.style.parse(before + "".join(pieces[begin:end]))
         kinds = [Kind.FORMAT] * begin
         kinds += list(_kind_of_each([before, *pieces[begin:end]], parsed.spans))[1:]
-        return kinds + [Kind.FORMAT] * (len(ids) - end), parsed.action
+        return kinds + self._kinds_after(ids[end:], stopped), parsed.action
+
+    def _kinds_after(self, ids: Sequence[int], stopped: bool) -> list[Kind]:
+        """Kinds of the tokens from the first special token on: one run of end tokens is format.
+
+        If the model stopped with another special token, that one is its end.
+        """
+        ends = [token in self._end_ids for token in ids]
+        if ids and True not in ends and stopped:
+            ends[-1] = ids[-1] in self.tokenizer.special_ids
+        first = ends.index(True) if True in ends else len(ends)
+        last = ends.index(False, first) if False in ends[first:] else len(ends)
+        return [Kind.FORMAT if first <= at < last else Kind.TRAILING for at in range(len(ids))]
 
     def _content(self, kind: Kind, author: Author, turn: int, text: str) -> list[Segment]:
         ids = self.tokenizer.encode(text)

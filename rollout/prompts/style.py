@@ -11,13 +11,28 @@ from rollout.grammar import Choice, Grammar
 from rollout.prompts.example import DemonstrationTurn, Example
 from rollout.trajectory import Kind
 
+INVENTED_OBSERVATION = (
+    "\nObservation",
+    "\nobservation",
+    "\n**Observation",
+    "\n### Observation",
+    "\nOBSERVATION",
+    "\n\u89c2\u5bdf",
+)
+"""Stop strings that end a turn in which the model invents an observation, the most frequent first.
+
+Without the colon they match numbered labels, too. Engines compare literally, so other spellings do not stop a
+completion; what they label is recorded as trailing text all the same.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class ParsedTurn:
     """The parsed text of one turn.
 
     Attributes:
-        spans: (kind, end) in order. A span covers the characters from the end of the span before it up to ``end``.
+        spans: (kind, end) in order; kinds are reason, act, format and trailing. A span covers the characters from the
+            end of the span before it up to ``end``.
         action: the action to send to the environment, stripped; None if the text contains none.
     """
 
@@ -45,7 +60,10 @@ class Style(Protocol):
 
     @property
     def stop(self) -> tuple[str, ...]:
-        """Stop strings that end a turn, in addition to the end-of-turn token. They are kept in the completion."""
+        """Stop strings that end a turn, in addition to the end-of-turn token. They are kept in the completion.
+
+        A server with a limit on their number may get the first ones only: `parse` does not depend on them.
+        """
         ...
 
     @property
@@ -108,7 +126,7 @@ class BaseStyle(ABC):
     examples: tuple[Example, ...] = ()
 
     name: ClassVar[str]
-    stop: ClassVar[tuple[str, ...]] = ()
+    stop: ClassVar[tuple[str, ...]] = INVENTED_OBSERVATION
     no_action: ClassVar[str] = "Nothing happens."
 
     def task(self, instruction: str) -> str:

@@ -1,10 +1,14 @@
-"""Writes that are atomic: readers see the old content or the new one, never a part. A full disk is one sentence."""
+"""Writes that are atomic: readers see the old content or the new one, never a part. A full disk is one sentence.
+
+File modes follow the umask, also where a library creates its files for the owner only (safetensors).
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +37,7 @@ def atomic_write(target: Path, *, replace_folder: bool = False) -> Iterator[Path
     temporary = _beside(target)
     try:
         yield temporary
+        _follow_umask(temporary)
         if replace_folder and target.is_dir():
             _replace_folder(temporary, target)
         else:
@@ -63,6 +68,26 @@ def atomic_write_text(target: Path, text: str) -> None:
 
 def _beside(target: Path) -> Path:
     return target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+
+
+def _follow_umask(path: Path) -> None:
+    """Give files that were created for the owner only the mode that new files get here; also those in a folder."""
+    files = [file for file in (path, *path.rglob("*")) if file.is_file() and not file.is_symlink()]
+    private = [file for file in files if not file.stat().st_mode & 0o077]
+    mode = _new_file_mode(path.parent) if private else 0
+    for file in private:
+        file.chmod(file.stat().st_mode | mode)
+
+
+def _new_file_mode(folder: Path) -> int:
+    """Mode of a new file. It is read from one, because reading the umask would change it for all threads."""
+    probe = folder / f".{uuid.uuid4().hex[:8]}.tmp"
+    descriptor = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        return stat.S_IMODE(os.fstat(descriptor).st_mode)
+    finally:
+        os.close(descriptor)
+        probe.unlink()
 
 
 def _replace_folder(new: Path, target: Path) -> None:

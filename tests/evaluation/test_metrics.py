@@ -34,7 +34,6 @@ BASE = EpisodeRecord(
     reason_tokens=12,
     invalid_action_rate=0.25,
     seconds=2.0,
-    error=False,
 )
 
 
@@ -98,10 +97,10 @@ def test_the_bootstrap_of_one_value_has_no_interval() -> None:
 
 
 def test_summary_holds_means_per_episode() -> None:
-    other = replace(BASE, success=False, score=0.5, steps=8, prompt_tokens=300, invalid_action_rate=0.75, error=True)
+    other = replace(BASE, success=False, score=0.5, steps=8, prompt_tokens=300, invalid_action_rate=0.75)
     summary = summarize([BASE, replace(other, scores={"price": 1.0})])
     assert summary.scores == {"f1": 0.25, "price": 0.5}
-    assert (summary.n, summary.errors) == (2, 1)
+    assert (summary.n, summary.failures.total) == (2, 0)
     assert summary.means == {
         "success": 0.5,
         "score": 0.75,

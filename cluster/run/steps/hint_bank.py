@@ -38,7 +38,8 @@ class WriteHintBank:
         config, chat = self.config, None
         if isinstance(config.writer, ModelWriter):
             chat = ChatSession(context.engine, tokenizer_of(context.engine_config), SYSTEM)
-        results = await write_hints(TrajectoryStore(self.store).read(), config, chat, rules=hint_rules)
+        episodes = TrajectoryStore(self.store, read_only=True).read()
+        results = await write_hints(episodes, config, chat, rules=hint_rules)
         bank = build_bank(results, config, hint_rules)
         require_enough(bank, config, f"the bank made of {len(results)} failed episodes")
         write_bank(bank, self.bank)

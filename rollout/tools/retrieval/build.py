@@ -92,6 +92,8 @@ def ensure_index(
         return given
     target = Path(folder).expanduser() if folder else default_folder(corpus)
     origin = _origin(corpus, config)
+    if not _is_current(target, origin):
+        _refuse_other_content(target)  # before a lock is placed beside it
     build_once(
         target,
         lambda: _is_current(target, origin),

@@ -59,7 +59,8 @@ class RetrievalConfig(FrozenModel):
     corpus: str
     """A title/text dump (.jsonl, .jsonl.gz, .parquet or a folder of them), or the folder of an index."""
     index_dir: str | None = None
-    """Folder of the index; None uses a folder below ``$STILLHOUSE_CACHE`` or ``~/.cache/stillhouse``."""
+    """Folder of the index, or of the vectors if ``corpus`` is an index; None uses a folder below ``$STILLHOUSE_CACHE``
+    or ``~/.cache/stillhouse``."""
     kind: Literal["bm25", "dense"] = "bm25"
     """Search by words (BM25) or by the vectors of an encoder (extra ``dense``)."""
     bm25: LexicalConfig = LexicalConfig()

@@ -21,7 +21,7 @@ from rollout.storage.locks import build_once
 from rollout.tools.retrieval.build import Progress, no_progress
 from rollout.tools.retrieval.config import DenseConfig
 from rollout.tools.retrieval.documents import Hit
-from rollout.tools.retrieval.index import RetrievalIndex
+from rollout.tools.retrieval.index import RetrievalIndex, read_meta
 
 DENSE_VERSION = 1
 _META, _VECTORS = "dense.json", "vectors.faiss"
@@ -125,15 +125,25 @@ class DenseIndex:
 
 
 def ensure_vectors(
-    index: Path, config: DenseConfig, *, encoder: Encoder | None = None, progress: Progress = no_progress
+    index: Path,
+    config: DenseConfig,
+    folder: Path | None = None,
+    *,
+    encoder: Encoder | None = None,
+    progress: Progress = no_progress,
 ) -> Path:
-    """Return the folder of an index's vectors, which is inside the index; build them if they are missing.
+    """Return the folder of an index's vectors; build them if they are missing.
+
+    Args:
+        folder: where they are built, if the index has none; None builds them inside the index.
 
     Raises:
-        UserError: the index is damaged or read-only, the encoder cannot be loaded, or a library is missing.
+        UserError: the index is damaged, the folder is read-only, the encoder cannot be loaded, or a library is missing.
     """
-    name = sha256(f"{config.encoder}\n{config.document_prefix}".encode()).hexdigest()[:12]
-    target = index / f"dense-{name}"
+    name = "dense-" + sha256(f"{config.encoder}\n{config.document_prefix}".encode()).hexdigest()[:12]
+    target = index / name
+    if folder is not None and not target.is_dir():
+        target = folder / f"{name}-{read_meta(index)['origin'][:12]}"
 
     def build() -> None:
         with atomic_write(target) as made:
@@ -143,7 +153,7 @@ def ensure_vectors(
         build_once(target, target.is_dir, build)
     except PermissionError as error:
         raise UserError(
-            f"no vectors can be written to the index {index} ({error}); copy it to a writable folder"
+            f"no vectors can be written to {target.parent} ({error}); set retrieval.index_dir to a writable folder"
         ) from error
     return target
 

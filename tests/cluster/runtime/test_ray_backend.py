@@ -127,6 +127,7 @@ async def test_two_processes_train_one_checkpoint(
     assert [row["steps"] for row in run.read_metrics() if row["kind"] == "trained"] == [3]
 
 
+@pytest.mark.slow
 async def test_a_learner_without_anything_to_learn_from_says_so(
     backend: RayBackend, toy_recipe: Callable[..., Recipe], toy_model: str, tmp_path: Path
 ) -> None:

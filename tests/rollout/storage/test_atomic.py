@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,22 @@ def test_a_replacement_that_fails_keeps_the_old_folder(tmp_path: Path) -> None:
 def test_text_is_written_as_utf_8(tmp_path: Path) -> None:
     atomic_write_text(tmp_path / "new" / "report.md", "grün\n")
     assert (tmp_path / "new" / "report.md").read_bytes() == "grün\n".encode()
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_file_modes_follow_the_umask_even_if_a_library_makes_its_files_private(
+    tmp_path: Path, kind: str, umask: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        with atomic_write(tmp_path / "target") as temporary:
+            if kind == "folder":
+                (temporary / "deep").mkdir(parents=True)
+            file = temporary / "deep" / "weights" if kind == "folder" else temporary
+            file.touch(mode=0o600)
+        made = tmp_path / "target" / "deep" / "weights" if kind == "folder" else tmp_path / "target"
+        assert stat.S_IMODE(made.stat().st_mode) == 0o666 & ~umask
+    finally:
+        os.umask(before)
+    assert list(tmp_path.iterdir()) == [tmp_path / "target"]

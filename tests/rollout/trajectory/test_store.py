@@ -18,6 +18,7 @@ from rollout.trajectory import (
     Trajectory,
 )
 from rollout.trajectory.arrow import KEY_COLUMNS
+from rollout.trajectory.owed import CAUSE_COLUMN
 from rollout.trajectory.store import TrajectoryStore
 from tests.rollout.trajectory.stores import episode, shards
 
@@ -99,10 +100,10 @@ def test_summaries_and_keys_read_no_segments(tmp_path: Path) -> None:
     assert (summary.segments, summary.outcome) == ((), episode().outcome)
 
 
-def test_keys_read_the_key_columns_only(tmp_path: Path) -> None:
+def test_keys_read_the_key_columns_and_causes_only(tmp_path: Path) -> None:
     store = TrajectoryStore(tmp_path)
     store.write([episode()])
-    blank(shards(tmp_path)[0], keep=lambda column: column in KEY_COLUMNS)
+    blank(shards(tmp_path)[0], keep=lambda column: column in (*KEY_COLUMNS, CAUSE_COLUMN))
     assert store.keys() == {episode().key}
 
 

@@ -1,0 +1,227 @@
+"""A run whose teacher is an HTTP server that fails: none of that is a result, and the same command completes it."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.config.recipe import Recipe
+from cluster.driver import PHASES, run
+from cluster.run.directory import open_read_only, open_run
+from cluster.run.failed_episodes import IncompleteError
+from cluster.run.plan_file import read_plan
+from cluster.run.progress import Screen
+from cluster.run.status import describe, run_status
+from rollout.errors import UserError
+from rollout.trajectory import StopReason
+from rollout.trajectory.store import TrajectoryStore
+
+MakeRecipe = Callable[..., Recipe]
+EPISODES, TURNS = 8, 2
+HEALTHY = 7 * TURNS
+"""Requests that are answered before the server fails: a few episodes, and what an engine asks before the first one."""
+Fail = Callable[[str], "int | None"]
+
+
+class Server(ThreadingHTTPServer):
+    """Completes prompts. After ``healthy`` requests it answers those that ``fail`` names with a status; 0 closes the
+    connection without an answer, and -1 never answers."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
+        self.healthy = 10**9
+        self.fail: Fail = lambda prompt: None
+        self.lock = threading.Lock()
+        self.release = threading.Event()
+        self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
+        self.thread.start()
+
+    def status(self, prompt: str) -> int:
+        with self.lock:
+            self.healthy -= 1
+            status = self.fail(prompt) if self.healthy < 0 else None
+        return 200 if status is None else status
+
+    def stop(self) -> None:
+        self.release.set()
+        self.shutdown()
+        self.thread.join()
+        self.server_close()
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        status = self.server.status(str(body["prompt"]))
+        if status == -1:
+            self.server.release.wait(20)
+        if status <= 0:
+            self.close_connection = True
+            return
+        choice = {"index": 0, "text": "Thought: hm\nAction: look", "finish_reason": "stop", "logprobs": None}
+        answer = {"id": "1", "object": "text_completion", "created": 0, "model": "big", "choices": [choice]}
+        content = json.dumps(answer if status == 200 else {"error": {"message": "the server says no"}}).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Retry-After", "0.01")
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def recipe(server: Server, toy_recipe: MakeRecipe) -> Recipe:
+    """An evaluation of the endpoint's model, which never solves a task."""
+    engine = {
+        "type": "openai",
+        "base_url": f"http://127.0.0.1:{server.server_address[1]}/v1",
+        "model": "big",
+        "tokenizer": "builtin:household-tokenizer",
+        "api_key_env": None,
+        "prompt": "text",
+        "extensions": False,
+        "timeout_s": 1.0,
+        "max_retries": 0,
+    }
+    return toy_recipe(
+        agent={"max_steps": TURNS, "max_tokens": 3000, "sampling": {"max_tokens": 64}},
+        teacher={"engine": engine, "concurrency": 2},
+        student=None,
+        learner=None,
+        collect={"teacher_episodes": 0},
+        evaluate={"episodes": EPISODES, "agents": ["teacher"]},
+        failures={"episode": {"retry_wait_s": 0.01, "max_retries": 1}},
+    )
+
+
+def go(recipe: Recipe, folder: Path) -> str:
+    """Run in this process; gives what the screen showed."""
+    file = io.StringIO()
+    with open_run(folder, recipe) as directory:
+        run(recipe, directory, address="local", phases=PHASES, screen=Screen(file))
+    return file.getvalue()
+
+
+def figures(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "report.json").read_text())["agents"]["teacher"]["household"])
+
+
+def stored(folder: Path) -> dict[str, StopReason]:
+    summaries = TrajectoryStore(folder / "evaluation" / "teacher", read_only=True).summaries()
+    return {summary.identity.task: summary.outcome.stop_reason for summary in summaries}
+
+
+@pytest.mark.parametrize(
+    ("status", "cause", "message"),
+    [
+        (401, "setup", "401"),
+        (403, "setup", "403"),
+        (429, "engine", "429"),
+        (500, "engine", "500"),
+        (503, "engine", "503"),
+        (0, "engine", "127.0.0.1"),
+        (-1, "engine", "127.0.0.1"),
+    ],
+    ids=lambda value: str(value),
+)
+def test_an_endpoint_that_fails_during_a_run_makes_no_results_and_the_same_command_completes_every_key(
+    server: Server, recipe: Recipe, tmp_path: Path, status: int, cause: str, message: str
+) -> None:
+    server.healthy, server.fail = HEALTHY, lambda prompt: status
+    with pytest.raises(IncompleteError, match="evaluate teacher: .*Finished episodes are kept") as refused:
+        go(recipe, tmp_path)
+    assert refused.value.exit_code == 1
+    done, found = stored(tmp_path), figures(tmp_path)
+    assert 0 < len(done) < EPISODES
+    assert set(done.values()) == {StopReason.STEP_LIMIT}
+    assert (found["n"], found["success"], set(found["causes"])) == (len(done), 0.0, {cause})
+    assert message in found["message"]
+    assert not found["complete"]
+    assert not (tmp_path / "tombstones").exists()
+    text = describe(run_status(open_read_only(tmp_path)))
+    assert f"errors {found['errors']} ({cause} {found['errors']}; mostly" in text
+    server.healthy = 10**9
+    go(recipe, tmp_path)
+    found = figures(tmp_path)
+    assert (found["n"], found["errors"], found["complete"]) == (EPISODES, 0, True)
+    assert not (tmp_path / "owed" / "evaluate-teacher.jsonl").exists()
+    again = {key: reason for key, reason in stored(tmp_path).items() if key in done}
+    assert (again, len(stored(tmp_path))) == (done, EPISODES)
+
+
+def test_an_endpoint_that_is_dead_from_the_start_is_one_sentence_and_no_rate(
+    server: Server, recipe: Recipe, tmp_path: Path
+) -> None:
+    port = server.server_address[1]
+    server.stop()
+    with pytest.raises(UserError, match=f"127.0.0.1:{port}"):
+        go(recipe, tmp_path)
+    assert stored(tmp_path) == {}
+    revived = Server(port)
+    try:
+        go(recipe, tmp_path)
+    finally:
+        revived.stop()
+    assert len(stored(tmp_path)) == EPISODES
+
+
+def test_an_endpoint_that_is_overloaded_for_a_while_costs_nothing(
+    server: Server, recipe: Recipe, tmp_path: Path
+) -> None:
+    hits: list[int] = []
+
+    def overloaded(prompt: str) -> int | None:
+        hits.append(1)
+        return 429 if len(hits) < 6 else None
+
+    server.healthy, server.fail = HEALTHY, overloaded
+    go(recipe, tmp_path)
+    assert (figures(tmp_path)["n"], figures(tmp_path)["errors"]) == (EPISODES, 0)
+
+
+def test_a_task_that_the_endpoint_never_completes_is_given_up_and_named_and_not_tried_again(
+    server: Server, recipe: Recipe, tmp_path: Path
+) -> None:
+    prompts: list[str] = []
+
+    def poison(prompt: str) -> int | None:
+        prompts.append(prompt)
+        return 500 if prompt.startswith(prompts[0]) else None
+
+    server.healthy, server.fail = HEALTHY, poison
+    once = {"failures": {"episode": {"retry_wait_s": 0.01}}}
+    with pytest.raises(IncompleteError, match=r"1 of 8 .*given up.*max_failed_share \(0\.05\).*tombstones"):
+        go(recipe.model_validate({**recipe.model_dump(), **once}), tmp_path)
+    report = json.loads((tmp_path / "report.json").read_text())
+    [row] = report["failed"]
+    assert (row["step"], row["given_up"], row["attempts"], row["cause"]) == ("evaluate/teacher", True, 3, "engine")
+    assert row["task"] not in stored(tmp_path)
+    assert row["task"] in (tmp_path / "report.md").read_text()
+    assert (figures(tmp_path)["n"], figures(tmp_path)["errors"]) == (EPISODES - 1, 1)
+    before = len(prompts)
+    tolerant = {"failures": {"max_failed_share": 0.2}}
+    shown = go(recipe.model_validate({**recipe.model_dump(), **tolerant}), tmp_path)
+    assert "engine starts" not in shown
+    assert len(prompts) == before
+    assert len(read_plan(open_read_only(tmp_path)).steps[0].keys) == EPISODES

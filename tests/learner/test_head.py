@@ -1,0 +1,98 @@
+"""Logits at selected positions are those of the model itself, whatever it does after the head."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, Qwen2ForCausalLM
+
+from learner.config import CrossEntropyTerm, ForwardKLTerm, LoraConfig
+from learner.head import SelectedLogits, check_head
+from learner.losses.objective import objective, term_coefficients
+from learner.model import _with_adapters
+from rollout.errors import UserError
+from tests.learner.losses.test_objective import batch_of
+from tests.learner.toys import VOCABULARY, toy_model
+
+TERMS = (ForwardKLTerm(stream="act"), CrossEntropyTerm(stream="reason"))
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "qwen2": {},
+    "qwen3": {},
+    "mistral": {},
+    "gpt2": {},
+    "gpt_neox": {},
+    "phi3": {},
+    "olmo2": {},
+    "opt": {"ffn_dim": 48},
+    "cohere": {"logit_scale": 0.25},
+    "cohere2": {"logit_scale": 4.0},
+    "gemma": {"head_dim": 16},
+    "gemma2": {"head_dim": 16, "final_logit_softcapping": 0.5},
+    "gemma3_text": {"head_dim": 16, "final_logit_softcapping": 0.5},
+    "granite": {"logits_scaling": 8.0},
+    "granitemoe": {"logits_scaling": 8.0, "num_local_experts": 2},
+    "nanochat": {"final_logit_softcapping": 0.5},
+    "falcon_h1": {"lm_head_multiplier": 3.0, "mamba_d_ssm": 32, "mamba_n_heads": 2, "mamba_d_head": 16},
+}
+
+
+def model_of(kind: str) -> Any:
+    """A two-layer model without dropout whose head scales or caps its logits, if the architecture does that."""
+    torch.manual_seed(0)
+    widths = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
+    sizes = {"intermediate_size": 48, "max_position_embeddings": 512, "vocab_size": VOCABULARY}
+    tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 1}
+    dropout = dict.fromkeys(("dropout", "attn_pdrop", "embd_pdrop", "resid_pdrop"), 0.0)
+    settings = {**widths, **sizes, **tokens, **dropout, **ARCHITECTURES[kind]}
+    config = AutoConfig.for_model(kind, **settings)
+    return AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+
+
+def loss_and_gradient(model: Any, logits_of: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    batch = batch_of(TERMS, range(2))
+    model.zero_grad()
+    logits = logits_of(torch.from_numpy(batch.input_ids), torch.from_numpy(batch.positions))
+    loss, _ = objective(logits, batch, TERMS, term_coefficients(TERMS, batch.weights.sum(axis=1)))
+    loss.backward()
+    return loss.detach(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_loss_and_gradient_equal_those_of_the_models_own_logits(kind: str) -> None:
+    model = model_of(kind)
+    check_head(model)
+    dense = loss_and_gradient(model, lambda ids, at: model(input_ids=ids, use_cache=False).logits.flatten(0, 1)[at])
+    selected = loss_and_gradient(model, SelectedLogits(model))
+    assert torch.allclose(dense[0], selected[0], rtol=1e-5)
+    assert torch.allclose(dense[1], selected[1], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["cohere", "gemma2", "granite"])
+def test_the_head_alone_would_give_other_logits(kind: str) -> None:
+    model, ids = model_of(kind), torch.arange(16)[None]
+    hidden = model.get_decoder()(input_ids=ids)[0]
+    assert not torch.allclose(model.get_output_embeddings()(hidden), SelectedLogits(model)(ids, torch.arange(16)))
+
+
+def test_adapters_and_training_mode_are_kept() -> None:
+    model = _with_adapters(model_of("cohere"), LoraConfig(rank=2)).train()
+    check_head(model)
+    assert model.training
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+class _Fading(Qwen2ForCausalLM):
+    """Scales the logits by their position."""
+
+    def forward(self, *arguments: Any, **keywords: Any) -> Any:
+        output = super().forward(*arguments, **keywords)
+        output.logits = output.logits * torch.arange(1, output.logits.shape[1] + 1)[None, :, None]
+        return output
+
+
+def test_a_model_whose_logits_depend_on_the_position_is_refused() -> None:
+    with pytest.raises(UserError, match=r"models of type 'qwen2'.*choose another student model"):
+        check_head(_Fading(toy_model().config))
