@@ -39,6 +39,8 @@ class LearnerFigures:
     Attributes:
         dropped: number of episodes that were read and not trained on, by reason.
         unreadable: reason for each shard that was skipped, by path.
+
+    The report has the last two only if something was left out.
     """
 
     steps: int = 0
@@ -87,7 +89,7 @@ def build_report(
         "agents": {agent: _agent_figures(episodes) for agent, episodes in records.items()},
         "comparisons": [row for a, b in pairs for row in _compare(a, b, records)],
         "rollouts": _rollout_figures(rollouts or RolloutFigures()),
-        "learner": asdict(learner or LearnerFigures()),
+        "learner": {name: value for name, value in asdict(learner or LearnerFigures()).items() if value != {}},
         "wall_seconds": dict(wall_seconds or {}),
     }
 
