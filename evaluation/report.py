@@ -50,6 +50,8 @@ class LearnerFigures:
     Attributes:
         dropped: number of episodes that were read and not trained on, by reason.
         unreadable: reason for each shard that was skipped, by path.
+
+    The report has the last two only if something was left out.
     """
 
     steps: int = 0
@@ -111,7 +113,7 @@ def build_report(
         ],
         "failed": list(failed),
         "rollouts": _rollout_figures(rollouts or RolloutFigures()),
-        "learner": asdict(learner or LearnerFigures()),
+        "learner": {name: value for name, value in asdict(learner or LearnerFigures()).items() if value != {}},
         "wall_seconds": dict(wall_seconds or {}),
         **({"notes": [dict(note) for note in notes]} if notes else {}),
     }

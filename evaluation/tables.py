@@ -149,8 +149,8 @@ def _work(report: Mapping[str, Any]) -> Table:
         ("training tokens per second", _number(learner["tokens_per_second"], ",.0f")),
         ("first loss", _number(learner["loss_first"], ".4f")),
         ("last loss", _number(learner["loss_last"], ".4f")),
-        *((f"not trained on: {reason}", f"{count:,}") for reason, count in learner["dropped"].items()),
-        *((f"not read: {path}", reason) for path, reason in learner["unreadable"].items()),
+        *((f"not trained on: {reason}", f"{count:,}") for reason, count in learner.get("dropped", {}).items()),
+        *((f"not read: {path}", reason) for path, reason in learner.get("unreadable", {}).items()),
     )
     return Table("Rollouts and learner", ("figure", "value"), rows)
 

@@ -20,11 +20,10 @@ class TrainRequest:
     """One round of training, small enough to be sent to every rank.
 
     Attributes:
-        stores: where the run's own episodes are, oldest round first.
+        stores: where the episodes are, oldest round first, those of other runs last.
         base_model: folder or hub name to start from; None trains from nothing, as ``learner.scratch`` says.
         num_threads: torch threads of each rank.
         keep: which of the teacher's are fit to train on; None leaves it to the learner.
-        also: stores of other runs that are trained on as well.
     """
 
     learner: LearnerRole
@@ -34,7 +33,6 @@ class TrainRequest:
     base_model: str | None
     num_threads: int
     keep: KeepConfig | None = None
-    also: tuple[str, ...] = ()
 
 
 class Selection:
@@ -43,45 +41,27 @@ class Selection:
     Args:
         stores: read in this order, one row group in memory at a time.
         keep: asked about the teacher's episodes; None keeps all, and leaves it to the learner.
-        also: stores that the user names, read after the others. Each must exist and have an episode to train on.
 
     Attributes:
         dropped: number of episodes that were read and dropped, by reason.
         unreadable: reason for each shard that was skipped, by path.
     """
 
-    def __init__(self, stores: Sequence[str], keep: KeepConfig | None = None, also: Sequence[str] = ()) -> None:
+    def __init__(self, stores: Sequence[str], keep: KeepConfig | None = None) -> None:
         self.stores = stores
         self.keep = keep
-        self.also = also
         self.dropped: Counter[str] = Counter()
         self.unreadable: dict[str, str] = {}
 
     def __iter__(self) -> Iterator[Trajectory]:
-        """Yield the episodes. Raises `UserError` if a store of ``also`` is missing or has no episode to train on."""
         for name in self.stores:
-            yield from self._kept(TrajectoryStore(name, read_only=True))
-        for name in self.also:
-            yield from self._kept_of_other(name)
-
-    def _kept_of_other(self, name: str) -> Iterator[Trajectory]:
-        store, dropped, is_empty = TrajectoryStore(name, read_only=True), self.dropped.copy(), True
-        try:
-            for trajectory in self._kept(store) if store.exists() else ():
-                is_empty = False
-                yield trajectory
-        except OSError as error:
-            raise UserError(f"collect.also: {name} cannot be read ({error}); correct it or remove it.") from error
-        if is_empty:
-            raise _useless(name, store, self.dropped - dropped)
-
-    def _kept(self, store: TrajectoryStore) -> Iterator[Trajectory]:
-        for trajectory in store.read():
-            if reason := self.why_dropped(trajectory):
-                self.dropped[reason] += 1
-            else:
-                yield trajectory
-        self.unreadable |= {shard.path: shard.reason for shard in store.unreadable_shards()}
+            store = TrajectoryStore(name, read_only=True)
+            for trajectory in store.read():
+                if reason := self.why_dropped(trajectory):
+                    self.dropped[reason] += 1
+                else:
+                    yield trajectory
+            self.unreadable |= {shard.path: shard.reason for shard in store.unreadable_shards()}
 
     def why_dropped(self, trajectory: Trajectory) -> str | None:
         """The reason against an episode; None if it is kept."""
@@ -91,29 +71,33 @@ class Selection:
 
 
 def check_other_stores(names: Sequence[str], learner: LearnerConfig, keep: KeepConfig | None) -> None:
-    """Raise `UserError` if a store of other runs is missing or has no episode to train on. Nothing is changed.
+    """Raise `UserError` if a store of other runs cannot be read or has no episode to train on. Nothing is changed.
 
     It reads each store up to the first such episode.
     """
     for name in names:
-        selection = Selection((), keep, (name,))
-        if not any(learner.keeps(episode.identity.role, episode.outcome.success) for episode in selection):
-            excluded = f"learner.keep={learner.keep} excludes what is left"
-            raise _useless(name, TrajectoryStore(name, read_only=True), selection.dropped, excluded)
+        if problem := _problem_of(name, learner, keep):
+            raise UserError(
+                f"collect.also: {name} {problem}; name the folder of a store with episodes to train on, such as "
+                "RUN_DIR/trajectories/teacher/round=000, or remove it."
+            )
 
 
-def _useless(name: str, store: TrajectoryStore, dropped: Counter[str], *reasons: str) -> UserError:
-    """The error of a store without an episode to train on."""
-    if not store.exists():
-        problem = "does not exist or is not a folder"
-    else:
-        causes = [f"{count:,} {reason}" for reason, count in dropped.most_common()]
-        causes += [*reasons, *(f"{shard.path}: {shard.reason}" for shard in store.unreadable_shards()[:1])]
-        problem = f"has no episode to train on ({'; '.join(causes) or 'it has no episodes'})"
-    return UserError(
-        f"collect.also: {name} {problem}; name the folder of a store with episodes, such as "
-        "RUN_DIR/trajectories/teacher/round=000, or remove it."
-    )
+def _problem_of(name: str, learner: LearnerConfig, keep: KeepConfig | None) -> str:
+    """Why a store has no episode to train on; empty if it has one."""
+    selection = Selection((name,), keep)
+    try:
+        if not TrajectoryStore(name, read_only=True).exists():
+            return "is not an existing folder"
+        for episode in selection:
+            if learner.keeps(episode.identity.role, episode.outcome.success):
+                return ""
+            selection.dropped[f"excluded by learner.keep={learner.keep}"] += 1
+    except OSError as error:
+        return f"cannot be read ({error})"
+    causes = [f"{count:,} {reason}" for reason, count in selection.dropped.most_common()]
+    causes += [f"{path}: {reason}" for path, reason in list(selection.unreadable.items())[:1]]
+    return f"has no episode to train on ({'; '.join(causes) or 'it holds none'})"
 
 
 def translated(

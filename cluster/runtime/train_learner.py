@@ -48,8 +48,7 @@ def train_rank(request: TrainRequest) -> None:
     torch.set_num_threads(request.num_threads)
     is_first = not dist.is_initialized() or dist.get_rank() == 0
     with closing(RunDirectory(Path(request.run_dir))) as directory:
-        reporter = StepReporter(directory, request.round)
-        selection = Selection(request.stores, request.keep, request.also)
+        reporter, selection = StepReporter(directory, request.round), Selection(request.stores, request.keep)
         episodes: Iterable[Trajectory] = selection
         if request.learner.teacher_tokenizer is not None:
             student = starting_point(request.learner, request.base_model)

@@ -10,7 +10,7 @@ from cluster.run.directory import RunDirectory
 from cluster.run.failed_episodes import IncompleteError
 from cluster.run.steps.planner import Planner, checkpoint_output
 from cluster.run.steps.step import Cost, EpisodeStep, Step, StepContext
-from cluster.run.training_data import TrainRequest
+from cluster.run.training_data import TrainRequest, check_other_stores
 from evaluation.failures import count_failures
 from rollout.errors import UserError
 from rollout.models import model_folder
@@ -45,15 +45,15 @@ class TrainStep(Step):
     async def execute(self, context: StepContext) -> None:
         require_complete(self.sources, context)
         require_trainable(self.sources, context.recipe)
+        check_other_stores(self.other_stores, self.learner, context.recipe.collect.keep)
         request = TrainRequest(
             learner=self.learner,
             run_dir=str(context.directory.path),
             round=self.round,
-            stores=tuple(step.store for step in self.sources),
+            stores=(*(step.store for step in self.sources), *self.other_stores),
             keep=context.recipe.collect.keep,
             base_model=model_folder(self.base_model) if self.base_model else None,
             num_threads=context.num_threads(self.learner),
-            also=self.other_stores,
         )
         with context.timed("train"):
             async with context.show_training(self.round):
