@@ -174,7 +174,7 @@ class Parameters:
 
 
 def chosen(forms: Forms, refused: frozenset[str]) -> dict[str, dict[str, Any]]:
-    """Of each parameter, the best form that is not refused."""
+    """The best form of each parameter that is not refused."""
     return {name: next((form for form in of if _label(form) not in refused), {}) for name, of in forms.items()}
 
 
