@@ -59,14 +59,14 @@ INSIDE: Mapping[str, Rows] = {
     "rollout.trajectory": (("record",), ("arrow", "turns"), ("store",)),
     "rollout.tools": (("retrieval", "sandbox"),),
     "rollout.prompts": (("tokenizer", "style"), ("act", "codeact", "cot", "react", "stateact"), ("styles",)),
-    "rollout.episode": (("acting", "constrained", "guidance"), ("config",), ("episode",), ("runner",)),
+    "rollout.episode": (("acting", "constrained", "guidance", "self_test"), ("config",), ("episode",), ("runner",)),
     "rollout.hints": (("config", "wording"), ("bank",), ("rules", "retrieve"), ("writer",)),
     "rollout.environments": (
         ("generated", "wrappers"),
         ("household", "hotpotqa", "math", "webshop"),
         ("conformance", "make_tokenizer"),
     ),
-    "rollout.engines": (("openai_engine", "scripted", "transformers_engine", "vllm_engine"), ("config",)),
+    "rollout.engines": (("endpoint",), ("openai_engine", "scripted", "transformers_engine", "vllm_engine"), ("config",)),
     "learner": (("config", "distributed", "streams"), ("losses",), ("strategies",), ("fit",)),
     "evaluation": (("records", "tables"), ("metrics",), ("report", "seeds")),
     "cluster.config": (("errors", "settings"), ("collect", "environments"), ("recipe",), ("load",)),
@@ -100,11 +100,10 @@ ADAPTERS: Mapping[str, Sequence[str]] = {
     "filelock": ("rollout/storage/locks.py",),
     "faiss": ("rollout/tools/retrieval/dense.py",),
     "grpc": ("cluster/runtime/address.py",),
-    "httpx": ("cluster/runtime/ray_jobs.py",),
+    "httpx": ("cluster/runtime/ray_jobs.py", "rollout/engines/endpoint/client.py"),
     "jinja2": ("rollout/prompts/template.py", "evaluation/html.py"),
     "llguidance": ("rollout/engines/transformers_engine.py",),
     "math_verify": ("rollout/environments/math/grading/verify_child.py",),
-    "openai": ("rollout/engines/openai_engine.py",),
     "peft": ("learner/model.py",),
     "psutil": ("cluster/bench/webshop.py", "rollout/environments/math/grading/verify_child.py"),
     "ray": ("cluster/runtime/*",),
@@ -341,7 +340,7 @@ def loaded_by(statement: str) -> set[str]:
 def test_commands_and_recipes_start_without_heavy_packages(module: str, also: set[str]) -> None:
     loaded = loaded_by(f"import {module}")
     assert "cluster" in loaded
-    assert not loaded & {*ADAPTERS.keys() - LIGHT, "httpx", "pandas", "scipy", *also}
+    assert not loaded & {*ADAPTERS.keys() - LIGHT, "pandas", "scipy", *also}
 
 
 def test_paths_that_third_parties_import_give_their_names() -> None:

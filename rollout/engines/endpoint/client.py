@@ -69,25 +69,21 @@ class EndpointClient:
             RequestRefused: the request is refused for another reason.
             EndpointError: the answer is not a JSON object, or is larger than ``max_bytes``.
         """
-        attempt = 0
-        while True:
-            try:
-                return await self._found("POST", path, body, max_bytes)
-            except EndpointUnavailable as error:
-                if attempt >= self._config.max_retries or error.retry_after_s > _MAX_WAIT_S:
-                    raise
-                backoff = min(8.0, 0.5 * 2**attempt) * random.uniform(0.75, 1.0)
-                await asyncio.sleep(error.retry_after_s or backoff)
-                attempt += 1
-            except UnknownModelError as error:
-                names = ", ".join(sorted(str(model.get("id")) for model in await self.models())[:20])
-                served = f"it serves {names}" if names else "it does not list the models that it serves"
-                raise EndpointSetupError(f"{error}. Correct model: {served}") from None
+        try:
+            return await self._retried("POST", path, body, max_bytes)
+        except UnknownModelError as error:
+            names = ", ".join(await self._served())
+            served = f"it serves {names}" if names else "it does not list the models that it serves"
+            raise EndpointSetupError(f"{error}. Correct model: {served}") from None
 
     async def models(self) -> list[dict[str, Any]]:
-        """The models that the endpoint lists; empty if it lists none. Raises `EndpointUnreachable`."""
+        """The models that the endpoint lists; empty if it lists none.
+
+        Raises:
+            EndpointUnreachable: there is no endpoint, after all attempts.
+        """
         try:
-            answer = await self._answer(f"{self.url}/models", "GET", None, _MAX_MODELS_BYTES)
+            answer = await self._retried("GET", "/models", None, _MAX_MODELS_BYTES)
         except EndpointUnreachable:
             raise
         except EndpointError:
@@ -95,8 +91,27 @@ class EndpointClient:
         listed = answer.get("data")
         return [model for model in listed if isinstance(model, dict)] if isinstance(listed, list) else []
 
+    async def _served(self) -> list[str]:
+        """Names of the models for a message."""
+        try:
+            return sorted(str(model.get("id")) for model in await self.models())[:20]
+        except EndpointUnreachable:
+            return []
+
     async def close(self) -> None:
         await self._http.aclose()
+
+    async def _retried(self, method: str, path: str, body: Mapping[str, Any] | None, max_bytes: int) -> dict[str, Any]:
+        attempt = 0
+        while True:
+            try:
+                return await self._found(method, path, body, max_bytes)
+            except EndpointUnavailable as error:
+                if attempt >= self._config.max_retries or error.retry_after_s > _MAX_WAIT_S:
+                    raise
+                backoff = min(8.0, 0.5 * 2**attempt) * random.uniform(0.75, 1.0)
+                await asyncio.sleep(error.retry_after_s or backoff)
+                attempt += 1
 
     async def _found(self, method: str, path: str, body: Mapping[str, Any] | None, max_bytes: int) -> dict[str, Any]:
         """Send to the first address that has the path, and keep that address."""

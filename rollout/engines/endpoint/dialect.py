@@ -137,10 +137,10 @@ class Parameters:
         refused = refused | {_label(sent[name]) for name in named}
         for name in named:
             if all(_label(form) in refused for form in forms[name]):
-                raise EndpointSetupError(
-                    f"the endpoint refuses {_label(sent[name])}: {reason}. Change the setting {name} of the sampling, "
-                    "or use another endpoint"
-                )
+                fix = f"Change the setting {name} of the sampling"
+                if name == "logprobs":
+                    fix = "Ask for fewer, or raise the server's limit (vLLM: --max-logprobs)"
+                raise EndpointSetupError(f"the endpoint refuses {_label(sent[name])}: {reason}. {fix}.")
         return refused
 
     def recognize(self, fingerprint: object = None, models: Sequence[Mapping[str, Any]] = ()) -> None:
@@ -174,7 +174,7 @@ class Parameters:
 
 
 def chosen(forms: Forms, refused: frozenset[str]) -> dict[str, dict[str, Any]]:
-    """Of each parameter, the best form that is not refused."""
+    """The best form of each parameter that is not refused."""
     return {name: next((form for form in of if _label(form) not in refused), {}) for name, of in forms.items()}
 
 
