@@ -66,7 +66,11 @@ INSIDE: Mapping[str, Rows] = {
         ("household", "hotpotqa", "math", "webshop"),
         ("conformance", "make_tokenizer"),
     ),
-    "rollout.engines": (("endpoint",), ("openai_engine", "scripted", "transformers_engine", "vllm_engine"), ("config",)),
+    "rollout.engines": (
+        ("endpoint",),
+        ("openai_engine", "scripted", "transformers_engine", "vllm_engine"),
+        ("config",),
+    ),
     "learner": (("config", "distributed", "streams"), ("losses",), ("strategies",), ("fit",)),
     "evaluation": (("records", "tables"), ("metrics",), ("report", "seeds")),
     "cluster.config": (("errors", "settings"), ("collect", "environments"), ("recipe",), ("load",)),
@@ -112,7 +116,12 @@ ADAPTERS: Mapping[str, Sequence[str]] = {
     "stillhouse_cli": ("cluster/__init__.py",),  # ours: the check at start-up, which imports none of the four packages
     "textworld": ("rollout/environments/household/alfworld_child.py",),
     "tokenizers": ("rollout/environments/make_tokenizer.py", "rollout/prompts/tokenizer.py"),
-    "torch": ("learner/*", "rollout/engines/transformers_engine.py", "cluster/runtime/train_learner.py"),
+    "torch": (
+        "learner/*",
+        "rollout/engines/transformers_engine.py",
+        "rollout/engines/vllm_worker.py",
+        "cluster/runtime/train_learner.py",
+    ),
     "transformers": (
         "learner/check_student.py",
         "learner/model.py",

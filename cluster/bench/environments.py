@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cluster.bench.registry import BenchResult
+from cluster.bench.result import BenchResult
 from rollout.environment import Environment, Task
 from rollout.environments.household.alfworld_engine import (
     AlfworldConfig,

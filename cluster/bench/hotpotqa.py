@@ -8,7 +8,7 @@ from random import Random
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from cluster.bench.registry import call_ms
+from cluster.bench.result import call_ms
 from rollout.environments.hotpotqa.generator import generate_wiki
 from rollout.environments.hotpotqa.wiki import Wiki
 from rollout.tools.retrieval.build import build_index

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
 
-from cluster.bench.registry import BenchResult
+from cluster.bench.result import BenchResult
 from cluster.config.recipe import Recipe
 from cluster.driver import run
 from cluster.run.directory import open_run

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shlex
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any
 
+from cluster.bench.result import BenchResult
 from cluster.run.provenance import hardware, versions
 from rollout.errors import UserError
 from rollout.messages import choose_one_of
@@ -30,21 +30,6 @@ class BenchOptions:
     seconds: float = 5.0
     products: int = 1_000_000
     episodes: int = 1000
-
-
-class BenchResult(TypedDict):
-    """``figures`` have the unit in their names; ``ratios`` compare engines, empty if there is one only."""
-
-    figures: dict[str, float]
-    ratios: dict[str, float]
-    seeds: list[int]
-
-
-def call_ms(call: Callable[[], object]) -> float:
-    """Milliseconds of a call."""
-    started_s = time.perf_counter()
-    call()
-    return 1e3 * (time.perf_counter() - started_s)
 
 
 def environments(options: BenchOptions) -> BenchResult:

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 
 from cluster.bench.hotpotqa import measure_search_ms
-from cluster.bench.registry import BenchResult
+from cluster.bench.result import BenchResult
 from cluster.bench.webshop import large_shop, small_shop
 from rollout.tools.sandbox.attacks import ATTACKS, measure_call_ms, run_attacks
 from rollout.tools.sandbox.hostile import Attack

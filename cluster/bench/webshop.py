@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from cluster.bench.registry import call_ms
+from cluster.bench.result import call_ms
 from rollout.environments.webshop.environment import WebShopConfig, load_shop
 from rollout.environments.webshop.generator import Catalog, GeneratedGoals, generate_goal
 from rollout.environments.webshop.product import Goal
