@@ -196,7 +196,8 @@ def test_an_endpoint_that_is_overloaded_for_a_while_costs_nothing(
         return 429 if len(hits) < 6 else None
 
     server.healthy, server.fail = HEALTHY, overloaded
-    go(recipe, tmp_path)
+    patient = {"failures": {"episode": {"retry_wait_s": 0.01, "max_retries": 5}}}
+    go(recipe.model_validate({**recipe.model_dump(), **patient}), tmp_path)
     assert (figures(tmp_path)["n"], figures(tmp_path)["errors"]) == (EPISODES, 0)
 
 
