@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from cluster.cli import main
 from cluster.config.recipe import Recipe
 from cluster.driver import PHASES, run
-from cluster.run.directory import open_read_only, open_run
+from cluster.run.directory import open_read_only, open_run, recipe_yaml
 from cluster.run.failed_episodes import IncompleteError
-from cluster.run.plan_file import read_plan
 from cluster.run.progress import Screen
 from cluster.run.status import describe, run_status
 from rollout.errors import UserError
@@ -91,8 +91,8 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def recipe(server: Server, toy_recipe: MakeRecipe) -> Recipe:
-    """An evaluation of the endpoint's model, which never solves a task."""
+def teacher(server: Server) -> dict[str, Any]:
+    """A teacher at the endpoint, which never solves a task."""
     engine = {
         "type": "openai",
         "base_url": f"http://127.0.0.1:{server.server_address[1]}/v1",
@@ -104,15 +104,44 @@ def recipe(server: Server, toy_recipe: MakeRecipe) -> Recipe:
         "timeout_s": 1.0,
         "max_retries": 0,
     }
-    return toy_recipe(
-        agent={"max_steps": TURNS, "max_tokens": 3000, "sampling": {"max_tokens": 64}},
-        teacher={"engine": engine, "concurrency": 2},
-        student=None,
-        learner=None,
-        collect={"teacher_episodes": 0},
-        evaluate={"episodes": EPISODES, "agents": ["teacher"]},
-        failures={"episode": {"retry_wait_s": 0.01, "max_retries": 1}},
-    )
+    return {
+        "agent": {"max_steps": TURNS, "max_tokens": 3000, "sampling": {"max_tokens": 64}},
+        "teacher": {"engine": engine, "concurrency": 2},
+        "student": None,
+        "failures": {"episode": {"retry_wait_s": 0.01, "max_retries": 1}},
+    }
+
+
+@pytest.fixture
+def recipe(teacher: dict[str, Any], toy_recipe: MakeRecipe) -> Recipe:
+    """An evaluation of the teacher."""
+    evaluate = {"episodes": EPISODES, "agents": ["teacher"]}
+    return toy_recipe(**teacher, learner=None, collect={"teacher_episodes": 0}, evaluate=evaluate)
+
+
+@pytest.fixture
+def training(teacher: dict[str, Any], toy_recipe: MakeRecipe, toy_model: str) -> Recipe:
+    """A training on the teacher's episodes."""
+    learner = {"model": toy_model, "epochs": 1, "batch_episodes": 4, "keep": "all", "resources": {"cpus": 1}}
+    collect = {"teacher_episodes": EPISODES, "keep": None}
+    return toy_recipe(**teacher, learner=learner, collect=collect, evaluate=None)
+
+
+def with_failures(recipe: Recipe, **failures: Any) -> Recipe:
+    """The recipe with other failure policies."""
+    return recipe.model_validate({**recipe.model_dump(), "failures": failures})
+
+
+class Poison:
+    """Fails the first episode of which it sees a prompt, until it is cured."""
+
+    def __init__(self) -> None:
+        self.prompts: list[str] = []
+        self.is_cured = False
+
+    def __call__(self, prompt: str) -> int | None:
+        self.prompts.append(prompt)
+        return 500 if prompt.startswith(self.prompts[0]) and not self.is_cured else None
 
 
 def go(recipe: Recipe, folder: Path) -> str:
@@ -196,32 +225,71 @@ def test_an_endpoint_that_is_overloaded_for_a_while_costs_nothing(
         return 429 if len(hits) < 6 else None
 
     server.healthy, server.fail = HEALTHY, overloaded
-    go(recipe, tmp_path)
+    go(with_failures(recipe, episode={"retry_wait_s": 0.01, "max_retries": 5}), tmp_path)
     assert (figures(tmp_path)["n"], figures(tmp_path)["errors"]) == (EPISODES, 0)
 
 
 def test_a_task_that_the_endpoint_never_completes_is_given_up_and_named_and_not_tried_again(
     server: Server, recipe: Recipe, tmp_path: Path
 ) -> None:
-    prompts: list[str] = []
-
-    def poison(prompt: str) -> int | None:
-        prompts.append(prompt)
-        return 500 if prompt.startswith(prompts[0]) else None
-
+    poison = Poison()
     server.healthy, server.fail = HEALTHY, poison
-    once = {"failures": {"episode": {"retry_wait_s": 0.01}}}
     with pytest.raises(IncompleteError, match=r"1 of 8 .*given up.*max_failed_share \(0\.05\).*tombstones"):
-        go(recipe.model_validate({**recipe.model_dump(), **once}), tmp_path)
+        go(with_failures(recipe, episode={"retry_wait_s": 0.01}), tmp_path)
     report = json.loads((tmp_path / "report.json").read_text())
     [row] = report["failed"]
     assert (row["step"], row["given_up"], row["attempts"], row["cause"]) == ("evaluate/teacher", True, 3, "engine")
     assert row["task"] not in stored(tmp_path)
     assert row["task"] in (tmp_path / "report.md").read_text()
     assert (figures(tmp_path)["n"], figures(tmp_path)["errors"]) == (EPISODES - 1, 1)
-    before = len(prompts)
-    tolerant = {"failures": {"max_failed_share": 0.2}}
-    shown = go(recipe.model_validate({**recipe.model_dump(), **tolerant}), tmp_path)
+    [status] = run_status(open_read_only(tmp_path))["steps"]
+    assert (status["state"], status["done"], status["given_up"]) == ("done", EPISODES - 1, 1)
+    before = len(poison.prompts)
+    shown = go(with_failures(recipe, max_failed_share=0.2), tmp_path)
     assert "engine starts" not in shown
-    assert len(prompts) == before
-    assert len(read_plan(open_read_only(tmp_path)).steps[0].keys) == EPISODES
+    assert len(poison.prompts) == before
+
+
+def test_training_does_not_start_while_episodes_are_owed(server: Server, training: Recipe, tmp_path: Path) -> None:
+    poison = Poison()
+    server.healthy, server.fail = HEALTHY, poison
+    with pytest.raises(IncompleteError, match=r"teacher collects: 1 of 8 .*answered 500.* Training needs them"):
+        go(training, tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["rollouts"]["episodes"], report["rollouts"]["errors"]) == (EPISODES - 1, 1)
+    poison.is_cured = True
+    go(training, tmp_path)
+    assert (tmp_path / "checkpoints" / "round=000").is_dir()
+    store = TrajectoryStore(tmp_path / "trajectories" / "teacher" / "round=000", read_only=True)
+    assert sorted(summary.outcome.retries for summary in store.summaries()) == [0] * (EPISODES - 1) + [2]
+
+
+def test_training_goes_on_without_the_few_episodes_that_are_given_up(
+    server: Server, training: Recipe, tmp_path: Path
+) -> None:
+    server.healthy, server.fail = HEALTHY, Poison()
+    go(with_failures(training, max_failed_share=0.2, episode={"retry_wait_s": 0.01}), tmp_path)
+    assert (tmp_path / "checkpoints" / "round=000").is_dir()
+    [row] = json.loads((tmp_path / "report.json").read_text())["failed"]
+    assert (row["step"], row["given_up"]) == ("collect/teacher/0", True)
+
+
+def test_the_command_fails_with_one_sentence_and_the_command_that_completes_the_run(
+    server: Server, recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.healthy, server.fail = HEALTHY, lambda prompt: 500
+    (tmp_path / "recipe.yaml").write_text(recipe_yaml(recipe))
+    folder = tmp_path / "run"
+    with pytest.raises(SystemExit) as left:
+        main(["run", str(tmp_path / "recipe.yaml"), "--run-dir", str(folder), "--address", "local"])
+    shown = capsys.readouterr()
+    assert left.value.code == 1
+    assert shown.err.startswith("stillhouse: evaluate teacher: ")
+    assert shown.err.endswith(f"Resume with:\n  stillhouse run {folder} --address local\n")
+    assert "Traceback" not in shown.err
+    server.healthy = 10**9
+    with pytest.raises(SystemExit) as left:
+        main(["run", str(folder), "--address", "local"])
+    assert left.value.code == 0
+    assert len(stored(folder)) == EPISODES

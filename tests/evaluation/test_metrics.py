@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evaluation.failures import FailureFigures
 from evaluation.metrics import (
     METRICS,
     PairedDifference,
@@ -19,6 +20,7 @@ from evaluation.metrics import (
     wilson_ci95,
 )
 from evaluation.records import EpisodeRecord
+from rollout.errors import Cause, Failure
 
 BASE = EpisodeRecord(
     environment="household",
@@ -157,3 +159,23 @@ def test_attempts_at_one_task_are_averaged() -> None:
 
 def test_the_same_task_name_in_two_splits_is_two_tasks() -> None:
     assert paired_differences([BASE], [replace(BASE, split="valid_seen")]) == []
+
+
+def test_episodes_that_were_not_completed_are_in_no_mean_and_paired_with_none() -> None:
+    failure = Failure("engine", "EngineUnavailable", "no answer", Cause.ENGINE)
+    lost = replace(BASE, task="t1", success=False, score=0.0, steps=0, failure=failure)
+    summary = summarize([BASE, lost])
+    assert (summary.n, summary.means["success"], summary.means["steps"]) == (1, 1.0, 4.0)
+    assert (summary.failures, summary.is_complete) == (
+        FailureFigures({"engine": 1}, "EngineUnavailable: no answer"),
+        False,
+    )
+    others = [replace(BASE, steps=6), replace(BASE, task="t1", steps=900)]
+    differences = {row.metric: row for row in paired_differences([BASE, lost], others)}
+    assert (differences["steps"].difference, differences["steps"].n_pairs) == (-2.0, 1)
+    assert paired_differences([lost], others) == []
+
+
+def test_a_failure_that_the_agent_caused_is_in_the_means() -> None:
+    failed = replace(BASE, success=False, failure=Failure("environment", "KeyError", "'x'", Cause.AGENT))
+    assert (summarize([BASE, failed]).n, summarize([BASE, failed]).means["success"]) == (2, 0.5)
