@@ -52,7 +52,11 @@ _ACTION_INLINE = re.compile(
     rf"(?:(?<![A-Za-z])(?P<mark>[*_`]{{1,3}})?(?:Action|ACTION)|(?<=[.!?;,)\]][ \t])action){_NUMBER}[ \t]*+"
     rf"(?:[*_`]{{1,3}}[ \t]*+)?{_COLON}(?(mark)[*_`]{{0,3}})"
 )
-_INVENTED = label(_OBSERVATION_NAMES, start=r"\n")
+_OBSERVATION = label(_OBSERVATION_NAMES, start=r"\n").pattern
+# A stop string cuts a completion off before the colon.
+_INVENTED = re.compile(
+    rf"{_OBSERVATION}|\n{_BULLETS}(?:\#{{1,6}}+[ \t]*+)?[*_`]*+(?:{_OBSERVATION_NAMES})\s*+\Z", re.IGNORECASE
+)
 _ANY = label(f"{THOUGHT_NAMES}|{_ACTION_NAMES}|{_CODE_NAMES}|{_OBSERVATION_NAMES}", start="")
 _LINE = re.compile(r"[^\n]+")
 _BEFORE_VALUE = re.compile(r"\s*+(?P<fence>```[\w-]*+[ \t]*+\n\s*+)?")
