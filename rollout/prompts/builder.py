@@ -99,7 +99,7 @@ class PromptBuilder:
         segments = list(_split(completion, pieces, kinds, turn))
         if not ids or ids[-1] != self.end_of_turn_id:
             segments += _template(turn, self._end_of_turn)
-            if stopped and not (ids and ids[-1] in self.tokenizer.special_ids):
+            if stopped and not (ids and self._is_marker(ids[-1], pieces[-1])):
                 certain = TopK(((self.end_of_turn_id,),), ((0.0,),), (0.0,)) if completion.top else None
                 segments[-1] = replace(segments[-1], author=Author.MODEL, teacher=certain)
         return Turn(tuple(segments), action)
@@ -136,10 +136,7 @@ class PromptBuilder:
         self, ids: Sequence[int], pieces: Sequence[str], before: str, stopped: bool
     ) -> tuple[list[Kind], str | None]:
         """Kind of each token, and the action. ``before`` is the text that the turn was opened with."""
-        special = [
-            token in self.tokenizer.special_ids and not is_think_tag(piece)
-            for token, piece in zip(ids, pieces, strict=True)
-        ]
+        special = [self._is_marker(token, piece) for token, piece in zip(ids, pieces, strict=True)]
         begin = special.index(False) if False in special else len(ids)
         end = special.index(True, begin) if True in special[begin:] else len(ids)
         parsed = self.style.parse(before + "".join(pieces[begin:end]))
@@ -147,14 +144,18 @@ class PromptBuilder:
         kinds += list(_kind_of_each([before, *pieces[begin:end]], parsed.spans))[1:]
         return kinds + self._kinds_after(ids[end:], stopped), parsed.action
 
+    def _is_marker(self, token: int, piece: str) -> bool:
+        """Whether a token is special and no think tag, which some models write with special tokens."""
+        return token in self.tokenizer.special_ids and not is_think_tag(piece)
+
     def _kinds_after(self, ids: Sequence[int], stopped: bool) -> list[Kind]:
         """Kinds of the tokens from the first special token on: one run of end tokens is format.
 
         If the model stopped with another special token, that one is its end.
         """
         ends = [token in self._end_ids for token in ids]
-        if ids and True not in ends and stopped:
-            ends[-1] = ids[-1] in self.tokenizer.special_ids
+        if ids and True not in ends:
+            ends[-1] = stopped and ids[-1] in self.tokenizer.special_ids
         first = ends.index(True) if True in ends else len(ends)
         last = ends.index(False, first) if False in ends[first:] else len(ends)
         return [Kind.FORMAT if first <= at < last else Kind.TRAILING for at in range(len(ids))]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from rollout.errors import UserError
 from rollout.grammar import Choice, FreeText, Grammar
 from rollout.prompts.example import DemonstrationTurn
-from rollout.prompts.fences import code_block, label_before
+from rollout.prompts.fences import code_block
 from rollout.prompts.labels import FIRST_THOUGHT, TurnText
 from rollout.prompts.style import INVENTED_OBSERVATION, BaseStyle, ParsedTurn
 from rollout.prompts.tool import ACT, Tool
@@ -105,7 +105,7 @@ class CodeActStyle(BaseStyle):
             return turn.parsed([*start, (Kind.REASON, turn.invented())], None)
         spans = [
             *start,
-            (Kind.REASON, label_before(turn, block)),
+            (Kind.REASON, block.before),
             (Kind.FORMAT, block.code_start),
             *([(Kind.ACT, block.code_end)] if block.code else []),
             (Kind.FORMAT, block.end),

@@ -11,30 +11,34 @@ import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from textwrap import dedent
 
 from rollout.prompts.labels import CODE, TurnText
 
-_OPENING = re.compile(r"`{3,}+[^\n`]++`{3,}+|`{3,}+[ \t]*+(?P<language>[\w+#.-]*+)[^\n`]*+\n")
+_OPENING = re.compile(r"(?<!`)`{3,}+(?:[^\n`]++`{3,}+|[ \t]*+(?P<language>[\w+#.-]*+)[^\n`]*+\n)")
 """An opening fence, or a pair of fences within a line, which has no group ``language``."""
 _CLOSING_LINE = re.compile(r"\n[ \t]*+```+(?P<more>[^\n`<]*+)(?:<end_code>)?|\n?(?:```)?<end_code>")
 _CLOSING_ANYWHERE = re.compile(r"```+")
 _END_MARK = re.compile(r"\s*+<end_code>")
 _PYTHON = ("py", "python", "python3")
-_MAX_BLOCKS, _MAX_ENDS, _MAX_PARSED_CHARACTERS = 32, 16, 100_000
+_MAX_BLOCKS, _MAX_ENDS, _MAX_PARSED_CHARACTERS = 16, 8, 200_000
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced block: ``text[start:end]`` from fence to fence, with the code in ``text[code_start:code_end]``.
+    """A fenced block: ``text[start:end]`` with its fences, of which ``text[code_start:code_end]`` is the content.
 
     Attributes:
+        before: end of the text before the block and its label ``Code:``, without white space.
+        is_labeled: whether the label is directly before the block.
         language: lower case; empty if the fence names none.
-        code: the code without common indentation and white space around it.
+        code: the content without common indentation and white space around it.
         is_python: whether Python's parser accepts it.
     """
 
+    before: int
+    is_labeled: bool
     start: int
     code_start: int
     code_end: int
@@ -52,26 +56,17 @@ def code_block(turn: TurnText) -> Block | None:
     count only if there is no other, and blocks after an invented observation only if there is none before it.
     """
     blocks = [block for block in _blocks(turn) if block.language in ("", *_PYTHON)]
-    invented, labeled = turn.invented(), CODE.search(turn.visible)
     blocks = [block for block in blocks if block.code] or blocks[:1]
+    invented = turn.invented()
     blocks = [block for block in blocks if block.start < invented] or blocks
-    after_label = [block for block in blocks if labeled and block.start >= labeled.start()]
-    named, parsed = ([b for b in blocks if b.language], [b for b in blocks if b.is_python])
-    preferences = (
-        [b for b in after_label if b.is_python],
-        after_label,
-        [b for b in parsed if b.language],
-        named,
-        parsed,
-    )
-    return next(chain.from_iterable(preferences), None)
-
-
-def label_before(turn: TurnText, block: Block) -> int:
-    """Start of the label ``Code:`` directly before a block, or of the block; without white space before it."""
-    before = turn.visible[: block.start].rstrip()
-    *_, last = (None, *CODE.finditer(before))
-    return len(before[: last.start()].rstrip() if last and last.end() == len(before) else before)
+    label = CODE.search(turn.visible)
+    labeled = next((block.start for block in blocks if block.is_labeled), label.start() if label else len(turn.text))
+    after_label = [block for block in blocks if block.start >= labeled]
+    named, parsed = [block for block in blocks if block.language], [block for block in blocks if block.is_python]
+    for preferred in (after_label, named, parsed):
+        if preferred:
+            return next((block for block in preferred if block.is_python), preferred[0])
+    return None
 
 
 def _blocks(turn: TurnText) -> Iterator[Block]:
@@ -85,16 +80,28 @@ def _blocks(turn: TurnText) -> Iterator[Block]:
             continue
         start, language = opened.end(), opened["language"].lower()
         closed = _closing(turn, start, language in ("", *_PYTHON), parser)
-        stop = closed.start() if closed else turn.invented(start)
-        code = _code(turn.text[start:stop])
-        is_python = parser.accepts(code) and (closed is not None or language != "")
-        if closed is None:
-            if is_python and code:
-                yield Block(opened.start(), start, stop, stop, language, code, is_python)
+        code_end = max(closed.start() if closed else turn.invented(start), start)
+        content = turn.text[start:code_end]
+        is_python = parser.accepts(content) and (closed is not None or bool(language and content.strip()))
+        end = closed and (_END_MARK.match(turn.visible, closed.end()) or closed).end()
+        before, is_labeled = _before(turn.visible, at, opened.start())
+        block = Block(
+            before, is_labeled, opened.start(), start, code_end, end or code_end, language, _code(content), is_python
+        )
+        if closed is None:  # cut off, unless it is complete
+            yield from [block] if is_python else []
             return
-        end = _END_MARK.match(turn.visible, closed.end()) or closed
-        yield Block(opened.start(), start, max(stop, start), end.end(), language, code, is_python)
+        yield block
         at = closed.start() if closed.re is _CLOSING_LINE and (closed["more"] or "").strip() else closed.end()
+
+
+def _before(text: str, begin: int, fence: int) -> tuple[int, bool]:
+    """End of the text before a fence and its label ``Code:``, and whether there is one, after ``begin``."""
+    end = len(text[:fence].rstrip())
+    *_, label = (None, *CODE.finditer(text, begin, end))
+    if label is None or label.end() < end:
+        return end, False
+    return len(text[: label.start()].rstrip()), True
 
 
 def _closing(turn: TurnText, start: int, is_code: bool, parser: _Parser) -> re.Match[str] | None:
@@ -106,10 +113,8 @@ def _closing(turn: TurnText, start: int, is_code: bool, parser: _Parser) -> re.M
     lines = list(islice(_CLOSING_LINE.finditer(turn.visible, start - 1), _MAX_ENDS))
     if not is_code:
         return lines[0] if lines else None
-    anywhere = islice(_CLOSING_ANYWHERE.finditer(turn.visible, start), _MAX_ENDS)
-    ends = [*lines, *anywhere]
-    parsed = (end for end in ends if parser.accepts(_code(turn.text[start : end.start()])))
-    return next(parsed, None) or next(iter(ends), None)
+    ends = [*lines, *islice(_CLOSING_ANYWHERE.finditer(turn.visible, start), _MAX_ENDS)]
+    return next((end for end in ends if parser.accepts(turn.text[start : end.start()])), ends[0] if ends else None)
 
 
 def _code(text: str) -> str:
@@ -122,15 +127,15 @@ class _Parser:
     def __init__(self) -> None:
         self._left = _MAX_PARSED_CHARACTERS
 
-    def accepts(self, code: str) -> bool:
-        """Whether ``code`` is Python. Code beyond the limit is not read and not accepted."""
-        self._left -= len(code)
+    def accepts(self, text: str) -> bool:
+        """Whether the text of a block is Python. Text beyond the limit is not read and not accepted."""
+        self._left -= len(text)
         if self._left < 0:
             return False
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of invalid escape sequences in model-written code
-                ast.parse(code)
+                ast.parse(_code(text))
         except (SyntaxError, ValueError, MemoryError, RecursionError, OverflowError):
             return False
         return True

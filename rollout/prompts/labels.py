@@ -52,10 +52,14 @@ _ACTION_INLINE = re.compile(
     rf"(?:(?<![A-Za-z])(?P<mark>[*_`]{{1,3}})?(?:Action|ACTION)|(?<=[.!?;,)\]][ \t])action){_NUMBER}[ \t]*+"
     rf"(?:[*_`]{{1,3}}[ \t]*+)?{_COLON}(?(mark)[*_`]{{0,3}})"
 )
-_INVENTED = label(_OBSERVATION_NAMES, start=r"\n")
+_OBSERVATION = label(_OBSERVATION_NAMES, start=r"\n").pattern
+# A stop string cuts a completion off before the colon.
+_INVENTED = re.compile(
+    rf"{_OBSERVATION}|\n{_BULLETS}(?:\#{{1,6}}+[ \t]*+)?[*_`]*+(?:{_OBSERVATION_NAMES})\s*+\Z", re.IGNORECASE
+)
 _ANY = label(f"{THOUGHT_NAMES}|{_ACTION_NAMES}|{_CODE_NAMES}|{_OBSERVATION_NAMES}", start="")
 _LINE = re.compile(r"[^\n]+")
-_VALUE = re.compile(r"\s*+(?P<fence>```[\w-]*+[ \t]*+\n\s*+)?(?P<value>[^\n]*+)")
+_BEFORE_VALUE = re.compile(r"\s*+(?P<fence>```[\w-]*+[ \t]*+\n\s*+)?")
 _END_OF_FENCE = re.compile(r"\s*+```")
 _WRAPPERS = ("```", "**", "__", "`", "*")
 
@@ -146,17 +150,19 @@ class TurnText:
         Emphasis, backticks and a fence around the action are format. A line with a label of its own is no action.
         ``unclosed`` is the emphasis that opened before the label and may end after the action.
         """
-        found = _VALUE.match(self.visible, begin, limit)
-        assert found is not None
-        first, end = found.span("value")
+        before = _BEFORE_VALUE.match(self.visible, begin, limit)
+        assert before is not None
+        first = before.end()
         if _ANY.match(self.visible, first, limit):
             return Found(start, begin, begin, begin)
+        line_break = self.visible.find("\n", first, limit)
+        end = limit if line_break < 0 else line_break
         act, stop = self._unwrapped(first, end, unclosed)
         if act == stop:
             return Found(start, begin, begin, end)
         if self.text[act:stop] == self.text[first:end].strip() and not self.text[begin:act].strip():
             return Found(start, begin, end, end)
-        closed = _END_OF_FENCE.match(self.visible, end, limit) if found["fence"] else None
+        closed = _END_OF_FENCE.match(self.visible, end, limit) if before["fence"] else None
         return Found(start, act, stop, closed.end() if closed else end)
 
     def _unwrapped(self, start: int, end: int, unclosed: str) -> tuple[int, int]:

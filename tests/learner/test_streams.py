@@ -136,7 +136,7 @@ def records(draw: st.DrawFn) -> Trajectory:
 def test_dropped_hints_and_examples_leave_no_token_and_all_others_keep_their_order(
     record: Trajectory,
 ) -> None:
-    view = to_sequence(record, ["all"], drop=("hint", "example"))
+    view = to_sequence(record, ["all", "trailing"], drop=("hint", "example"))
     kept = [s for s in record.segments if s.kind not in (Kind.HINT, Kind.EXAMPLE)]
     assert view.token_ids.tolist() == [token for segment in kept for token in segment.token_ids]
     assert view.weights["all"].tolist() == [float(at > 0) for at in range(len(view))]
