@@ -106,10 +106,12 @@ def submit(
 ) -> None:
     """Run a recipe as a job of a Ray cluster and follow its log."""
     from cluster.config.load import load_recipe
+    from cluster.config.paths import refuse_relative_paths
     from cluster.runtime import ray_jobs as jobs
 
     loaded = load_recipe(recipe, overrides or [])
     submission = jobs.Submission(loaded, run_dir or jobs.remote_run_directory(loaded), wheel)
+    refuse_relative_paths(loaded, submission.run_dir)
     raise typer.Exit(jobs.submit(submission, address, jobs.to_stdout))
 
 
@@ -235,10 +237,12 @@ def run_phases(command: str, name: str, overrides: Sequence[str], run_dir: str |
 
 def start_study(name: str, overrides: Sequence[str], out: str | None, address: str | None, max_parallel: int) -> None:
     """Run a study. Prints its verdict, failed runs and the path of the table; exits with 1 if a run failed."""
+    from cluster.runtime.address import check_address
     from cluster.study.config import STUDY_FILE, load_study
     from cluster.study.markdown import verdict
     from cluster.study.study import default_study_directory, run_study
 
+    check_address(address)
     loaded = load_study(name, overrides)
     resumed = name if (Path(name).expanduser() / STUDY_FILE).is_file() else None
     folder = Path(out or resumed or default_study_directory(loaded)).expanduser().absolute()

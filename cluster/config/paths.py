@@ -13,6 +13,8 @@ from rollout.errors import UserError
 DATA_KEYS = frozenset({"data", "data_dir", "corpus", "index_dir", "bank", "also"})
 MODEL_KEYS = frozenset({"model", "tokenizer", "teacher_tokenizer", "encoder"})
 """Settings that name a folder, a shipped model or a model of a hub."""
+OWN_CORPORA = frozenset({"own", "pooled"})
+"""Values of ``corpus`` that stand for passages of the tasks themselves."""
 _ELSEWHERE = re.compile(r"[A-Za-z][\w+.-]*:.+|[/~].*", re.DOTALL)
 """URLs, ``builtin:NAME``, ``PACKAGE:FOLDER``, absolute paths and paths below a home."""
 
@@ -37,7 +39,7 @@ def is_relative_path(key: str, value: str) -> bool:
     if value.startswith(("./", "../")):
         return True
     if key in DATA_KEYS:
-        return "/" in value or "." in value or os.path.exists(value)
+        return value not in OWN_CORPORA
     if key in MODEL_KEYS:
         return value.count("/") > 1 or os.path.isdir(value)
     return "/" in value and os.path.exists(value)

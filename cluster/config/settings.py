@@ -139,8 +139,8 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} cannot be read as YAML: {one_line(error)}") from error
     if not isinstance(settings, dict):
         raise UserError(f"{path} holds no settings; a recipe is a YAML mapping of settings.")
-    if strange := next((key for key in settings if not isinstance(key, str)), None):
-        raise UserError(f"{path}: the key {strange!r} is no text; a recipe is a YAML mapping of settings.")
+    if strange := [key for key in settings if not isinstance(key, str)]:
+        raise UserError(f"{path}: the key {strange[0]!r} is no text; a recipe is a YAML mapping of settings.")
     return settings
 
 

@@ -53,7 +53,7 @@ def machine_findings(
     """
     if not machine.is_used:
         return
-    for group in groups:
+    for group in sorted(groups, key=lambda group: -group.gpus):
         if lacking := list(_lacking(machine, group.requests)):
             must = starts or machine.address == IN_PROCESS
             yield Finding(f"{lacking[0]}; take fewer, or join a cluster with --address", fatal=must)

@@ -69,7 +69,7 @@ def _unavailable(environment: BaseModel, section: str, source: str, wanted: int,
 
 
 def _holds_something(path: str) -> bool:
-    return os.path.isfile(path) or any(os.scandir(path))
+    return os.path.isfile(path) or bool(os.listdir(path))
 
 
 def exists(path: str) -> bool:
