@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from rollout.errors import UserError
 from rollout.grammar import Choice
+
+T = TypeVar("T")
 
 Payload = Mapping[str, str | int | float | bool | None]
 """Data from which an environment creates a task's initial state; JSON types only."""
@@ -156,6 +158,13 @@ def passages_of(environment: Environment, k: int) -> Sequence[str]:
     """Retrieve the ``k`` passages of the environment's corpus that match the current task best (see `has_passages`)."""
     passages: Sequence[str] = getattr(environment, "passages")(k)  # noqa: B009 (not in the protocol)
     return passages
+
+
+def started(episode: T | None) -> T:
+    """The state of an episode. Raises `RuntimeError` if there is none, because no reset came before."""
+    if episode is None:
+        raise RuntimeError("reset must come before the first step")
+    return episode
 
 
 def fork_of(environment: Environment) -> Environment:

@@ -110,7 +110,7 @@ def test_a_study_runs_all_arms_seed_by_seed_and_compares_them_with_the_paper(wri
     table = (out / "study.md").read_text()
     assert "The paper's ordering (trained &lt; expert, by success) is shown here." in table.splitlines()[2]
     (row,) = [line for line in table.splitlines() if line.startswith("| trained ")]
-    assert "| 2 × 3 | 0.0 % [0.0, 39.0] |" in row
+    assert "| 2 × 3 | 0 | 0.0 % [0.0, 39.0] |" in row
     assert row.endswith("| 12.5 %, 3 steps [1] |")
     assert "| [1] | Table 1 |" in table
 
