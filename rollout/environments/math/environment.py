@@ -92,7 +92,6 @@ class MathEnvironment:
 
     def admissible_actions(self) -> None:
         """Return None: the set of expressions and answers is infinite."""
-        return
 
     def fork(self) -> MathEnvironment:
         """Copy the episode and its interpreter; the checker is shared."""
