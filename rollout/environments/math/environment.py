@@ -29,15 +29,12 @@ class CodeRunner(Protocol):
 
     def run(self, code: str) -> str:
         """Return what the code printed, or its error as text. Code cannot make it raise an exception."""
-        ...
 
     def fork(self) -> CodeRunner:
         """Copy the interpreter with its current variables."""
-        ...
 
     def close(self) -> None:
         """End the episode and discard all variables."""
-        ...
 
 
 class MathEnvironment:
