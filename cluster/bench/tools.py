@@ -17,6 +17,7 @@ from rollout.tools.sandbox.attacks import ATTACKS, measure_call_ms, run_attacks
 from rollout.tools.sandbox.hostile import Attack
 
 SEED = 0
+_UNITS = ((1_000_000, "m"), (1000, "k"))
 
 Measurement = Callable[[], dict[str, float]]
 
@@ -70,10 +71,8 @@ def bench_tools(
 
 def label(number: int) -> str:
     """A size as in the names of figures: 1m, 100k, 1234."""
-    for size, letter in ((1_000_000, "m"), (1000, "k")):
-        if number and number % size == 0:
-            return f"{number // size}{letter}"
-    return str(number)
+    names = (f"{number // size}{letter}" for size, letter in _UNITS if number and number % size == 0)
+    return next(names, str(number))
 
 
 def _attacks(attacks: Sequence[Attack]) -> dict[str, float]:

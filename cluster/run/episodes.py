@@ -41,23 +41,18 @@ class WorkerContext(Protocol):
 
     def environment(self, name: str) -> Environment:
         """A ready environment; closing it returns it to the worker's pool."""
-        ...
 
     def fresh_environment(self, name: str) -> Environment:
         """An environment in which no episode ran before."""
-        ...
 
     def builder(self, environment: str, agent: AgentConfig) -> PromptBuilder:
         """The prompt builder of an agent in an environment."""
-        ...
 
     async def guide(self, spec: EpisodeSpec) -> Guide | None:
         """Chooses hints and first thoughts for the episodes of ``spec``; None if they get none."""
-        ...
 
     async def read(self, store: str, key: Key) -> Trajectory:
         """A finished episode. Raises `KeyError` if the store does not have it."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,4 +115,3 @@ class WorkerJob(Protocol):
 
     async def run(self, context: WorkerContext) -> Mapping[str, int]:
         """Do the work; returns what to report of it."""
-        ...

@@ -31,23 +31,18 @@ class Backend(Protocol):
 
     def check(self, wanted: Sequence[ResourceRequest]) -> None:
         """Raise `UserError` if these workers do not fit at the same time."""
-        ...
 
     def worker(self, request: ResourceRequest, config: WorkerConfig) -> Worker:
         """A rollout worker that is not started yet."""
-        ...
 
     async def replicas(self, config: RetrievalRole) -> tuple[Replica, ...]:
         """Start the replicas of a retrieval service; returns when they can answer."""
-        ...
 
     async def train(self, request: TrainRequest) -> None:
         """Train one round."""
-        ...
 
     def close(self) -> None:
         """Leave the cluster, or shut a cluster of our own down."""
-        ...
 
 
 class LocalBackend:

@@ -47,26 +47,21 @@ class Worker(Protocol):
 
     async def start(self) -> tuple[str, ...]:
         """Start the engine; returns sentences that the user should read."""
-        ...
 
     def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
         """Produce and store episodes of one spec; yields summaries, also of episodes that are owed and not stored.
 
         May run several times at once. Raises `EngineDied` or `WorkerDied` if the worker must be replaced.
         """
-        ...
 
     async def call(self, job: WorkerJob) -> Mapping[str, int]:
         """Run a job that is not an episode."""
-        ...
 
     async def load_weights(self, folder: str, version: int) -> None:
         """Take new weights in place."""
-        ...
 
     async def stop(self) -> None:
         """Free everything."""
-        ...
 
 
 class Slot:

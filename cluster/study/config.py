@@ -170,10 +170,9 @@ def inconsistencies(study: Study) -> Iterator[str]:
         "comparisons": ([name for pair in study.comparisons for name in (pair.a, pair.b)], study.arms, "arm"),
         "paper_figures": ([figure.arm for figure in study.paper_figures], study.arms, "arm"),
     }
-    earlier: list[str] = []
-    for name, run in study.shared.items():
-        references[f"shared.{name}.hints_from"] = ([run.hints_from] if run.hints_from else [], earlier[:], "shared run")
-        earlier.append(name)
+    for i, (name, run) in enumerate(study.shared.items()):
+        earlier = list(study.shared)[:i]
+        references[f"shared.{name}.hints_from"] = ([run.hints_from] if run.hints_from else [], earlier, "shared run")
     for name, arm in study.arms.items():
         references[f"arms.{name}.variants"] = (arm.variants, study.variants, "variant")
         references[f"arms.{name}.trains_on"] = (arm.trains_on, study.shared, "shared run")
@@ -184,9 +183,8 @@ def inconsistencies(study: Study) -> Iterator[str]:
     for name, run in study.shared.items():
         if run.hints_from and not run.per_variant and study.shared[run.hints_from].per_variant:
             yield f"shared.{name} uses the hints of {run.hints_from}, which differ by variant; set per_variant: true"
-    for pair in study.comparisons:
-        if pair.a == pair.b:
-            yield f"comparisons compares {pair.a} with itself; name two different arms"
+    same = (pair.a for pair in study.comparisons if pair.a == pair.b)
+    yield from (f"comparisons compares {arm} with itself; name two different arms" for arm in same)
     twice = [arm for arm, count in Counter(study.order).items() if count > 1]
     if twice or len(study.order) == 1:
         yield f"order {'names ' + twice[0] + ' twice' if twice else 'has one arm'}; name at least two arms, each once"

@@ -46,17 +46,14 @@ class Style(Protocol):
     @property
     def name(self) -> str:
         """Name of the style, recorded with every trajectory."""
-        ...
 
     @property
     def instructions(self) -> str:
         """The system message."""
-        ...
 
     @property
     def examples(self) -> tuple[Example, ...]:
         """Demonstrations that are shown before the task."""
-        ...
 
     @property
     def stop(self) -> tuple[str, ...]:
@@ -64,28 +61,22 @@ class Style(Protocol):
 
         A server with a limit on their number may get the first ones only: `parse` does not depend on them.
         """
-        ...
 
     @property
     def no_action(self) -> str:
         """Observation after a turn without an action."""
-        ...
 
     def task(self, instruction: str) -> str:
         """Render the task instruction, which follows the first observation."""
-        ...
 
     def example(self, example: Example) -> str:
         """Render a demonstration, which precedes the task."""
-        ...
 
     def hint(self, text: str) -> str:
         """Render a hint, which precedes the task."""
-        ...
 
     def turn(self, turn: DemonstrationTurn) -> tuple[str, str]:
         """Render one turn of a demonstration as (assistant's text, next observation)."""
-        ...
 
     def turn_prefix(self, thought: str) -> str:
         """Render the beginning of a turn with a thought that the model continues.
@@ -93,11 +84,9 @@ class Style(Protocol):
         Raises:
             UserError: turns of this style do not begin with a thought.
         """
-        ...
 
     def parse(self, text: str) -> ParsedTurn:
         """Parse the text of one turn. Any text is accepted; the spans cover it exactly."""
-        ...
 
     def turn_grammar(self, action: Choice) -> Grammar:
         """Grammar of the turns whose action is one of ``action``; `parse` finds the action in such a turn.
@@ -105,11 +94,9 @@ class Style(Protocol):
         Raises:
             UserError: ``action`` lists whole actions, but a turn of this style does not consist of one action.
         """
-        ...
 
     def environment_text(self, observation: str) -> str:
         """Extract the environment's text from an observation after a turn of this style: the inverse of `turn`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,39 +29,30 @@ class StepContext(Protocol):
 
     async def roll_out(self, step: EpisodeStep) -> None:
         """Produce the missing episodes of a step on the workers of its role."""
-        ...
 
     async def call_worker(self, role: Role, job: WorkerJob) -> Mapping[str, int]:
         """Run a job on one worker of a role."""
-        ...
 
     async def sync_weights(self, role: Role, folder: str, version: int) -> None:
         """Have all workers of a role use the checkpoint in ``folder`` as version ``version``."""
-        ...
 
     async def train(self, request: TrainRequest) -> None:
         """Train one round."""
-        ...
 
     def num_threads(self, learner: LearnerRole) -> int:
         """Torch threads of each training process."""
-        ...
 
     def is_needed(self, output: str) -> bool:
         """Whether a step that is still to be executed consumes this output."""
-        ...
 
     def timed(self, phase: str) -> AbstractContextManager[None]:
         """Record the wall-clock time of a phase."""
-        ...
 
     def show_training(self, round: int) -> AbstractAsyncContextManager[None]:
         """Show the learner's progress until the block ends."""
-        ...
 
     def notify(self, *notes: str) -> None:
         """Show sentences to the user, each once."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from rollout.environment import Payload, Reset, Step, Task, TaskSource
+from rollout.environment import Payload, Reset, Step, Task, TaskSource, started
 from rollout.environments.hotpotqa.datasets import DataSet, QuestionFiles
 from rollout.environments.hotpotqa.generator import (
     MIN_PAGES,
@@ -122,7 +122,7 @@ class HotpotQAEnvironment:
 
     def step(self, action: str) -> Step:
         """Execute an action. ``finish[...]`` ends the episode; later actions have no effect."""
-        episode = self._current_episode()
+        episode = started(self._episode)
         if episode.scores is not None:
             return Step(episode.last_observation, done=True, success=episode.scores.exact_match == 1, valid=False)
         if self._config.lower_first_letter:
@@ -143,7 +143,7 @@ class HotpotQAEnvironment:
 
     def fork(self) -> HotpotQAEnvironment:
         """Copy the episode; the pages are shared."""
-        episode, clone = self._current_episode(), copy(self)
+        episode, clone = started(self._episode), copy(self)
         clone._episode = replace(episode, wiki=episode.wiki.copy())
         return clone
 
@@ -156,11 +156,6 @@ class HotpotQAEnvironment:
 
     def close(self) -> None:
         self._episode = None
-
-    def _current_episode(self) -> _Episode:
-        if self._episode is None:
-            raise RuntimeError("reset must come before the first step")
-        return self._episode
 
     def _official(self, payload: Payload) -> tuple[RetrievalIndex, str, list[str]]:
         """Pages, question and accepted answers of an official task."""

@@ -103,9 +103,7 @@ class BeliefState:
 
     def here(self) -> list[str]:
         """Objects visible at the agent's location."""
-        if self.location is None or self.location in self.closed:
-            return []
-        return self.contents.get(self.location, [])
+        return [] if self.location is None or self.location in self.closed else self.contents.get(self.location, [])
 
     def find(self, object_type: str) -> list[tuple[str, str]]:
         """Known (object, place) pairs of a type, in the order in which the house lists its places."""

@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from rollout.environment import Payload, Reset, Step, Task, TaskSource
+from rollout.environment import Payload, Reset, Step, Task, TaskSource, started
 from rollout.environments.household.game import Game, TaskType
 from rollout.environments.household.generator import HouseholdTasks, Size, generate_game
 from rollout.environments.household.pddl import read_game
@@ -81,7 +81,7 @@ class HouseholdEnvironment:
 
     def step(self, action: str) -> Step:
         """Execute a command. A win ends the episode with reward 1; later commands do nothing."""
-        simulator = self._playing()
+        simulator = started(self._simulator)
         if simulator.won:
             return Step(NOTHING_HAPPENS, done=True, success=True, valid=False)
         reply = simulator.step(action)
@@ -95,21 +95,16 @@ class HouseholdEnvironment:
         )
 
     def admissible_actions(self) -> Sequence[str]:
-        return self._playing().admissible()
+        return started(self._simulator).admissible()
 
     def fork(self) -> HouseholdEnvironment:
         """An independent copy of the current state."""
         other = HouseholdEnvironment(self._config)
-        other._simulator = self._playing().copy()
+        other._simulator = started(self._simulator).copy()
         return other
 
     def close(self) -> None:
         self._simulator = None
-
-    def _playing(self) -> Simulator:
-        if self._simulator is None:
-            raise RuntimeError("reset must come before the first step")
-        return self._simulator
 
     def _game(self, payload: Payload) -> Game:
         if "game" in payload:

@@ -229,9 +229,8 @@ class Simulator:
         if not self._accessible(receptacle):
             return f"The {receptacle.name} is closed."
         contents = words.listing(self._things[i].name for i in self._contents[receptacle.name])
-        if receptacle.openable:
-            return f"The {receptacle.name} is open. In it, you see {contents}."
-        return f"On the {receptacle.name}, you see {contents}."
+        where = f"The {receptacle.name} is open. In it" if receptacle.openable else f"On the {receptacle.name}"
+        return f"{where}, you see {contents}."
 
     def _describe_thing(self, i: int) -> str:
         return words.thing_description(
@@ -264,9 +263,7 @@ class Simulator:
 
     def _commands(self) -> Iterator[str]:
         yield from ("help", "inventory", "look")
-        for receptacle in self.game.receptacles:
-            if receptacle.location != self._location:
-                yield f"go to {receptacle.name}"
+        yield from (f"go to {place.name}" for place in self.game.receptacles if place.location != self._location)
         for receptacle in self._at.get(self._location, ()):
             yield from self._commands_at(receptacle)
         if self._held is not None:
@@ -285,16 +282,14 @@ class Simulator:
         held = self._things[self._held]
         if self._fits(held, receptacle):
             yield words.storing(held.name, name, self._wording)
-        for verb, types in _TREATED_AT.items():
-            if receptacle.type in types and getattr(held, f"{verb}able"):
-                yield f"{verb} {held.name} with {name}"
+        treatments = (verb for verb, types in _TREATED_AT.items() if receptacle.type in types)
+        yield from (f"{verb} {held.name} with {name}" for verb in treatments if getattr(held, f"{verb}able"))
 
     def _commands_holding(self, held: Thing) -> Iterator[str]:
         yield f"examine {held.name}"
         if held.type in _KNIVES:
-            for i, places in self._sliceable.items():
-                if self._location in places:
-                    yield f"slice {self._things[i].name} with {held.name}"
+            here = (self._things[i].name for i, places in self._sliceable.items() if self._location in places)
+            yield from (f"slice {name} with {held.name}" for name in here)
 
 
 def _parse_store(dialect: Dialect, rest: str) -> tuple[str, str]:

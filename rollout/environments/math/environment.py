@@ -29,15 +29,12 @@ class CodeRunner(Protocol):
 
     def run(self, code: str) -> str:
         """Return what the code printed, or its error as text. Code cannot make it raise an exception."""
-        ...
 
     def fork(self) -> CodeRunner:
         """Copy the interpreter with its current variables."""
-        ...
 
     def close(self) -> None:
         """End the episode and discard all variables."""
-        ...
 
 
 class MathEnvironment:
@@ -92,7 +89,6 @@ class MathEnvironment:
 
     def admissible_actions(self) -> None:
         """Return None: the set of expressions and answers is infinite."""
-        return
 
     def fork(self) -> MathEnvironment:
         """Copy the episode and its interpreter; the checker is shared."""

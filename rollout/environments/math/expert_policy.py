@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from rollout.environments.demonstrate import TurnMaker
+from rollout.environments.math.calculator import calculate
 from rollout.environments.math.code_problems import PROBLEMS, CodeProblem
 from rollout.environments.math.random_policy import random_step
 from rollout.environments.math.sentences import Memory, fill
@@ -94,3 +96,29 @@ class MathExpert(ExpertPolicy[ErrorRates]):
 def _code_problem(text: str) -> tuple[CodeProblem, dict[str, str]] | None:
     read = ((problem, problem.sentence.read(text)) for problem in PROBLEMS)
     return next(((problem, slots) for problem, slots in read if slots is not None), None)
+
+
+class MathReasoner:
+    """Solves one generated problem in one turn (`rollout.scripted_policy.Reasoner`).
+
+    It writes the thoughts of `MathExpert`, each followed by the result of its calculation. For a problem that needs
+    Python, it writes that the problem is too long and guesses.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self._seed = seed
+
+    def reason(self, observation: str) -> tuple[str, str]:
+        """Return the reasoning and the answer. Raises `ValueError` for a problem that the expert cannot parse."""
+        expert, read = TurnMaker(MathExpert(self._seed, NO_MISTAKES)), observation
+        steps: list[str] = []
+        while True:
+            turn = expert.turn(read)
+            thought, (name, _, argument) = turn.thought, turn.action.removesuffix("]").partition("[")
+            if name == "calculate":
+                read = calculate(argument)
+                steps += [thought, f"{argument} = {read}"]
+            elif name == "finish":
+                return "\n\n".join([*steps, thought]), argument
+            else:
+                return f"{thought.removesuffix(' I use Python.')}\n\nThis is too much to do by hand. I guess.", "1"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from random import Random
 
@@ -29,18 +29,17 @@ class Sentence:
         text: text with slots.
         sets: phrase whose value the sentence sets (``{p} has``); empty if it sets none.
         formula: the value, as an expression of slots and of phrases in square brackets: ``[{p} has] + {a}``.
-        ranges: possible values of the number slots.
     """
 
     text: str
     sets: str = ""
     formula: str = ""
-    ranges: Mapping[str, range] = field(init=False, default_factory=dict)
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def ranges(self) -> Mapping[str, range]:
+        """Possible values of the number slots."""
         found = _SLOT.findall(self.text)
-        ranges = {name: range(int(low), int(high) + 1, int(step or 1)) for name, low, high, step in found if low}
-        object.__setattr__(self, "ranges", ranges)
+        return {name: range(int(low), int(high) + 1, int(step or 1)) for name, low, high, step in found if low}
 
     @property
     def names(self) -> set[str]:
@@ -60,8 +59,7 @@ class Sentence:
 
     def read(self, text: str) -> dict[str, str] | None:
         """Parse a sentence and return its slots; None if it does not match the template."""
-        match = self._pattern.fullmatch(text)
-        return match.groupdict() if match else None
+        return match.groupdict() if (match := self._pattern.fullmatch(text)) else None
 
     def key(self, slots: Slots) -> str:
         return fill(self.sets, slots)

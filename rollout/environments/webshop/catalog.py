@@ -213,11 +213,9 @@ def _prices(pricing: Any, where: str) -> tuple[float, ...]:
 
 
 def _options(listed: Any) -> dict[str, tuple[str, ...]]:
-    if not listed:
-        return {}
     return {
         name.lower(): tuple(value["value"].strip().replace("/", " | ").lower() for value in values)
-        for name, values in listed.items()
+        for name, values in (listed or {}).items()
         if values is not None
     }
 

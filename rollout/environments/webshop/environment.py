@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from rollout.environment import Reset, Step, Task, TaskSource
+from rollout.environment import Reset, Step, Task, TaskSource, started
 from rollout.environments.webshop.catalog import CatalogName, OfficialFiles
 from rollout.environments.webshop.generator import Catalog, GeneratedGoals, generate_goal
 from rollout.environments.webshop.pages import ObservationMode
@@ -88,7 +88,7 @@ class WebShopEnvironment:
 
     def step(self, action: str) -> Step:
         """Execute an action. Buying ends the episode; it is a success if the reward is 1."""
-        session = self._playing()
+        session = started(self._session)
         before = session.reward
         reply = session.step(action)
         bought = session.reward
@@ -106,26 +106,21 @@ class WebShopEnvironment:
 
         Other pages accept a search too, as in the original.
         """
-        session = self._playing()
+        session = started(self._session)
         return None if session.has_search_bar else sorted(f"click[{name}]" for name in session.clickables())
 
     def open_actions(self) -> Sequence[str]:
         """The search action on the search page; empty on other pages."""
-        return ("search[{}]",) if self._playing().has_search_bar else ()
+        return ("search[{}]",) if started(self._session).has_search_bar else ()
 
     def fork(self) -> WebShopEnvironment:
         """An independent copy of the session; the shop is shared."""
         other = copy(self)
-        other._session = self._playing().copy()
+        other._session = started(self._session).copy()
         return other
 
     def close(self) -> None:
         self._session = None
-
-    def _playing(self) -> Session:
-        if self._session is None:
-            raise RuntimeError("reset must come before the first step")
-        return self._session
 
     @cached_property
     def _shop(self) -> Shop:

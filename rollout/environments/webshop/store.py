@@ -69,7 +69,10 @@ class Shop:
             rows = np.memmap(path, np.uint8, "r") if mapped and size else np.fromfile(path, np.uint8)
             return _Rows(rows, load(f"{name}_starts"))
 
-        _keep_freed_memory()
+        # Keep this much freed memory in the process, because new pages cost a search more time than filling them. The
+        # C library returns freed memory to the system above a threshold, and glibc raises that threshold to twice the
+        # largest block that was ever freed.
+        np.empty(_KEPT_BYTES, np.uint8)
         self.fingerprint = str(manifest["fingerprint"])
         self.num_products = int(manifest["products"])
         self._num_goals = {kind: int(manifest["goals"][kind]) for kind in GOAL_KINDS}
@@ -140,15 +143,6 @@ class Shop:
         number = int(arrays["order"][index])
         row = int(np.searchsorted(arrays["starts"], number, side="right")) - 1
         return row, number - int(arrays["starts"][row])
-
-
-def _keep_freed_memory() -> None:
-    """Keep freed memory in the process, because new pages cost a search more time than filling them.
-
-    The C library returns freed memory to the system above a threshold, and glibc raises that threshold to twice the
-    largest block that was ever freed.
-    """
-    np.empty(_KEPT_BYTES, np.uint8)
 
 
 class _Rows:

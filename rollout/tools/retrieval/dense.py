@@ -34,7 +34,6 @@ class Encoder(Protocol):
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Return unit vectors: ``[num_texts, num_dimensions]`` float32."""
-        ...
 
 
 class SentenceEncoder:

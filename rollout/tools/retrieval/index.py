@@ -36,7 +36,6 @@ class Retriever(Protocol):
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """Return up to ``k`` hits for each query, best first."""
-        ...
 
 
 class Documents(Protocol):

@@ -6,7 +6,6 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
 
 from rollout.tools.sandbox.channel import TEXT_NAMES, CallFrame, ResultFrame, TextName, channel_pair
 from rollout.tools.sandbox.config import SandboxConfig
@@ -140,9 +139,7 @@ class Session:
     def __enter__(self) -> Session:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _live_process(self) -> Process:

@@ -105,6 +105,5 @@ def _probe_error(tier: Tier) -> str:
 
 
 def _weakness() -> str:
-    if landlock.version():
-        return "it can see which files and processes exist, but can open only its own (Landlock)"
-    return "it can read all files that this user can read"
+    confined = "it can see which files and processes exist, but can open only its own (Landlock)"
+    return confined if landlock.version() else "it can read all files that this user can read"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from pathlib import Path
 
 MIB = 1 << 20
 _OPEN_FILES = 64
@@ -36,5 +37,4 @@ def apply_limits(memory_bytes: int, file_mib: int, processes: int | None) -> Non
 
 def address_space() -> int:
     """Current size of this process's address space in bytes."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[0]) * resource.getpagesize()
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
