@@ -20,6 +20,7 @@ from rollout.episode.acting import ConstrainedActing, PlainActing, SelfConsisten
 from rollout.episode.config import AgentConfig, EpisodePolicy
 from rollout.episode.constrained import allowed_actions
 from rollout.episode.guidance import NO_GUIDANCE, Guidance, Guide
+from rollout.episode.provenance import with_provenance
 from rollout.episode.replay import REPLAYED, Call, call_environment, reproduces
 from rollout.episode.self_consistency import close_all, step_copies, try_actions, vote
 from rollout.episode.support import check_acting, reraising_user_errors
@@ -195,7 +196,10 @@ class _Episode:
         )
         if self.identity.role != "teacher":  # a student's own distribution is not a training target
             completions = [replace(completion, top=None) for completion in completions]
-        return [self.builder.turn(completion, turn, self.first_thought) for completion in completions]
+        return [
+            with_provenance(self.builder.turn(completion, turn, self.first_thought), completion, self.engine.name)
+            for completion in completions
+        ]
 
     def _complete(
         self, prompt: tuple[int, ...], turn: int, candidate: int, grammar: Grammar | None

@@ -48,7 +48,7 @@ async def score_trajectory(
             guidance = NO_GUIDANCE if guide is None else await guide(task_of(trajectory), reset_of(trajectory))
             hints = builder.hints(guidance.hints)
             token_ids = [token for segment in (*before, *hints, *after) for token in segment.token_ids]
-            rows = await engine.score(token_ids[: engine.max_model_len], top_k)
+            rows = replace(await engine.score(token_ids[: engine.max_model_len], top_k), model=engine.name)
     except EpisodeError as error:
         unscored = tuple(replace(segment, teacher=None) for segment in (*before, *after))
         return replace(trajectory, segments=unscored, outcome=replace(trajectory.outcome, failure=error.failure))

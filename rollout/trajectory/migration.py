@@ -94,8 +94,7 @@ def _column(table: pa.Table, version: int, name: str) -> pa.ChunkedArray | pa.Ar
     if name == "failure_cause":
         return _causes(table[_SOURCES["failure_boundary"]], table[_SOURCES["failure_type"]])
     if name in _DEFAULTS or (name == "scores" and version == 1):
-        value = pa.scalar(_DEFAULTS.get(name, []), trajectory_schema().field(name).type)
-        return pa.repeat(value, table.num_rows)
+        return pa.array([_DEFAULTS.get(name, [])] * table.num_rows, trajectory_schema().field(name).type)
     column = table[_SOURCES[name]]
     if name != "segments":
         return column

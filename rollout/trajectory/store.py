@@ -118,7 +118,7 @@ class TrajectoryStore:
         """Yield the same episodes as Arrow tables with `rollout.trajectory.arrow.trajectory_schema`.
 
         Args:
-            columns: names, with dots for fields of structs; they must include `KEY_COLUMNS`. None reads all.
+            columns: names of the current schema; they must include `KEY_COLUMNS`. None reads all.
         """
         seen: set[Key] = set()
         return (_unseen(table, seen) for table in self._tables(columns, completed_rows))
