@@ -66,7 +66,11 @@ INSIDE: Mapping[str, Rows] = {
         ("household", "hotpotqa", "math", "webshop"),
         ("conformance", "make_tokenizer"),
     ),
-    "rollout.engines": (("endpoint",), ("openai_engine", "scripted", "transformers_engine", "vllm_engine"), ("config",)),
+    "rollout.engines": (
+        ("endpoint",),
+        ("openai_engine", "scripted", "transformers_engine", "vllm_engine"),
+        ("config",),
+    ),
     "learner": (("config", "distributed", "streams"), ("losses",), ("strategies",), ("fit",)),
     "evaluation": (("records", "tables"), ("metrics",), ("report", "seeds")),
     "cluster.config": (("errors", "settings"), ("collect", "environments"), ("recipe",), ("load",)),
