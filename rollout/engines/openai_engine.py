@@ -35,6 +35,8 @@ _BYTES_PER_ENTRY = 256
 """Upper bound on the size of a token with its log-probability in an answer."""
 _NO_ROOM = "output limit was reached"
 """In a refusal: the token limit ended a completion before its reasoning did."""
+_CONTEXT_LENGTH = ("max_model_len", "loaded_context_length", "max_context_length", "context_length", "context_window")
+"""Names of the context length in lists of models."""
 _PROBE_STOP = "e"
 """A stop text that hardly any short completion is without."""
 
@@ -156,8 +158,8 @@ class OpenAIEngine:
         """
         models = await self._client.models()
         self._parameters.recognize(models=models)
-        listed = [model.get("max_model_len") for model in models if model.get("id") == self.name]
-        self.max_model_len = min([self.max_model_len, *(n for n in listed if isinstance(n, int) and n > 1)])
+        lengths = [model.get(key) for model in models if model.get("id") == self.name for key in _CONTEXT_LENGTH]
+        self.max_model_len = min([self.max_model_len, *(n for n in lengths if isinstance(n, int) and n > 1)])
         asked = sampling.model_copy(update={"seed": 0, "grammar": None, "max_tokens": 16, "stop": (_PROBE_STOP,)})
         hello = {"messages": [{"role": "user", "content": "Hello"}]}
         fields = hello if self._splitter else self._prompt(self._tokenizer.encode("Hello"))
@@ -170,6 +172,7 @@ class OpenAIEngine:
         return EndpointCapabilities(
             url=self._client.url,
             dialect=self._parameters.dialect,
+            model=self.name,
             models=tuple(str(model.get("id")) for model in models),
             max_model_len=self.max_model_len,
             token_ids=tokens.token_ids is not None,

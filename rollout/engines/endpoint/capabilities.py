@@ -13,6 +13,7 @@ class EndpointCapabilities:
     Attributes:
         url: address of the API.
         dialect: what the server is; ``auto`` if that is not known.
+        model: name of the model that is asked for.
         models: names of the models that it lists; empty if it lists none.
         max_model_len: smaller of the configured context length and the one that the server lists.
         token_ids: whether it returns the token ids of completions.
@@ -25,6 +26,7 @@ class EndpointCapabilities:
 
     url: str
     dialect: str
+    model: str
     models: tuple[str, ...]
     max_model_len: int
     token_ids: bool
@@ -36,11 +38,17 @@ class EndpointCapabilities:
 
     def notes(self) -> tuple[str, ...]:
         """Sentences that the user should read."""
-        notes = []
-        if self.left_out:
-            why = "ignores" if self.dialect == "ollama" else "does not take"
-            effect = "so the parameters of its Modelfile apply" if self.dialect == "ollama" else "so they are not sent"
-            notes.append(f"The endpoint {self.url} {why} {', '.join(self.left_out)}, {effect}.")
+        notes, left_out = [], ", ".join(self.left_out)
+        if self.dialect == "ollama":
+            notes.append(
+                f"The endpoint {self.url} ignores {left_out}, so the parameters of its Modelfile apply. It cuts long "
+                f"prompts without an error: set OLLAMA_CONTEXT_LENGTH to at least {self.max_model_len}."
+            )
+        elif left_out:
+            notes.append(f"The endpoint {self.url} does not take {left_out}, so they are not sent.")
+        if self.models and not any(name in (self.model, f"models/{self.model}") for name in self.models):
+            names = ", ".join(sorted(self.models)[:20])
+            notes.append(f"The endpoint {self.url} does not list {self.model}, and may answer with one of: {names}.")
         if self.honors_stop is False:
             notes.append(f"The endpoint {self.url} ignores stop texts; completions are cut after they arrive.")
         return tuple(notes)

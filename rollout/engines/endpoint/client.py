@@ -201,7 +201,7 @@ class _NoSuchPath(EndpointSetupError):
 def _parsed(data: bytes) -> Any:
     """The JSON value of a body; None if it is none. NaN and infinities are null."""
     try:
-        return json.loads(data.decode("utf-8"), parse_constant=lambda _: None)
+        return json.loads(data.decode("utf-8-sig"), parse_constant=lambda _: None)
     except (ValueError, RecursionError):
         return None
 

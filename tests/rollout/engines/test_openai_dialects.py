@@ -348,6 +348,21 @@ async def test_a_probe_says_what_the_endpoint_can_do(tokenizer_only: str) -> Non
     json.dumps(found.sent)
 
 
+@pytest.mark.parametrize("key", ["max_model_len", "loaded_context_length", "context_length", "context_window"])
+async def test_a_probe_limits_the_context_to_the_one_that_the_endpoint_lists(key: str, tokenizer_only: str) -> None:
+    with serving(Dialect(DIALECTS["together"].choice, models=owned_by("me", **{key: 99}))) as server:
+        async with engine(server, tokenizer_only) as client:
+            found = await client.probe(Sampling())
+            assert (found.max_model_len, client.max_model_len) == (99, 99)
+
+
+async def test_a_model_that_the_endpoint_does_not_list_is_noted(tokenizer_only: str) -> None:
+    models = [{"id": "small"}, {"id": "tiny"}]
+    with serving(Dialect(DIALECTS["together"].choice, models=models)) as server:
+        found = await probe_endpoint(config(server, tokenizer_only))
+    assert "does not list big, and may answer with one of: small, tiny." in found.notes()[0]
+
+
 @pytest.mark.parametrize(("text", "honored"), [("The end", False), ("Th", None), ("The", True)])
 async def test_a_probe_finds_out_whether_stop_texts_are_honored(
     text: str, honored: bool | None, tokenizer_only: str

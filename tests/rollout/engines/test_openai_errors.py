@@ -160,6 +160,12 @@ async def test_an_endpoint_that_asks_to_wait_for_long_is_not_asked_again(
     assert len(server.bodies) == 1
 
 
+async def test_a_byte_order_mark_is_skipped(server: Server, tokenizer_only: str) -> None:
+    server.replies = [(200, {}, b'\xef\xbb\xbf{"choices": [{"text": "ok", "finish_reason": "stop"}]}')]
+    async with engine(server.url, tokenizer_only) as client:
+        assert (await client.generate([7], SAMPLING, "s")).text == "ok"
+
+
 async def test_a_strange_retry_after_falls_back_to_backoff(server: Server, tokenizer_only: str) -> None:
     server.replies = [(503, {"Retry-After": "soon"}, b""), OK]
     async with engine(server.url, tokenizer_only, max_retries=1) as client:
