@@ -132,6 +132,7 @@ HOSTILE = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(100)
 @pytest.mark.parametrize("name", ["act", "stateact", "codeact", "cot"])
 def test_long_hostile_text_is_parsed_in_linear_time(name: str) -> None:
