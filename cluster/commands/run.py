@@ -25,8 +25,7 @@ def run_recipe(command: str, name: str, overrides: Sequence[str], run_dir: str |
         UserError: something is wrong; no folder is made then.
     """
     phases = PHASES if command == "run" else frozenset({command})
-    options = ["--address", address] if address else []
-    opened: Path | None = None
+    folder: Path | None = None
     try:
         recipe = load_recipe(name, overrides)
         folder = chosen_folder(name, run_dir, recipe)
@@ -34,18 +33,17 @@ def run_recipe(command: str, name: str, overrides: Sequence[str], run_dir: str |
         with open_run(folder, recipe, command=["stillhouse", *sys.argv[1:]]) as directory:
             from cluster.driver import run as drive
 
-            opened = directory.path
             with Screen().display() as screen:
                 drive(recipe, directory, address=address, phases=phases, screen=screen)
     except KeyboardInterrupt:
-        if opened is None:
+        if folder is None or not RunDirectory(folder).recipe_file.is_file():
             typer.echo("\nstopped before the run began; nothing was written. Repeat the command to start it.", err=True)
         else:
-            resume = shlex.join(["stillhouse", command, str(opened), *options])
-            typer.echo(f"\nstopped; finished episodes are kept. Resume with:\n  {resume}", err=True)
-            typer.echo(opened)
+            resume = ["stillhouse", command, str(folder), *(["--address", address] if address else [])]
+            typer.echo(f"\nstopped; finished episodes are kept. Resume with:\n  {shlex.join(resume)}", err=True)
+            typer.echo(folder)
         raise
-    typer.echo(opened)
+    typer.echo(folder)
 
 
 def chosen_folder(name: str, run_dir: str | None, recipe: Recipe) -> Path:
