@@ -26,7 +26,7 @@ def run_recipe(command: str, name: str, overrides: Sequence[str], run_dir: str |
         UserError: something is wrong; no folder is made then.
     """
     phases = PHASES if command == "run" else frozenset({command})
-    opened: Path | None = None
+    folder: Path | None = None
     try:
         recipe = load_recipe(name, overrides)
         folder = chosen_folder(name, run_dir, recipe)
@@ -34,22 +34,21 @@ def run_recipe(command: str, name: str, overrides: Sequence[str], run_dir: str |
         with open_run(folder, recipe, command=["stillhouse", *sys.argv[1:]]) as directory:
             from cluster.driver import run as drive
 
-            opened = directory.path
             with Screen().display() as screen:
                 drive(recipe, directory, address=address, phases=phases, screen=screen)
     except KeyboardInterrupt:
-        if opened is None:
+        if folder is None or not RunDirectory(folder).recipe_file.is_file():
             typer.echo("\nstopped before the run began; nothing was written. Repeat the command to start it.", err=True)
         else:
-            resume = resume_command(command, opened, address)
+            resume = resume_command(command, folder, address)
             typer.echo(f"\nstopped; finished episodes are kept. Resume with:\n  {resume}", err=True)
-            typer.echo(opened)
+            typer.echo(folder)
         raise
     except IncompleteError as error:
-        assert opened is not None
-        typer.echo(opened)
-        raise IncompleteError(f"{error} Resume with:\n  {resume_command(command, opened, address)}") from error
-    typer.echo(opened)
+        assert folder is not None
+        typer.echo(folder)
+        raise IncompleteError(f"{error} Resume with:\n  {resume_command(command, folder, address)}") from error
+    typer.echo(folder)
 
 
 def resume_command(command: str, folder: Path, address: str | None) -> str:
