@@ -16,6 +16,7 @@ from cluster.run.directory import RunDirectory, check_same_recipe, default_run_d
 from cluster.run.failed_episodes import IncompleteError
 from cluster.run.phases import PHASES
 from cluster.run.progress import Screen
+from cluster.run.weights import check_models
 from cluster.runtime.address import IN_PROCESS, check_address, require_cluster
 
 
@@ -76,6 +77,7 @@ def check_before(recipe: Recipe, phases: Collection[str], folder: Path, address:
     plan = preflight(recipe, phases, address=address, folder=folder)
     print_findings(notes(plan), Screen().console)
     require_no_problem(plan)
+    check_models(recipe, phases, download=True)
 
 
 def print_plan(name: str, overrides: Sequence[str], gpu_memory_gib: float | None, address: str | None) -> None:

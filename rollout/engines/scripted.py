@@ -17,7 +17,7 @@ from rollout.frozen_model import FrozenModel
 from rollout.models import model_folder
 from rollout.prompts.styles import StyleName
 from rollout.prompts.template import ChatTemplate
-from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
+from rollout.prompts.tokenizer import ChatSettings, Tokenizer, load_tokenizer
 from rollout.scripted_policy import TextPolicy
 from rollout.trajectory import TopK
 
@@ -48,7 +48,7 @@ class ScriptedConfig(FrozenModel):
         return self
 
 
-async def start(config: ScriptedConfig, style: StyleName = "react") -> ScriptedEngine:
+async def start(config: ScriptedConfig, style: StyleName = "react", chat: ChatSettings | None = None) -> ScriptedEngine:
     """Create the engine for agents of this prompt style.
 
     Raises:
@@ -57,7 +57,7 @@ async def start(config: ScriptedConfig, style: StyleName = "react") -> ScriptedE
     """
     if config.policy is not None:
         check_policy(config.policy, style)
-    return ScriptedEngine(config, load_tokenizer(model_folder(config.tokenizer)), style)
+    return ScriptedEngine(config, load_tokenizer(model_folder(config.tokenizer), chat), style)
 
 
 class ScriptedEngine:

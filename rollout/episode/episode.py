@@ -320,8 +320,8 @@ class _Episode:
         )
 
     def _not_used(self) -> set[str]:
-        """Settings without effect on this agent, which are left out of the record."""
-        plain = {"acting"} if isinstance(self.config.acting, PlainActing) else set()
+        """Settings that are left out of the record: without effect on this agent, or recorded by a digest."""
+        plain = {"chat_template", "date"} | ({"acting"} if isinstance(self.config.acting, PlainActing) else set())
         return plain if self.config.style == "codeact" else {*plain, "sandbox", "tools"}
 
 

@@ -15,6 +15,7 @@ from cluster.run.steps.step import Cost, Step, StepContext
 from evaluation.failures import count_failures
 from evaluation.metrics import MAX_FAILED_SHARE
 from rollout.environments.hints import hint_rules
+from rollout.episode.config import AgentConfig
 from rollout.factory import tokenizer_of
 from rollout.hints.bank import write_bank
 from rollout.hints.chat import ChatSession
@@ -31,6 +32,7 @@ class WriteHintBank:
     store: str
     bank: str
     config: HintConfig
+    agent: AgentConfig
 
     async def run(self, context: WorkerContext) -> Mapping[str, int]:
         """Write the bank; returns what to report of it (`rollout.hints.writer.summarize`).
@@ -41,7 +43,7 @@ class WriteHintBank:
         """
         config, chat = self.config, None
         if isinstance(config.writer, ModelWriter):
-            chat = ChatSession(context.engine, tokenizer_of(context.engine_config), SYSTEM)
+            chat = ChatSession(context.engine, tokenizer_of(context.engine_config, self.agent), SYSTEM)
         episodes = TrajectoryStore(self.store, read_only=True).read()
         results = await write_hints(episodes, config, chat, rules=hint_rules)
         failures = count_failures(made.failure for made in results if made.failure and not made.failure.is_result)
@@ -73,7 +75,7 @@ class HintBankStep(Step):
 
     async def execute(self, context: StepContext) -> None:
         assert self.source is not None, "the recipe's own bank was copied when it was looked for"
-        job = WriteHintBank(self.source, self.bank, self.config)
+        job = WriteHintBank(self.source, self.bank, self.config, context.recipe.agent)
         with context.timed("hints"):
             made = await context.call_worker("teacher", job)
         context.directory.log_metrics({"kind": "hints", **made})
