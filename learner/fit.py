@@ -21,6 +21,7 @@ from learner.config import LearnerConfig
 from learner.curriculum import EpochOrder
 from learner.data import Data, load_data
 from learner.distributed import Distributed
+from learner.export import TrainedFormat
 from learner.head import check_head
 from learner.losses.objective import term_coefficients
 from learner.model import make_model, save_model
@@ -95,6 +96,7 @@ def fit(
     output_folder: str,
     *,
     base_model: str | None = None,
+    trained: TrainedFormat | None = None,
     on_step: Callable[[StepReport], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> FitResult:
@@ -109,6 +111,7 @@ def fit(
         trajectories: episodes in the token ids of the trained model; iterated once.
         output_folder: created atomically at the end; must not exist.
         base_model: folder or hub name; overrides ``config.model`` and ``config.scratch``.
+        trained: chat format of the trajectories, with which the model is saved; None is that of its tokenizer.
         on_step: called on every rank after each step.
         should_stop: called on every rank after each step. If it returns True on any rank, training ends and the model
             is saved.
@@ -139,7 +142,7 @@ def fit(
     weights = trainer.weights()
     if distributed.rank == 0:
         dtype = torch.bfloat16 if (config.saved_precision or config.precision) == "bfloat16" else torch.float32
-        save_model(model, weights, tokenizer, output_folder, dtype)
+        save_model(model, weights, tokenizer, output_folder, dtype, trained)
         resume.remove()
     distributed.barrier()
     return _result(progress, data, output_folder)

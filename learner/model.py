@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from learner.config import LearnerConfig, LoraConfig, ScratchConfig
+from learner.export import TrainedFormat, export_format
 from learner.generation_config import repair
 from learner.widen import widen
 from rollout.errors import UserError
@@ -42,7 +43,7 @@ def load_tokenizer(source: str) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(source)
+        return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise UserError(f"no tokenizer could be loaded from {source!r}; name a folder that has one.") from error
 
@@ -165,9 +166,16 @@ def _with_adapters(model: PreTrainedModel, config: LoraConfig) -> PreTrainedMode
 
 
 def save_model(
-    model: PreTrainedModel, weights: dict[str, torch.Tensor], tokenizer: str, folder: str, dtype: torch.dtype
+    model: PreTrainedModel,
+    weights: dict[str, torch.Tensor],
+    tokenizer: str,
+    folder: str,
+    dtype: torch.dtype,
+    trained: TrainedFormat | None = None,
 ) -> None:
     """Write a model folder or adapter folder atomically.
+
+    Plain transformers and vLLM prompt the model as it was trained and stop at the end of its turn (`learner.export`).
 
     Args:
         model: provides architecture and names only; its own tensors may be sharded.
@@ -175,6 +183,7 @@ def save_model(
         tokenizer: folder or hub name of the tokenizer that is saved with the model.
         folder: target folder; must not exist.
         dtype: type of the saved floating-point weights.
+        trained: chat format of the training data; None is that of the tokenizer.
 
     Raises:
         UserError: the disk is full.
@@ -186,6 +195,7 @@ def save_model(
         else:
             _unsharded_model(model, weights, dtype).save_pretrained(str(temporary))
         _copy_tokenizer(tokenizer, temporary)
+        export_format(temporary, load_tokenizer(tokenizer), trained)
 
 
 def _unsharded_model(model: PreTrainedModel, weights: dict[str, torch.Tensor], dtype: torch.dtype) -> PreTrainedModel:

@@ -141,7 +141,7 @@ async def make_engine(config: BaseModel, agent: AgentConfig | None = None) -> En
     Raises:
         UserError: the model or a setting is invalid.
     """
-    return await start_engine(config, agent.style if agent else "react")
+    return await start_engine(config, agent.style, agent.chat) if agent else await start_engine(config)
 
 
 def make_style(agent: AgentConfig, environment: BaseModel, *, with_search: bool = False) -> Style:
@@ -183,12 +183,16 @@ def make_builder(
     Raises:
         UserError: the tokenizer or its chat template cannot be used, or the style cannot be created.
     """
-    return PromptBuilder(tokenizer_of(engine), make_style(agent, environment, with_search=with_search))
+    return PromptBuilder(tokenizer_of(engine, agent), make_style(agent, environment, with_search=with_search))
 
 
-def tokenizer_of(engine: BaseModel) -> Tokenizer:
-    """Load the tokenizer of an engine. Raises `UserError` if its config names none, or the model has none."""
+def tokenizer_of(engine: BaseModel, agent: AgentConfig | None = None) -> Tokenizer:
+    """Load the tokenizer of an engine, with the chat template of ``agent``.
+
+    Raises:
+        UserError: the engine's config names no tokenizer, the model has none, or there is no such template.
+    """
     model = getattr(engine, "tokenizer", None) or getattr(engine, "model", None)
     if not isinstance(model, str):
         raise UserError("the engine names no tokenizer; set its tokenizer to the folder or hub name of its model")
-    return load_tokenizer(model_folder(model))
+    return load_tokenizer(model_folder(model), agent.chat if agent else None)

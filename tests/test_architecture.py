@@ -106,6 +106,7 @@ ADAPTERS: Mapping[str, Sequence[str]] = {
     "grpc": ("cluster/runtime/address.py",),
     "httpx": ("cluster/runtime/ray_jobs.py", "rollout/engines/endpoint/client.py"),
     "jinja2": ("rollout/prompts/template.py", "evaluation/html.py"),
+    "huggingface_hub": ("rollout/models/hub.py",),
     "llguidance": ("rollout/engines/transformers_engine.py",),
     "math_verify": ("rollout/environments/math/grading/verify_child.py",),
     "peft": ("learner/model.py",),

@@ -16,6 +16,7 @@ from cluster.run.directory import RunDirectory, check_same_recipe, default_run_d
 from cluster.run.failed_episodes import IncompleteError
 from cluster.run.phases import PHASES
 from cluster.run.progress import Screen
+from cluster.run.weights import check_models
 from cluster.runtime.address import IN_PROCESS, check_address, require_cluster
 
 
@@ -26,7 +27,7 @@ def run_recipe(command: str, name: str, overrides: Sequence[str], run_dir: str |
         UserError: something is wrong; no folder is made then.
     """
     phases = PHASES if command == "run" else frozenset({command})
-    opened: Path | None = None
+    folder: Path | None = None
     try:
         recipe = load_recipe(name, overrides)
         folder = chosen_folder(name, run_dir, recipe)
@@ -34,22 +35,21 @@ def run_recipe(command: str, name: str, overrides: Sequence[str], run_dir: str |
         with open_run(folder, recipe, command=["stillhouse", *sys.argv[1:]]) as directory:
             from cluster.driver import run as drive
 
-            opened = directory.path
             with Screen().display() as screen:
                 drive(recipe, directory, address=address, phases=phases, screen=screen)
     except KeyboardInterrupt:
-        if opened is None:
+        if folder is None or not RunDirectory(folder).recipe_file.is_file():
             typer.echo("\nstopped before the run began; nothing was written. Repeat the command to start it.", err=True)
         else:
-            resume = resume_command(command, opened, address)
+            resume = resume_command(command, folder, address)
             typer.echo(f"\nstopped; finished episodes are kept. Resume with:\n  {resume}", err=True)
-            typer.echo(opened)
+            typer.echo(folder)
         raise
     except IncompleteError as error:
-        assert opened is not None
-        typer.echo(opened)
-        raise IncompleteError(f"{error} Resume with:\n  {resume_command(command, opened, address)}") from error
-    typer.echo(opened)
+        assert folder is not None
+        typer.echo(folder)
+        raise IncompleteError(f"{error} Resume with:\n  {resume_command(command, folder, address)}") from error
+    typer.echo(folder)
 
 
 def resume_command(command: str, folder: Path, address: str | None) -> str:
@@ -77,6 +77,7 @@ def check_before(recipe: Recipe, phases: Collection[str], folder: Path, address:
     plan = preflight(recipe, phases, address=address, folder=folder)
     print_findings(notes(plan), Screen().console)
     require_no_problem(plan)
+    check_models(recipe, phases, download=True)
 
 
 def print_plan(name: str, overrides: Sequence[str], gpu_memory_gib: float | None, address: str | None) -> None:

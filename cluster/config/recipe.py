@@ -7,8 +7,8 @@ workers, with what resources, which episodes to collect and to evaluate. Recipes
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal, Self
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -37,6 +37,7 @@ BEYOND_GENERATED = frozenset(
 )
 """Streams with tokens that the teacher did not generate and so recorded no distribution for."""
 
+ROLES = ("teacher", "student")
 CHECKPOINT = "checkpoint"
 """As an engine's model: the newest checkpoint of the run. The engine starts when there is one."""
 
@@ -125,6 +126,15 @@ class Recipe(FrozenModel):
     failures: FailurePolicies = FailurePolicies()
     """What is restarted or retried after a failure, and how often."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _name_chat_template(cls, settings: Any) -> Any:
+        """Replace ``teacher`` and ``student`` in ``agent.chat_template`` by the names of their models."""
+        agent = settings.get("agent") if isinstance(settings, dict) else None
+        role = agent.get("chat_template") if isinstance(agent, dict) else None
+        name = _tokenizer_source(settings, role) if role in ROLES else None
+        return {**settings, "agent": {**agent, "chat_template": name}} if name and agent else settings
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         for mistake in inconsistencies(self):
@@ -157,6 +167,23 @@ class Recipe(FrozenModel):
         )
 
 
+def _tokenizer_source(settings: Mapping[str, Any], role: str) -> Any:
+    """Where the tokenizer of a role's model comes from, in settings that are not validated yet; None if nowhere."""
+    engine, learner = (_section(settings, *path) for path in ((role, "engine"), ("learner",)))
+    names = [engine.get("tokenizer"), engine.get("model")]
+    if role == "student":
+        names += [learner.get("model"), _section(learner, "scratch").get("tokenizer")]
+    return next((name for name in names if name not in (None, CHECKPOINT)), None)
+
+
+def _section(settings: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
+    for key in path:
+        settings = settings.get(key) or {}
+        if not isinstance(settings, Mapping):
+            return {}
+    return settings
+
+
 def model_of(role: RoleConfig) -> str | None:
     """The model that a role's engine loads; None for an engine without one (a script)."""
     return getattr(role.engine, "model", None)
@@ -165,6 +192,7 @@ def model_of(role: RoleConfig) -> str | None:
 def inconsistencies(recipe: Recipe) -> Iterator[str]:
     """Yield one sentence for each inconsistency between settings that are valid on their own."""
     learner = recipe.learner
+    yield from _template_inconsistencies(recipe)
     yield from _collection_inconsistencies(recipe)
     if recipe.evaluate is not None:
         yield from _evaluation_inconsistencies(recipe, recipe.evaluate)
@@ -181,6 +209,17 @@ def inconsistencies(recipe: Recipe) -> Iterator[str]:
     if not recipe.collect.also and not any(gathered[role] for role in recipe.collect.train_on):
         yield (
             f"collect gathers no episodes to learn from; set collect.{recipe.collect.train_on[0]}_episodes to 1 or more"
+        )
+
+
+def _template_inconsistencies(recipe: Recipe) -> Iterator[str]:
+    template, learner = recipe.agent.chat_template, recipe.learner
+    if template in ROLES:
+        yield f"agent.chat_template is {template}, which names no model with a tokenizer; give a Jinja file instead"
+    if template is not None and learner is not None and learner.teacher_tokenizer is not None:
+        yield (
+            "agent.chat_template is one template for teacher and student, but learner.teacher_tokenizer says that they "
+            "have different tokenizers; remove one of the two, and each model uses its own template"
         )
 
 

@@ -140,7 +140,7 @@ def _agent_findings(recipe: Recipe, phases: Collection[str]) -> Iterator[Finding
 def _model_findings(recipe: Recipe, phases: Collection[str], *, prompts: bool) -> Iterator[Finding]:
     """Missing models, vocabularies that differ or exceed a model's rows, and prompts that cannot be built."""
     try:
-        check_models(recipe, phases)
+        yield from (Finding(note) for note in check_models(recipe, phases))
     except UserError as error:
         yield Finding(str(error), fatal=True)
         return

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from cluster.run.episodes import EpisodeSpec, HintContext
 from rollout.engine import Engine
 from rollout.environment import Reset, Task
+from rollout.episode.config import AgentConfig
 from rollout.episode.guidance import Guidance, Guide
 from rollout.errors import UserError
 from rollout.factory import tokenizer_of
@@ -33,7 +34,7 @@ def make_guide(spec: EpisodeSpec, engine: Engine, engine_config: BaseModel) -> G
     """
     if spec.hints is None and spec.first_thoughts is None:
         return None
-    retriever = None if spec.hints is None else make_hint_retriever(spec.hints, engine, engine_config)
+    retriever = None if spec.hints is None else make_hint_retriever(spec.hints, engine, engine_config, spec.agent)
     thoughts = first_thoughts(spec.first_thoughts) if spec.first_thoughts else {}
 
     async def guide(task: Task, reset: Reset) -> Guidance:
@@ -50,11 +51,13 @@ def draw(task: Task) -> float:
     return int.from_bytes(sha256(f"hints/{task.id}".encode()).digest()[:4], "big") / 2**32
 
 
-def make_hint_retriever(context: HintContext, engine: Engine, engine_config: BaseModel) -> HintRetriever:
+def make_hint_retriever(
+    context: HintContext, engine: Engine, engine_config: BaseModel, agent: AgentConfig
+) -> HintRetriever:
     """Chooses hints from a bank, with ``engine`` if a model is to choose."""
     chat = None
     if context.config.retriever == "llm":
-        chat = ChatSession(engine, tokenizer_of(engine_config), RANKING_SYSTEM)
+        chat = ChatSession(engine, tokenizer_of(engine_config, agent), RANKING_SYSTEM)
     return HintRetriever(read_bank(context.bank, context.config.max_hint_characters), context.config, chat)
 
 

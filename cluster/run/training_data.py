@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cluster.config.recipe import LearnerRole
 from learner.config import STUDENT, LearnerConfig
 from rollout.episode.filters import KeepConfig, why_dropped
 from rollout.errors import UserError
 from rollout.prompts.retokenize import Retokenizer
+from rollout.prompts.tokenizer import ChatSettings
 from rollout.trajectory import Trajectory
 from rollout.trajectory.store import TrajectoryStore
 
@@ -24,6 +25,7 @@ class TrainRequest:
         base_model: folder or hub name to start from; None trains from nothing, as ``learner.scratch`` says.
         num_threads: torch threads of each rank.
         keep: which of the teacher's are fit to train on; None leaves it to the learner.
+        chat: chat template of the episodes.
     """
 
     learner: LearnerRole
@@ -33,6 +35,7 @@ class TrainRequest:
     base_model: str | None
     num_threads: int
     keep: KeepConfig | None = None
+    chat: ChatSettings = field(default_factory=ChatSettings)
 
 
 class Selection:
@@ -110,3 +113,23 @@ def translated(
         role = episode.identity.role
         is_foreign = role != STUDENT and learner.keeps(role, episode.outcome.success)
         yield retokenizer.translate(episode) if is_foreign else episode
+
+
+def with_one_template(episodes: Iterable[Trajectory], learner: LearnerConfig, digest: str) -> Iterator[Trajectory]:
+    """The episodes. Those that the learner keeps must have the chat template that the checkpoint is saved with.
+
+    Args:
+        digest: of that template. Episodes of older versions recorded none, and are taken as they are.
+
+    Raises:
+        UserError: an episode has another template.
+    """
+    for episode in episodes:
+        identity, recorded = episode.identity, episode.policy.template_digest
+        if recorded not in ("", digest) and learner.keeps(identity.role, episode.outcome.success):
+            raise UserError(
+                f"the episode {episode.key.session} of the run {identity.run} was recorded with another chat template "
+                "than the student is saved with, so it would be prompted in another way than it is trained; set "
+                "agent.chat_template to the one of that run, or leave its episodes out"
+            )
+        yield episode

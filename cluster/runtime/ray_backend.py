@@ -131,7 +131,7 @@ class RayWorker:
             raise WorkerDied(f"{summary(error)}{self._log_tail(str(error))}") from error
         except RayTaskError as error:
             if isinstance(error.cause, UserError):
-                raise UserError(str(error.cause)) from None
+                raise error.cause from None
             if isinstance(error.cause, EngineDied):
                 raise EngineDied(f"{error.cause}{self._log_tail(str(error))}") from error
             raise PoolError(f"A worker failed: {summary(error.cause)}{self._log_tail(str(error))}") from error

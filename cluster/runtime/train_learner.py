@@ -9,20 +9,20 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.config.failures import LearnerPolicy
+from cluster.run.chat_formats import trained_format
 from cluster.run.directory import RunDirectory
 from cluster.run.progress import Screen
-from cluster.run.training_data import Selection, TrainRequest, translated
+from cluster.run.training_data import Selection, TrainRequest, translated, with_one_template
 from cluster.runtime.resources import train_options
 from rollout.errors import UserError
 from rollout.prompts.retokenize import Retokenizer
-from rollout.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from ray.train import RunConfig
@@ -49,15 +49,18 @@ def train_rank(request: TrainRequest) -> None:
     is_first = not dist.is_initialized() or dist.get_rank() == 0
     with closing(RunDirectory(Path(request.run_dir))) as directory:
         reporter, selection = StepReporter(directory, request.round), Selection(request.stores, request.keep)
-        episodes: Iterable[Trajectory] = selection
-        if request.learner.teacher_tokenizer is not None:
-            student = starting_point(request.learner, request.base_model)
-            episodes = translated(selection, request.learner, Retokenizer(request.learner.teacher_tokenizer, student))
+        learner, episodes = request.learner, iter(selection)
+        student = starting_point(learner, request.base_model)
+        trained, digest = trained_format(student, request.chat)
+        if learner.teacher_tokenizer is not None:
+            retokenizer = Retokenizer(learner.teacher_tokenizer, student, request.chat)
+            episodes = translated(episodes, learner, retokenizer)
         result = fit(
-            request.learner,
-            episodes,
+            learner,
+            with_one_template(episodes, learner, digest),
             str(directory.checkpoint(request.round)),
             base_model=request.base_model,
+            trained=trained,
             on_step=reporter.on_step if is_first else None,
         )
         if is_first:

@@ -10,6 +10,7 @@ from rollout.engine import Engine
 from rollout.extensions.registry import Registry
 from rollout.extensions.union import LazyUnion, TypedSettings
 from rollout.prompts.styles import StyleName
+from rollout.prompts.tokenizer import ChatSettings
 
 ENGINES: Registry[type[BaseModel]] = Registry(
     "stillhouse.engines",
@@ -35,12 +36,13 @@ class EngineSettings(Protocol):
         """Start the engine and wait until it is ready."""
 
 
-async def start_engine(config: BaseModel, style: StyleName = "react") -> Engine:
+async def start_engine(config: BaseModel, style: StyleName = "react", chat: ChatSettings | None = None) -> Engine:
     """Start an engine and wait until it is ready.
 
     Args:
         config: which engine to start.
         style: prompt style of the engine's agents; only scripted engines use it.
+        chat: chat template of the prompts; engines of other packages do not use it.
 
     Raises:
         UserError: a model folder does not exist, an API key is missing, or a package is not installed. It is raised
@@ -50,12 +52,12 @@ async def start_engine(config: BaseModel, style: StyleName = "react") -> Engine:
 
     match config:
         case vllm_engine.VllmConfig():
-            return await vllm_engine.start(config)
+            return await vllm_engine.start(config, chat)
         case openai_engine.OpenAIConfig():
-            return await openai_engine.start(config)
+            return await openai_engine.start(config, chat)
         case transformers_engine.TransformersConfig():
-            return await transformers_engine.start(config)
+            return await transformers_engine.start(config, chat)
         case scripted.ScriptedConfig():
-            return await scripted.start(config, style)
+            return await scripted.start(config, style, chat)
         case _:
             return await cast(EngineSettings, config).start()

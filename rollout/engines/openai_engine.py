@@ -25,7 +25,7 @@ from rollout.engines.endpoint.dialect import Parameters, body
 from rollout.engines.endpoint.errors import EndpointError, EndpointSetupError, RequestRefused
 from rollout.engines.endpoint.messages import MessageSplitter
 from rollout.models import model_folder
-from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
+from rollout.prompts.tokenizer import ChatSettings, Tokenizer, load_tokenizer
 from rollout.trajectory import TopK
 
 __all__ = ["EndpointCapabilities", "EndpointError", "OpenAIConfig", "OpenAIEngine", "probe_endpoint", "start"]
@@ -41,13 +41,13 @@ _PROBE_STOP = "e"
 """A stop text that hardly any short completion is without."""
 
 
-async def start(config: OpenAIConfig) -> OpenAIEngine:
+async def start(config: OpenAIConfig, chat: ChatSettings | None = None) -> OpenAIEngine:
     """Create the client, without contacting the endpoint.
 
     Raises:
         UserError: the API key's environment variable is not set, or the tokenizer cannot be used.
     """
-    return OpenAIEngine(config, load_tokenizer(model_folder(config.tokenizer)))
+    return OpenAIEngine(config, load_tokenizer(model_folder(config.tokenizer), chat))
 
 
 async def probe_endpoint(config: OpenAIConfig, sampling: Sampling | None = None) -> EndpointCapabilities:

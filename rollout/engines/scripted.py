@@ -17,7 +17,7 @@ from rollout.frozen_model import FrozenModel
 from rollout.models import model_folder
 from rollout.prompts.styles import StyleName
 from rollout.prompts.template import ChatTemplate
-from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
+from rollout.prompts.tokenizer import ChatSettings, Tokenizer, load_tokenizer
 from rollout.scripted_policy import TextPolicy
 from rollout.trajectory import TopK
 
@@ -48,7 +48,7 @@ class ScriptedConfig(FrozenModel):
         return self
 
 
-async def start(config: ScriptedConfig, style: StyleName = "react") -> ScriptedEngine:
+async def start(config: ScriptedConfig, style: StyleName = "react", chat: ChatSettings | None = None) -> ScriptedEngine:
     """Create the engine for agents of this prompt style.
 
     Raises:
@@ -57,7 +57,7 @@ async def start(config: ScriptedConfig, style: StyleName = "react") -> ScriptedE
     """
     if config.policy is not None:
         check_policy(config.policy, style)
-    return ScriptedEngine(config, load_tokenizer(model_folder(config.tokenizer)), style)
+    return ScriptedEngine(config, load_tokenizer(model_folder(config.tokenizer), chat), style)
 
 
 class ScriptedEngine:
@@ -84,6 +84,7 @@ class ScriptedEngine:
         self._first_user = encode(template.system_to_user)
         self._next_user = encode(template.next_user)
         self._generation_prompt = encode(template.generation_prompt)
+        self._answer_prefix = encode(template.answer_prefix)
         self._end_of_turn = encode(template.end_of_turn)
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
 
@@ -99,8 +100,13 @@ class ScriptedEngine:
         prompt = tuple(token_ids)
         session = self._session(session_id, prompt)
         message, prefix = self._message(prompt, len(session.seen))
-        text = _without_prefix(session.policy.respond(self._tokenizer.decode(message)), self._tokenizer.decode(prefix))
-        full = self._tokenizer.encode(text) + self._end_of_turn
+        text = session.policy.respond(self._tokenizer.decode(message))
+        if prefix:  # the prompt has the beginning of an answer
+            answer = prefix[len(self._answer_prefix) :]
+            full = self._tokenizer.encode(_without_prefix(text, self._tokenizer.decode(answer)))
+        else:
+            full = self._answer_prefix + self._tokenizer.encode(text)
+        full += self._end_of_turn
         output_ids = full[: sampling.max_tokens]
         session.seen = prompt + output_ids
         finish_reason: Literal["stop", "length"] = "stop" if output_ids == full else "length"

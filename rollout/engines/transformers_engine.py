@@ -18,7 +18,7 @@ from rollout.frozen_model import FrozenModel
 from rollout.grammar import Grammar
 from rollout.messages import first_line
 from rollout.models import model_folder
-from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
+from rollout.prompts.tokenizer import ChatSettings, Tokenizer, load_tokenizer
 from rollout.trajectory import TopK
 
 if TYPE_CHECKING:
@@ -49,10 +49,10 @@ class TransformersConfig(FrozenModel):
     """Milliseconds that a call waits for others to join its batch."""
 
 
-async def start(config: TransformersConfig) -> TransformersEngine:
+async def start(config: TransformersConfig, chat: ChatSettings | None = None) -> TransformersEngine:
     """Load the model. Raises `UserError` if the model or the device does not exist."""
     folder = model_folder(config.model)
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder, chat)
     thread = ThreadPoolExecutor(1, thread_name_prefix="transformers-engine")
     model = await asyncio.get_running_loop().run_in_executor(thread, _load, folder, config)
     return TransformersEngine(config, model, tokenizer, thread)

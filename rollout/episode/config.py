@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
+
 from pydantic import Field, model_validator
 
 from rollout.engine import Sampling
 from rollout.episode.acting import Acting, ConstrainedActing, PlainActing, SelfConsistentActing
 from rollout.frozen_model import FrozenModel
 from rollout.prompts.styles import StyleName
+from rollout.prompts.tokenizer import DATE, ChatSettings
 from rollout.prompts.tool import TOOLS
 from rollout.tools.sandbox.config import SandboxConfig
 
@@ -36,6 +39,11 @@ class AgentConfig(FrozenModel):
     thought and code (``codeact``), or an answer after a chain of thought (``cot``)."""
     instructions: str = "short"
     """System message of the environment: ``short``, or ``full`` with the grammar of its actions."""
+    chat_template: str | None = Field(None, min_length=1)
+    """Chat template with which all models act, the student is trained and its checkpoints are saved: ``teacher``,
+    ``student``, a Jinja file, or the folder, ``builtin:`` name or hub name of a model. null is each model's own."""
+    date: datetime.date = DATE
+    """What chat templates print as today's date (``strftime_now``, ``date_string``)."""
     examples: int = Field(0, ge=0)
     """Number of demonstrations shown before the task."""
     passages: int = Field(0, ge=0, le=50)
@@ -73,6 +81,11 @@ class AgentConfig(FrozenModel):
                 "interpreter; set sandbox.max_processes higher, or ask for fewer candidates"
             )
         return self
+
+    @property
+    def chat(self) -> ChatSettings:
+        """The chat template of prompts."""
+        return ChatSettings(self.chat_template, self.date)
 
     def _check_tools(self) -> None:
         if self.tools and self.style != "codeact":

@@ -215,8 +215,7 @@ class _Episode:
         """Grammar of the next turn, without the part that the turn was opened with."""
         with reraising_user_errors():
             actions = await self._in_environment(lambda environment: allowed_actions(environment, acting.to))
-        grammar = self.builder.style.turn_grammar(actions)
-        return Grammar(grammar.parts[1:]) if self.first_thought else grammar
+            return self.builder.turn_grammar(actions, self.first_thought)
 
     async def _try(self, turn: int, candidates: int) -> Step:
         """Generate several turns, append the one whose action wins the vote, and continue in its copy."""
@@ -312,6 +311,7 @@ class _Episode:
                 prompt_style=self.builder.style.name,
                 sampling_json=_sampling_json(self.sampling, self.engine),
                 method_json=_to_json(self.config, exclude={"sampling", "style", *self._not_used()}),
+                template_digest=self.builder.template_digest,
             ),
             outcome=Outcome(state.reward, stop is StopReason.SUCCESS, stop, failure, state.scores),
             segments=tuple(state.segments),
@@ -320,8 +320,8 @@ class _Episode:
         )
 
     def _not_used(self) -> set[str]:
-        """Settings without effect on this agent, which are left out of the record."""
-        plain = {"acting"} if isinstance(self.config.acting, PlainActing) else set()
+        """Settings that are left out of the record: without effect on this agent, or recorded by a digest."""
+        plain = {"chat_template", "date"} | ({"acting"} if isinstance(self.config.acting, PlainActing) else set())
         return plain if self.config.style == "codeact" else {*plain, "sandbox", "tools"}
 
 

@@ -13,7 +13,10 @@ from sys import maxsize
 
 from rollout.engine import Completion
 from rollout.environment import Reset
-from rollout.prompts.labels import is_think_tag, open_thinking
+from rollout.errors import UserError
+from rollout.grammar import Choice, Grammar
+from rollout.prompts.channels import kinds_before_answer
+from rollout.prompts.labels import is_think_tag
 from rollout.prompts.style import Style
 from rollout.prompts.template import ChatTemplate
 from rollout.prompts.tokenizer import Tokenizer
@@ -43,15 +46,17 @@ class PromptBuilder:
         template = ChatTemplate.from_tokenizer(tokenizer)
         self.tokenizer = tokenizer.with_template_markers(template.text)
         self.style = style
+        self.template_digest = template.digest
+        self._template = template
         self.end_of_turn_id = self.tokenizer.encode_markers(template.end_of_turn)[0]
         self._before_system = self._encode_template(template.before_system)
         self._instructions = self._content(Kind.SYSTEM, Author.PROMPT, 0, style.instructions)
         self._system_to_user = self._encode_template(template.system_to_user)
         self._examples = [self._content(Kind.EXAMPLE, Author.PROMPT, 0, style.example(e)) for e in style.examples]
         self._generation_prompt = self._encode_template(template.generation_prompt)
+        self._answer_prefix = self._encode_template(template.answer_prefix)
         self._end_of_turn = self._encode_template(template.end_of_turn)
         self._end_ids = {self.end_of_turn_id, *self.tokenizer.encode_markers(self.tokenizer.end)}
-        self._open_thinking = open_thinking(template.generation_prompt)
         self._next_user = self._encode_template(template.next_user)
 
     def start(self, reset: Reset, *, hints: Sequence[str] = ()) -> list[Segment]:
@@ -71,9 +76,13 @@ class PromptBuilder:
         return [s for hint in hints for s in self._content(Kind.HINT, Author.PROMPT, 0, self.style.hint(hint))]
 
     def open_turn(self, turn: int, first_thought: str = "") -> list[Segment]:
-        """Generation prompt of turn ``turn`` (from 1), followed by the start of a thought that the model continues."""
+        """Generation prompt of turn ``turn`` (from 1), followed by the start of a thought that the model continues.
+
+        The start of a thought is part of the answer, so the template's own thought is left empty.
+        """
         prefix = self._content(Kind.PREFIX, Author.TEACHER, turn, self._prefix(first_thought))
-        return _template(turn, self._generation_prompt) + prefix
+        prompt = _template(turn, self._generation_prompt)
+        return [*prompt, *_template(turn, self._answer_prefix), *prefix] if prefix else prompt
 
     def turn(self, completion: Completion, turn: int, first_thought: str = "") -> Turn:
         """Split a completion into reason, act, format and trailing segments; see `Style.parse`.
@@ -95,7 +104,7 @@ class PromptBuilder:
         ids = completion.token_ids
         stopped = completion.finish_reason == "stop"
         pieces = self.tokenizer.pieces(ids)
-        kinds, action = self._kinds(ids, pieces, self._before(first_thought), stopped)
+        kinds, action = self._kinds(ids, pieces, first_thought, stopped)
         segments = list(_split(completion, pieces, kinds, turn))
         if not ids or ids[-1] != self.end_of_turn_id:
             segments += _template(turn, self._end_of_turn)
@@ -109,8 +118,11 @@ class PromptBuilder:
         return _template(turn, self._next_user) + self._content(Kind.OBSERVATION, Author.ENVIRONMENT, turn, text)
 
     def completion_of(self, text: str) -> Completion:
-        """Assistant text as the completion that an engine would return: its tokens and the end of turn."""
-        token_ids = (*self.tokenizer.encode(text), self.end_of_turn_id)
+        """An answer as the completion that an engine would return: its tokens and the end of turn.
+
+        The answer has no thought of the template's, so it follows the template's ``answer_prefix``.
+        """
+        token_ids = (*self._answer_prefix[1], *self.tokenizer.encode(text), self.end_of_turn_id)
         return Completion(token_ids, None, self.tokenizer.decode(token_ids), "stop")
 
     def transcript(
@@ -128,19 +140,35 @@ class PromptBuilder:
     def _prefix(self, first_thought: str) -> str:
         return self.style.turn_prefix(first_thought) if first_thought else ""
 
-    def _before(self, first_thought: str) -> str:
-        """The text before a completion that belongs to the model's turn."""
-        return self._open_thinking + self._prefix(first_thought)
+    def turn_grammar(self, action: Choice, first_thought: str = "") -> Grammar:
+        """Grammar of the turns whose action is one of ``action``, without what the turn was opened with.
+
+        Raises:
+            UserError: a turn of this style does not consist of one action, or one of this template has channels.
+        """
+        grammar = self.style.turn_grammar(action)
+        if first_thought:
+            return Grammar(grammar.parts[1:])
+        if self._template.has_channels:
+            raise UserError(
+                "turns of this chat template have channels, which a grammar lacks; set agent.acting to plain"
+            )
+        return Grammar((self._answer_prefix[0], *grammar.parts)) if self._answer_prefix[0] else grammar
 
     def _kinds(
-        self, ids: Sequence[int], pieces: Sequence[str], before: str, stopped: bool
+        self, ids: Sequence[int], pieces: Sequence[str], first_thought: str, stopped: bool
     ) -> tuple[list[Kind], str | None]:
-        """Kind of each token, and the action. ``before`` is the text that the turn was opened with."""
+        """Kind of each token, and the action. The text that the turn was opened with is parsed with it."""
+        template = self._template
+        before = self._prefix(first_thought) if first_thought else template.thought
         special = [self._is_marker(token, piece) for token, piece in zip(ids, pieces, strict=True)]
-        begin = special.index(False) if False in special else len(ids)
+        if template.has_channels and not first_thought:
+            kinds, before = kinds_before_answer(pieces, special, thinking=bool(template.thought)), ""
+        else:
+            kinds = [Kind.FORMAT] * (special.index(False) if False in special else len(ids))
+        begin = len(kinds)
         end = special.index(True, begin) if True in special[begin:] else len(ids)
         parsed = self.style.parse(before + "".join(pieces[begin:end]))
-        kinds = [Kind.FORMAT] * begin
         kinds += list(_kind_of_each([before, *pieces[begin:end]], parsed.spans))[1:]
         return kinds + self._kinds_after(ids[end:], stopped), parsed.action
 

@@ -14,25 +14,29 @@ from itertools import accumulate
 from rollout.models import model_folder
 from rollout.prompts.alignment import AlignedGroup, align_scores, aligned_groups
 from rollout.prompts.template import ChatTemplate
-from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
+from rollout.prompts.tokenizer import ChatSettings, Tokenizer, load_tokenizer
 from rollout.trajectory import Author, Kind, Segment, Trajectory
 
 
 class Retokenizer:
     """Converts episodes that were recorded with one tokenizer to the tokens of another."""
 
-    def __init__(self, teacher: str, student: str) -> None:
+    def __init__(self, teacher: str, student: str, chat: ChatSettings | None = None) -> None:
         """Load both tokenizers.
+
+        Each model has its own chat template.
 
         Args:
             teacher: folder, ``builtin:`` name or hub name of the model that recorded the episodes.
             student: folder, ``builtin:`` name or hub name of the model to convert them for.
+            chat: the date that templates print.
 
         Raises:
             UserError: a tokenizer cannot be loaded, or prompts cannot be built with it.
         """
-        self._teacher, _ = _load(teacher)
-        self._student, template = _load(student)
+        self._teacher, _ = _load(teacher, chat)
+        self._student, template = _load(student, chat)
+        self._digest = template.digest
         self._template_ids = {
             name: self._student.encode_markers(text) for name, text in dataclasses.asdict(template).items()
         }
@@ -48,7 +52,8 @@ class Retokenizer:
         segments = [*self._opening(turns[0])]
         for turn, members in enumerate(turns[1:], start=1):
             segments += self._turn(members, turn)
-        return dataclasses.replace(trajectory, segments=tuple(segments))
+        policy = dataclasses.replace(trajectory.policy, template_digest=self._digest)
+        return dataclasses.replace(trajectory, policy=policy, segments=tuple(segments))
 
     def _opening(self, members: Sequence[Segment]) -> Iterator[Segment]:
         yield from self._template_part("before_system", 0)
@@ -104,9 +109,9 @@ class Retokenizer:
         return dataclasses.replace(segment, text=text, token_ids=ids, logprobs=None, teacher=scores)
 
 
-def _load(name: str) -> tuple[Tokenizer, ChatTemplate]:
+def _load(name: str, chat: ChatSettings | None) -> tuple[Tokenizer, ChatTemplate]:
     """A model's tokenizer, with the markers of its chat template as special tokens, and that template."""
-    tokenizer = load_tokenizer(model_folder(name))
+    tokenizer = load_tokenizer(model_folder(name), chat)
     template = ChatTemplate.from_tokenizer(tokenizer)
     return tokenizer.with_template_markers(template.text), template
 

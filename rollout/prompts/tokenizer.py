@@ -1,24 +1,49 @@
 """A model's tokenizer: encodes content without special tokens, and returns the text of each single token.
 
+It has the chat template that prompts are made with: the model's own, or another one.
+
 Transformers is imported when a tokenizer is loaded, not before.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rollout.errors import UserError
 from rollout.messages import one_line
+from rollout.models import model_folder
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Backend
     from transformers import PreTrainedTokenizerFast
 
 _REPLACEMENT = "\ufffd"
+_THOUGHT_TAG = re.compile(r"</?[\w:]*think\w*>")
+"""Tokens around a thought. The model writes them as it writes text, so they are not control tokens."""
+_DATE_FORMAT = re.compile(r"""strftime_now\(\s*(["'])(?P<format>.*?)\1""")
+DATE = date(2024, 7, 26)
+"""The date that chat templates print by default: the one that Llama 3.1's template falls back to."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatSettings:
+    """Which chat template prompts are made with.
+
+    Attributes:
+        template: a Jinja file, or the folder, ``builtin:`` name or hub name of the model whose template is used; None
+            is the template of each model itself.
+        date: what templates print as today's date.
+    """
+
+    template: str | None = None
+    date: date = DATE
 
 
 class Tokenizer:
@@ -29,11 +54,15 @@ class Tokenizer:
         special_ids: ids of the control tokens (role markers, end of turn, padding).
     """
 
-    def __init__(self, hugging_face_tokenizer: PreTrainedTokenizerFast, name: str) -> None:
+    def __init__(
+        self, hugging_face_tokenizer: PreTrainedTokenizerFast, name: str, chat: ChatSettings | None = None
+    ) -> None:
         """Wrap a transformers tokenizer. Raises `UserError` if its texts cannot be split and concatenated."""
         backend = hugging_face_tokenizer.backend_tokenizer
         self.name = name
+        self.chat = chat or ChatSettings()
         self._inner = hugging_face_tokenizer
+        self._template = declared_template(self.chat) if self.chat.template else _own_template(hugging_face_tokenizer)
         # Two copies, because encode_special_tokens is state of the backend and episodes share the tokenizer.
         self._markers = _copy(backend)
         self._content = _copy(backend)
@@ -59,10 +88,14 @@ class Tokenizer:
     def with_template_markers(self, template_text: str) -> Tokenizer:
         """A copy in which every added token that occurs in ``template_text`` is special; itself if all are already."""
         added = self._markers.get_added_tokens_decoder().values()
-        plain = [token for token in added if not token.special and token.content in template_text]
+        plain = [
+            token
+            for token in added
+            if not token.special and token.content in template_text and not _THOUGHT_TAG.fullmatch(token.content)
+        ]
         if not plain:
             return self
-        guarded = Tokenizer(self._inner, self.name)
+        guarded = Tokenizer(self._inner, self.name, self.chat)
         for token in plain:
             token.special = True
         guarded._markers.add_special_tokens(plain)
@@ -127,31 +160,89 @@ class Tokenizer:
 
     @property
     def has_chat_template(self) -> bool:
-        return bool(self._inner.chat_template)
+        return self._template is not None
+
+    @property
+    def chat_template_place(self) -> str:
+        """The tokenizer's name and the file that has its chat template, for messages."""
+        if self.chat.template:
+            return f"{self.name} ({self.chat.template})"
+        file = Path(self.name) / "chat_template.jinja"
+        return f"{self.name} (its {file.name if file.is_file() else 'tokenizer_config.json'})"
 
     def render(self, messages: Sequence[dict[str, str]], *, add_generation_prompt: bool = False) -> str:
-        """Apply the model's chat template to a conversation."""
+        """Apply the chat template to a conversation. What it prints as today's date is ``chat.date``."""
         return str(
-            self._inner.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=add_generation_prompt)
+            self._inner.apply_chat_template(
+                list(messages),
+                chat_template=self._template,
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+                strftime_now=self._format_date,
+            )
         )
 
+    def dated_chat_template(self) -> str:
+        """Source of the chat template, which prints ``chat.date`` wherever it is rendered. "" if there is none."""
+        template = self._template or ""
+        formats = {match["format"] for match in _DATE_FORMAT.finditer(template)}
+        if not formats:
+            return template
+        dates = json.dumps({format: self._format_date(format) for format in sorted(formats)}, ensure_ascii=False)
+        return f"{{%- macro strftime_now(format) -%}}{{{{- {dates}[format] -}}}}{{%- endmacro -%}}{template}"
 
-def load_tokenizer(folder: str) -> Tokenizer:
+    def _format_date(self, format: str) -> str:
+        return datetime.combine(self.chat.date, time()).strftime(format)
+
+
+def load_tokenizer(folder: str, chat: ChatSettings | None = None) -> Tokenizer:
     """Load the tokenizer of a model folder or hub name. Code from the model folder is never executed.
 
     Raises:
-        UserError: it cannot be loaded, or prompts cannot be built with it.
+        UserError: it cannot be loaded, prompts cannot be built with it, or the chat template of ``chat`` is missing.
     """
+    return Tokenizer(_load(folder), folder, chat)
+
+
+def declared_template(chat: ChatSettings) -> str:
+    """Source of the chat template that ``chat.template`` names, with the BOS and EOS of its model.
+
+    Raises:
+        UserError: there is no such file or model, or the model has no chat template.
+    """
+    place = str(chat.template)
+    file = Path(place).expanduser()
+    if file.is_file():
+        try:
+            return file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"agent.chat_template {place} cannot be read as UTF-8 ({one_line(error)})") from error
+    if file.suffix in (".jinja", ".jinja2", ".txt"):
+        raise UserError(f"there is no file {place}; set agent.chat_template to teacher, student or a Jinja file")
+    source = _load(model_folder(place))
+    template = _own_template(source)
+    if template is None:
+        raise UserError(f"{place} has no chat template; set agent.chat_template to a model that has one, or to a file")
+    names = ("bos_token", "eos_token")
+    tokens = (f"{{%- set {name} = {json.dumps(getattr(source, name) or '')} -%}}" for name in names)
+    return "".join(tokens) + template
+
+
+def _own_template(tokenizer: PreTrainedTokenizerFast) -> str | None:
+    """Source of a tokenizer's chat template; of several templates, the default."""
+    return str(tokenizer.get_chat_template()) if tokenizer.chat_template else None
+
+
+def _load(folder: str) -> PreTrainedTokenizerFast:
     try:
-        loaded = _load(folder)
+        return _from_files(folder)
     except (OSError, ValueError) as error:
         raise UserError(
             f"no tokenizer.json can be loaded from {folder}; check the name or path ({one_line(error)})"
         ) from error
-    return Tokenizer(loaded, folder)
 
 
-def _load(folder: str) -> PreTrainedTokenizerFast:
+def _from_files(folder: str) -> PreTrainedTokenizerFast:
     """Load ``tokenizer.json`` and its configuration; where they are incomplete, use the defaults of the model class."""
     from transformers import PreTrainedTokenizerFast
 
@@ -181,16 +272,34 @@ def _copy(backend: Backend) -> Backend:
 
 
 def _without_dummy_space(settings: dict[str, Any]) -> None:
-    """Remove the space that Llama 2 tokenizers prepend on encoding and strip on decoding: it breaks concatenation."""
-    normalizers = (settings["normalizer"] or {}).get("normalizers", [])
-    if any(part["type"] == "Prepend" for part in normalizers):
-        settings["normalizer"]["normalizers"] = [part for part in normalizers if part["type"] != "Prepend"]
-        decoders = settings["decoder"]["decoders"]
-        settings["decoder"]["decoders"] = [part for part in decoders if part["type"] != "Strip"]
+    """Remove the space that a tokenizer prepends to the text on encoding and strips on decoding.
+
+    It breaks concatenation. Llama 2 prepends it with a normalizer, its successors with ``Metaspace`` and
+    ``prepend_scheme: first``, which has no effect after the special token that a conversation begins with.
+    """
+    normalizers, splitters, decoders = (_members(settings, part) for part in ("normalizer", "pre_tokenizer", "decoder"))
+    first = [part for part in splitters if part["type"] == "Metaspace" and part["prepend_scheme"] == "first"]
+    if not first and all(part["type"] != "Prepend" for part in normalizers):
+        return
+    for part in (*first, *(part for part in decoders if part["type"] == "Metaspace")):
+        part["prepend_scheme"] = "never"
+    kept = [part for part in normalizers if part["type"] != "Prepend"]
+    settings["normalizer"] = {"type": "Sequence", "normalizers": kept} if kept else None
+    settings["decoder"] = {"type": "Sequence", "decoders": [part for part in decoders if part["type"] != "Strip"]}
+
+
+def _members(settings: dict[str, Any], part: str) -> list[dict[str, Any]]:
+    """The members of a sequence, or the only one."""
+    whole = settings[part]
+    if whole is None:
+        return []
+    members: list[dict[str, Any]] = whole[f"{part.replace('_', '')}s"] if whole["type"] == "Sequence" else [whole]
+    return members
 
 
 def _special_ids(backend: Backend) -> frozenset[int]:
-    return frozenset(id_ for id_, token in backend.get_added_tokens_decoder().items() if token.special)
+    added = backend.get_added_tokens_decoder().items()
+    return frozenset(id_ for id_, token in added if token.special and not _THOUGHT_TAG.fullmatch(token.content))
 
 
 def _without_surrogates(text: str) -> str:

@@ -22,7 +22,7 @@ from rollout.errors import UserError
 from rollout.trajectory import StopReason
 from rollout.trajectory.store import TrajectoryStore
 
-pytestmark = [pytest.mark.slow, pytest.mark.vllm, pytest.mark.ray, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.vllm, pytest.mark.timeout(900)]
 EPISODES = 60
 
 
@@ -47,13 +47,16 @@ def killing(folder: Path, more_than: int) -> Iterator[list[int]]:
 
     thread = threading.Thread(target=kill)
     thread.start()
-    yield killed
-    ended.set()
-    thread.join()
+    try:
+        yield killed
+    finally:
+        ended.set()
+        thread.join()
 
 
+@pytest.mark.parametrize("address", ["local", pytest.param(None, marks=pytest.mark.ray)], ids=["local", "ray"])
 def test_an_engine_that_is_killed_is_replaced_and_the_same_command_completes_every_key(
-    toy_recipe: Callable[..., Recipe], tmp_path: Path
+    toy_recipe: Callable[..., Recipe], tmp_path: Path, address: str | None
 ) -> None:
     def recipe(max_restarts: int) -> Recipe:
         engine = {"type": "vllm", "model": "builtin:household-teacher", "max_model_len": 2048, "kv_cache_gib": 0.25}
@@ -69,7 +72,7 @@ def test_an_engine_that_is_killed_is_replaced_and_the_same_command_completes_eve
 
     def go(max_restarts: int) -> None:
         with open_run(tmp_path / "run", recipe(max_restarts)) as directory:
-            run(recipe(max_restarts), directory, address=None, phases=PHASES, screen=Screen(io.StringIO()))
+            run(recipe(max_restarts), directory, address=address, phases=PHASES, screen=Screen(io.StringIO()))
 
     folder = tmp_path / "run" / "evaluation" / "teacher"
     store = TrajectoryStore(folder, read_only=True)

@@ -31,20 +31,33 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> MakeModel:
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    def make(template: str | None = OWN_TEMPLATE, *, special: list[str] = SPECIAL, added: tuple[str, ...] = ()) -> str:
+    def make(
+        template: str | None = OWN_TEMPLATE,
+        *,
+        special: list[str] = SPECIAL,
+        added: tuple[str, ...] = (),
+        bos: str | None = None,
+    ) -> str:
         tokenizer = Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
         alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
         trainer = trainers.BpeTrainer(
-            vocab_size=500, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+            vocab_size=500,
+            special_tokens=[*special, bos] if bos else special,
+            initial_alphabet=alphabet,
+            show_progress=False,
         )
         tokenizer.train_from_iterator(CORPUS, trainer)
         plain = ("Thought:", "\nAction:", *added)
         tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in plain])
         folder: Path = tmp_path_factory.mktemp("model")
         outer = PreTrainedTokenizerFast(
-            tokenizer_object=tokenizer, eos_token=special[1], pad_token=special[0], chat_template=template
+            tokenizer_object=tokenizer,
+            bos_token=bos,
+            eos_token=special[1],
+            pad_token=special[0],
+            chat_template=template,
         )
         outer.save_pretrained(str(folder))
         return str(folder)

@@ -54,6 +54,7 @@ class TrainStep(Step):
             keep=context.recipe.collect.keep,
             base_model=model_folder(self.base_model) if self.base_model else None,
             num_threads=context.num_threads(self.learner),
+            chat=context.recipe.agent.chat,
         )
         with context.timed("train"):
             async with context.show_training(self.round):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import get_args
 
 import pytest
@@ -133,19 +132,15 @@ HOSTILE = (
 )
 
 
-def cpu_seconds(style: Style, text: str) -> float:
-    started = time.process_time()
-    style.parse(text)
-    return time.process_time() - started
-
-
+@pytest.mark.slow
+@pytest.mark.timeout(100)
 @pytest.mark.parametrize("name", ["act", "stateact", "codeact", "cot"])
-def test_the_work_grows_linearly_with_the_length_of_hostile_text(name: str) -> None:
-    """Sixteen times the text is at most 64 times the work, with a margin for noise; quadratic work is 256 times."""
+def test_long_hostile_text_is_parsed_in_linear_time(name: str) -> None:
+    """The limit is far from the few seconds of linear work; quadratic work takes minutes."""
     for unit in HOSTILE:
-        short, long = (unit * (length // len(unit)) for length in (4_000, 64_000))
-        base = min(cpu_seconds(STYLES[name], short) for _ in range(2))
-        assert cpu_seconds(STYLES[name], long) < 64 * max(base, 0.002), unit
+        text = unit * (200_000 // len(unit))
+        spans = STYLES[name].parse(text).spans
+        assert spans[-1][1] == len(text)
 
 
 @pytest.mark.parametrize(

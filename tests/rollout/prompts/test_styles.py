@@ -190,7 +190,9 @@ async def test_acting_and_training_see_the_same_tokens(
     record, engine = await act_out(builder, tokenizer, Sampling(max_tokens=500))
     assert record.outcome.stop_reason is StopReason.SUCCESS
     written = builder.transcript(RESET, [builder.style.turn(turn) for turn in WORKED.turns])
-    assert record.segments == tuple(written)
+    assert [(s.kind, s.author, s.turn, s.text, s.token_ids) for s in record.segments] == [
+        (s.kind, s.author, s.turn, s.text, s.token_ids) for s in written
+    ]
     assert all(record.token_ids[: len(prompt)] == prompt for prompt, _ in engine.asked)
     assert record.policy.prompt_style == name
 

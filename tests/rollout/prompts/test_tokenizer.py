@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from string import printable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from rollout.errors import UserError
 from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
@@ -91,6 +93,42 @@ def test_a_tokenizer_that_adds_spaces_where_texts_are_joined_is_refused() -> Non
     backend.decoder = decoders.Metaspace(prepend_scheme="always")
     with pytest.raises(UserError, match="byte-level"):
         Tokenizer(PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>"), "spaced")
+
+
+def metaspace(folder: Path, decoder: str, *, nested: bool) -> str:
+    """A tokenizer that prepends a space to the first text only, like those of Mistral and of newer Llama 2 files."""
+    entries = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "\u2581", *printable]
+    vocabulary = {text: number for number, text in enumerate(entries)}
+    backend = Backend(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    first = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    backend.pre_tokenizer = pre_tokenizers.Sequence([first]) if nested else first
+    stripping = [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    own = [decoders.ByteFallback(), decoders.Metaspace(prepend_scheme="first")]
+    backend.decoder = decoders.Sequence(stripping if decoder == "strip" else own)
+    backend.add_special_tokens(["<unk>", "<s>", "</s>"])
+    return saved(folder, backend, model_type="llama")
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("decoder", ["strip", "metaspace"])
+def test_a_tokenizer_that_prepends_a_space_to_the_first_text_is_changed(
+    tmp_path: Path, decoder: str, nested: bool
+) -> None:
+    tokenizer = load_tokenizer(metaspace(tmp_path, decoder, nested=nested))
+    parts = ["a b", "cd", " e", "  f", "g\n h"]
+    assert tokenizer.decode([token for part in parts for token in tokenizer.encode(part)]) == "".join(parts)
+    assert [tokenizer.decode(tokenizer.encode(part)) for part in parts] == parts
+    plain = PreTrainedTokenizerFast.from_pretrained(str(tmp_path))
+    text = "<s>a b</s> e"
+    assert list(tokenizer.encode_markers(text)) == plain.encode(text, add_special_tokens=False)
+
+
+def test_tags_of_thoughts_are_text_of_the_model_and_not_control_tokens(make_model: Callable[..., str]) -> None:
+    special = ["<|pad|>", "<|end|>", "<|user|>", "<seed:think>", "</seed:think>"]
+    tokenizer = load_tokenizer(make_model(None, special=special, added=("<think>", "</think>")))
+    guarded = tokenizer.with_template_markers("<|user|><think>\n")
+    assert {guarded.decode([token]) for token in guarded.special_ids} == set(special[:3])
+    assert len(guarded.encode_markers("<think>")) == 1
 
 
 def test_a_folder_without_a_tokenizer_is_reported(tmp_path_factory: pytest.TempPathFactory) -> None:
