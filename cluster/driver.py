@@ -78,7 +78,8 @@ def run(
     """
     screen = screen or Screen()
     check_agents(recipe, phases)
-    if recipe.learner is not None and "train" in phases:
+    is_trained = directory.checkpoint(recipe.rounds - 1).is_dir()
+    if recipe.learner is not None and "train" in phases and not is_trained:
         check_other_stores(recipe.collect.also, recipe.learner, recipe.collect.keep)
     tasks = TaskLists(recipe, phases=phases)
     plan = make_plan(recipe, directory, tasks)

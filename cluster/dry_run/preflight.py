@@ -12,14 +12,15 @@ from cluster.dry_run.endpoints import endpoint_findings
 from cluster.dry_run.findings import Finding
 from cluster.dry_run.machine import this_machine
 from cluster.dry_run.student import student_check
+from cluster.dry_run.tasks import exists
 from cluster.run.directory import RunDirectory
 from cluster.run.phases import PHASES, used_sections
 from cluster.run.plan import make_plan
 from cluster.run.tasks import TaskLists
+from cluster.run.training_data import check_other_stores
 from cluster.runtime.address import check_address
 from cluster.runtime.sockets import socket_changes
 from rollout.errors import UserError
-from rollout.trajectory.store import TrajectoryStore
 
 
 def preflight(
@@ -47,7 +48,7 @@ def preflight(
         sections -= {"learner"}
     with student_check(recipe if "learner" in sections else recipe.model_copy(update={"learner": None})) as findings:
         plan = dry_run(recipe, gpu_gib, phases, this_machine(address), starts=starts)
-        added = [*_socket_findings(), *store_findings(recipe, phases)]
+        added = [*_socket_findings(), *store_findings(recipe, sections)]
         if unreachable := list(endpoint_findings(recipe, sections)):
             needed = acting_roles(recipe, phases, folder) if folder else sections
             added += [finding for finding in unreachable if finding.text.partition(":")[0] in needed]
@@ -96,17 +97,15 @@ def _socket_findings() -> Iterator[Finding]:
         yield Finding(f"TMPDIR is too long for the paths of sockets, so the run sets {names}")
 
 
-def store_findings(recipe: Recipe, phases: Collection[str]) -> Iterator[Finding]:
+def store_findings(recipe: Recipe, sections: Collection[str]) -> Iterator[Finding]:
     """Stores of other runs that hold nothing to train on. They are only read; remote ones are not checked."""
-    for name in recipe.collect.also if "train" in phases else ():
-        store = Path(name).expanduser()
-        if "://" in name or not store.exists():
+    learner = recipe.learner if "learner" in sections else None
+    if learner is None:
+        return
+    for name in recipe.collect.also:
+        if "://" in name or not exists(name):
             continue
-        read = TrajectoryStore(store, read_only=True)
-        if not read.keys():
-            why = "; ".join(shard.reason for shard in read.unreadable_shards()[:1])
-            yield Finding(
-                f"collect.also: {name} holds no episode that can be read{f' ({why})' if why else ''}; name a folder "
-                "such as RUN_DIR/trajectories/teacher/round=000",
-                fatal=True,
-            )
+        try:
+            check_other_stores([name], learner, recipe.collect.keep)
+        except UserError as error:
+            yield Finding(str(error).rstrip("."), fatal=True)

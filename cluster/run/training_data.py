@@ -64,6 +64,8 @@ class Selection:
                     self.dropped[reason] += 1
                 else:
                     yield trajectory
+            causes = [str(summary.outcome.failure and summary.outcome.failure.cause) for summary in store.owed()]
+            self.dropped.update(f"ended by a failure ({cause})" for cause in causes)
             self.unreadable |= {shard.path: shard.reason for shard in store.unreadable_shards()}
 
     def why_dropped(self, trajectory: Trajectory) -> str | None:
@@ -100,7 +102,7 @@ def _problem_of(name: str, learner: LearnerConfig, keep: KeepConfig | None) -> s
         return f"cannot be read ({error})"
     causes = [f"{count:,} {reason}" for reason, count in selection.dropped.most_common()]
     causes += [f"{path}: {reason}" for path, reason in list(selection.unreadable.items())[:1]]
-    return f"has no episode to train on ({'; '.join(causes) or 'it holds none'})"
+    return f"holds no episode to train on ({'; '.join(causes) or 'it is empty'})"
 
 
 def translated(

@@ -15,8 +15,7 @@ CAUSE_COLUMN = "failure_cause"
 def is_owed(trajectory: Trajectory) -> bool:
     """Whether an episode, or the scoring of one, ended by a failure that the agent did not cause.
 
-    `rollout.trajectory.migration.failure_cause` gives records of schemas 1 and 2 their cause. None of their failures is
-    a result, because none was declared by the environment or reproduced.
+    `rollout.trajectory.migration.failure_cause` gives records of schemas 1 and 2 their cause.
     """
     failure = trajectory.outcome.failure
     return failure is not None and not failure.is_result
@@ -24,7 +23,8 @@ def is_owed(trajectory: Trajectory) -> bool:
 
 def completed_rows(table: pa.Table) -> pa.Table:
     """Select the episodes that are not owed."""
-    return table.filter(pc.invert(_owed(table)))
+    has_no_failure = table[CAUSE_COLUMN].null_count == len(table)
+    return table if has_no_failure else table.filter(pc.invert(_owed(table)))
 
 
 def owed_rows(table: pa.Table) -> pa.Table:

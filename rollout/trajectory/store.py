@@ -232,7 +232,8 @@ class TrajectoryStore:
         else:
             with suppress(FileNotFoundError):  # another reader renamed it first
                 self._filesystem.move(path, path + SET_ASIDE_SUFFIX)
-        _log.warning("%s is set aside and its episodes count as missing: %s", path, reason)
+        action = "skipped" if self._read_only else "set aside"
+        _log.warning("%s is %s and its episodes count as missing: %s", path, action, reason)
 
     def _publish(self, content: pa.Buffer, prefix: str | None = None) -> None:
         """Write a shard atomically. ``prefix`` begins its name and sets its position; None makes it the last one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +19,9 @@ from cluster.run.training_data import Selection, check_other_stores
 from learner.config import CrossEntropyTerm, LearnerConfig
 from rollout.episode.filters import KeepConfig
 from rollout.errors import UserError
-from rollout.trajectory import Outcome, StopReason, Trajectory
+from rollout.trajectory import Cause, Failure, Outcome, StopReason, Trajectory
 from rollout.trajectory.store import TrajectoryStore
+from tests.rollout.trajectory.old_schemas import write_old_shard
 from tests.rollout.trajectory.stores import episode, shards
 
 LEARNER = LearnerConfig(model="m", terms=(CrossEntropyTerm(stream="act"),), epochs=1, batch_episodes=1)
@@ -49,9 +51,9 @@ def test_a_store_that_does_not_exist_is_refused_and_not_created(tmp_path: Path) 
 
 
 def test_a_store_that_holds_nothing_to_train_on_is_refused_with_the_reasons(tmp_path: Path) -> None:
-    assert "has no episode to train on (it holds none)" in refusal(tmp_path)
+    assert "holds no episode to train on (it is empty)" in refusal(tmp_path)
     TrajectoryStore(tmp_path / "parent" / "round=000").write([episode()])
-    assert "(it holds none)" in refusal(tmp_path / "parent"), "the folder above a store"
+    assert "(it is empty)" in refusal(tmp_path / "parent"), "the folder above a store"
     TrajectoryStore(tmp_path / "unsolved").write([unsolved("a"), unsolved("b")])
     assert "(2 excluded by learner.keep=success)" in refusal(tmp_path / "unsolved")
     assert "(2 not solved)" in refusal(tmp_path / "unsolved", KeepConfig())
@@ -64,6 +66,17 @@ def test_a_store_with_only_damaged_shards_is_refused_and_stays_as_it_is(tmp_path
     before = contents(tmp_path)
     assert f"({shard}: it is damaged or cut short" in refusal(tmp_path)
     assert contents(tmp_path) == before
+
+
+def test_episodes_that_a_failure_ended_are_no_training_data(tmp_path: Path) -> None:
+    failure = Failure("engine", "ConnectionError", "no answer", Cause.ENGINE)
+    failed = replace(episode("a"), outcome=Outcome(0.0, False, StopReason.ERROR, failure))
+    write_old_shard(tmp_path / "0-x.parquet", 2, failed)
+    assert "(1 ended by a failure (engine))" in refusal(tmp_path)
+    write_old_shard(tmp_path / "0-y.parquet", 2, episode("b"))
+    selection = Selection([str(tmp_path)])
+    assert [one.identity.task for one in selection] == ["b"]
+    assert selection.dropped == {"ended by a failure (engine)": 1}
 
 
 def test_one_episode_to_train_on_is_enough(tmp_path: Path) -> None:
@@ -117,3 +130,15 @@ def test_a_run_says_what_its_training_left_out(toy_recipe: Callable[..., Recipe]
     assert list(learner["unreadable"]) == [str(other / "cut.parquet")]
     assert "| not trained on: not solved | 2 |" in (tmp_path / "run" / "report.md").read_text()
     assert contents(other) == before
+
+
+def test_a_trained_run_no_longer_needs_the_stores_of_other_runs(
+    toy_recipe: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    TrajectoryStore(other).write([episode("a")])
+    recipe = toy_recipe(collect={"teacher_episodes": 2, "also": [str(other)]})
+    go(recipe, tmp_path / "run")
+    shutil.rmtree(other)
+    go(recipe, tmp_path / "run")
+    assert not other.exists()

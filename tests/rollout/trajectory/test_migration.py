@@ -75,11 +75,14 @@ def test_never_scored_and_no_log_probabilities_stay_none(version: int) -> None:
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_summaries_keys_and_selected_episodes_of_an_old_store(tmp_path: Path, version: int) -> None:
-    scored = Outcome(0.5, False, StopReason.ERROR, FAILED, {"f1": 0.5} if version > 1 else {})
+    scored = Outcome(0.5, False, StopReason.FAILURE, None, {"f1": 0.5} if version > 1 else {})
+    failed = Outcome(0.0, False, StopReason.ERROR, FAILED)
     written = [episode("a"), replace(episode("b"), outcome=scored), episode("c")]
-    write_old_shard(tmp_path / "0-x.parquet", version, *written)
+    owed = replace(episode("d"), outcome=failed)
+    write_old_shard(tmp_path / "0-x.parquet", version, written[0], owed, *written[1:])
     store = TrajectoryStore(tmp_path, read_only=True)
     assert list(store.summaries()) == [replace(one, segments=()) for one in written]
+    assert list(store.owed()) == [replace(owed, segments=())]
     assert store.keys() == {one.key for one in written}
     assert list(store.read({written[2].key})) == [written[2]]
     assert [table.schema for table in store.tables()] == [trajectory_schema()]
