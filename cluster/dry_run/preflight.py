@@ -58,12 +58,9 @@ def preflight(
 
 def acting_roles(recipe: Recipe, phases: Collection[str], folder: Path) -> set[str]:
     """Roles whose episodes are not all stored in a run's folder yet. Its stores are only read."""
-    plan = make_plan(recipe, RunDirectory(folder), TaskLists(recipe, phases=phases))
-    return {
-        step.acts_as
-        for step in plan.episode_steps()
-        if step.phase in phases and step.without(TrajectoryStore(step.store, read_only=True).keys())
-    }
+    run = RunDirectory(folder)
+    plan = make_plan(recipe, run, TaskLists(recipe, phases=phases))
+    return {step.acts_as for step in plan.episode_steps() if step.phase in phases and step.missing(run)}
 
 
 def require_no_problem(plan: DryRun) -> None:
