@@ -94,12 +94,14 @@ def submit_when_ready(send: Callable[[], str], address: str, *, wait_s: float, p
     """Call ``send`` until the cluster accepts the job and return its result; a head that just started refuses jobs.
 
     Raises:
-        UserError: if the cluster accepts no job within ``wait_s``.
+        UserError: if the cluster accepts no job within ``wait_s``, or the connection breaks.
     """
     deadline_s = time.monotonic() + wait_s
     while True:
         try:
             return send()
+        except OSError as error:  # that of the HTTP library
+            raise UserError(no_dashboard(address, first_line(error))) from error
         except RuntimeError as error:
             if "No available agent" not in str(error):
                 raise
