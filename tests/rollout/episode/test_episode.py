@@ -33,7 +33,6 @@ from rollout.trajectory import (
     StopReason,
     TopK,
     Trajectory,
-    Truncation,
     is_owed,
 )
 from tests.waiting import wait_in_loop
@@ -164,12 +163,10 @@ async def test_tokens_and_steps_of_an_episode_are_counted(run: Run) -> None:
 
 async def test_the_policy_of_an_episode_is_recorded(run: Run) -> None:
     record: Trajectory = await run()
-    assert (record.policy.model, record.policy.weight_version, record.policy.prompt_style) == (
-        "scripted:replies",
-        0,
-        "react",
-    )
-    assert Sampling(**json.loads(record.policy.sampling_json)) == CONFIG.sampling
+    policy = record.policy
+    assert (policy.model, policy.weight_version, policy.prompt_style) == ("scripted:replies", 0, "react")
+    sampling = Sampling(**json.loads(policy.sampling_json))
+    assert sampling == CONFIG.sampling.model_copy(update={"stop": sampling.stop}), "the style adds stop texts"
     assert json.loads(record.policy.method_json)["instructions"] == "short"
 
 
