@@ -47,7 +47,7 @@ def ending_model(end: int = IM_END) -> Any:
     model = GPT2LMHeadModel(
         GPT2Config(
             vocab_size=320,
-            n_embd=32,
+            n_embd=64,
             n_layer=1,
             n_head=2,
             n_positions=512,

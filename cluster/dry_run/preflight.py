@@ -15,6 +15,8 @@ from cluster.dry_run.student import student_check
 from cluster.dry_run.tasks import exists
 from cluster.run.directory import RunDirectory
 from cluster.run.phases import PHASES, used_sections
+from cluster.run.plan import make_plan
+from cluster.run.tasks import TaskLists
 from cluster.run.training_data import check_other_stores
 from cluster.runtime.address import check_address
 from cluster.runtime.sockets import socket_changes
@@ -46,9 +48,19 @@ def preflight(
         sections -= {"learner"}
     with student_check(recipe if "learner" in sections else recipe.model_copy(update={"learner": None})) as findings:
         plan = dry_run(recipe, gpu_gib, phases, this_machine(address), starts=starts)
-        added = [*_socket_findings(), *store_findings(recipe, sections), *endpoint_findings(recipe, sections)]
+        added = [*_socket_findings(), *store_findings(recipe, sections)]
+        if unreachable := list(endpoint_findings(recipe, sections)):
+            needed = acting_roles(recipe, phases, folder) if folder else sections
+            added += [finding for finding in unreachable if finding.text.partition(":")[0] in needed]
         added += findings()
     return replace(plan, findings=tuple(dict.fromkeys([*plan.findings, *added])))
+
+
+def acting_roles(recipe: Recipe, phases: Collection[str], folder: Path) -> set[str]:
+    """Roles whose episodes are not all stored in a run's folder yet. Its stores are only read."""
+    run = RunDirectory(folder)
+    plan = make_plan(recipe, run, TaskLists(recipe, phases=phases))
+    return {step.acts_as for step in plan.episode_steps() if step.phase in phases and step.missing(run)}
 
 
 def require_no_problem(plan: DryRun) -> None:

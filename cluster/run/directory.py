@@ -223,6 +223,7 @@ def acquire(run: RunDirectory, recipe: Recipe, command: Sequence[str]) -> None:
         {
             "recipe": recipe.name,
             "seeds": [recipe.seed],
+            "chat": {"template": recipe.agent.chat_template, "date": str(recipe.agent.date)},
             "versions": versions(),
             "hardware": hardware(),
             "git_revision": git_revision(Path(__file__).parent),

@@ -57,6 +57,7 @@ _OBSERVATION = label(_OBSERVATION_NAMES, start=r"\n").pattern
 _INVENTED = re.compile(
     rf"{_OBSERVATION}|\n{_BULLETS}(?:\#{{1,6}}+[ \t]*+)?[*_`]*+(?:{_OBSERVATION_NAMES})\s*+\Z", re.IGNORECASE
 )
+_INVENTED_INLINE = re.compile(rf"[ \t][*_`]{{0,3}}Observation{_NUMBER}{_COLON}")
 _ANY = label(f"{THOUGHT_NAMES}|{_ACTION_NAMES}|{_CODE_NAMES}|{_OBSERVATION_NAMES}", start="")
 _LINE = re.compile(r"[^\n]+")
 _BEFORE_VALUE = re.compile(r"\s*+(?P<fence>```[\w-]*+[ \t]*+\n\s*+)?")
@@ -147,7 +148,8 @@ class TurnText:
     def _value(self, start: int, begin: int, limit: int, unclosed: str = "") -> Found:
         """The action after a label that ends at ``begin``: the rest of its line or, if that is empty, the next line.
 
-        Emphasis, backticks and a fence around the action are format. A line with a label of its own is no action.
+        Emphasis, backticks and a fence around the action are format. A line with a label of its own is no action. The
+        action ends before the label of an invented observation that is not in its brackets.
         ``unclosed`` is the emphasis that opened before the label and may end after the action.
         """
         before = _BEFORE_VALUE.match(self.visible, begin, limit)
@@ -157,6 +159,10 @@ class TurnText:
             return Found(start, begin, begin, begin)
         line_break = self.visible.find("\n", first, limit)
         end = limit if line_break < 0 else line_break
+        invented = _INVENTED_INLINE.search(self.visible, first, end)
+        if invented:
+            opened, closed = (self.visible.count(bracket, first, invented.start()) for bracket in "[]")
+            end = invented.start() if opened <= closed else end
         act, stop = self._unwrapped(first, end, unclosed)
         if act == stop:
             return Found(start, begin, begin, end)

@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
+from rollout.errors import UserError
 from rollout.models import model_folder
 from rollout.prompts.alignment import AlignedGroup, align_scores, aligned_groups
 from rollout.prompts.template import ChatTemplate
@@ -34,9 +35,10 @@ class Retokenizer:
         Raises:
             UserError: a tokenizer cannot be loaded, or prompts cannot be built with it.
         """
-        self._teacher, _ = _load(teacher, chat)
+        self._teacher, source = _load(teacher, chat)
         self._student, template = _load(student, chat)
         self._digest = template.digest
+        self._before_answer = _before_answer(source, template)
         self._template_ids = {
             name: self._student.encode_markers(text) for name, text in dataclasses.asdict(template).items()
         }
@@ -67,6 +69,8 @@ class Retokenizer:
         yield from self._template_part("generation_prompt", turn)
         if not members:
             return
+        if written and (ids := self._student.encode_markers(self._before_answer)):
+            yield Segment(Kind.FORMAT, written[0].author, turn, self._student.decode(ids), ids)
         if written and (ending := self._ending(written[-1])):
             yield from self._contents(written[:-1])
             yield self._ended(written[-1], ending)
@@ -107,6 +111,22 @@ class Retokenizer:
     def _with_scores(self, segment: Segment, text: str, ids: tuple[int, ...], parts: Sequence[AlignedGroup]) -> Segment:
         scores = segment.teacher and align_scores(segment.teacher, segment.token_ids, parts, len(ids))
         return dataclasses.replace(segment, text=text, token_ids=ids, logprobs=None, teacher=scores)
+
+
+def _before_answer(teacher: ChatTemplate, student: ChatTemplate) -> str:
+    """What the student writes before the text of a teacher whose generation prompt opens a thought, or opens none.
+
+    Raises:
+        UserError: the teacher writes in channels.
+    """
+    if teacher.has_channels:
+        raise UserError(
+            "the teacher's chat template has channels, which another tokenizer does not have; let the teacher answer "
+            "through the chat API (teacher.engine.api: chat) with a tokenizer whose template has none"
+        )
+    if teacher.thought:
+        return "" if student.thought else teacher.thought
+    return student.answer_prefix
 
 
 def _load(name: str, chat: ChatSettings | None) -> tuple[Tokenizer, ChatTemplate]:

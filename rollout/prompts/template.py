@@ -66,7 +66,8 @@ class ChatTemplate:
             return result
         raise UserError(
             f"the chat template of {tokenizer.chat_template_place} {result}, so an episode cannot be built "
-            "incrementally: set agent.chat_template to the file of a simpler Jinja template, or choose another model"
+            "incrementally: set agent.chat_template to the file of a simpler Jinja template, replace the one in a copy "
+            "of the model's folder, or choose another model"
         )
 
     @property

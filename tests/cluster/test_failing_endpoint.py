@@ -184,6 +184,7 @@ def test_an_endpoint_that_fails_during_a_run_makes_no_results_and_the_same_comma
     done, found = stored(tmp_path), figures(tmp_path)
     assert 0 < len(done) < EPISODES
     assert set(done.values()) == {StopReason.STEP_LIMIT}
+    assert not list(TrajectoryStore(tmp_path / "evaluation" / "teacher", read_only=True).owed())
     assert (found["n"], found["success"], set(found["causes"])) == (len(done), 0.0, {cause})
     assert message in found["message"]
     assert not found["complete"]

@@ -44,7 +44,7 @@ class HouseholdConfig(FrozenModel):
     dialect: Dialect = "move"
     """Wording of replies and of admissible actions; commands are accepted in both dialects."""
     task_types: tuple[TaskType, ...] = tuple(TaskType)
-    """Task types to draw from."""
+    """Task types to draw from. Of generated tasks, a type that is named twice is drawn twice as often."""
 
     @model_validator(mode="after")
     def _check(self) -> HouseholdConfig:

@@ -53,7 +53,7 @@ def is_held_back_layout(layout: Mapping[str, int]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class HouseholdTasks(GeneratedTasks):
-    """Task source of generated houses. It cycles through ``task_types``; empty means all six."""
+    """Task source of generated houses. It cycles through ``task_types``, repeated ones included; empty means all six."""
 
     size: Size = "full"
     task_types: tuple[TaskType, ...] = ()
@@ -61,7 +61,7 @@ class HouseholdTasks(GeneratedTasks):
     def task(self, split: str, seed: int, index: int) -> Task:
         types = self.task_types or tuple(TaskType)
         task_type = types[index % len(types)]
-        size = ("small", "full")[index // len(TaskType) % 2] if self.size == "mixed" else self.size
+        size = ("small", "full")[index // len(types) % 2] if self.size == "mixed" else self.size
         payload: Payload = {
             "generator": GENERATOR_VERSION,
             "split": split,

@@ -9,7 +9,6 @@ building it at the same time.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +23,7 @@ from rich.progress import Progress as Bar
 
 from rollout.errors import UserError
 from rollout.storage.atomic import atomic_write
+from rollout.storage.cache import cache_folder
 from rollout.storage.locks import build_once
 from rollout.tools.retrieval.config import LexicalConfig
 from rollout.tools.retrieval.documents import Document, corpus_files, read_documents
@@ -54,9 +54,8 @@ def no_progress(count: int) -> None:
 
 def default_folder(corpus: str | Path) -> Path:
     """Default folder for a corpus's index: below ``$STILLHOUSE_CACHE`` or ``~/.cache/stillhouse``."""
-    base = Path(os.environ.get("STILLHOUSE_CACHE") or "~/.cache/stillhouse").expanduser()
     path = Path(corpus).expanduser().resolve()
-    return base / "retrieval" / f"{path.name}-{sha256(str(path).encode()).hexdigest()[:12]}"
+    return cache_folder("retrieval") / f"{path.name}-{sha256(str(path).encode()).hexdigest()[:12]}"
 
 
 def open_or_build(

@@ -12,17 +12,20 @@ import pytest
 
 from cluster.config.failures import LearnerPolicy
 from cluster.config.recipe import LearnerRole
+from cluster.run.chat_formats import trained_format
 from cluster.run.directory import RunDirectory
-from cluster.run.training_data import TrainRequest, translated
+from cluster.run.training_data import TrainRequest, translated, with_one_template
 from cluster.runtime.train_learner import run_config, train_rank
 from rollout.environment import Reset
+from rollout.errors import UserError
 from rollout.models import model_folder
 from rollout.prompts.builder import PromptBuilder
 from rollout.prompts.react import ReActStyle
 from rollout.prompts.retokenize import Retokenizer
-from rollout.prompts.tokenizer import load_tokenizer
+from rollout.prompts.tokenizer import ChatSettings, load_tokenizer
 from rollout.trajectory import Author, Trajectory
 from rollout.trajectory.store import TrajectoryStore
+from tests.chat_models import CHATML, END_OF_TEXT, IM_END, OTHER, save_model
 from tests.learner.toys import toy_top_k, toy_trajectory
 
 TEACHER, STUDENT = "builtin:household-tokenizer", "builtin:webshop-tokenizer"
@@ -78,6 +81,56 @@ def test_a_student_learns_from_a_teacher_of_another_vocabulary(tmp_path: Path, d
     assert result["tokens"] == 40 * sum(len(view.token_ids) for view in views)
     config = json.loads((RunDirectory(tmp_path).checkpoint(0) / "config.json").read_text())
     assert config["vocab_size"] == len(load_tokenizer(model_folder(STUDENT)).hugging_face)
+
+
+def played_with(template: str, folder: str) -> Trajectory:
+    """An episode of a teacher with a chat template, in the tokens of a model."""
+    builder = PromptBuilder(load_tokenizer(folder, ChatSettings(template)), ReActStyle("Help."))
+    segments = builder.transcript(Reset("You see a mug.", "put it away"), [("Thought: a\nAction: look", None)])
+    base = toy_trajectory(0)
+    policy = dataclasses.replace(base.policy, template_digest=builder.template_digest)
+    return dataclasses.replace(base, policy=policy, segments=tuple(segments))
+
+
+@pytest.fixture
+def base_model(tmp_path: Path) -> str:
+    return save_model(tmp_path / "base", OTHER, eos="<|endoftext|>", stops=[END_OF_TEXT])
+
+
+@pytest.fixture
+def declared(tmp_path: Path) -> ChatSettings:
+    (tmp_path / "declared.jinja").write_text(CHATML)
+    return ChatSettings(str(tmp_path / "declared.jinja"))
+
+
+def test_a_checkpoint_has_the_declared_template_and_ends_its_turns(
+    tmp_path: Path, base_model: str, declared: ChatSettings
+) -> None:
+    store = str(tmp_path / "episodes")
+    TrajectoryStore(store).write([played_with(str(declared.template), base_model)])
+    role = LearnerRole.model_validate({"model": base_model, "epochs": 1, "batch_episodes": 1})
+    train_rank(TrainRequest(role, str(tmp_path), 0, (store,), base_model=None, num_threads=1, chat=declared))
+    folder = RunDirectory(tmp_path).checkpoint(0)
+    assert (folder / "chat_template.jinja").read_text() == CHATML
+    assert json.loads((folder / "generation_config.json").read_text())["eos_token_id"] == [IM_END, END_OF_TEXT]
+    assert trained_format(str(folder), ChatSettings())[1] == trained_format(base_model, declared)[1]
+
+
+def test_episodes_with_another_template_are_not_trained_on(base_model: str, declared: ChatSettings) -> None:
+    _, digest = trained_format(base_model, declared)
+    own = played_with(str(declared.template), base_model)
+    other = played_with(base_model, base_model)
+    role = LearnerRole.model_validate({"model": base_model, "epochs": 1, "batch_episodes": 1})
+    older = dataclasses.replace(other, policy=dataclasses.replace(other.policy, template_digest=""))
+    failed = dataclasses.replace(other, outcome=dataclasses.replace(other.outcome, success=False))
+    assert list(with_one_template([own, older, failed], role, digest)) == [own, older, failed]
+    with pytest.raises(UserError, match=r"recorded with another chat template.*set agent\.chat_template"):
+        list(with_one_template([own, other], role, digest))
+
+
+def test_a_translated_episode_has_the_digest_of_the_student_s_template() -> None:
+    _, digest = trained_format(STUDENT, ChatSettings())
+    assert RETOKENIZER.translate(played("teacher")).policy.template_digest == digest
 
 
 @pytest.mark.parametrize(

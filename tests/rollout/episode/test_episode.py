@@ -165,18 +165,15 @@ async def test_the_policy_of_an_episode_is_recorded(run: Run) -> None:
     record: Trajectory = await run()
     policy = record.policy
     assert (policy.model, policy.weight_version, policy.prompt_style) == ("scripted:replies", 0, "react")
-    sampling = Sampling(**json.loads(policy.sampling_json))
-    assert sampling == CONFIG.sampling.model_copy(update={"stop": sampling.stop}), "the style adds stop texts"
+    stopping = CONFIG.sampling.model_copy(update={"stop": ReActStyle("").stop})
+    assert Sampling(**json.loads(policy.sampling_json)) == stopping
     assert json.loads(record.policy.method_json)["instructions"] == "short"
 
 
 async def test_a_failed_task_is_a_failure_not_an_error(run: Run) -> None:
     record: Trajectory = await run("Action: give up")
-    assert (record.outcome.stop_reason, record.outcome.success, record.outcome.reward) == (
-        StopReason.FAILURE,
-        False,
-        -1.0,
-    )
+    outcome = record.outcome
+    assert (outcome.stop_reason, outcome.success, outcome.reward) == (StopReason.FAILURE, False, -1.0)
 
 
 async def test_the_step_limit_ends_an_episode(run: Run) -> None:

@@ -205,6 +205,19 @@ async def test_a_failure_that_a_fresh_replay_does_not_reproduce_is_owed(
     assert (broken.made, broken.closed) == (2, 2)
 
 
+async def test_the_same_failure_at_another_step_of_the_replay_is_not_the_agents(climb: RollOut) -> None:
+    class Random(Failing):
+        made = 0
+        errors = (KeyError("moon"), KeyError("moon"))
+
+        def reset(self, task: Task) -> Reset:
+            start = super().reset(task)
+            self.height = type(self).made - 1  # the second one fails in its first step
+            return start
+
+    assert is_owed(await climb(Random, 3))
+
+
 class OutOfMemoryError(RuntimeError):
     """As torch's."""
 

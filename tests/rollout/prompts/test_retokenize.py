@@ -29,6 +29,7 @@ from rollout.prompts.retokenize import Retokenizer
 from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
 from rollout.trajectory import Author, Kind, Origin, Relation, Segment, TopK, Trajectory, Truncation
 from tests.learner.toys import toy_trajectory
+from tests.rollout.prompts.chat_templates import CASES, QWEN3_5, QWEN3_5_CLOSED
 
 TEACHER, STUDENT = "builtin:household-tokenizer", "builtin:webshop-tokenizer"
 CHATML = (
@@ -93,7 +94,9 @@ def likelihood(segment: Segment) -> float:
     return sum(row[0] for row in segment.teacher.logprobs if row)
 
 
-@pytest.mark.parametrize("template", ["own", CHATML, CHATML.replace("<|im_start|>", "[turn]"), NO_SYSTEM, None])
+@pytest.mark.parametrize(
+    "template", ["own", CHATML, CHATML.replace("<|im_start|>", "[turn]"), NO_SYSTEM, None, QWEN3_5, QWEN3_5_CLOSED]
+)
 def test_a_converted_episode_equals_the_one_of_the_students_prompt_builder(
     tmp_path: Path, template: str | None
 ) -> None:
@@ -104,6 +107,33 @@ def test_a_converted_episode_equals_the_one_of_the_students_prompt_builder(
     assert given_to_it[0] == given_to_it[1]
     assert all(loaded(student).decode(segment.token_ids) == segment.text for segment in translated)
     assert "".join(s.text for s in translated) == "".join(s.text for s in expected)
+
+
+def test_a_thought_that_the_teachers_prompt_opens_is_written_by_a_student_whose_prompt_opens_none(
+    tmp_path: Path,
+) -> None:
+    thinking = variant(tmp_path / "teacher", QWEN3_5)
+    translated = Retokenizer(thinking, TEACHER).translate(episode(built(thinking))).segments
+    written = ["".join(s.text for s in translated if s.turn == n and s.author is Author.MODEL) for n in (1, 2, 3)]
+    assert written == [f"<think>\n\n</think>\n\n{text}<|end|>" for text, _ in TURNS]
+    both = Retokenizer(thinking, thinking).translate(episode(built(thinking))).segments
+    assert "".join(s.text for s in both) == "".join(s.text for s in built(thinking))
+
+
+def test_a_teacher_that_writes_in_channels_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"teacher's chat template has channels.*teacher\.engine\.api: chat"):
+        Retokenizer(CASES["gpt-oss"].folder(_with_tokens(tmp_path)), STUDENT)
+
+
+def _with_tokens(folder: Path) -> Callable[..., str]:
+    def make(template: str, *, special: list[str], added: tuple[str, ...], bos: str | None) -> str:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(model_folder(STUDENT))
+        tokenizer.add_special_tokens({"additional_special_tokens": special})
+        tokenizer.chat_template = template
+        tokenizer.save_pretrained(str(folder))
+        return str(folder)
+
+    return make
 
 
 def test_tool_calls_and_code_stay_in_act_segments() -> None:
