@@ -163,23 +163,17 @@ async def test_tokens_and_steps_of_an_episode_are_counted(run: Run) -> None:
 
 async def test_the_policy_of_an_episode_is_recorded(run: Run) -> None:
     record: Trajectory = await run()
-    assert (record.policy.model, record.policy.weight_version, record.policy.prompt_style) == (
-        "scripted:replies",
-        0,
-        "react",
-    )
+    policy = record.policy
+    assert (policy.model, policy.weight_version, policy.prompt_style) == ("scripted:replies", 0, "react")
     stopping = CONFIG.sampling.model_copy(update={"stop": ReActStyle("").stop})
-    assert Sampling(**json.loads(record.policy.sampling_json)) == stopping
+    assert Sampling(**json.loads(policy.sampling_json)) == stopping
     assert json.loads(record.policy.method_json)["instructions"] == "short"
 
 
 async def test_a_failed_task_is_a_failure_not_an_error(run: Run) -> None:
     record: Trajectory = await run("Action: give up")
-    assert (record.outcome.stop_reason, record.outcome.success, record.outcome.reward) == (
-        StopReason.FAILURE,
-        False,
-        -1.0,
-    )
+    outcome = record.outcome
+    assert (outcome.stop_reason, outcome.success, outcome.reward) == (StopReason.FAILURE, False, -1.0)
 
 
 async def test_the_step_limit_ends_an_episode(run: Run) -> None:
