@@ -33,13 +33,14 @@ def mistakes(learner: Mapping[str, Any], model: str | None, *, with_weights: boo
 
 
 def save_untrained(config: LearnerConfig, model: str | None, folder: str) -> None:
-    """Load the student as the learner does, and save it as the learner does."""
+    """Load the student, compare its head with the learner's, and save it, as the learner does."""
     import torch
 
+    from learner.head import check_head
     from learner.model import make_model, save_model
 
     student, tokenizer = make_model(config, model)
-    # The comparison of the learner's head with the whole model on random tokens belongs here.
+    check_head(student)
     save_model(student, dict(student.state_dict()), tokenizer, f"{folder}/student", torch.bfloat16)
 
 

@@ -161,8 +161,8 @@ class TurnText:
         end = limit if line_break < 0 else line_break
         invented = _INVENTED_INLINE.search(self.visible, first, end)
         if invented:
-            opened, closed = (self.visible.count(bracket, first, invented.start()) for bracket in "[]")
-            end = invented.start() if opened <= closed else end
+            opening, closing = (self.visible.count(bracket, first, invented.start()) for bracket in "[]")
+            end = invented.start() if opening <= closing else end
         act, stop = self._unwrapped(first, end, unclosed)
         if act == stop:
             return Found(start, begin, begin, end)
