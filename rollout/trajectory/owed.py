@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from rollout.errors import Cause, Failure
+from rollout.errors import Failure
 from rollout.trajectory.record import Identity, Outcome, Policy, StopReason, Trajectory
-
-CAUSE_COLUMN = "failure_cause"
-"""The column that `completed_rows` and `owed_rows` need."""
 
 
 def is_owed(trajectory: Trajectory) -> bool:
@@ -19,21 +13,6 @@ def is_owed(trajectory: Trajectory) -> bool:
     """
     failure = trajectory.outcome.failure
     return failure is not None and not failure.is_result
-
-
-def completed_rows(table: pa.Table) -> pa.Table:
-    """Select the episodes that are not owed."""
-    has_no_failure = table[CAUSE_COLUMN].null_count == len(table)
-    return table if has_no_failure else table.filter(pc.invert(_owed(table)))
-
-
-def owed_rows(table: pa.Table) -> pa.Table:
-    """Select the episodes that are owed."""
-    return table.filter(_owed(table))
-
-
-def _owed(table: pa.Table) -> pa.ChunkedArray:
-    return pc.fill_null(pc.not_equal(table[CAUSE_COLUMN], Cause.AGENT.value), False)
 
 
 def failed_episode(identity: Identity, failure: Failure) -> Trajectory:

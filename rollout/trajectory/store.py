@@ -24,8 +24,16 @@ import pyarrow.fs as pafs
 
 from rollout.errors import UserError
 from rollout.messages import first_line
-from rollout.trajectory.arrow import KEY_COLUMNS, SUMMARY_COLUMNS, from_table, table_keys, to_table
-from rollout.trajectory.owed import CAUSE_COLUMN, completed_rows, owed_rows
+from rollout.trajectory.arrow import (
+    CAUSE_COLUMN,
+    KEY_COLUMNS,
+    SUMMARY_COLUMNS,
+    completed_rows,
+    from_table,
+    owed_rows,
+    table_keys,
+    to_table,
+)
 from rollout.trajectory.record import Key, Trajectory
 from rollout.trajectory.shard import ForeignFileError, encode, parse
 

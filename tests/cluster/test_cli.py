@@ -213,7 +213,8 @@ def test_a_terminal_that_closes_before_the_first_episode_leaves_a_run_that_can_b
     wait_until(lambda: (folder / "manifest.json").exists() or process.poll() is not None, "the folder")
     process.send_signal(signal.SIGHUP)
     _, err = process.communicate(timeout=120)
-    assert process.returncode == 130, err
+    # Python ends by the signal itself if it came while a library executed a string; a shell reports both as 130.
+    assert process.returncode in (130, -signal.SIGINT), err
     assert f"stillhouse run {folder} --address local" in err
     assert "Traceback" not in err
 

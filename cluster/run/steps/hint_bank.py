@@ -12,8 +12,7 @@ from cluster.run.guidance import load_hint_bank
 from cluster.run.steps.failures import FAILURES
 from cluster.run.steps.planner import HINT_BANK, Planner, trajectories_output
 from cluster.run.steps.step import Cost, Step, StepContext
-from evaluation.failures import count_failures
-from evaluation.metrics import MAX_FAILED_SHARE
+from evaluation.failures import MAX_FAILED_SHARE, count_failures
 from rollout.environments.hints import hint_rules
 from rollout.episode.config import AgentConfig
 from rollout.factory import tokenizer_of

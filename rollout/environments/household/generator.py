@@ -53,7 +53,7 @@ def is_held_back_layout(layout: Mapping[str, int]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class HouseholdTasks(GeneratedTasks):
-    """Task source of generated houses. It cycles through ``task_types``, repeated ones included; empty means all six."""
+    """Task source of generated houses. It cycles through ``task_types``, repeated ones included; empty means all."""
 
     size: Size = "full"
     task_types: tuple[TaskType, ...] = ()

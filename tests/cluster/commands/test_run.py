@@ -34,6 +34,7 @@ def math(name: str) -> str:
     return f"environment={{type: math, source: gsm8k, data_dir: data/{name}}}"
 
 
+RANDOM = "teacher.engine={type: scripted, policy: math-random, tokenizer: 'builtin:math-tokenizer'}"
 EXPERT = "teacher.engine={type: scripted, policy: math-expert, tokenizer: 'builtin:math-tokenizer'}"
 
 
@@ -103,7 +104,19 @@ def test_several_problems_are_listed(capsys: pytest.CaptureFixture[str]) -> None
 def test_a_run_prints_what_the_dry_run_notes_and_then_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     alone = ["student=null", "collect.student_episodes=0", "evaluate=null", "collect.teacher_episodes=4"]
     with pytest.raises(SystemExit) as end:
-        main(["run", "smoke", math("few"), EXPERT, *alone, "--run-dir", "run", "--address", "local"])
+        main(
+            [
+                "run",
+                "smoke",
+                math("few"),
+                EXPERT.replace("expert", "random"),
+                *alone,
+                "--run-dir",
+                "run",
+                "--address",
+                "local",
+            ]
+        )
     assert end.value.code == 0
     assert "note: collect requests 4 tasks of math train, but only 1 exist" in capsys.readouterr().out
     assert (folder / "run" / "report.json").is_file()

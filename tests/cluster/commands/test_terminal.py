@@ -50,18 +50,18 @@ def test_a_table_is_printed_on_a_terminal_without_utf_8(environment: dict[str, s
 
 
 @pytest.mark.parametrize(
-    ("script", "code"),
+    ("script", "codes"),
     [
-        ("$STILLHOUSE list recipes | head -1", 1),
-        ("$STILLHOUSE list recipes | true", 1),
-        ("$STILLHOUSE --help | true", 1),
-        ("$STILLHOUSE list recipes >&-", 0),
-        ("$STILLHOUSE list nothing 2>&-", 2),
+        ("$STILLHOUSE list recipes | head -1", {0, 1}),  # the pipe may hold all of the output before head ends
+        ("$STILLHOUSE list recipes | true", {1}),
+        ("$STILLHOUSE --help | true", {1}),
+        ("$STILLHOUSE list recipes >&-", {0}),
+        ("$STILLHOUSE list nothing 2>&-", {2}),
     ],
 )
-def test_a_reader_that_has_gone_causes_no_message(script: str, code: int) -> None:
+def test_a_reader_that_has_gone_causes_no_message(script: str, codes: set[int]) -> None:
     done = shell(script)
-    assert done.returncode == code
+    assert done.returncode in codes
     assert done.stderr == ""
 
 

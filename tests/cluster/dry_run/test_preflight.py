@@ -62,16 +62,16 @@ def test_a_finished_run_is_repeated_although_its_endpoint_is_gone(
 def test_a_store_of_another_run_is_read_and_left_as_it_is(finished: Path, tmp_path: Path) -> None:
     store = finished / "trajectories" / "teacher" / "round=000"
     before = snapshot(finished)
-    assert list(store_findings(trains_on(store), {"train"})) == []
+    assert list(store_findings(trains_on(store), {"learner"})) == []
     assert snapshot(finished) == before
     damaged = tmp_path / "damaged"
     damaged.mkdir()
     (damaged / "shard.parquet").write_bytes(b"no parquet")
-    (finding,) = store_findings(trains_on(damaged), {"train"})
+    (finding,) = store_findings(trains_on(damaged), {"learner"})
     assert finding.fatal
     assert "holds no episode that can be read" in finding.text
     assert [path.name for path in damaged.iterdir()] == ["shard.parquet"]
-    assert list(store_findings(trains_on(damaged), {"rollout"})) == []
+    assert list(store_findings(trains_on(damaged), {"teacher"})) == []
 
 
 def planned(*overrides: str, gpu_gib: float = 80.0) -> DryRun:

@@ -30,7 +30,8 @@ SMALL = Resources(cpus=0.5)
 
 
 def requests_of(recipe: Recipe, folder: Path) -> list[EpisodeRequest]:
-    return make_plan(recipe, RunDirectory(folder)).episode_steps("collect")[0].missing()
+    run = RunDirectory(folder)
+    return make_plan(recipe, run).episode_steps("collect")[0].missing(run)
 
 
 def pool_of(backend: RayBackend, recipe: Recipe, workers: int = 1) -> Pool:

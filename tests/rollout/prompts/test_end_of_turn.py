@@ -226,5 +226,5 @@ def test_a_think_block_that_the_generation_prompt_opened_is_not_searched(make_mo
     cut_off = builder.tokenizer.encode("I could write\nAction: look")
     turn = builder.turn(Completion(cut_off, None, "", "length"), 1)
     assert (turn.action, shown(turn.segments)[0][0]) == (None, "reason")
-    closed = builder.completion_of(f"I could write\nAction: look\n</think>\n{TEXT}")
-    assert builder.turn(closed, 1).action == "go to fridge 1"
+    tokens = (*builder.tokenizer.encode(f"I could write\nAction: look\n</think>\n{TEXT}"), builder.end_of_turn_id)
+    assert builder.turn(Completion(tokens, None, "", "stop"), 1).action == "go to fridge 1"

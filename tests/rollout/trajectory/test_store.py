@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 from rollout.errors import UserError
 from rollout.trajectory import Cause, Failure, Key, Outcome, StopReason, Trajectory
-from rollout.trajectory.arrow import KEY_COLUMNS
-from rollout.trajectory.owed import CAUSE_COLUMN
+from rollout.trajectory.arrow import CAUSE_COLUMN, KEY_COLUMNS
 from rollout.trajectory.store import TrajectoryStore
 from tests.rollout.trajectory.stores import episode, shards
 
