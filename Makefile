@@ -5,7 +5,7 @@ VENV := .venv/bin
 ARGS ?=
 # Test processes; 0 runs the tests in pytest's own process, which a debugger needs.
 WORKERS ?= 2
-PYTEST := $(VENV)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+PYTEST := $(VENV)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # The benchmark to run; `stillhouse bench --help` lists them.
 NAME ?= environments
 

@@ -22,12 +22,6 @@ settings.register_profile("stillhouse", deadline=None, derandomize=True)
 settings.load_profile("stillhouse")
 
 
-def group_of(item: pytest.Item) -> str:
-    """Name of the tests that run in one process, one by one: all with Ray, all with vLLM, or a file."""
-    shared = [marker for marker in ("ray", "vllm") if item.get_closest_marker(marker)]
-    return shared[0] if shared else str(item.path)
-
-
 def has_gpu() -> bool:
     """An NVIDIA driver answers and lists a device."""
     if shutil.which("nvidia-smi") is None:
@@ -35,11 +29,8 @@ def has_gpu() -> bool:
     return subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True).stdout.startswith("GPU")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests that share something expensive in one process, and skip those that this machine cannot run."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group_of(item)))
+    """Skip tests marked ``gpu`` or ``vllm`` where there is no device or no vLLM."""
     missing = {}
     if not has_gpu():
         missing["gpu"] = "no NVIDIA GPU here"

@@ -69,7 +69,7 @@ def test_a_store_of_another_run_is_read_and_left_as_it_is(finished: Path, tmp_pa
     (damaged / "shard.parquet").write_bytes(b"no parquet")
     (finding,) = store_findings(trains_on(damaged), {"learner"})
     assert finding.fatal
-    assert "holds no episode that can be read" in finding.text
+    assert "holds no episode to train on" in finding.text
     assert [path.name for path in damaged.iterdir()] == ["shard.parquet"]
     assert list(store_findings(trains_on(damaged), {"teacher"})) == []
 
