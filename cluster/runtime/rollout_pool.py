@@ -130,7 +130,7 @@ class Pool:
         self.slots = [Slot(self.spawn()) for _ in range(self.num_workers)]
         try:
             await run_all(*(self._start(slot) for slot in self.slots))
-        except WorkerDied as death:
+        except DEATHS as death:
             raise PoolError(f"A worker of the {self.name} pool died while it started. {death}") from death
 
     async def _start(self, slot: Slot) -> None:

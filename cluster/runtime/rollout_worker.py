@@ -24,7 +24,7 @@ from rollout.environments.wrappers.pooled import EnvironmentPool
 from rollout.episode.config import AgentConfig, EpisodePolicy
 from rollout.episode.guidance import Guide
 from rollout.episode.scoring import check_distributions
-from rollout.errors import EngineUnavailable, UserError
+from rollout.errors import EngineDied, EngineUnavailable, UserError
 from rollout.factory import make_builder, make_engine, make_environment, require_playable, tokenizer_of
 from rollout.prompts.builder import PromptBuilder
 from rollout.tools.retrieval.service import Search, Service
@@ -188,6 +188,8 @@ async def _check_engine(engine: Engine, config: WorkerConfig) -> list[str]:
         written, scored = config.distributions
         token_ids = await run_in_thread(tokenizer_of(config.engine).encode, _SELF_TEST_PROMPT)
         test = await check_distributions(engine, token_ids, written=written, scored=scored)
+    except EngineDied:
+        raise
     except EngineUnavailable as error:
         raise UserError(f"the engine cannot be used: {error}") from error
     return [*(probed.notes() if probed else ()), str(test)]

@@ -224,6 +224,16 @@ async def test_a_worker_whose_engine_died_is_stopped_and_replaced_and_its_episod
     assert dying.stopped
 
 
+@pytest.mark.parametrize("death", [WorkerDied, EngineDied])
+async def test_a_worker_that_dies_while_the_pool_starts_is_one_sentence(death: type[Exception]) -> None:
+    class Stillborn(ToyWorker):
+        async def start(self) -> tuple[str, ...]:
+            raise death("the process is gone")
+
+    with pytest.raises(PoolError, match=r"teacher pool died while it started\. the process is gone"):
+        await pool_of(Stillborn()).start()
+
+
 async def test_an_engine_that_keeps_dying_ends_the_pool_with_its_message() -> None:
     pool = pool_of(
         ToyWorker(lifetime=0, error=EngineDied),

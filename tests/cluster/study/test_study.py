@@ -19,11 +19,9 @@ from cluster.run.directory import RunDirectory
 from cluster.run.progress import Screen
 from cluster.study.config import load_study
 from cluster.study.processes import cores_of_slot
-from cluster.study.results import arm_metrics, pair_arms
 from cluster.study.runs import make_jobs
 from cluster.study.study import run_study
-from evaluation.records import EpisodeRecord
-from rollout.errors import Cause, Failure, UserError
+from rollout.errors import UserError
 
 MakeRecipe = Callable[..., Recipe]
 Write = Callable[..., Path]
@@ -115,32 +113,6 @@ def test_a_study_runs_all_arms_seed_by_seed_and_compares_them_with_the_paper(wri
     assert "| 2 × 3 | 0 | 0.0 % [0.0, 39.0] |" in row
     assert row.endswith("| 12.5 %, 3 steps [1] |")
     assert "| [1] | Table 1 |" in table
-
-
-def test_an_episode_that_an_arm_did_not_complete_is_in_no_figure_and_dropped_for_all_arms_of_its_seed() -> None:
-    failure = Failure("engine", "EngineUnavailable", "no answer", Cause.ENGINE)
-    fields = {"environment": "math", "split": "test", "task_type": "", "score": 0.0, "scores": {}, "steps": 4}
-    fields |= dict.fromkeys(("prompt_tokens", "output_tokens", "reason_tokens"), 9) | {"seconds": 1.0}
-
-    def records(outcomes: str) -> list[EpisodeRecord]:
-        """One episode per task: 1 is a success, x was not completed."""
-        return [
-            EpisodeRecord(**fields, invalid_action_rate=0.0, task=f"t{number}", success=outcome == "1")  # type: ignore[arg-type]
-            if outcome != "x"
-            else EpisodeRecord(**fields, invalid_action_rate=0.0, task=f"t{number}", success=False, failure=failure)  # type: ignore[arg-type]
-            for number, outcome in enumerate(outcomes)
-        ]
-
-    episodes = {"a": {0: records("1x1"), 1: records("111")}, "b": {0: records("000")}, "c": {0: records("010")}}
-    assert (arm_metrics(episodes["a"])["n"], arm_metrics(episodes["a"])["errors"]) == (5, 1)
-    assert arm_metrics(episodes["a"])["success"] == 1.0
-    paired, dropped = pair_arms(episodes)
-    assert dropped == 1
-    assert {arm: {seed: len(found) for seed, found in by_seed.items()} for arm, by_seed in paired.items()} == {
-        "a": {0: 2, 1: 3},
-        "b": {0: 2},
-        "c": {0: 2},
-    }
 
 
 def test_parallel_runs_have_the_same_results_and_start_after_their_dependencies(write: Write) -> None:
