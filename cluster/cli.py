@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +14,9 @@ from typing import Annotated
 
 import typer
 
-from cluster.runtime.shutdown import raise_keyboard_interrupt
+from cluster.commands.terminal import lenient_output, system_sentence
+from cluster.runtime.shutdown import stopped_by_signals
 from rollout.errors import UserError
-
-PHASES = ("rollout", "train", "evaluate")
 
 app = typer.Typer(
     name="stillhouse",
@@ -67,29 +65,31 @@ def run(
 ) -> None:
     """Run a recipe: collect episodes, train the student, evaluate, report. Repeat the command to resume."""
     if dry_run:
-        print_plan(recipe, overrides or [], gpu_memory_gib)
+        from cluster.commands.run import print_plan
+
+        print_plan(recipe, overrides or [], gpu_memory_gib, address)
     elif gpu_memory_gib is not None:
         raise UserError("--gpu-memory-gib only affects the plan; add --dry-run.")
     else:
-        run_recipe("run", recipe, overrides or [], run_dir, address)
+        run_phases("run", recipe, overrides or [], run_dir, address)
 
 
 @app.command()
 def rollout(recipe: RecipeName, overrides: Overrides = None, run_dir: RunDir = None, address: Address = None) -> None:
     """Only collect the episodes of a recipe."""
-    run_recipe("rollout", recipe, overrides or [], run_dir, address)
+    run_phases("rollout", recipe, overrides or [], run_dir, address)
 
 
 @app.command()
 def train(recipe: RecipeName, overrides: Overrides = None, run_dir: RunDir = None, address: Address = None) -> None:
     """Only train, on the episodes in the run directory."""
-    run_recipe("train", recipe, overrides or [], run_dir, address)
+    run_phases("train", recipe, overrides or [], run_dir, address)
 
 
 @app.command()
 def evaluate(recipe: RecipeName, overrides: Overrides = None, run_dir: RunDir = None, address: Address = None) -> None:
     """Only evaluate the recipe's agents; the student uses the newest checkpoint in the run directory."""
-    run_recipe("evaluate", recipe, overrides or [], run_dir, address)
+    run_phases("evaluate", recipe, overrides or [], run_dir, address)
 
 
 @app.command()
@@ -106,10 +106,12 @@ def submit(
 ) -> None:
     """Run a recipe as a job of a Ray cluster and follow its log."""
     from cluster.config.load import load_recipe
+    from cluster.config.paths import refuse_relative_paths
     from cluster.runtime import ray_jobs as jobs
 
     loaded = load_recipe(recipe, overrides or [])
     submission = jobs.Submission(loaded, run_dir or jobs.remote_run_directory(loaded), wheel)
+    refuse_relative_paths(loaded, submission.run_dir)
     raise typer.Exit(jobs.submit(submission, address, jobs.to_stdout))
 
 
@@ -226,44 +228,24 @@ def bench(
     typer.echo(summary(result))
 
 
-def run_recipe(command: str, name: str, overrides: Sequence[str], run_dir: str | None, address: str | None) -> None:
-    """Run all phases or one. Prints the run directory last, and how to resume if the run was interrupted."""
-    from cluster.config.load import load_recipe
-    from cluster.run.directory import default_run_directory, open_run
-    from cluster.run.weights import check_models
+def run_phases(command: str, name: str, overrides: Sequence[str], run_dir: str | None, address: str | None) -> None:
+    """Run all phases or one."""
+    from cluster.commands.run import run_recipe
 
-    recipe = load_recipe(name, overrides)
-    for note in check_models(recipe, download=True):
-        typer.echo(f"note: {note}", err=True)
-    resumed = name if (Path(name).expanduser() / "recipe.yaml").is_file() else None
-    folder = run_dir or resumed or default_run_directory(recipe)
-    phases = frozenset(PHASES if command == "run" else (command,))
-    signal.signal(signal.SIGTERM, raise_keyboard_interrupt)
-    with open_run(folder, recipe, command=["stillhouse", *sys.argv[1:]]) as opened:
-        from cluster.driver import run as drive
-        from cluster.run.progress import Screen
-
-        try:
-            with Screen().display() as screen:
-                drive(recipe, opened, address=address, phases=phases, screen=screen)
-        except KeyboardInterrupt:
-            resume_command = ["stillhouse", command, str(opened.path), *(["--address", address] if address else [])]
-            typer.echo(f"\nstopped; finished episodes are kept. Resume with:\n  {shlex.join(resume_command)}", err=True)
-            typer.echo(opened.path)
-            raise
-        typer.echo(opened.path)
+    run_recipe(command, name, overrides, run_dir, address)
 
 
 def start_study(name: str, overrides: Sequence[str], out: str | None, address: str | None, max_parallel: int) -> None:
     """Run a study. Prints its verdict, failed runs and the path of the table; exits with 1 if a run failed."""
+    from cluster.runtime.address import check_address
     from cluster.study.config import STUDY_FILE, load_study
     from cluster.study.markdown import verdict
     from cluster.study.study import default_study_directory, run_study
 
+    check_address(address)
     loaded = load_study(name, overrides)
     resumed = name if (Path(name).expanduser() / STUDY_FILE).is_file() else None
     folder = Path(out or resumed or default_study_directory(loaded)).expanduser().absolute()
-    signal.signal(signal.SIGTERM, raise_keyboard_interrupt)
     try:
         command = ["stillhouse", *sys.argv[1:]]
         found = run_study(loaded, folder, address=address, max_parallel=max_parallel, command=command)
@@ -283,26 +265,22 @@ def start_study(name: str, overrides: Sequence[str], out: str | None, address: s
         raise typer.Exit(1)
 
 
-def print_plan(name: str, overrides: Sequence[str], gpu_memory_gib: float | None) -> None:
-    """Print what a recipe does and needs; exits with 1 if it cannot run."""
-    from cluster.config.load import load_recipe
-    from cluster.dry_run.dry_run import DEFAULT_GPU_GIB, dry_run
-    from cluster.dry_run.render import print_dry_run
-    from cluster.run.progress import Screen
-
-    planned = dry_run(load_recipe(name, overrides), gpu_memory_gib or DEFAULT_GPU_GIB)
-    print_dry_run(planned, Screen().console)
-    if not planned.can_run:
-        raise typer.Exit(1)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The ``stillhouse`` command. Always raises `SystemExit`: 0, 1 (failed), 2 (bad input), 130 (interrupted)."""
+    """The ``stillhouse`` command.
+
+    Always raises `SystemExit`: 0, 1 (failed or incomplete), 2 (bad input), 130 (interrupted).
+    """
     try:
-        app(arguments)
+        with stopped_by_signals(), lenient_output():
+            app(arguments)
     except UserError as error:
-        print(f"stillhouse: {error}", file=sys.stderr)
-        sys.exit(2)
+        sentence, code = str(error), error.exit_code
+    except OSError as error:
+        if (found := system_sentence(error)) is None:
+            raise
+        sentence, code = found, 2
+    print(f"stillhouse: {sentence}", file=sys.stderr)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -30,15 +30,19 @@ from typing import Any
 from cluster.config.collect import Role
 from cluster.config.environments import parts_of
 from cluster.config.recipe import LearnerRole, Recipe, distributions_of
+from cluster.run.attempts import Attempts
 from cluster.run.directory import RunDirectory
 from cluster.run.episodes import WorkerJob
+from cluster.run.failed_episodes import IncompleteError
 from cluster.run.guidance import load_hint_bank
+from cluster.run.phases import PHASES
 from cluster.run.plan import Plan, make_plan, record_splits
 from cluster.run.plan_file import write_plan
 from cluster.run.playable import check_agents
 from cluster.run.progress import Screen
-from cluster.run.steps.step import EpisodeStep, Phase, Step
-from cluster.run.training_data import TrainRequest
+from cluster.run.steps.step import EpisodeStep, Step
+from cluster.run.tasks import TaskLists
+from cluster.run.training_data import TrainRequest, check_other_stores
 from cluster.run.write_report import write_run_report
 from cluster.runtime.backend import Backend, open_backend
 from cluster.runtime.resources import ResourceRequest, num_torch_threads, resource_groups
@@ -52,8 +56,6 @@ from rollout.concurrency import run_all
 from rollout.tools.retrieval.service import Service
 from rollout.trajectory import Trajectory
 from rollout.trajectory.store import TrajectoryStore
-
-PHASES: frozenset[Phase] = frozenset({"rollout", "train", "evaluate"})
 
 
 def run(
@@ -71,25 +73,36 @@ def run(
         phases: of ``rollout``, ``train`` and ``evaluate``.
 
     Raises:
+        IncompleteError: episodes could not be completed. The report is written, and the same command goes on.
         UserError: the recipe asks for what is not available, a pool cannot work, or there is nothing to train on.
     """
     screen = screen or Screen()
-    check_agents(recipe)
-    plan = make_plan(recipe, directory)
-    if recipe.hints is not None:
+    check_agents(recipe, phases)
+    is_trained = directory.checkpoint(recipe.rounds - 1).is_dir()
+    if recipe.learner is not None and "train" in phases and not is_trained:
+        check_other_stores(recipe.collect.also, recipe.learner, recipe.collect.keep)
+    tasks = TaskLists(recipe, phases=phases)
+    plan = make_plan(recipe, directory, tasks)
+    groups = resource_groups(plan, recipe, phases)
+    if recipe.hints is not None and {"rollout", "evaluate"} & set(phases):
         load_hint_bank(recipe.hints, directory.hint_bank)
-    write_plan(plan, directory)
-    record_splits(plan.episode_steps(), directory)
-    groups = resource_groups(plan, recipe)
+    if not (tasks.absent and directory.plan_file.is_file()):
+        write_plan(plan, directory)
+        record_splits(plan.episode_steps(), directory)
     backend = open_backend(address, directory.logs, groups, recipe.failures)
+    driver = Driver(recipe, directory, backend, plan, phases, screen)
     try:
         for group in groups:
             backend.check(group.requests)
-        asyncio.run(Driver(recipe, directory, backend, plan, phases, screen).drive())
+        asyncio.run(driver.drive())
+    except IncompleteError as error:
+        driver.defects = [str(error)]
     finally:
         backend.close()
     report = write_run_report(directory)
     screen.report(report)
+    if driver.defects:
+        raise IncompleteError(" ".join([*driver.defects, "Finished episodes are kept."]))
     return report
 
 
@@ -106,6 +119,8 @@ class Driver:
     evaluator: Evaluator = field(default_factory=Evaluator)
     has_output: dict[str, bool] = field(default_factory=dict)
     """By name, the steps that have ended, and whether their output is there."""
+    defects: list[str] = field(default_factory=list)
+    """Sentences about steps of which too few episodes were completed."""
     pools: dict[Role, Pool] = field(default_factory=dict)
     starting: dict[Role, asyncio.Task[Pool]] = field(default_factory=dict)
     retrieval: asyncio.Task[Service] | None = None
@@ -129,35 +144,39 @@ class Driver:
         await self.release_pools()
 
     async def produce(self, step: Step) -> bool:
-        """Execute a step unless it is complete. Returns whether its output is there."""
-        if await asyncio.to_thread(step.is_complete, self):
-            return True
-        if step.phase not in self.phases:
-            return False
-        producers = [self.plan.producers[name] for name in step.inputs]
-        absent = [producer.pending for producer in producers if not self.has_output[producer.name]]
-        if absent:
-            step.refuse(self, absent[0])
-            return False
-        await step.execute(self)
-        return True
+        """Execute a step unless it is complete. Returns whether its output is there and can be used."""
+        if not await asyncio.to_thread(step.is_complete, self):
+            if step.phase not in self.phases:
+                return False
+            producers = [self.plan.producers[name] for name in step.inputs]
+            absent = [producer.pending for producer in producers if not self.has_output[producer.name]]
+            if absent:
+                step.refuse(self, absent[0])
+                return False
+            await step.execute(self)
+        defect = await asyncio.to_thread(step.defect, self)
+        if defect and step.phase in self.phases:
+            self.defects.append(defect)
+            self.notify(defect)
+        return not defect
 
     async def roll_out(self, step: EpisodeStep) -> None:
-        """Consumes the missing requests of a step, produces episodes in its store."""
+        """Consumes the missing requests of a step, produces episodes in its store and a record of those that failed."""
         self.screen.begin(step.name, step.title, len(step.requests))
         stored = await asyncio.to_thread(step.summaries)
-        for summary in stored:
+        attempts = Attempts(step, stored, self.directory, self.recipe.failures.episode)
+        for summary in (*stored, *attempts.given_up()):
             self.evaluate(step, summary)
-        missing = step.without(summary.key for summary in stored)
         pool = await self.pool(step.acts_as)
-        async with aclosing(pool.rollout(missing, self.plan.order[step.name])) as summaries:
+        roll_out = partial(pool.rollout, priority=self.plan.order[step.name])
+        async with aclosing(attempts.summaries(roll_out)) as summaries:
             async for summary in summaries:
                 self.evaluate(step, summary)
         self.screen.end(step.name)
         await asyncio.to_thread(TrajectoryStore(step.store).compact)
 
     def evaluate(self, step: EpisodeStep, summary: Trajectory) -> None:
-        """Consumes a completed episode, produces the figures on the screen."""
+        """Consumes an episode that has ended, produces the figures on the screen."""
         snapshot = self.evaluator.update(CompletedEpisode(step.name, summary))
         self.screen.episodes(step.name, snapshot.steps[step.name])
 
@@ -200,6 +219,8 @@ class Driver:
         with self.timed("start"):
             await pool.start()
         self.notify(*pool.notes)
+        for note in sorted(pool.notes):
+            self.directory.log_metrics({"kind": "note", "role": role, "note": note})
         self.screen.end(row)
         return pool
 

@@ -1,7 +1,7 @@
 """Running figures of a run: an `Evaluator` consumes completed episodes as they stream in and returns snapshots.
 
-Episodes may arrive in any order and more than once. After the last one, the figures of a snapshot equal those that
-`evaluation.report.build_report` computes from the stored episodes.
+Episodes may arrive in any order and more than once; an episode that failed may be completed later. After the last one,
+the figures of a snapshot equal those that `evaluation.report.build_report` computes from the stored episodes.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from evaluation.failures import FailureCounter, FailureFigures
 from evaluation.metrics import METRICS, Interval, wilson_ci95
 from evaluation.records import episode_record
 from evaluation.streaming import BusyTime, ExactMean
-from rollout.trajectory import Key, Trajectory
+from rollout.trajectory import Key, Trajectory, is_owed
 
 
 @dataclass(frozen=True, slots=True)
 class CompletedEpisode:
-    """An episode that has ended and is stored.
+    """An episode that has ended: it is stored, or a failure ended it and it is owed (`rollout.trajectory.is_owed`).
 
     Attributes:
         step: name of the step of the run that it belongs to (``collect/teacher/0``, ``evaluate/student``).
@@ -44,13 +45,12 @@ class EnvironmentFigures:
     """Figures of one step in one environment so far.
 
     Attributes:
-        n: completed episodes, those that ended with a failure included.
+        n: completed episodes.
         expected: number of episodes that the step will have; 0 if it is not known.
         means: mean per episode of each metric in `evaluation.metrics.METRICS`; empty without episodes.
         success_ci95: Wilson 95 % interval of the success rate; None without episodes.
         invalid_actions: total number of actions that the environment rejected.
-        failures: number of episodes that an engine, tool or environment failure ended, by boundary. They count in
-            ``n`` and in the means as they ended, as in the report.
+        failures: figures of the episodes that were not completed. They are in no other figure.
         task_types: figures by task type; empty if the environment has no types.
         episodes_per_second: over the wall clock in which at least one episode ran; None if that is zero.
     """
@@ -60,14 +60,14 @@ class EnvironmentFigures:
     means: Mapping[str, float]
     success_ci95: Interval | None
     invalid_actions: int
-    failures: Mapping[str, int]
+    failures: FailureFigures
     task_types: Mapping[str, TaskTypeFigures]
     episodes_per_second: float | None
 
     @property
     def errors(self) -> int:
-        """Number of episodes that a failure ended."""
-        return sum(self.failures.values())
+        """Number of episodes that were not completed."""
+        return self.failures.total
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,8 @@ class StepFigures:
     """Progress of one step over all its environments.
 
     Attributes:
-        n, expected, errors: sums over the environments.
+        n, expected: sums over the environments.
+        failures: figures of the episodes that were not completed, over all environments.
         success: success rate; None without episodes.
         output_tokens: total number of tokens that the model generated.
         episodes_per_second, output_tokens_per_second: over the wall clock in which at least one episode ran, so pauses
@@ -86,11 +87,16 @@ class StepFigures:
     n: int = 0
     expected: int = 0
     success: float | None = None
-    errors: int = 0
+    failures: FailureFigures = field(default_factory=FailureFigures)
     output_tokens: int = 0
     episodes_per_second: float | None = None
     output_tokens_per_second: float | None = None
     environments: Mapping[str, EnvironmentFigures] = field(default_factory=dict)
+
+    @property
+    def errors(self) -> int:
+        """Number of episodes that were not completed."""
+        return self.failures.total
 
     @property
     def is_complete(self) -> bool:
@@ -115,6 +121,8 @@ class Evaluator:
     def __init__(self, expected: Mapping[str, Mapping[str, int]] | None = None) -> None:
         """``expected`` is the number of episodes of each step in each environment; None if it is not known."""
         self._seen: set[tuple[str, Key]] = set()
+        self._failed: dict[tuple[str, Key], Trajectory] = {}
+        """Episodes that were not completed so far."""
         self._steps: dict[str, _Step] = {step: _Step(counts) for step, counts in (expected or {}).items()}
         self._figures = {name: step.figures() for name, step in self._steps.items()}
 
@@ -150,8 +158,15 @@ class Evaluator:
         key = episode.step, episode.summary.key
         if key in self._seen:
             return False
-        self._seen.add(key)
-        self._steps.setdefault(episode.step, _Step({})).add(episode.summary)
+        step = self._steps.setdefault(episode.step, _Step({}))
+        if before := self._failed.pop(key, None):
+            step.count_failure(before, -1)
+        if is_owed(episode.summary):
+            self._failed[key] = episode.summary
+            step.count_failure(episode.summary, 1)
+        else:
+            self._seen.add(key)
+            step.add(episode.summary)
         return True
 
 
@@ -161,10 +176,19 @@ class _Step:
     def __init__(self, expected: Mapping[str, int]) -> None:
         self._environments = {name: _Environment(count) for name, count in expected.items()}
         self._successes = self._output_tokens = 0
+        self._failures = FailureCounter()
         self._busy = BusyTime()
 
+    def count_failure(self, summary: Trajectory, count: int) -> None:
+        if failure := summary.outcome.failure:
+            self._failures.add(failure, count)
+            self._environment(summary).failures.add(failure, count)
+
+    def _environment(self, summary: Trajectory) -> _Environment:
+        return self._environments.setdefault(summary.identity.environment, _Environment(0))
+
     def add(self, summary: Trajectory) -> None:
-        self._environments.setdefault(summary.identity.environment, _Environment(0)).add(summary)
+        self._environment(summary).add(summary)
         self._successes += summary.outcome.success
         self._output_tokens += summary.counts.output_tokens
         self._busy.add(*_interval_s(summary))
@@ -176,7 +200,7 @@ class _Step:
             n=n,
             expected=sum(environment.expected for environment in environments.values()),
             success=self._successes / n if n else None,
-            errors=sum(environment.errors for environment in environments.values()),
+            failures=self._failures.figures(),
             output_tokens=self._output_tokens,
             episodes_per_second=_rate(n, self._busy),
             output_tokens_per_second=_rate(self._output_tokens, self._busy),
@@ -191,20 +215,18 @@ class _Environment:
         self._expected = expected
         self._n = self._successes = self._invalid_actions = 0
         self._means = {metric: ExactMean() for metric in METRICS}
-        self._failures: Counter[str] = Counter()
+        self.failures = FailureCounter()
         self._type_sizes: Counter[str] = Counter()
         self._type_successes: Counter[str] = Counter()
         self._busy = BusyTime()
 
     def add(self, summary: Trajectory) -> None:
-        record, failure = episode_record(summary), summary.outcome.failure
+        record = episode_record(summary)
         self._n += 1
         self._successes += record.success
         self._invalid_actions += summary.counts.invalid_actions
         for metric, mean in self._means.items():
             mean.add(getattr(record, metric))
-        if failure is not None:
-            self._failures[failure.boundary] += 1
         if record.task_type:
             self._type_sizes[record.task_type] += 1
             self._type_successes[record.task_type] += record.success
@@ -218,7 +240,7 @@ class _Environment:
             means={metric: mean.value for metric, mean in self._means.items()} if self._n else {},
             success_ci95=wilson_ci95(self._successes, self._n) if self._n else None,
             invalid_actions=self._invalid_actions,
-            failures=dict(sorted(self._failures.items())),
+            failures=self.failures.figures(),
             task_types={name: TaskTypeFigures(n, won / n, wilson_ci95(won, n)) for name, (won, n) in types.items()},
             episodes_per_second=_rate(self._n, self._busy),
         )

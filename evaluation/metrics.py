@@ -10,7 +10,8 @@ from math import fsum, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.records import EpisodeRecord
+from evaluation.failures import MAX_FAILED_SHARE, FailureFigures, count_failures
+from evaluation.records import EpisodeRecord, completed, completed_by_all
 from evaluation.streaming import ExactMean
 
 METRICS = (
@@ -40,19 +41,24 @@ class Summary:
     """Metrics of a group of at least one episode.
 
     Attributes:
-        n: number of episodes.
-        means: mean per episode of each metric.
+        n: number of completed episodes.
+        means: mean per completed episode of each metric; empty without one.
         intervals: 95 % interval of each mean: Wilson's for ``success``, a bootstrap over episodes for the others; None
             for a single episode.
-        errors: number of episodes that an environment, tool or engine failure ended.
+        failures: figures of the episodes that were not completed.
         scores: means of the environment's further scores; an episode without a score counts as 0.
     """
 
     n: int
     means: Mapping[str, float]
     intervals: Mapping[str, Interval | None]
-    errors: int
+    failures: FailureFigures
     scores: Mapping[str, float]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether few enough episodes failed for a rate over the others."""
+        return self.failures.total <= MAX_FAILED_SHARE * (self.n + self.failures.total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +111,16 @@ def metric_matrix(records: Sequence[EpisodeRecord]) -> Floats:
 
 
 def summarize(records: Sequence[EpisodeRecord]) -> Summary:
-    """Compute means and intervals over a group of episodes, independent of their order.
+    """Compute means and intervals over the completed episodes of a group, independent of their order.
 
     Raises:
         ValueError: there are no episodes.
     """
     if not records:
         raise ValueError("a summary needs at least one episode")
+    failures = count_failures(record.failure for record in records if record.error and record.failure)
+    if not (records := completed(records)):
+        return Summary(0, {}, {}, failures, {})
     # Sorted, so that the bootstrap does not depend on the order of the episodes.
     values = np.array(sorted(metric_matrix(records).tolist()))
     intervals = dict(zip(METRICS, bootstrap_ci95(values), strict=True))
@@ -119,15 +128,16 @@ def summarize(records: Sequence[EpisodeRecord]) -> Summary:
     means = {metric: ExactMean(column).value for metric, column in zip(METRICS, values.T.tolist(), strict=True)}
     names = sorted({name for record in records for name in record.scores})
     scores = {name: fsum(record.scores.get(name, 0.0) for record in records) / len(records) for name in names}
-    return Summary(len(records), means, intervals, sum(record.error for record in records), scores)
+    return Summary(len(records), means, intervals, failures, scores)
 
 
 def paired_differences(a: Sequence[EpisodeRecord], b: Sequence[EpisodeRecord]) -> list[PairedDifference]:
     """Return the mean of ``a - b`` for every metric over common tasks, with bootstrap intervals over tasks.
 
-    Several attempts at a task are averaged first. Without a common task the list is empty.
+    An episode that one of them did not complete is left out of both. Several attempts at a task are averaged first.
+    Without a common task the list is empty.
     """
-    of_a, of_b = task_means(a), task_means(b)
+    of_a, of_b = map(task_means, completed_by_all([a, b]))
     common = sorted(of_a.keys() & of_b.keys())
     if not common:
         return []
@@ -137,8 +147,8 @@ def paired_differences(a: Sequence[EpisodeRecord], b: Sequence[EpisodeRecord]) -
 
 
 def task_means(records: Sequence[EpisodeRecord]) -> dict[tuple[str, str], Floats]:
-    """Return the means ``[num_metrics]`` over all attempts at each task, by split and task id."""
+    """Return the means ``[num_metrics]`` over all completed attempts at each task, by split and task id."""
     groups: dict[tuple[str, str], list[EpisodeRecord]] = defaultdict(list)
-    for record in records:
+    for record in completed(records):
         groups[record.split, record.task].append(record)
     return {task: metric_matrix(group).mean(axis=0) for task, group in groups.items()}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from rollout.errors import Failure
 from rollout.trajectory import Trajectory
 
 
@@ -21,7 +22,8 @@ class EpisodeRecord:
         output_tokens: tokens that the model generated; ``reason_tokens`` are those of its reasoning.
         invalid_action_rate: fraction of the steps whose action the environment rejected, in [0, 1].
         seconds: wall-clock duration of the episode.
-        error: an environment, tool or engine failure ended the episode; it counts with the outcome that it had.
+        attempt: number of the attempt at the task that the recipe asks for.
+        failure: the failure that ended the episode, if one did.
     """
 
     environment: str
@@ -37,7 +39,18 @@ class EpisodeRecord:
     reason_tokens: int
     invalid_action_rate: float
     seconds: float
-    error: bool
+    attempt: int = 0
+    failure: Failure | None = None
+
+    @property
+    def error(self) -> bool:
+        """Whether the episode was not completed: a failure ended it that is not a result. It is in no mean."""
+        return self.failure is not None and not self.failure.is_result
+
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        """What two agents are compared on: environment, split, task and attempt."""
+        return self.environment, self.split, self.task, self.attempt
 
 
 def episode_record(trajectory: Trajectory) -> EpisodeRecord:
@@ -57,7 +70,8 @@ def episode_record(trajectory: Trajectory) -> EpisodeRecord:
         reason_tokens=counts.reason_tokens,
         invalid_action_rate=counts.invalid_actions / counts.steps if counts.steps else 0.0,
         seconds=trajectory.times.total_s,
-        error=outcome.failure is not None,
+        attempt=identity.attempt,
+        failure=outcome.failure,
     )
 
 
@@ -76,3 +90,20 @@ def by_task_type(records: Iterable[EpisodeRecord]) -> Mapping[str, list[EpisodeR
         if record.task_type:
             groups[record.task_type].append(record)
     return dict(sorted(groups.items()))
+
+
+def completed(records: Iterable[EpisodeRecord]) -> list[EpisodeRecord]:
+    """Records of the episodes that were completed."""
+    return [record for record in records if not record.error]
+
+
+def completed_by_all(groups: Iterable[Sequence[EpisodeRecord]]) -> list[list[EpisodeRecord]]:
+    """The groups without the episodes that were not completed in any one of them, for a paired comparison."""
+    groups = list(groups)
+    failed = failed_keys(groups)
+    return [[record for record in group if record.key not in failed] for group in groups]
+
+
+def failed_keys(groups: Iterable[Sequence[EpisodeRecord]]) -> set[tuple[str, str, str, int]]:
+    """Keys of the episodes that were not completed."""
+    return {record.key for group in groups for record in group if record.error}

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from evaluation.html import render_html
 from evaluation.metrics import METRICS, Summary, paired_differences, summarize
-from evaluation.records import EpisodeRecord, by_environment, by_task_type, episode_record
+from evaluation.records import (
+    EpisodeRecord,
+    by_environment,
+    by_task_type,
+    completed_by_all,
+    episode_record,
+    failed_keys,
+)
 from evaluation.tables import render_markdown
 from rollout.storage.atomic import atomic_write_text
-from rollout.trajectory import Trajectory
+from rollout.trajectory import Trajectory, is_owed
 
 REPORT_SCHEMA = 1
 
@@ -25,7 +33,10 @@ Report = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class RolloutFigures:
-    """Totals of the collected episodes. ``seconds`` is the wall-clock time of collection."""
+    """Totals of the collected episodes; ``errors`` counts those that were not completed.
+
+    ``seconds`` is the wall-clock time of collection.
+    """
 
     episodes: int = 0
     seconds: float = 0.0
@@ -34,18 +45,27 @@ class RolloutFigures:
 
 @dataclass(frozen=True, slots=True)
 class LearnerFigures:
-    """Totals of training over all rounds; None where nothing was measured."""
+    """Totals of training over all rounds; None where nothing was measured.
+
+    Attributes:
+        dropped: number of episodes that were read and not trained on, by reason.
+        unreadable: reason for each shard that was skipped, by path.
+
+    The report has the last two only if something was left out.
+    """
 
     steps: int = 0
     tokens_per_second: float | None = None
     loss_first: float | None = None
     loss_last: float | None = None
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
 
 def rollout_figures(trajectories: Iterable[Trajectory], seconds: float) -> RolloutFigures:
-    """Count collected episodes and those that an error ended."""
-    errors = [trajectory.outcome.failure is not None for trajectory in trajectories]
-    return RolloutFigures(len(errors), seconds, sum(errors))
+    """Count the episodes that were completed and those that were not."""
+    errors = [is_owed(trajectory) for trajectory in trajectories]
+    return RolloutFigures(len(errors) - sum(errors), seconds, sum(errors))
 
 
 def build_report(
@@ -55,33 +75,47 @@ def build_report(
     learner: LearnerFigures | None = None,
     wall_seconds: Mapping[str, float] | None = None,
     comparisons: Sequence[tuple[str, str]] | None = None,
+    failed: Sequence[Mapping[str, Any]] = (),
+    notes: Sequence[Mapping[str, str]] = (),
     run: str = "",
 ) -> Report:
     """Build the report of a run.
 
     Args:
         agents: episodes by agent (``teacher``, ``student_before``, ``student``, baselines); summaries are sufficient.
+            Those that were not completed (`rollout.trajectory.is_owed`) are counted as errors and are in no rate. All
+            agents are compared without them.
         rollouts: totals of the collected episodes.
         learner: totals of training.
         wall_seconds: wall-clock seconds by phase.
         comparisons: pairs ``(a, b)`` of agents, reported as a minus b. By default, each agent is compared with every
             agent before it.
+        failed: all episodes of the run that were not completed, as dicts with the keys ``step``, ``task``, ``attempt``,
+            ``cause``, ``type``, ``message``, ``attempts`` and ``given_up``.
+        notes: what engines reported when they started, as dicts with the keys ``role`` and ``note``.
         run: name of the run.
 
     Returns:
-        ``schema``, ``run``, ``agents``, ``comparisons``, ``rollouts``, ``learner`` and ``wall_seconds``. An agent
-        without episodes has no environments; a pair without a common task has no comparison.
+        ``schema``, ``run``, ``agents``, ``comparisons``, ``failed``, ``rollouts``, ``learner``, ``wall_seconds``, and
+        ``notes`` if there are any. An agent without episodes has no environments; a pair without a common task has no
+        comparison.
     """
     records = {agent: [episode_record(episode) for episode in episodes] for agent, episodes in agents.items()}
     pairs = [(b, a) for a, b in combinations(records, 2)] if comparisons is None else comparisons
+    paired = dict(zip(records, completed_by_all(records.values()), strict=True))
+    dropped = Counter(environment for environment, *_ in failed_keys(records.values()))
     return {
         "schema": REPORT_SCHEMA,
         "run": run,
         "agents": {agent: _agent_figures(episodes) for agent, episodes in records.items()},
-        "comparisons": [row for a, b in pairs for row in _compare(a, b, records)],
+        "comparisons": [
+            {**row, "n_dropped": dropped[row["environment"]]} for a, b in pairs for row in _compare(a, b, paired)
+        ],
+        "failed": list(failed),
         "rollouts": _rollout_figures(rollouts or RolloutFigures()),
-        "learner": asdict(learner or LearnerFigures()),
+        "learner": {name: value for name, value in asdict(learner or LearnerFigures()).items() if value != {}},
         "wall_seconds": dict(wall_seconds or {}),
+        **({"notes": [dict(note) for note in notes]} if notes else {}),
     }
 
 
@@ -116,9 +150,12 @@ def _environment_figures(records: Sequence[EpisodeRecord]) -> dict[str, Any]:
 
 
 def _figures(summary: Summary) -> dict[str, Any]:
-    intervals = {f"{metric}_ci95": _pair(summary.intervals[metric]) for metric in METRICS}
+    means = {metric: summary.means.get(metric) for metric in METRICS}
+    intervals = {f"{metric}_ci95": _pair(summary.intervals.get(metric)) for metric in METRICS}
     scores = {"scores": dict(summary.scores)} if summary.scores else {}
-    return {"n": summary.n, "errors": summary.errors, **summary.means, **intervals, **scores}
+    failures = summary.failures
+    errors = {"errors": failures.total, "causes": dict(failures.causes), "message": failures.message}
+    return {"n": summary.n, **errors, "complete": summary.is_complete, **means, **intervals, **scores}
 
 
 def _compare(a: str, b: str, records: Mapping[str, Sequence[EpisodeRecord]]) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from evaluation.metrics import (
     task_means,
     wilson_ci95,
 )
-from evaluation.records import EpisodeRecord
+from evaluation.records import EpisodeRecord, completed, completed_by_all
 
 FIGURES = ("success", "score", "steps", "prompt_tokens", "output_tokens", "invalid_action_rate")
 """Metrics that a study reports. Times are excluded, because they depend on the load of the machine."""
@@ -38,7 +38,8 @@ class ArmFigures:
     """Statistics of one arm of a study in one environment.
 
     Attributes:
-        n: number of episodes over all seeds.
+        n: number of completed episodes over all seeds.
+        errors: number of episodes that were not completed.
         seeds: number of seeds with episodes.
         means: for each figure, the mean over seeds of the means over tasks.
         success_ci95: 95 % interval of success over seeds and tasks; None for a single task.
@@ -48,6 +49,7 @@ class ArmFigures:
     seeds: int
     means: Mapping[str, float]
     success_ci95: Interval | None
+    errors: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +102,11 @@ def arm_figures(episodes: BySeed) -> ArmFigures:
     If all episodes succeed or all fail, the bootstrap has no spread, so the interval of success is Wilson's over tasks.
 
     Raises:
-        ValueError: there are no episodes.
+        ValueError: no episode was completed.
     """
-    groups = [_figures(records) for _, records in sorted(episodes.items()) if records]
+    groups = [_figures(records) for _, records in sorted(episodes.items()) if completed(records)]
     if not groups:
-        raise ValueError("an arm needs at least one episode")
+        raise ValueError("an arm needs at least one completed episode")
     means = np.stack([np.stack(list(group.values())).mean(axis=0) for group in groups]).mean(axis=0).tolist()
     success = means[_SUCCESS]
     tasks = sum(len(group) for group in groups)
@@ -112,18 +114,18 @@ def arm_figures(episodes: BySeed) -> ArmFigures:
         interval: Interval | None = wilson_ci95(round(success) * tasks, tasks)
     else:
         interval = two_level_ci95([np.stack(list(group.values())) for group in groups])[_SUCCESS]
-    n = sum(len(records) for records in episodes.values())
-    return ArmFigures(n, len(groups), dict(zip(FIGURES, means, strict=True)), interval)
+    total, n = (sum(map(len, counted)) for counted in (episodes.values(), map(completed, episodes.values())))
+    return ArmFigures(n, len(groups), dict(zip(FIGURES, means, strict=True)), interval, total - n)
 
 
 def study_differences(a: BySeed, b: BySeed) -> list[PairedDifference]:
     """Return the mean of ``a - b`` for each figure over the common pairs (seed, task). Seeds have equal weight.
 
-    Without a common pair the list is empty.
+    An episode that one of them did not complete is left out of both. Without a common pair the list is empty.
     """
     groups = []
     for seed in sorted(a.keys() & b.keys()):
-        of_a, of_b = _figures(a[seed]), _figures(b[seed])
+        of_a, of_b = map(_figures, completed_by_all([a[seed], b[seed]]))
         if common := sorted(of_a.keys() & of_b.keys()):
             groups.append(np.stack([of_a[task] - of_b[task] for task in common]))
     if not groups:

@@ -64,7 +64,8 @@ class _Term(Frozen):
     stream: str
     """Tokens that the term trains on: a segment kind (``format``: only the part that the model generated),
     ``generated``, ``assistant``, ``all``, or ``random``. ``random`` is a random choice of as many tokens as ``reason``
-    and ``act`` have in the episode, anywhere after its prompt. See `learner.streams.in_stream`."""
+    and ``act`` have in the episode, anywhere after its prompt. Text that a model generated after its action is removed
+    from the sequences unless a term names ``trailing``. See `learner.streams.in_stream`."""
     weight: float = Field(1.0, gt=0.0)
     """Factor lambda of the term in the loss."""
     reduction: Literal["token_mean", "span_mean", "sum"] = "token_mean"

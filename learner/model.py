@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from learner.config import LearnerConfig, LoraConfig, ScratchConfig
 from learner.export import TrainedFormat, export_format
+from learner.generation_config import repair
 from learner.widen import widen
 from rollout.errors import UserError
 from rollout.models import model_folder
@@ -96,9 +97,11 @@ def load_model(source: str) -> PreTrainedModel:
 
     try:
         with _no_progress_bars():
-            return AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, attn_implementation="sdpa")
+            model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, attn_implementation="sdpa")
     except (OSError, ValueError) as error:
         raise UserError(f"no model could be loaded from {source!r}; name a Hugging Face model folder.") from error
+    repair(model.generation_config)
+    return model
 
 
 def from_scratch(config: ScratchConfig) -> PreTrainedModel:

@@ -75,15 +75,16 @@ def in_stream(segment: Segment, stream: str) -> bool:
     """Return whether a segment's tokens belong to a stream.
 
     ``generated`` contains everything that the recorded model generated, ``assistant`` also a forced prefix, and ``all``
-    every token. Any other stream is a segment kind; ``format`` contains only the tokens that the model generated,
-    because the chat template's tokens are not to be learned. ``random`` is selected by token, not by segment.
+    every token of the sequence. Any other stream is a segment kind; ``format`` contains only the tokens of the model,
+    its end of turn included, because the chat template's tokens are not to be learned. ``random`` is selected by token,
+    not by segment. Text after an action is in ``trailing`` and ``all`` only.
     """
     if stream == "all":
         return True
     if stream == "generated":
-        return segment.author is Author.MODEL
+        return segment.author is Author.MODEL and segment.kind is not Kind.TRAILING
     if stream == "assistant":
-        return segment.author in (Author.MODEL, Author.TEACHER)
+        return segment.author in (Author.MODEL, Author.TEACHER) and segment.kind is not Kind.TRAILING
     return segment.kind.value == stream and (segment.kind is not Kind.FORMAT or segment.author is Author.MODEL)
 
 
@@ -97,17 +98,23 @@ def to_sequence(
 ) -> TrainingSequence:
     """Convert an episode to a training sequence.
 
+    Text that the model generated after its action is removed, unless the stream ``trailing`` is asked for. So the end
+    of turn follows the action, where the model is to learn it, and later turns do not depend on invented observations.
+
     Args:
         weight_names: names of the weights to compute.
         drop: segment kinds to remove.
         max_tokens: truncate the sequence after this number of tokens; None keeps all.
         seed: together with the episode's key, the seed of the ``random`` stream.
     """
+    weight_names = tuple(weight_names)
+    if not any(_stream(name) == Kind.TRAILING for name in weight_names):
+        drop = (*drop, Kind.TRAILING)
     segments = [segment for segment in trajectory.segments if segment.kind.value not in drop]
     lengths = [len(segment.token_ids) for segment in segments]
     token_ids = np.fromiter((t for s in segments for t in s.token_ids), np.int32, count=sum(lengths))[:max_tokens]
     segment_of = np.repeat(np.arange(len(segments)), lengths)[:max_tokens]
-    masks = {name: _mask(name.split("/")[0], segments, segment_of, trajectory.key, seed) for name in weight_names}
+    masks = {name: _mask(_stream(name), segments, segment_of, trajectory.key, seed) for name in weight_names}
     return TrainingSequence(
         token_ids=token_ids,
         weights={
@@ -118,6 +125,10 @@ def to_sequence(
         reason_tokens=sum(n for s, n in zip(segments, lengths, strict=True) if s.kind is Kind.REASON),
         act_tokens=sum(n for s, n in zip(segments, lengths, strict=True) if s.kind is Kind.ACT),
     )
+
+
+def _stream(weight_name: str) -> str:
+    return weight_name.split("/")[0]
 
 
 def _mask(stream: str, segments: Sequence[Segment], segment_of: NDArray[np.int64], key: Key, seed: int) -> Bools:

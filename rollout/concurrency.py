@@ -21,7 +21,6 @@ class Closable(Protocol):
 
     def close(self) -> None:
         """Release processes and files."""
-        ...
 
 
 async def run_in_thread(function: Callable[..., T], *arguments: object) -> T:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from pydantic import Field, InstanceOf
 
@@ -78,19 +78,38 @@ class Engine(Protocol):
             NotImplementedError: the engine does not support an option of ``sampling``.
             Exception: any error of the engine; callers wrap the call in ``boundary(Boundary.ENGINE)``.
         """
-        ...
 
     async def score(self, token_ids: Sequence[int], top_k: int) -> TopK:
         """The distribution that predicts each token: row i is p(. | token_ids[:i]), for i = 1 .. n-1.
 
         Row 0 has no prediction: it is empty, with tail mass 1. Raises `NotImplementedError` if this is unsupported.
         """
-        ...
 
     async def load_weights(self, folder: str, version: int) -> None:
         """Load the weights of a checkpoint folder in place, between requests, and set `weight_version`."""
-        ...
 
     async def close(self) -> None:
         """Stop processes and free memory."""
-        ...
+
+
+class Capabilities(Protocol):
+    """What an engine outside of this process can do."""
+
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that the user should read."""
+
+
+@runtime_checkable
+class RemoteEngine(Engine, Protocol):
+    """An engine that is asked over a network and has settings of its own."""
+
+    async def probe(self, sampling: Sampling) -> Capabilities:
+        """Find out with one short completion whether the engine can be used with ``sampling``.
+
+        Raises:
+            UserError: a key, a name or a setting is refused.
+            EngineUnavailable: the engine cannot be reached.
+        """
+
+    def sent(self, sampling: Sampling) -> dict[str, Any]:
+        """What the engine is really sent for ``sampling``, for the record."""

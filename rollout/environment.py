@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from rollout.errors import UserError
 from rollout.grammar import Choice
+
+T = TypeVar("T")
 
 Payload = Mapping[str, str | int | float | bool | None]
 """Data from which an environment creates a task's initial state; JSON types only."""
@@ -74,19 +76,15 @@ class Environment(Protocol):
 
     def reset(self, task: Task) -> Reset:
         """Start ``task``. Raises `ValueError` with a clear sentence if the task's data is missing or damaged."""
-        ...
 
     def step(self, action: str) -> Step:
         """Execute one action."""
-        ...
 
     def admissible_actions(self) -> Sequence[str] | None:
         """All actions that are currently allowed, sorted; None if the environment cannot list them."""
-        ...
 
     def close(self) -> None:
         """Release processes and files."""
-        ...
 
 
 class OptionalAbilities(Protocol):
@@ -99,26 +97,21 @@ class OptionalAbilities(Protocol):
     @property
     def blocking(self) -> bool:
         """Whether calls may block, so that callers with an event loop must run them in a thread."""
-        ...
 
     @property
     def action_templates(self) -> Sequence[str]:
         """Templates of all actions, with at most one ``{}`` for free text, at the end or before a closing bracket
         (``search[{}]``).
         """
-        ...
 
     def open_actions(self) -> Sequence[str]:
         """Templates of currently allowed actions that ``admissible_actions`` cannot list."""
-        ...
 
     def fork(self) -> Environment:
         """Return an independent copy in the current state; both can be used concurrently in different threads."""
-        ...
 
     def passages(self, k: int) -> Sequence[str]:
         """Retrieve the ``k`` passages of the environment's corpus that match the current task best, one line each."""
-        ...
 
 
 ABILITIES = tuple(name for name in vars(OptionalAbilities) if not name.startswith("_"))
@@ -158,6 +151,13 @@ def passages_of(environment: Environment, k: int) -> Sequence[str]:
     return passages
 
 
+def started(episode: T | None) -> T:
+    """The state of an episode. Raises `RuntimeError` if there is none, because no reset came before."""
+    if episode is None:
+        raise RuntimeError("reset must come before the first step")
+    return episode
+
+
 def fork_of(environment: Environment) -> Environment:
     """Copy an environment. Raises `UserError` if it does not support copying."""
     fork = getattr(environment, "fork", None)
@@ -181,8 +181,6 @@ class TaskSource(Protocol):
 
     def splits(self) -> Sequence[str]:
         """Names of the splits."""
-        ...
 
     def tasks(self, split: str, count: int, seed: int = 0) -> Sequence[Task]:
         """Return the first ``count`` tasks of ``split`` in the order determined by ``seed``."""
-        ...

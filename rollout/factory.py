@@ -47,8 +47,7 @@ def make_environment(config: BaseModel, agent: AgentConfig | None = None, search
     from rollout.environments.wrappers.code import CodeActEnvironment
     from rollout.tools.sandbox.tiers import shared_sandbox
 
-    sandbox = shared_sandbox(agent.sandbox)
-    return CodeActEnvironment(environment, sandbox, (*tools, *tools_of(agent)), plugin.finish)
+    return CodeActEnvironment(environment, shared_sandbox(agent.sandbox), (*tools, *tools_of(agent)), plugin.finish)
 
 
 def require_playable(environment: Environment, config: BaseModel, agent: AgentConfig, *, with_search: bool) -> None:
@@ -69,7 +68,7 @@ def require_playable(environment: Environment, config: BaseModel, agent: AgentCo
     try:
         style = make_style(agent, config, with_search=with_search)
         # No CodeActEnvironment is needed: it can be forked if its environment can, and it lists no actions.
-        search = _find_nothing if with_search else None
+        search = (lambda query: "") if with_search else None
         environment, _ = _with_tools(plugin_of(config), environment, config, agent, search)
         task = None if isinstance(agent.acting, PlainActing) else _first_task(config)
         if task is not None and _can_start(environment, task):
@@ -106,10 +105,6 @@ def _with_passages(environment: Environment, k: int, config: BaseModel, search: 
             "retrieval section, or set agent.passages to 0"
         )
     return ContextEnvironment(environment, found_passages(search))
-
-
-def _find_nothing(query: str) -> str:
-    return ""
 
 
 def _first_task(config: BaseModel) -> Task | None:

@@ -9,3 +9,10 @@ class FrozenModel(BaseModel):
     """A model that is immutable and rejects unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def reject(*contradictions: tuple[object, str]) -> None:
+    """Raise `ValueError` with the sentence of the first contradiction that is true, for use in validators."""
+    for found, sentence in contradictions:
+        if found:
+            raise ValueError(sentence)

@@ -13,7 +13,6 @@ class TextPolicy(Protocol):
 
         The first call receives the first user message (first observation and task), later calls the next observation.
         """
-        ...
 
 
 class Reasoner(Protocol):
@@ -21,4 +20,3 @@ class Reasoner(Protocol):
 
     def reason(self, observation: str) -> tuple[str, str]:
         """Return the reasoning steps, separated by empty lines, and the answer."""
-        ...

@@ -59,14 +59,18 @@ INSIDE: Mapping[str, Rows] = {
     "rollout.trajectory": (("record",), ("arrow", "turns"), ("store",)),
     "rollout.tools": (("retrieval", "sandbox"),),
     "rollout.prompts": (("tokenizer", "style"), ("act", "codeact", "cot", "react", "stateact"), ("styles",)),
-    "rollout.episode": (("acting", "constrained", "guidance"), ("config",), ("episode",), ("runner",)),
+    "rollout.episode": (("acting", "constrained", "guidance", "self_test"), ("config",), ("episode",), ("runner",)),
     "rollout.hints": (("config", "wording"), ("bank",), ("rules", "retrieve"), ("writer",)),
     "rollout.environments": (
         ("generated", "wrappers"),
         ("household", "hotpotqa", "math", "webshop"),
         ("conformance", "make_tokenizer"),
     ),
-    "rollout.engines": (("openai_engine", "scripted", "transformers_engine", "vllm_engine"), ("config",)),
+    "rollout.engines": (
+        ("endpoint",),
+        ("openai_engine", "scripted", "transformers_engine", "vllm_engine"),
+        ("config",),
+    ),
     "learner": (("config", "distributed", "streams"), ("losses",), ("strategies",), ("fit",)),
     "evaluation": (("records", "tables"), ("metrics",), ("report", "seeds")),
     "cluster.config": (("errors", "settings"), ("collect", "environments"), ("recipe",), ("load",)),
@@ -99,11 +103,12 @@ ADAPTERS: Mapping[str, Sequence[str]] = {
     "deepspeed": ("learner/strategies/deepspeed_trainer.py",),
     "filelock": ("rollout/storage/locks.py",),
     "faiss": ("rollout/tools/retrieval/dense.py",),
+    "grpc": ("cluster/runtime/address.py",),
+    "httpx": ("cluster/runtime/ray_jobs.py", "rollout/engines/endpoint/client.py"),
     "jinja2": ("evaluation/html.py",),
     "huggingface_hub": ("rollout/models/hub.py",),
     "llguidance": ("rollout/engines/transformers_engine.py",),
     "math_verify": ("rollout/environments/math/grading/verify_child.py",),
-    "openai": ("rollout/engines/openai_engine.py",),
     "peft": ("learner/model.py",),
     "psutil": ("cluster/bench/webshop.py", "rollout/environments/math/grading/verify_child.py"),
     "ray": ("cluster/runtime/*",),
@@ -112,11 +117,19 @@ ADAPTERS: Mapping[str, Sequence[str]] = {
     "stillhouse_cli": ("cluster/__init__.py",),  # ours: the check at start-up, which imports none of the four packages
     "textworld": ("rollout/environments/household/alfworld_child.py",),
     "tokenizers": ("rollout/environments/make_tokenizer.py", "rollout/prompts/tokenizer.py"),
-    "torch": ("learner/*", "rollout/engines/transformers_engine.py", "cluster/runtime/train_learner.py"),
+    "torch": (
+        "learner/*",
+        "rollout/engines/transformers_engine.py",
+        "rollout/engines/vllm_worker.py",
+        "rollout/models/smollm2.py",
+        "cluster/runtime/train_learner.py",
+    ),
     "transformers": (
+        "learner/check_student.py",
         "learner/model.py",
         "learner/widen.py",
         "rollout/engines/transformers_engine.py",
+        "rollout/models/smollm2.py",
         "rollout/prompts/tokenizer.py",
     ),
     "vllm": ("rollout/engines/vllm_engine.py",),
@@ -339,7 +352,7 @@ def loaded_by(statement: str) -> set[str]:
 def test_commands_and_recipes_start_without_heavy_packages(module: str, also: set[str]) -> None:
     loaded = loaded_by(f"import {module}")
     assert "cluster" in loaded
-    assert not loaded & {*ADAPTERS.keys() - LIGHT, "httpx", "pandas", "scipy", *also}
+    assert not loaded & {*ADAPTERS.keys() - LIGHT, "pandas", "scipy", *also}
 
 
 def test_paths_that_third_parties_import_give_their_names() -> None:

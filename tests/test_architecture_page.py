@@ -18,7 +18,7 @@ SOURCE = "\n".join(
     for package in ("cluster", "rollout", "learner", "evaluation")
     for path in sorted((ROOT / package).rglob("*.py"))
 )
-WORDS = {"reason", "act", "format", "rollout", "metrics.jsonl"}
+WORDS = {"reason", "act", "format", "trailing", "rollout", "metrics.jsonl"}
 """Segment kinds, a package, and a file of a run."""
 
 

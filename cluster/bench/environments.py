@@ -6,8 +6,8 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypedDict
 
+from cluster.bench.result import BenchResult
 from rollout.environment import Environment, Task
 from rollout.environments.household.alfworld_engine import (
     AlfworldConfig,
@@ -22,14 +22,6 @@ SEED = 0
 NUM_TASKS = 200
 MAX_STEPS = 50
 """Step limit of an episode, as usual in the literature."""
-
-
-class BenchResult(TypedDict):
-    """``figures`` have the unit in their names; ``ratios`` compare CPU time, empty without the original."""
-
-    figures: dict[str, float]
-    ratios: dict[str, float]
-    seeds: list[int]
 
 
 @dataclass(slots=True)

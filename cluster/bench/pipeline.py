@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
+from cluster.bench.result import BenchResult
 from cluster.config.recipe import Recipe
 from cluster.driver import run
 from cluster.run.directory import open_run
@@ -22,7 +22,7 @@ SAMPLE_EVERY_S = 0.5
 MIB = 2**20
 
 
-def bench_pipeline(episodes: int, address: str | None = None) -> Mapping[str, Any]:
+def bench_pipeline(episodes: int, address: str | None = None) -> BenchResult:
     """Run each environment's expert on ``episodes`` generated training tasks with the scripted engine.
 
     Args:

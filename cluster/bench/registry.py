@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cluster.bench.result import BenchResult
 from cluster.run.provenance import hardware, versions
 from rollout.errors import UserError
 from rollout.messages import choose_one_of
@@ -31,28 +32,28 @@ class BenchOptions:
     episodes: int = 1000
 
 
-def environments(options: BenchOptions) -> Mapping[str, Any]:
+def environments(options: BenchOptions) -> BenchResult:
     """Steps and resets per second of the household engines."""
     from cluster.bench.environments import bench_environments
 
     return bench_environments(options.data_dir, options.seconds)
 
 
-def tools(options: BenchOptions) -> Mapping[str, Any]:
+def tools(options: BenchOptions) -> BenchResult:
     """Times of the Python tool, WebShop and the HotpotQA search, and the number of contained sandbox attacks."""
     from cluster.bench.tools import bench_tools
 
     return bench_tools(options.data_dir, products=options.products)
 
 
-def worlds(options: BenchOptions) -> Mapping[str, Any]:
+def worlds(options: BenchOptions) -> BenchResult:
     """Episodes per second of each embedded environment's expert, with errors, memory and storage."""
     from cluster.bench.pipeline import bench_pipeline
 
     return bench_pipeline(options.episodes)
 
 
-BENCHES: Mapping[str, Callable[[BenchOptions], Mapping[str, Any]]] = {
+BENCHES: Mapping[str, Callable[[BenchOptions], BenchResult]] = {
     "environments": environments,
     "tools": tools,
     "worlds": worlds,

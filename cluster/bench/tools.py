@@ -7,26 +7,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypedDict
 
 from rich.console import Console
 
-from cluster.bench.hotpotqa import measure_search
+from cluster.bench.hotpotqa import measure_search_ms
+from cluster.bench.result import BenchResult
 from cluster.bench.webshop import large_shop, small_shop
 from rollout.tools.sandbox.attacks import ATTACKS, measure_call_ms, run_attacks
 from rollout.tools.sandbox.hostile import Attack
 
 SEED = 0
+_UNITS = ((1_000_000, "m"), (1000, "k"))
 
 Measurement = Callable[[], dict[str, float]]
-
-
-class ToolsResult(TypedDict):
-    """``figures`` have the unit in their names; ``ratios`` are empty."""
-
-    figures: dict[str, float]
-    ratios: dict[str, float]
-    seeds: list[int]
 
 
 def bench_tools(
@@ -37,7 +30,7 @@ def bench_tools(
     attacks: Sequence[Attack] = ATTACKS,
     repeats: int = 200,
     console: Console | None = None,
-) -> ToolsResult:
+) -> BenchResult:
     """Measure the Python tool, WebShop and the HotpotQA search; runs for some minutes with the default sizes.
 
     Times are medians of the wall clock with one caller. All indexes are built in temporary folders, so the first search
@@ -62,7 +55,7 @@ def bench_tools(
             f"{len(attacks)} attacks on the sandbox": lambda: _attacks(attacks),
             "using a small shop": lambda: small_shop(data_dir, folder / "small", SEED, repeats),
             f"building and searching an index of {pages:,} pages": lambda: {
-                f"encyclopaedia_search_ms_{label(pages)}": measure_search(pages, repeats, SEED).search_ms
+                f"encyclopaedia_search_ms_{label(pages)}": measure_search_ms(pages, repeats, SEED)
             },
             f"building and searching a shop of {products:,} products": lambda: {
                 f"{key}_{label(products)}": value
@@ -73,21 +66,18 @@ def bench_tools(
         for number, (title, measurement) in enumerate(measurements.items(), 1):
             with _progress(console, f"{number} of {len(measurements)}: {title}"):
                 figures |= measurement()
-    return ToolsResult(figures=figures, ratios={}, seeds=[SEED])
+    return BenchResult(figures=figures, ratios={}, seeds=[SEED])
 
 
 def label(number: int) -> str:
     """A size as in the names of figures: 1m, 100k, 1234."""
-    for size, letter in ((1_000_000, "m"), (1000, "k")):
-        if number and number % size == 0:
-            return f"{number // size}{letter}"
-    return str(number)
+    names = (f"{number // size}{letter}" for size, letter in _UNITS if number and number % size == 0)
+    return next(names, str(number))
 
 
 def _attacks(attacks: Sequence[Attack]) -> dict[str, float]:
-    results = run_attacks(attacks=attacks)
-    contained = sum(result.contained for result in results)
-    return {"attacks_contained": float(contained), "attacks_total": float(len(results))}
+    contained = [result.contained for result in run_attacks(attacks=attacks)]
+    return {"attacks_contained": float(sum(contained)), "attacks_total": float(len(contained))}
 
 
 @contextmanager

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
+from cluster.bench.result import call_ms
 from rollout.environments.webshop.environment import WebShopConfig, load_shop
 from rollout.environments.webshop.generator import Catalog, GeneratedGoals, generate_goal
 from rollout.environments.webshop.product import Goal
@@ -60,20 +60,18 @@ def small_shop(data_dir: str | None, folder: Path, seed: int, goals: int) -> dic
 def large_shop(products: int, folder: Path, seed: int, goals: int) -> dict[str, float]:
     """Seconds to build a generated shop on disk, its size in bytes, and the figures of a new worker process."""
     catalog = Catalog(products)
-    started_s = time.perf_counter()
-    open_shop(folder, catalog.fingerprint, catalog.listings, products)
-    build_s = time.perf_counter() - started_s
+    build_ms = call_ms(lambda: open_shop(folder, catalog.fingerprint, catalog.listings, products))
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     # In a new process, because this one still has the memory of the build.
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         figures = pool.submit(_as_worker, catalog, folder, seed, goals).result()
-    return {"shop_build_s": build_s, "shop_bytes": float(size), **figures}
+    return {"shop_build_s": build_ms / 1e3, "shop_bytes": float(size), **figures}
 
 
 def _as_worker(catalog: Catalog, folder: Path, seed: int, goals: int) -> dict[str, float]:
     """Open the shop and run sessions. ``worker_mib`` is resident memory; ``private`` excludes the shared index."""
-    shop, wanted = Shop(folder, catalog.fingerprint), _generated(catalog, seed, goals)
-    first_ms = _ms(lambda: shop.search(_query(wanted[0])))
+    shop, wanted = Shop(folder), _generated(catalog, seed, goals)
+    first_ms = call_ms(lambda: shop.search(_query(wanted[0])))
     times = _run_sessions(shop, wanted)
     memory = psutil.Process().memory_info()
     return {
@@ -125,10 +123,4 @@ def _clicks(session: Session) -> list[str]:
 
 
 def _step_ms(session: Session, action: str) -> float:
-    return _ms(lambda: session.step(action))
-
-
-def _ms(call: Callable[[], object]) -> float:
-    started_s = time.perf_counter()
-    call()
-    return 1e3 * (time.perf_counter() - started_s)
+    return call_ms(lambda: session.step(action))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -100,9 +100,28 @@ def bullet_list(lines: Iterable[str]) -> str:
 def validated(model: type[M], settings: Mapping[str, Any], name: str) -> M:
     """Validate settings as ``model``. Raises `UserError` that lists every error under ``name``."""
     try:
-        return model.model_validate(settings)
+        checked = model.model_validate(settings)
+        wrong = [
+            f"{path}: must be a number (got {format_value(value)})." for path, value in switches(settings, checked)
+        ]
     except ValidationError as error:
         wrong = sentences(error, model)
+    if wrong:
         raise UserError(
             f"{name}: {wrong[0]}" if len(wrong) == 1 else f"{name} has {len(wrong)} mistakes:{bullet_list(wrong)}"
-        ) from error
+        )
+    return checked
+
+
+def switches(settings: object, checked: object, path: str = "") -> Iterator[tuple[str, bool]]:
+    """Yield each true or false that pydantic has read as a number, with its path."""
+    if isinstance(settings, bool):
+        if isinstance(checked, (int, float)) and not isinstance(checked, bool):
+            yield path, settings
+    elif isinstance(settings, Mapping):
+        for key, value in settings.items():
+            below = checked.get(key) if isinstance(checked, Mapping) else getattr(checked, str(key), None)
+            yield from switches(value, below, f"{path}.{key}" if path else str(key))
+    elif isinstance(settings, Sequence) and isinstance(checked, Sequence) and not isinstance(settings, str):
+        for number, (value, below) in enumerate(zip(settings, checked, strict=False)):
+            yield from switches(value, below, f"{path}.{number}")

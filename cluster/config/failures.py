@@ -9,6 +9,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from evaluation.failures import MAX_FAILED_SHARE
 from rollout.episode.config import EpisodePolicy
 from rollout.frozen_model import FrozenModel
 
@@ -62,6 +63,9 @@ class FailurePolicies(FrozenModel):
     retrieval: ReplicaPolicy = ReplicaPolicy()
     learner: LearnerPolicy = LearnerPolicy()
     episode: EpisodePolicy = EpisodePolicy()
+    max_failed_share: float = Field(MAX_FAILED_SHARE, ge=0.0, le=1.0)
+    """Fraction of a step's episodes that may be given up. Above it no other step uses the output, and the command
+    fails."""
     run_stop_timeout_s: float = Field(30.0, gt=0.0)
     """Seconds that a study gives each of its runs to stop before it kills it."""
     submit_timeout_s: float = Field(60.0, ge=0.0)

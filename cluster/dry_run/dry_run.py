@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +11,12 @@ from cluster.config.recipe import Recipe, RoleConfig
 from cluster.dry_run.engine import assess_engine
 from cluster.dry_run.findings import Assessment, Finding, MemoryUse
 from cluster.dry_run.learner import assess_learner
+from cluster.dry_run.machine import Machine, machine_findings
 from cluster.dry_run.model_shapes import KNOWN_SHAPES
 from cluster.dry_run.tasks import DataSource, TaskCounter, file_sources
+from cluster.dry_run.vocabulary import row_findings
 from cluster.run.directory import RunDirectory
+from cluster.run.phases import PHASES, used_sections
 from cluster.run.plan import Plan, make_plan
 from cluster.run.playable import agent_errors
 from cluster.run.tasks import TaskLists
@@ -54,17 +57,33 @@ class DryRun:
         return not any(finding.fatal for finding in self.findings)
 
 
-def dry_run(recipe: Recipe, gpu_gib: float = DEFAULT_GPU_GIB) -> DryRun:
-    """Compute what a recipe does and needs on GPUs of ``gpu_gib`` GiB each. Reads no run directory."""
+def dry_run(
+    recipe: Recipe,
+    gpu_gib: float = DEFAULT_GPU_GIB,
+    phases: Collection[str] = PHASES,
+    machine: Machine | None = None,
+    *,
+    starts: bool = False,
+) -> DryRun:
+    """Compute what a recipe does and needs on GPUs of ``gpu_gib`` GiB each. Reads no run directory.
+
+    Args:
+        phases: only what one of these uses is checked.
+        machine: where the command runs, to compare it with what the workers need; None leaves this out.
+        starts: whether the run is about to start here, see `cluster.dry_run.machine.machine_findings`.
+    """
     tasks = TaskCounter()
-    plan = make_plan(recipe, RunDirectory(Path("RUN_DIR")), TaskLists(recipe, tasks.draw))
-    groups = resource_groups(plan, recipe)
-    data = (*tasks.data, *file_sources(recipe))
-    assessments = list(_assess(recipe, gpu_gib))
+    lists = TaskLists(recipe, tasks.draw, phases)
+    plan = make_plan(recipe, RunDirectory(Path("RUN_DIR")), lists)
+    groups = resource_groups(plan, recipe, phases)
+    data = (*(entry for entry in tasks.data if entry.section in lists.used), *file_sources(recipe, phases))
+    assessments = list(_assess(recipe, gpu_gib, used_sections(recipe, phases)))
+    uses = tuple(part.use for part in assessments if part.use)
     findings = [
         *(entry.finding for entry in data if entry.finding),
         *_resource_findings(groups),
-        *_agent_findings(recipe),
+        *(machine_findings(machine, groups, uses, starts=starts) if machine else ()),
+        *_agent_findings(recipe, phases),
         *(finding for part in assessments for finding in part.findings),
     ]
     return DryRun(
@@ -73,7 +92,7 @@ def dry_run(recipe: Recipe, gpu_gib: float = DEFAULT_GPU_GIB) -> DryRun:
         data,
         tuple(rows(plan, recipe)),
         tuple(groups),
-        tuple(part.use for part in assessments if part.use),
+        uses,
         all(part.use for part in assessments),
         tuple(dict.fromkeys(findings)),
     )
@@ -89,11 +108,11 @@ def rows(plan: Plan, recipe: Recipe) -> Iterator[Row]:
     yield Row("report")
 
 
-def _assess(recipe: Recipe, gpu_gib: float) -> Iterator[Assessment]:
+def _assess(recipe: Recipe, gpu_gib: float, sections: Collection[str]) -> Iterator[Assessment]:
     for section, role in _roles(recipe):
-        assessment = assess_engine(recipe, section, role, gpu_gib)
+        assessment = assess_engine(recipe, section, role, gpu_gib) if section in sections else None
         yield from [assessment] if assessment else []
-    if recipe.learner is not None:
+    if recipe.learner is not None and "learner" in sections:
         yield assess_learner(recipe, recipe.learner, gpu_gib)
 
 
@@ -111,23 +130,28 @@ def _resource_findings(groups: Sequence[ResourceGroup]) -> Iterator[Finding]:
             yield Finding(str(error), fatal=True)
 
 
-def _agent_findings(recipe: Recipe) -> Iterator[Finding]:
+def _agent_findings(recipe: Recipe, phases: Collection[str]) -> Iterator[Finding]:
     """Problems with agents and models. Prompts are only built if all agents can act."""
-    findings = [Finding(error, fatal=True) for error in agent_errors(recipe)]
+    findings = [Finding(error, fatal=True) for error in agent_errors(recipe, phases)]
     yield from findings
-    yield from _model_findings(recipe, prompts=not findings)
+    yield from _model_findings(recipe, phases, prompts=not findings and bool({"rollout", "evaluate"} & set(phases)))
 
 
-def _model_findings(recipe: Recipe, *, prompts: bool) -> Iterator[Finding]:
-    """Missing models, vocabularies that differ, and prompts that cannot be built."""
+def _model_findings(recipe: Recipe, phases: Collection[str], *, prompts: bool) -> Iterator[Finding]:
+    """Missing models, vocabularies that differ or exceed a model's rows, and prompts that cannot be built."""
     try:
-        yield from (Finding(note) for note in check_models(recipe))
+        yield from (Finding(note) for note in check_models(recipe, phases))
     except UserError as error:
         yield Finding(str(error), fatal=True)
         return
-    yield from _vocabulary_findings(recipe)
+    used = used_sections(recipe, phases)
+    for setting, model in model_settings(recipe):
+        if setting.endswith(".model") and setting.partition(".")[0] in used:
+            yield from row_findings(setting, model)
+    yield from _vocabulary_findings(recipe) if "train" in phases else ()
     for section, role in _roles(recipe) if prompts else ():
-        yield from _prompt_findings(recipe, section, role)
+        if section in used:
+            yield from _prompt_findings(recipe, section, role)
 
 
 def _vocabulary_findings(recipe: Recipe) -> Iterator[Finding]:

@@ -93,15 +93,15 @@ def _does_not_fit(recipe: Recipe, section: str, role: RoleConfig, shape: ModelSh
         f"of {memory.budget / GIB:.1f}"
     )
     if recipe.agent.max_tokens < length and memory.fits(recipe.agent.max_tokens):
-        return Finding(text, f"{section}.engine.max_model_len={recipe.agent.max_tokens}", fatal=True)
+        return Finding(text, f"{section}.engine.max_model_len={recipe.agent.max_tokens}", fatal=True, is_estimate=True)
     devices = engine.tensor_parallel_size * 2
     while devices <= MAX_DEVICES and shape.heads % devices == 0:
         wider = engine.model_copy(update={"tensor_parallel_size": devices})
         if engine_memory(shape, wider, gpu_bytes).fits(length):
             fix = f"{section}.engine.tensor_parallel_size={devices} {section}.resources.gpus={devices}"
-            return Finding(text, fix, fatal=True)
+            return Finding(text, fix, fatal=True, is_estimate=True)
         devices *= 2
-    return Finding(f"{text}; use larger GPUs (--gpu-memory-gib) or a smaller model", fatal=True)
+    return Finding(f"{text}; use larger GPUs (--gpu-memory-gib) or a smaller model", fatal=True, is_estimate=True)
 
 
 def _length_findings(recipe: Recipe, section: str, role: RoleConfig, shape: ModelShape) -> Iterator[Finding]:

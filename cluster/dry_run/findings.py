@@ -14,6 +14,12 @@ class Finding:
     text: str
     fix: str = ""
     fatal: bool = False
+    is_estimate: bool = False
+    """It follows from an estimate of memory on assumed GPUs, which is too rough to refuse a run."""
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.text}; add {self.fix}" if self.fix else self.text
 
 
 @dataclass(frozen=True, slots=True)

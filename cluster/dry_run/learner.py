@@ -65,9 +65,9 @@ def _does_not_fit(recipe: Recipe, learner: LearnerRole, shape: ModelShape, avail
     for changes in _memory_savings(recipe, learner, shape):
         if _learner_use(recipe, learner.model_copy(update=changes), shape, available).fits:
             fix = " ".join(f"learner.{key}={str(value).lower()}" for key, value in changes.items())
-            return Finding(text, fix, fatal=True)
+            return Finding(text, fix, fatal=True, is_estimate=True)
     alternative = "a smaller model" if learner.lora else "a smaller model, or adapters (learner.lora)"
-    return Finding(f"{text}; use larger GPUs (--gpu-memory-gib) or {alternative}", fatal=True)
+    return Finding(f"{text}; use larger GPUs (--gpu-memory-gib) or {alternative}", fatal=True, is_estimate=True)
 
 
 def _memory_savings(recipe: Recipe, learner: LearnerRole, shape: ModelShape) -> Iterator[Mapping[str, object]]:

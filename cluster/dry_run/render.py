@@ -34,8 +34,7 @@ def print_dry_run(plan: DryRun, console: Console) -> None:
         console.print(Text(f"{use.name}: {use.note}"))
     for missing in dict.fromkeys(entry.missing for entry in plan.data if entry.missing):
         console.print(Text("\nmissing: ", style="bold") + Text(missing))
-    for finding in sorted(plan.findings, key=lambda finding: finding.fatal):
-        console.print(_finding(finding))
+    print_findings(plan.findings, console)
     console.print(Text(f"\n{verdict(plan)}", style="bold"))
 
 
@@ -124,6 +123,12 @@ def _gib(size: float) -> str:
     return f"{size / GIB:,.1f}" if size >= 0.05 * GIB else f"{size / GIB:,.3f}"
 
 
+def print_findings(findings: Sequence[Finding], console: Console) -> None:
+    """Print notes and problems, problems last."""
+    for finding in sorted(findings, key=lambda finding: finding.fatal):
+        console.print(_finding(finding))
+
+
 def _finding(finding: Finding) -> Text:
     head = Text("\nproblem: ", style="bold red") if finding.fatal else Text("\nnote: ", style="bold")
-    return head + Text(f"{finding.text}; add {finding.fix}" if finding.fix else finding.text)
+    return head + Text(finding.sentence)

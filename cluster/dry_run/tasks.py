@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pydantic import BaseModel
 
+from cluster.config.paths import DATA_KEYS
 from cluster.config.recipe import Recipe
 from cluster.dry_run.findings import Finding
-from cluster.run.tasks import TasksError, draw_tasks
+from cluster.run.phases import PHASES
+from cluster.run.tasks import TasksError, draw_tasks, require_unique
 from rollout.environment import Task
 from rollout.errors import UserError
 
@@ -47,14 +49,32 @@ class TaskCounter:
         name = str(getattr(environment, "type", ""))
         try:
             tasks = draw_tasks(environment, section, split, count, seed)
+            require_unique([task.id for task in tasks], section, split)
         except TasksError as error:
             self.data.append(DataSource(section, f"{name} {split}", count, finding=Finding(str(error), fatal=True)))
         except UserError as error:
-            self.data.append(DataSource(section, f"{name} {split}", count, None, str(error)))
+            self.data.append(_unavailable(environment, section, f"{name} {split}", count, str(error)))
         else:
             self.data.append(_counted(section, f"{name} {split}", count, len(tasks)))
             return tasks
         return [Task(f"{name}/{split}/{number}", name, split, "") for number in range(count)]
+
+
+def _unavailable(environment: BaseModel, section: str, source: str, wanted: int, error: str) -> DataSource:
+    """Data that is missing on this machine, or that is here and cannot be used."""
+    paths = [str(value) for key, value in environment if key in DATA_KEYS and value is not None]
+    if any(exists(path) and _holds_something(os.path.expanduser(path)) for path in paths):
+        return DataSource(section, source, wanted, finding=Finding(error, fatal=True))
+    return DataSource(section, source, wanted, None, error)
+
+
+def _holds_something(path: str) -> bool:
+    return os.path.isfile(path) or bool(os.listdir(path))
+
+
+def exists(path: str) -> bool:
+    """Whether a path exists; False also if the system cannot look."""
+    return os.path.exists(os.path.expanduser(path))
 
 
 def _counted(section: str, source: str, wanted: int, found: int) -> DataSource:
@@ -64,20 +84,21 @@ def _counted(section: str, source: str, wanted: int, found: int) -> DataSource:
     return DataSource(section, source, wanted, found, finding=Finding(fewer))
 
 
-def file_sources(recipe: Recipe) -> Iterator[DataSource]:
-    """The files and folders that a recipe reads."""
-    if recipe.retrieval is not None:
+def file_sources(recipe: Recipe, phases: Collection[str] = PHASES) -> Iterator[DataSource]:
+    """The files and folders that a recipe reads in these phases."""
+    acts = bool({"rollout", "evaluate"} & set(phases))
+    if recipe.retrieval is not None and acts:
         how = "set retrieval.corpus to a title/text dump (.jsonl, .parquet) or to the folder of its index"
         yield _file("retrieval", recipe.retrieval.corpus, how)
-    if recipe.hints is not None and recipe.hints.bank is not None:
+    if recipe.hints is not None and recipe.hints.bank is not None and acts:
         yield _file("hints", recipe.hints.bank, "set hints.bank to the file of a hint bank, or remove it to build one")
-    for store in recipe.collect.also:
+    for store in recipe.collect.also if "train" in phases else ():
         yield _file(
             "collect.also", store, "set collect.also to RUN_DIR/trajectories/teacher/round=000 of finished runs"
         )
 
 
 def _file(section: str, path: str, how: str) -> DataSource:
-    if "://" in path or Path(path).expanduser().exists():
+    if "://" in path or exists(path):
         return DataSource(section, path)
     return DataSource(section, path, found=None, missing=f"there is no {path}; {how}")

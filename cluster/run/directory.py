@@ -28,9 +28,12 @@ import yaml
 
 from cluster.config.load import check_recipe
 from cluster.config.recipe import Recipe
+from cluster.config.settings import dump_yaml, read_settings
+from cluster.run.claim import LOCK_NAME, LOGS_NAME, clear, given_back, has_results, made_folder, run_folder
 from cluster.run.provenance import git_revision, hardware, versions
 from rollout.environment import Task
 from rollout.errors import UserError
+from rollout.messages import one_line
 from rollout.storage.atomic import atomic_write_text
 from rollout.storage.locks import LockHeldError, lock_file
 
@@ -50,16 +53,13 @@ DISK_FULL = {
     errno.ENOSPC: "there is no space left on the disk of {where}; free some and start the same command again.",
     errno.EDQUOT: "the disk quota of {where} is exceeded; free some space and start the same command again.",
 }
-NOT_WRITABLE = {
-    code: "{where} cannot be written (" + reason + "); choose another folder with --run-dir."
-    for code, reason in {
-        errno.EACCES: "permission denied",
-        errno.EPERM: "not permitted",
-        errno.EROFS: "read-only file system",
-        errno.ENOTDIR: "a part of the path is a file",
-        errno.EEXIST: "it is a file",
-    }.items()
+REASONS = {
+    errno.EROFS: "it is on a read-only file system",
+    errno.ENOTDIR: "a part of the path is a file",
+    errno.EEXIST: "it is a file",
+    errno.ENOENT: "no folder can be made there",
 }
+"""Clearer than what the system says."""
 
 
 class RunDirectory:
@@ -89,7 +89,7 @@ class RunDirectory:
     @property
     def logs(self) -> Path:
         """Folder for the output of Ray and the engines."""
-        return self.path / "logs"
+        return self.path / LOGS_NAME
 
     def trajectories(self, role: str, round: int) -> str:
         """Path of the store with the episodes that one role collects in one round."""
@@ -119,10 +119,20 @@ class RunDirectory:
         return found
 
     def manifest(self) -> dict[str, Any]:
-        """Contents of manifest.json (recipe, versions, hardware, commands); empty if there is none."""
+        """Contents of manifest.json (recipe, versions, hardware, commands); empty if there is none.
+
+        Raises:
+            UserError: it is damaged.
+        """
         if not self.manifest_file.is_file():
             return {}
-        return dict(json.loads(self.manifest_file.read_text(encoding="utf-8")))
+        try:
+            return {**json.loads(self.manifest_file.read_text(encoding="utf-8"))}
+        except (ValueError, TypeError) as error:
+            raise UserError(
+                f"{self.manifest_file} is no JSON object ({one_line(error)}); delete it, and `stillhouse run` writes "
+                "another."
+            ) from error
 
     def add_to_manifest(self, entries: Mapping[str, Any]) -> None:
         """Merge entries into manifest.json; an entry that is a mapping is merged key by key."""
@@ -174,21 +184,24 @@ def open_run(path: str | Path, recipe: Recipe, command: Sequence[str] = ()) -> I
     Raises:
         UserError: if another driver holds the lock, the folder belongs to another recipe, or it cannot be written.
     """
-    folder = Path(path).expanduser().absolute()
+    folder = run_folder(path)
     run = RunDirectory(folder)
     with ExitStack() as stack:
         stack.enter_context(translate_os_errors(DISK_FULL, folder))
-        with translate_os_errors(NOT_WRITABLE, folder):
-            folder.mkdir(parents=True, exist_ok=True)
+        with not_writable(folder):
+            stack.enter_context(made_folder(folder))
+            refuse_foreign(folder, run.recipe_file.name, "--run-dir")
             stack.enter_context(lock(folder))
+            is_new = not run.recipe_file.is_file()
             acquire(run, recipe, command)
+            stack.enter_context(given_back(folder, is_new))
         stack.callback(run.close)
         yield run
 
 
 def open_read_only(path: str | Path) -> RunDirectory:
     """Open an existing run folder without the lock, also while a driver uses it. Raises `UserError` if it is none."""
-    folder = Path(path).expanduser().absolute()
+    folder = run_folder(path)
     run = RunDirectory(folder)
     if not run.recipe_file.is_file():
         reason = "has no recipe.yaml" if folder.is_dir() else "does not exist"
@@ -197,14 +210,15 @@ def open_read_only(path: str | Path) -> RunDirectory:
 
 
 def acquire(run: RunDirectory, recipe: Recipe, command: Sequence[str]) -> None:
-    """Check that the folder is new or belongs to this recipe, and record recipe, versions and command in it."""
-    if run.recipe_file.is_file():
-        check_same_recipe(run, recipe)
-    elif foreign := sorted(p.name for p in run.path.iterdir() if not p.name.startswith(".")):
-        raise UserError(f"{run.path} has {foreign[0]} but no recipe.yaml; give --run-dir a new or empty folder.")
+    """Record recipe, versions and command in a folder, after `check_same_recipe`.
+
+    A run of another recipe that has no results makes room.
+    """
+    if check_same_recipe(run, recipe):
+        clear(run.path)
+    commands = [*run.manifest().get("commands", []), {"started": _now(), "argv": list(command)}]
     run.logs.mkdir(exist_ok=True)
     atomic_write_text(run.recipe_file, recipe_yaml(recipe))
-    commands = [*run.manifest().get("commands", []), {"started": _now(), "argv": list(command)}]
     run.add_to_manifest(
         {
             "recipe": recipe.name,
@@ -218,20 +232,43 @@ def acquire(run: RunDirectory, recipe: Recipe, command: Sequence[str]) -> None:
     )
 
 
-def check_same_recipe(run: RunDirectory, recipe: Recipe) -> None:
-    """Raise `UserError` if the folder belongs to a recipe that differs in a setting other than `MUTABLE_KEYS`."""
+def check_same_recipe(run: RunDirectory, recipe: Recipe) -> list[str]:
+    """Settings other than `MUTABLE_KEYS` in which a recipe differs from that of a run; none for a new folder.
+
+    Raises:
+        UserError: there are some, and the run has results.
+    """
+    if not run.recipe_file.is_file():
+        return []
     changed = differing_keys(saved_settings(run), yaml.safe_load(recipe_yaml(recipe)))
-    if changed:
+    if changed and has_results(run.path):
         named = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
         raise UserError(
             f"{run.path} was made with another recipe (it differs in {named}); choose a new --run-dir, "
             f"or resume with the old recipe: stillhouse run {run.recipe_file} --run-dir {run.path}"
         )
+    return changed
+
+
+def refuse_foreign(folder: Path, own_file: str, option: str) -> None:
+    """Raise `UserError` if a folder is neither empty nor ours. Hidden files may be in an empty one."""
+    foreign = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    if foreign and own_file not in foreign:
+        raise UserError(f"{folder} has {foreign[0]} but no {own_file}; give {option} a new or empty folder.")
 
 
 def saved_settings(run: RunDirectory) -> object:
-    """The saved recipe, with defaults for settings that its version of Stillhouse did not have."""
-    saved = yaml.safe_load(run.recipe_file.read_text(encoding="utf-8"))
+    """The saved recipe, with defaults for settings that its version of Stillhouse did not have.
+
+    Raises:
+        UserError: it cannot be read, and the run has results.
+    """
+    try:
+        saved = read_settings(run.recipe_file)
+    except UserError:
+        if has_results(run.path):
+            raise
+        return None
     try:
         return yaml.safe_load(recipe_yaml(check_recipe(saved, str(run.recipe_file))))
     except UserError:
@@ -252,7 +289,7 @@ def differing_keys(a: object, b: object, prefix: str = "") -> list[str]:
 
 def recipe_yaml(recipe: Recipe) -> str:
     """The resolved recipe as YAML, every setting written out; `load_recipe` reads it back."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+    return dump_yaml(recipe.model_dump(mode="json"))
 
 
 @contextmanager
@@ -260,7 +297,7 @@ def lock(folder: Path) -> Iterator[None]:
     """Lock the folder until the block ends. Raises `UserError` if another live process holds the lock."""
     with ExitStack() as stack:
         try:
-            stack.enter_context(lock_file(folder / ".lock"))
+            stack.enter_context(lock_file(folder / LOCK_NAME))
         except LockHeldError as error:
             raise UserError(
                 f"another driver (process {error.holder}) uses {folder}; wait for it, stop it, or choose another "
@@ -279,6 +316,19 @@ def translate_os_errors(sentences: Mapping[int, str], folder: Path) -> Iterator[
         if sentence is None:
             raise
         raise UserError(sentence.format(where=error.filename or folder)) from error
+
+
+@contextmanager
+def not_writable(folder: Path, option: str = "--run-dir") -> Iterator[None]:
+    """Convert operating system errors while a folder is opened into `UserError`; ``option`` selects the folder."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise
+        reason = REASONS.get(error.errno or 0) or (error.strerror or str(error)).lower()
+        where = error.filename or folder
+        raise UserError(f"{where} cannot be written ({reason}); choose another folder with {option}.") from error
 
 
 def end_partial_line(path: Path) -> None:

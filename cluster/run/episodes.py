@@ -41,19 +41,18 @@ class WorkerContext(Protocol):
 
     def environment(self, name: str) -> Environment:
         """A ready environment; closing it returns it to the worker's pool."""
-        ...
+
+    def fresh_environment(self, name: str) -> Environment:
+        """An environment in which no episode ran before."""
 
     def builder(self, environment: str, agent: AgentConfig) -> PromptBuilder:
         """The prompt builder of an agent in an environment."""
-        ...
 
     async def guide(self, spec: EpisodeSpec) -> Guide | None:
         """Chooses hints and first thoughts for the episodes of ``spec``; None if they get none."""
-        ...
 
     async def read(self, store: str, key: Key) -> Trajectory:
         """A finished episode. Raises `KeyError` if the store does not have it."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +87,16 @@ class EpisodeSpec(ABC):
 
 @dataclass(frozen=True, slots=True)
 class EpisodeRequest:
-    """One episode to produce; small enough to be sent anywhere."""
+    """One episode to produce; small enough to be sent anywhere.
+
+    ``attempt`` is part of the key: a recipe may ask for a task several times. ``retries`` counts the failures that this
+    episode has ended by before.
+    """
 
     spec: EpisodeSpec
     task: Task
     attempt: int
+    retries: int = 0
 
     @property
     def key(self) -> Key:
@@ -111,4 +115,3 @@ class WorkerJob(Protocol):
 
     async def run(self, context: WorkerContext) -> Mapping[str, int]:
         """Do the work; returns what to report of it."""
-        ...

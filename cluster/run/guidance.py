@@ -63,7 +63,8 @@ def make_hint_retriever(
 
 def first_thoughts(store: str) -> Mapping[str, str]:
     """The first step of each chain of thought in a store, by task. Tasks whose chain is empty are left out."""
-    chains = {e.identity.task: turns[0].thought for e in TrajectoryStore(store).read() if (turns := completed_turns(e))}
+    episodes = TrajectoryStore(store, read_only=True).read()
+    chains = {e.identity.task: turns[0].thought for e in episodes if (turns := completed_turns(e))}
     return {task: thought for task, chain in chains.items() if (thought := first_thought(chain))}
 
 

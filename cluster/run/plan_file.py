@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
 from cluster.config.load import load_recipe
 from cluster.run.directory import RunDirectory
+from cluster.run.failed_episodes import FailedEpisode, FailedEpisodes, owed_in
 from cluster.run.plan import Plan, make_plan
 from cluster.run.steps.step import EpisodeStep, Step
 from rollout.errors import UserError
@@ -18,6 +19,25 @@ from rollout.trajectory import Key, Trajectory
 from rollout.trajectory.store import TrajectoryStore
 
 VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StepEpisodes:
+    """The episodes of a step that have ended.
+
+    Attributes:
+        completed: summaries of the stored ones.
+        failed: the others.
+        given_up: keys of those that are not tried again.
+    """
+
+    completed: Sequence[Trajectory] = ()
+    failed: Mapping[Key, FailedEpisode] = field(default_factory=dict)
+    given_up: frozenset[Key] = frozenset()
+
+    def summaries(self) -> list[Trajectory]:
+        """Summaries of all."""
+        return [*self.completed, *(episode.summary() for episode in self.failed.values())]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +50,7 @@ class StepRecord:
         role: part of its episodes' keys: a role or an agent; "" without episodes.
         round: part of its episodes' keys.
         keys: (task id, attempt) of all its episodes.
+        source: name of the step whose episodes these are made from.
     """
 
     name: str
@@ -40,14 +61,25 @@ class StepRecord:
     role: str = ""
     round: int = 0
     keys: tuple[tuple[str, int], ...] = ()
+    source: str = ""
 
-    def stored(self, directory: RunDirectory) -> list[Trajectory]:
-        """Summaries of this step's episodes that are stored; episodes of other weights or plans are left out."""
+    def episodes(self, directory: RunDirectory) -> StepEpisodes:
+        """This step's episodes that have ended; those of other weights or plans are left out.
+
+        Those that failed are named by the files of `FailedEpisodes`, and by stores of older versions.
+        """
         if not self.keys:
-            return []
+            return StepEpisodes()
         wanted = {Key(self.role, self.round, task, attempt) for task, attempt in self.keys}
         store = TrajectoryStore(directory.path / self.output, read_only=True)
-        return [summary for summary in store.summaries() if summary.key in wanted]
+        completed = [summary for summary in store.summaries() if summary.key in wanted]
+        owed = owed_in(store)
+        tombstones: dict[Key, FailedEpisode] = {}
+        for episode, is_given_up in FailedEpisodes(directory.path, self.name, self.source).all():
+            (tombstones if is_given_up else owed)[episode.identity.key] = episode
+        failed_keys = (wanted & (owed.keys() | tombstones.keys())) - {summary.key for summary in completed}
+        failed = {key: tombstones.get(key) or owed[key] for key in sorted(failed_keys)}
+        return StepEpisodes(completed, failed, frozenset(failed.keys() & tombstones.keys()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +103,8 @@ def _record_step(step: Step) -> StepRecord:
     if not isinstance(step, EpisodeStep):
         return StepRecord(step.name, step.title, step.phase, step.name.partition("/")[0], step.output)
     keys = tuple((request.task.id, request.attempt) for request in step.requests)
-    return StepRecord(step.name, step.title, step.phase, step.kind, step.output, step.spec.role, step.spec.round, keys)
+    role, round = step.spec.role, step.spec.round
+    return StepRecord(step.name, step.title, step.phase, step.kind, step.output, role, round, keys, step.source)
 
 
 def write_plan(plan: Plan, directory: RunDirectory) -> None:

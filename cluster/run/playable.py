@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing
 
 from pydantic import BaseModel
 
 from cluster.config.environments import parts_of
 from cluster.config.recipe import Recipe
+from cluster.run.phases import PHASES
 from rollout.episode.acting import PlainActing
 from rollout.episode.config import AgentConfig
 from rollout.errors import UserError
 from rollout.factory import make_environment, make_style, require_playable
 
 
-def check_agents(recipe: Recipe) -> None:
-    """Raise `UserError` if an agent of the recipe cannot act in one of its environments."""
-    for error in agent_errors(recipe):
+def check_agents(recipe: Recipe, phases: Collection[str] = PHASES) -> None:
+    """Raise `UserError` if an agent that acts in one of the phases cannot act in one of the environments."""
+    for error in agent_errors(recipe, phases):
         raise UserError(error)
 
 
-def agent_errors(recipe: Recipe) -> Iterator[str]:
+def agent_errors(recipe: Recipe, phases: Collection[str] = PHASES) -> Iterator[str]:
     """Yield one sentence for each agent setting that does not work in one of the recipe's environments.
+
+    Only agents that act in one of ``phases`` are checked.
 
     Starts no engine, service or sandbox and builds no index. Environments that cannot be created on this machine, or
     whose config has a true property ``builds_index``, are skipped: workers check all environments before their engines
     start.
     """
     changed = recipe.evaluate is not None and recipe.evaluate.acting is not None
-    agents = {"agent": recipe.agent, **({"evaluate": recipe.evaluated_agent()} if changed else {})}
+    agents: dict[str, AgentConfig] = {}
+    if "rollout" in phases or ("evaluate" in phases and not changed):
+        agents["agent"] = recipe.agent
+    if "evaluate" in phases and changed:
+        agents["evaluate"] = recipe.evaluated_agent()
     for section, agent in agents.items():
         for part in parts_of(recipe.environment):
             try:

@@ -17,6 +17,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from evaluation.evaluator import StepFigures
+from evaluation.tables import ABSENT, INCOMPLETE
 
 PLAIN_INTERVAL_S = 5.0
 """Minimum seconds between two plain lines of one row."""
@@ -52,12 +53,12 @@ class Row:
         """Rates and results as text."""
         parts = [f"{name} {value}" for name, value in self.facts.items()]
         found = self.episodes
-        if found is None or found.success is None:
-            return " · ".join(parts)
-        parts.append(f"{found.episodes_per_second or 0.0:.1f} episodes/s")
-        parts.append(f"{found.output_tokens_per_second or 0.0:,.0f} tokens/s")
-        parts.append(f"success {found.success:.0%}")
-        parts += [f"{found.errors} ended by an error"] if found.errors else []
+        if found is not None and found.success is not None:
+            parts.append(f"{found.episodes_per_second or 0.0:.1f} episodes/s")
+            parts.append(f"{found.output_tokens_per_second or 0.0:,.0f} tokens/s")
+            parts.append(f"success {found.success:.0%}")
+        if found is not None and found.errors:
+            parts.append(f"errors {found.errors:,} ({found.failures})")
         return " · ".join(parts)
 
 
@@ -107,7 +108,8 @@ class Screen:
         """Mark a row as finished."""
         row = self.rows[name]
         row.ended_s = self.clock()
-        row.done = row.total
+        if row.unit != "episodes":  # of episodes, some may have failed
+            row.done = row.total
         self._line(name, always=True)
 
     def note(self, text: str) -> None:
@@ -116,13 +118,12 @@ class Screen:
 
     def report(self, report: Mapping[str, Any]) -> None:
         """Print a run's report as a table."""
-        titles = ("agent", "environment", "episodes", "success", "95 %", "steps", "tokens")
+        titles = ("agent", "environment", "episodes", "errors", "success", "95 %", "steps", "tokens")
         table = Table(*(Column(title, no_wrap=True) for title in titles), box=SIMPLE)
         for agent, environments in report["agents"].items():
             for environment, figures in environments.items():
-                low, high = figures["success_ci95"]
-                cells = (f"{figures['success']:.1%}", f"{low:.0%} – {high:.0%}", f"{figures['steps']:.1f}")
-                table.add_row(agent, environment, f"{figures['n']:,}", *cells, f"{figures['output_tokens']:,.0f}")
+                counts = f"{figures['n']:,}", f"{figures['errors']:,}"
+                table.add_row(agent, environment, *counts, *_metric_cells(figures))
         if table.row_count:
             self.console.print(table)
 
@@ -146,6 +147,15 @@ class Screen:
         parts += [f"{row.ended_s - row.started_s:.1f} s" if row.ended_s is not None else ""]
         figures = " · ".join(part for part in parts if part)
         self.console.print(Text(f"{row.title}: {figures}" if figures else row.title))
+
+
+def _metric_cells(figures: Mapping[str, Any]) -> tuple[str, ...]:
+    """Success with its interval, steps and tokens of a row of the report."""
+    if not figures["n"]:
+        return (ABSENT,) * 4
+    low, high = figures["success_ci95"]
+    success = f"{figures['success']:.1%}{'' if figures['complete'] else INCOMPLETE}"
+    return success, f"{low:.0%} – {high:.0%}", f"{figures['steps']:.1f}", f"{figures['output_tokens']:,.0f}"
 
 
 def row_progress(row: Row) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cluster.run.directory import RunDirectory
 from cluster.run.plan_file import StepRecord, read_plan
 from evaluation.evaluator import Evaluator, StepFigures
+from evaluation.failures import FailureFigures
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +17,10 @@ class Progress:
     """Progress of one step.
 
     Attributes:
-        done, total: episodes; for a step without episodes 1 stands for its whole output.
-        success: fraction of the finished episodes that succeeded; None without any.
-        errors: finished episodes that ended in an error.
+        done, total: completed and planned episodes; for a step without episodes 1 stands for its whole output.
+        success: fraction of the completed episodes that succeeded; None without any.
+        errors: episodes that failed and have no result, ``given_up`` of them for good.
+        causes: errors by cause; ``message`` is the most common one.
     """
 
     name: str
@@ -29,11 +31,16 @@ class Progress:
     total: int
     success: float | None = None
     errors: int = 0
+    given_up: int = 0
+    causes: Mapping[str, int] = field(default_factory=dict)
+    message: str = ""
 
     @property
     def state(self) -> str:
         """``done``, ``started`` or ``waiting``."""
-        return "done" if self.done >= self.total else "started" if self.done else "waiting"
+        if self.done + self.given_up >= self.total:
+            return "done"
+        return "started" if self.done or self.errors else "waiting"
 
 
 def run_status(run: RunDirectory) -> dict[str, Any]:
@@ -41,7 +48,7 @@ def run_status(run: RunDirectory) -> dict[str, Any]:
 
     Returns:
         ``run_dir``, ``recipe``, ``phases`` (name -> ``waiting``, ``started`` or ``done``), ``steps`` (a row for each
-        step with its name, title, phase, kind, done, total, state, success, errors), ``last_metrics``.
+        step with the fields of `Progress` and its state), ``last_metrics``.
     """
     plan, metrics = read_plan(run), run.read_metrics()
     steps = progress(run, plan.steps)
@@ -64,8 +71,19 @@ def step_progress(run: RunDirectory, step: StepRecord) -> Progress:
     about = (step.name, step.title, step.phase, step.kind)
     if not step.keys:
         return Progress(*about, int((run.path / step.output).exists()), 1)
-    figures = Evaluator.resume(None, {step.name: step.stored(run)}).snapshot().steps.get(step.name, StepFigures())
-    return Progress(*about, figures.n, len(step.keys), figures.success, figures.errors)
+    episodes = step.episodes(run)
+    figures = Evaluator.resume(None, {step.name: episodes.summaries()}).snapshot().steps.get(step.name, StepFigures())
+    failures = figures.failures
+    return Progress(
+        *about,
+        figures.n,
+        len(step.keys),
+        figures.success,
+        failures.total,
+        len(episodes.given_up),
+        failures.causes,
+        failures.message,
+    )
 
 
 def phases_of(steps: Iterable[Progress]) -> list[str]:
@@ -90,4 +108,7 @@ def _describe_step(step: dict[str, Any]) -> str:
     text = f"{step['title']:<32} {step['done']:>6} of {step['total']:<6}"
     if step["success"] is not None:
         text += f" success {step['success']:.1%}"
-    return text + (f"  errors {step['errors']}" if step["errors"] else "")
+    if not step["errors"]:
+        return text
+    given_up = f", {step['given_up']} given up" if step["given_up"] else ""
+    return f"{text}  errors {step['errors']}{given_up} ({FailureFigures(step['causes'], step['message'])})"

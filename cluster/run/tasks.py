@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel
@@ -10,6 +11,7 @@ from pydantic import BaseModel
 from cluster.config.collect import Role
 from cluster.config.environments import apportion, interleave, parts_of
 from cluster.config.recipe import Recipe
+from cluster.run.phases import PHASES, USED_TASKS
 from rollout.environment import Task
 from rollout.errors import UserError
 
@@ -18,7 +20,7 @@ DrawTasks = Callable[[BaseModel, str, str, int, int], Sequence[Task]]
 
 
 class TasksError(UserError):
-    """A recipe asks for a split that an environment does not have, or that is empty."""
+    """A recipe asks for a split that an environment does not have, that is empty, or that has a task twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +34,21 @@ class PartTasks:
 class TaskLists:
     """The tasks of a recipe's sections ``collect`` and ``evaluate``. The same recipe gives the same lists.
 
+    Args:
+        phases: phases that will be executed. A section that none of them uses may have no tasks on this machine.
+
+    Attributes:
+        absent: sections that have none.
+
     Raises:
-        TasksError: a split is unknown or empty; the recipe's section is named.
+        TasksError: a split is unknown or empty, or has a task twice; the recipe's section is named.
     """
 
-    def __init__(self, recipe: Recipe, draw: DrawTasks | None = None) -> None:
+    def __init__(self, recipe: Recipe, draw: DrawTasks | None = None, phases: Collection[str] = PHASES) -> None:
         self.recipe = recipe
         self.draw = draw or draw_tasks
+        self.used = {USED_TASKS[phase] for phase in phases}
+        self.absent: set[str] = set()
         collect, evaluate = recipe.collect, recipe.evaluate
         self.collected = self._parts("collect", collect.split, tasks_per_round(recipe), recipe.rounds)
         self.held_out = self._parts("evaluate", evaluate.split, evaluate.episodes) if evaluate else []
@@ -54,10 +64,18 @@ class TaskLists:
     def _parts(self, section: str, split: str, per_round: int, rounds: int = 1) -> list[PartTasks]:
         parts = parts_of(self.recipe.environment)
         shares = apportion(per_round, [part.weight for part in parts])
-        return [
-            PartTasks(self.draw(part.environment, section, split, share * rounds, self.recipe.seed), share)
-            for part, share in zip(parts, shares, strict=True)
-        ]
+        try:
+            drawn = [
+                PartTasks(self.draw(part.environment, section, split, share * rounds, self.recipe.seed), share)
+                for part, share in zip(parts, shares, strict=True)
+            ]
+            require_unique([task.id for part in drawn for task in part.tasks], section, split)
+        except UserError:
+            if section in self.used:
+                raise
+            self.absent.add(section)
+            return [PartTasks((), share) for share in shares]
+        return drawn
 
     def _mixed(self, parts: Sequence[PartTasks], count: int, round: int) -> list[Task]:
         """Each environment's share of ``count`` tasks, spread evenly."""
@@ -77,8 +95,19 @@ def draw_tasks(environment: BaseModel, section: str, split: str, count: int, see
         raise TasksError(f"{section}.split: {name} has no split {split}; choose one of {', '.join(splits)}.")
     tasks = source.tasks(split, count, seed)
     if count and not tasks:
-        raise UserError(f"{section}.split: {split} of {name} has no tasks; choose one of {', '.join(splits)}.")
+        raise TasksError(f"{section}.split: {split} of {name} has no tasks; choose one of {', '.join(splits)}.")
     return tasks
+
+
+def require_unique(ids: Sequence[str], section: str, split: str) -> None:
+    """Raise `TasksError` if two tasks have the same id, since episodes are stored by it."""
+    counts = Counter(ids)
+    if repeated := [name for name in counts if counts[name] > 1]:
+        more = f" (and {len(repeated) - 1} other ids)" if len(repeated) > 1 else ""
+        raise TasksError(
+            f"{section}.split: {split} has {counts[repeated[0]]} tasks with the id {repeated[0]}{more}; give each task "
+            "an id of its own."
+        )
 
 
 def collecting_roles(recipe: Recipe) -> dict[Role, int]:

@@ -12,7 +12,7 @@ from rollout.episode.filters import KeepConfig, why_dropped
 from rollout.errors import UserError
 from rollout.prompts.retokenize import Retokenizer
 from rollout.prompts.tokenizer import ChatSettings
-from rollout.trajectory import StopReason, Trajectory
+from rollout.trajectory import Trajectory
 from rollout.trajectory.store import TrajectoryStore
 
 
@@ -21,7 +21,7 @@ class TrainRequest:
     """One round of training, small enough to be sent to every rank.
 
     Attributes:
-        stores: where the episodes are, oldest round first.
+        stores: where the episodes are, oldest round first, those of other runs last.
         base_model: folder or hub name to start from; None trains from nothing, as ``learner.scratch`` says.
         num_threads: torch threads of each rank.
         keep: which of the teacher's are fit to train on; None leaves it to the learner.
@@ -39,34 +39,70 @@ class TrainRequest:
 
 
 class Selection:
-    """The episodes of several stores that are fit to train on, and why others are not.
+    """The episodes of several stores that are fit to train on, and why others are not. No store is changed.
 
     Args:
-        stores: read in this order, one shard in memory at a time.
+        stores: read in this order, one row group in memory at a time.
         keep: asked about the teacher's episodes; None keeps all, and leaves it to the learner.
+
+    Attributes:
+        dropped: number of episodes that were read and dropped, by reason.
+        unreadable: reason for each shard that was skipped, by path.
     """
 
     def __init__(self, stores: Sequence[str], keep: KeepConfig | None = None) -> None:
         self.stores = stores
         self.keep = keep
         self.dropped: Counter[str] = Counter()
+        self.unreadable: dict[str, str] = {}
 
     def __iter__(self) -> Iterator[Trajectory]:
-        for store in self.stores:
-            for trajectory in TrajectoryStore(store).read():
+        for name in self.stores:
+            store = TrajectoryStore(name, read_only=True)
+            for trajectory in store.read():
                 if reason := self.why_dropped(trajectory):
                     self.dropped[reason] += 1
                 else:
                     yield trajectory
+            causes = [str(summary.outcome.failure and summary.outcome.failure.cause) for summary in store.owed()]
+            self.dropped.update(f"ended by a failure ({cause})" for cause in causes)
+            self.unreadable |= {shard.path: shard.reason for shard in store.unreadable_shards()}
 
     def why_dropped(self, trajectory: Trajectory) -> str | None:
         """The reason against an episode; None if it is kept."""
-        outcome = trajectory.outcome
-        if outcome.failure is not None and outcome.stop_reason is not StopReason.ERROR:
-            return "not scored"  # the play had an end of its own, so what failed came after it
         if self.keep is None or trajectory.identity.role != "teacher":
             return None
         return why_dropped(self.keep, trajectory)
+
+
+def check_other_stores(names: Sequence[str], learner: LearnerConfig, keep: KeepConfig | None) -> None:
+    """Raise `UserError` if a store of other runs cannot be read or has no episode to train on. Nothing is changed.
+
+    It reads each store up to the first such episode.
+    """
+    for name in names:
+        if problem := _problem_of(name, learner, keep):
+            raise UserError(
+                f"collect.also: {name} {problem}; name the folder of a store with episodes to train on, such as "
+                "RUN_DIR/trajectories/teacher/round=000, or remove it."
+            )
+
+
+def _problem_of(name: str, learner: LearnerConfig, keep: KeepConfig | None) -> str:
+    """Why a store has no episode to train on; empty if it has one."""
+    selection = Selection((name,), keep)
+    try:
+        if not TrajectoryStore(name, read_only=True).exists():
+            return "is not an existing folder"
+        for episode in selection:
+            if learner.keeps(episode.identity.role, episode.outcome.success):
+                return ""
+            selection.dropped[f"excluded by learner.keep={learner.keep}"] += 1
+    except OSError as error:
+        return f"cannot be read ({error})"
+    causes = [f"{count:,} {reason}" for reason, count in selection.dropped.most_common()]
+    causes += [f"{path}: {reason}" for path, reason in list(selection.unreadable.items())[:1]]
+    return f"holds no episode to train on ({'; '.join(causes) or 'it is empty'})"
 
 
 def translated(

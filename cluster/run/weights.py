@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from cluster.config.recipe import CHECKPOINT, Recipe
 from cluster.run.chat_formats import check_same_format
+from cluster.run.phases import PHASES, used_sections
 from rollout.errors import UserError
 from rollout.models import model_folder
 from rollout.models.hub import hub_folder
@@ -17,10 +18,11 @@ from rollout.prompts.tool import TOOLS
 TEACHER_TOKENIZER = "learner.teacher_tokenizer"
 
 
-def check_models(recipe: Recipe, *, download: bool = False) -> tuple[str, ...]:
+def check_models(recipe: Recipe, phases: Collection[str] = PHASES, *, download: bool = False) -> tuple[str, ...]:
     """Check that model folders exist, and that teacher and student have the same vocabulary and chat format.
 
-    It also loads the agent's tools and the learner's divergences, which may come from other packages.
+    It also loads the agent's tools and the learner's divergences, which may come from other packages. Only what one of
+    ``phases`` uses is checked.
 
     The learner trains on the token ids that the teacher saw and wrote, unless ``learner.teacher_tokenizer`` is set.
 
@@ -33,14 +35,17 @@ def check_models(recipe: Recipe, *, download: bool = False) -> tuple[str, ...]:
     Raises:
         UserError: a folder is missing, or the models do not fit together.
     """
-    models = dict(model_settings(recipe))
-    folders = {setting: local_folder(setting, model) for setting, model in models.items()}
-    for name in recipe.agent.tools:
+    used = used_sections(recipe, phases)
+    required = {setting: model for setting, model in model_settings(recipe) if setting.partition(".")[0] in used}
+    folders = {
+        setting: local_folder(setting, model, required=setting in required) for setting, model in model_settings(recipe)
+    }
+    for name in recipe.agent.tools if {"rollout", "evaluate"} & set(phases) else ():
         TOOLS.load(name).load_function()
-    if recipe.learner is None:
+    if recipe.learner is None or "train" not in phases:
         return ()
     recipe.learner.check_divergences()
-    named = {setting: model for setting, model in models.items() if folders[setting] is None}
+    named = {setting: model for setting, model in required.items() if folders[setting] is None}
     folders |= {setting: hub_folder(model, download=download) for setting, model in named.items()}
     unknown = [f"{setting} {model}" for setting, model in named.items() if folders[setting] is None]
     _check_vocabularies(folders)
@@ -109,11 +114,17 @@ def first_folder(folders: Mapping[str, Path | None], start: str) -> Path | None:
     return next(named, None)
 
 
-def local_folder(setting: str, model: str) -> Path | None:
-    """The folder of a model; None for a hub name."""
+def local_folder(setting: str, model: str, *, required: bool = True) -> Path | None:
+    """The folder of a model; None for a hub name.
+
+    Raises:
+        UserError: there is no such folder, and it is ``required``.
+    """
     try:
         folder = Path(model_folder(model))
     except UserError as error:
+        if not required:
+            return None
         raise UserError(f"{setting}: {error}") from error
     return folder if folder.is_dir() else None
 

@@ -8,20 +8,19 @@ from typing import Protocol
 
 from cluster.config.failures import FailurePolicies
 from cluster.config.recipe import RetrievalRole
-from cluster.run.provenance import cpu_cores
+from cluster.run.provenance import cpu_cores, gpus
 from cluster.run.training_data import TrainRequest
+from cluster.runtime.address import IN_PROCESS, check_address
 from cluster.runtime.resources import ResourceGroup, ResourceRequest
 from cluster.runtime.rollout_pool import Worker
 from cluster.runtime.rollout_worker import RolloutWorker, WorkerConfig
+from cluster.runtime.sockets import shorten_socket_paths
 from cluster.runtime.train_learner import train_rank
 from rollout.concurrency import run_in_thread
 from rollout.errors import UserError
 from rollout.tools.retrieval.client import Backend as Replica
 from rollout.tools.retrieval.client import in_process
 from rollout.tools.retrieval.service import RetrievalServer
-
-IN_PROCESS = "local"
-"""Address that runs everything in this process, without Ray."""
 
 
 class Backend(Protocol):
@@ -32,23 +31,18 @@ class Backend(Protocol):
 
     def check(self, wanted: Sequence[ResourceRequest]) -> None:
         """Raise `UserError` if these workers do not fit at the same time."""
-        ...
 
     def worker(self, request: ResourceRequest, config: WorkerConfig) -> Worker:
         """A rollout worker that is not started yet."""
-        ...
 
     async def replicas(self, config: RetrievalRole) -> tuple[Replica, ...]:
         """Start the replicas of a retrieval service; returns when they can answer."""
-        ...
 
     async def train(self, request: TrainRequest) -> None:
         """Train one round."""
-        ...
 
     def close(self) -> None:
         """Leave the cluster, or shut a cluster of our own down."""
-        ...
 
 
 class LocalBackend:
@@ -61,6 +55,12 @@ class LocalBackend:
         for request in wanted:
             if request.section == "learner" and request.workers > 1:
                 raise UserError("learner.workers is more than 1, which needs Ray: leave out --address local.")
+        wanted_gpus = sum(request.workers * request.resources.gpus for request in wanted)
+        if wanted_gpus and wanted_gpus > (available := len(gpus())):
+            raise UserError(
+                f"The recipe needs {wanted_gpus:g} GPU at the same time, but this machine has {available}: lower "
+                "resources.gpus, or join a cluster with --address."
+            )
 
     def worker(self, request: ResourceRequest, config: WorkerConfig) -> Worker:
         return RolloutWorker(config)
@@ -85,6 +85,8 @@ def open_backend(
 
     ``groups`` are the workers that live at the same time; a new cluster counts its CPUs by them.
     """
+    check_address(address)
+    shorten_socket_paths()
     if address == IN_PROCESS:
         return LocalBackend()
     from cluster.runtime.ray_backend import RayBackend

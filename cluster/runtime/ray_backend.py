@@ -21,12 +21,13 @@ from cluster.config.recipe import RetrievalRole
 from cluster.run.episodes import EpisodeRequest, WorkerJob
 from cluster.run.provenance import cpu_cores
 from cluster.run.training_data import TrainRequest
+from cluster.runtime.address import no_cluster, require_cluster
 from cluster.runtime.resources import ResourceGroup, ResourceRequest, check_fits, local_cpus, ray_options
 from cluster.runtime.rollout_pool import PoolError, Worker, WorkerDied
 from cluster.runtime.rollout_worker import RolloutWorker, WorkerConfig
 from cluster.runtime.train_learner import train_with_ray
 from rollout.concurrency import run_all, run_in_thread
-from rollout.errors import UserError
+from rollout.errors import EngineDied, UserError
 from rollout.messages import first_line
 from rollout.tools.retrieval.documents import Hit
 from rollout.tools.retrieval.service import RetrievalServer
@@ -55,6 +56,8 @@ class RayBackend:
         num_cpus = None if address else local_cpus(groups, cpu_cores())
         for name in SETTINGS:
             os.environ.setdefault(name, "0")
+        if address is not None:
+            require_cluster(address)
         with own_sigterm(), plain_start_errors(address):
             ray.init(
                 # "local" never connects anywhere, whatever RAY_ADDRESS says
@@ -90,7 +93,7 @@ class RayBackend:
 
 
 class RayWorker:
-    """A `RolloutWorker` in an actor. A dead process raises `WorkerDied`; a `UserError` is raised as one."""
+    """A `RolloutWorker` in an actor. Raises `WorkerDied` for a dead process; keeps `UserError` and `EngineDied`."""
 
     def __init__(self, config: WorkerConfig, options: dict[str, Any], logs: Path, stop_timeout_s: float) -> None:
         self.logs = logs
@@ -128,9 +131,10 @@ class RayWorker:
             raise WorkerDied(f"{summary(error)}{self._log_tail(str(error))}") from error
         except RayTaskError as error:
             if isinstance(error.cause, UserError):
-                raise UserError(str(error.cause)) from None
-            tail = self._log_tail(f"pid={error.pid}")
-            raise PoolError(f"A worker failed: {summary(error.cause)}{tail}") from error
+                raise error.cause from None
+            if isinstance(error.cause, EngineDied):
+                raise EngineDied(f"{error.cause}{self._log_tail(str(error))}") from error
+            raise PoolError(f"A worker failed: {summary(error.cause)}{self._log_tail(str(error))}") from error
 
     def _log_tail(self, text: str) -> str:
         """The end of the log of the process that an error's text names; logs on other machines are not read."""
@@ -171,11 +175,19 @@ class RayReplica:
 
 @contextmanager
 def own_sigterm() -> Iterator[None]:
-    """Keep our handler of SIGTERM, which ends a run in order; Ray's own ends the process on the spot."""
+    """Keep our handler of SIGTERM, which ends a run in order; Ray's own ends the process on the spot.
+
+    Raises:
+        KeyboardInterrupt: the signal came while Ray started.
+    """
     ours = signal.getsignal(signal.SIGTERM)
-    yield
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, ours)
+    try:
+        yield
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, ours)
 
 
 @contextmanager
@@ -184,9 +196,7 @@ def plain_start_errors(address: str | None) -> Iterator[None]:
     try:
         yield
     except ConnectionError as error:
-        raise UserError(
-            f"There is no Ray cluster at {address} ({error}): correct --address or leave it out."
-        ) from error
+        raise UserError(no_cluster(str(address), first_line(error))) from error
     except Exception as error:  # Ray raises no narrower type for a node that is late
         if "timed out during startup" not in str(error):
             raise

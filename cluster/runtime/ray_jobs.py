@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.config.recipe import Recipe
 from cluster.run.directory import recipe_yaml
+from cluster.runtime.address import ANSWER_TIMEOUT_S, check_dashboard
 from rollout.errors import UserError
 from rollout.messages import first_line
 
@@ -93,12 +94,14 @@ def submit_when_ready(send: Callable[[], str], address: str, *, wait_s: float, p
     """Call ``send`` until the cluster accepts the job and return its result; a head that just started refuses jobs.
 
     Raises:
-        UserError: if the cluster accepts no job within ``wait_s``.
+        UserError: if the cluster accepts no job within ``wait_s``, or the connection breaks.
     """
     deadline_s = time.monotonic() + wait_s
     while True:
         try:
             return send()
+        except OSError as error:  # that of the HTTP library
+            raise UserError(no_dashboard(address, first_line(error))) from error
         except RuntimeError as error:
             if "No available agent" not in str(error):
                 raise
@@ -112,11 +115,11 @@ def submit_when_ready(send: Callable[[], str], address: str, *, wait_s: float, p
 
 def connect(address: str) -> JobSubmissionClient:
     """A job client of the cluster at ``address``. Raises `UserError` if no dashboard answers there."""
-    if not address.startswith(("http://", "https://")):
-        raise UserError(f"--address {address} is not the URL of a dashboard; give one such as http://HEAD:8265.")
+    check_dashboard(address)
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
+    require_answer(address)  # after the slow imports: a head that has just started needs a moment
     # Ray prefers these variables to the address that the user gave.
     for variable in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
         os.environ.pop(variable, None)
@@ -128,10 +131,27 @@ def connect(address: str) -> JobSubmissionClient:
             "RAY_AUTH_TOKEN_PATH (or RAY_AUTH_TOKEN) to the cluster's token."
         ) from error
     except (ConnectionError, RuntimeError, OSError) as error:
-        raise UserError(
-            f"no Ray dashboard answers at {address} ({first_line(error)}); start one with `ray start --head` there, "
-            "and check host, port (8265 by default) and firewall."
-        ) from error
+        raise UserError(no_dashboard(address, first_line(error))) from error
+
+
+def require_answer(address: str, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
+    """Raise `UserError` unless a web server answers within ``timeout_s``; Ray's client would wait without a limit."""
+    import httpx
+
+    try:
+        httpx.get(f"{address.rstrip('/')}/api/version", timeout=timeout_s)
+    except httpx.TimeoutException as error:
+        raise UserError(no_dashboard(address, f"no answer within {timeout_s:g} s")) from error
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise UserError(no_dashboard(address, first_line(error) or type(error).__name__)) from error
+
+
+def no_dashboard(address: str, reason: str) -> str:
+    """Sentence for an address at which no dashboard answers."""
+    return (
+        f"no Ray dashboard answers at {address} ({reason}); start one with `ray start --head` there, and check host, "
+        "port (8265 by default) and firewall."
+    )
 
 
 def runtime_env(submission: Submission, folder: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,13 +84,14 @@ def quantities(resources: Resources) -> dict[str, float]:
     return {name: amount for name, amount in {**amounts, **resources.custom}.items() if amount > 0}
 
 
-def resource_groups(plan: Plan, recipe: Recipe) -> list[ResourceGroup]:
-    """Groups of workers that are alive at the same time.
+def resource_groups(plan: Plan, recipe: Recipe, phases: Collection[str] | None = None) -> list[ResourceGroup]:
+    """Groups of workers that are alive at the same time, in these phases (all if None).
 
     In each stage of the plan, these are the workers that the stage needs and earlier ones that a later stage needs.
     Groups whose requests are all part of an earlier group are left out.
     """
-    stages = plan.stages
+    stages = [[step for step in stage if phases is None or step.phase in phases] for stage in plan.stages]
+    stages = [stage for stage in stages if stage]
     groups: list[ResourceGroup] = []
     for number, stage in enumerate(stages):
         started = {step.role for past in stages[:number] for step in past}

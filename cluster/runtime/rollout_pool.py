@@ -12,16 +12,19 @@ drives workers in this process and Ray actors: both are a `Worker`.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol
 
-from cluster.config.failures import RestartPolicy, WorkerPolicy
+from cluster.config.failures import WorkerPolicy
 from cluster.run.episodes import EpisodeRequest, WorkerJob
-from rollout.concurrency import run_all
-from rollout.errors import UserError
+from rollout.concurrency import run_all, with_timeout
+from rollout.errors import EngineDied, UserError
 from rollout.trajectory import Trajectory
+
+_log = logging.getLogger(__name__)
 
 REFILL_PARTS = 8
 """A worker is given new episodes when this part of its concurrency is free: fewer, larger messages."""
@@ -29,6 +32,10 @@ REFILL_PARTS = 8
 
 class WorkerDied(Exception):
     """A worker's process is gone. What it had not delivered is requested again."""
+
+
+DEATHS = (WorkerDied, EngineDied)
+"""Errors after which a worker is replaced: without its process or without its engine it can do nothing."""
 
 
 class PoolError(UserError):
@@ -40,23 +47,21 @@ class Worker(Protocol):
 
     async def start(self) -> tuple[str, ...]:
         """Start the engine; returns sentences that the user should read."""
-        ...
 
     def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
-        """Produce and store episodes of one spec; yields summaries of what is stored. May run several times at once."""
-        ...
+        """Produce and store episodes of one spec; yields summaries, also of episodes that are owed and not stored.
+
+        May run several times at once. Raises `EngineDied` or `WorkerDied` if the worker must be replaced.
+        """
 
     async def call(self, job: WorkerJob) -> Mapping[str, int]:
         """Run a job that is not an episode."""
-        ...
 
     async def load_weights(self, folder: str, version: int) -> None:
         """Take new weights in place."""
-        ...
 
     async def stop(self) -> None:
         """Free everything."""
-        ...
 
 
 class Slot:
@@ -100,7 +105,7 @@ class Pool:
         spawn: Callable[[], Worker],
         num_workers: int,
         concurrency: int,
-        restarts: RestartPolicy | None = None,
+        restarts: WorkerPolicy | None = None,
     ) -> None:
         """``spawn`` makes a worker that is not started; ``concurrency`` is what each can run at once."""
         self.name = name
@@ -125,7 +130,7 @@ class Pool:
         self.slots = [Slot(self.spawn()) for _ in range(self.num_workers)]
         try:
             await run_all(*(self._start(slot) for slot in self.slots))
-        except WorkerDied as death:
+        except DEATHS as death:
             raise PoolError(f"A worker of the {self.name} pool died while it started. {death}") from death
 
     async def _start(self, slot: Slot) -> None:
@@ -158,13 +163,20 @@ class Pool:
             worker = slot.worker
             try:
                 return await worker.call(job)
-            except WorkerDied as death:
+            except DEATHS as death:
                 await self._revive(slot, worker, death)
 
     async def load_weights(self, folder: str, version: int) -> None:
         """Give every worker the checkpoint's weights; a worker that is restarted later gets them too."""
         self.weights = (folder, version)
-        await asyncio.gather(*(slot.worker.load_weights(folder, version) for slot in self.slots))
+        await run_all(*(self._load_weights(slot, folder, version) for slot in self.slots))
+
+    async def _load_weights(self, slot: Slot, folder: str, version: int) -> None:
+        worker = slot.worker
+        try:
+            await worker.load_weights(folder, version)
+        except DEATHS as death:
+            await self._revive(slot, worker, death)
 
     async def stop(self) -> None:
         """Stop all workers, also those that are still starting."""
@@ -200,7 +212,7 @@ class Pool:
                     slot.owed -= len(summaries)
                     self._dispatch()
                 assert not missing, f"a worker of the {self.name} pool left out {sorted(missing)}"
-            except WorkerDied as death:
+            except DEATHS as death:
                 await self._revive(slot, worker, death)
                 batch.queue.extendleft(reversed(missing.values()))
         except Exception as error:
@@ -209,9 +221,11 @@ class Pool:
             slot.owed -= len(missing)
             self._dispatch()
 
-    async def _revive(self, slot: Slot, dead: Worker, death: WorkerDied) -> None:
+    async def _revive(self, slot: Slot, dead: Worker, death: Exception) -> None:
         """Put a new worker in the place of a dead one; chunks that died with the same worker wait for the same one."""
         async with slot.reviving:
+            if slot.worker is dead:
+                await self._stop_dead(dead)
             while slot.worker is dead:
                 slot.deaths += 1
                 if not self.restarts.allows(slot.deaths):
@@ -227,5 +241,12 @@ class Pool:
                     if self.weights:
                         await replacement.load_weights(*self.weights)
                     slot.worker = replacement
-                except WorkerDied as again:
+                except DEATHS as again:
                     death = again
+
+    async def _stop_dead(self, worker: Worker) -> None:
+        """Free what a worker still holds whose engine died, so that there is room for the next one."""
+        try:
+            await with_timeout(2 * self.restarts.stop_timeout_s, worker.stop())  # a worker on Ray has the limit itself
+        except Exception as error:  # it is replaced whatever it answers
+            _log.warning("a dead worker of the %s pool did not stop: %s: %s", self.name, type(error).__name__, error)

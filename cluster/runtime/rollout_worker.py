@@ -17,19 +17,22 @@ from cluster.config.environments import EnvironmentConfig
 from cluster.run.episodes import EpisodeRequest, EpisodeSpec, WorkerJob
 from cluster.run.guidance import make_guide
 from rollout.concurrency import run_all, run_in_thread
-from rollout.engine import Engine
+from rollout.engine import Engine, RemoteEngine
 from rollout.environment import Environment
 from rollout.environments.plugins import code_sandbox
 from rollout.environments.wrappers.pooled import EnvironmentPool
 from rollout.episode.config import AgentConfig, EpisodePolicy
 from rollout.episode.guidance import Guide
 from rollout.episode.scoring import check_distributions
+from rollout.errors import EngineDied, EngineUnavailable, UserError
 from rollout.factory import make_builder, make_engine, make_environment, require_playable, tokenizer_of
 from rollout.prompts.builder import PromptBuilder
 from rollout.tools.retrieval.service import Search, Service
 from rollout.tools.sandbox.tiers import choose_tier, tier_sentence
-from rollout.trajectory import Key, Trajectory
+from rollout.trajectory import Key, Trajectory, is_owed
 from rollout.trajectory.store import TrajectoryStore
+
+_SELF_TEST_PROMPT = "You are in the middle of a room. You see a cabinet 1."
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class WorkerConfig:
         retrieval: what its agents can search, if anything.
         distributions: entries of the distributions that are trained on: beside what its model generates, and over
             finished episodes. 0 needs none.
-        episode_policy: what happens to an episode whose environment hangs.
+        episode_policy: limits of an episode's environment.
     """
 
     engine: BaseModel
@@ -84,16 +87,16 @@ class RolloutWorker:
         for environment in config.environments:
             await run_in_thread(_require_playable, environment, config)
         self.engine = await make_engine(config.engine, config.agent)
-        if any(config.distributions):
-            written, scores = config.distributions
-            token_ids = tokenizer_of(config.engine).encode("Hello")
-            await check_distributions(self.engine, token_ids, written=written, scored=scores)
+        notes += await _check_engine(self.engine, config)
         search = config.retrieval.connect() if config.retrieval else None
         self.environments = {each.type: WorkerEnvironment(each, config, search) for each in config.environments}
         return tuple(notes)
 
     async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
         """Produce the episodes of one spec, all at once; yields summaries (``segments=()``) of stored episodes.
+
+        An episode that is owed is not stored; its summary has the failure. Raises `EngineDied` if the engine must be
+        started again.
 
         Episodes that finish while a shard is written share the next shard, so busy workers write few files. May be
         called several times at once.
@@ -102,14 +105,15 @@ class RolloutWorker:
         context = WorkContext(self, requests)
 
         async def produce(request: EpisodeRequest) -> None:
-            finished.put_nowait(await request.spec.run(request, context))
+            made = await request.spec.run(request, context)
+            finished.put_nowait(replace(made, outcome=replace(made.outcome, retries=request.retries)))
 
         producing = asyncio.ensure_future(run_all(*map(produce, requests)))
         producing.add_done_callback(lambda _: finished.put_nowait(None))
         store = TrajectoryStore(requests[0].spec.store)
         try:
             while batch := await next_batch(finished):
-                await asyncio.to_thread(store.write, batch)
+                await asyncio.to_thread(store.write, [trajectory for trajectory in batch if not is_owed(trajectory)])
                 yield [replace(trajectory, segments=()) for trajectory in batch]
             await producing
         finally:
@@ -150,6 +154,9 @@ class WorkContext:
     def environment(self, name: str) -> Environment:
         return self.worker.environments[name].pool.take()
 
+    def fresh_environment(self, name: str) -> Environment:
+        return self.worker.environments[name].pool.make()
+
     def builder(self, environment: str, agent: AgentConfig) -> PromptBuilder:
         return self.worker.environments[environment].builder(agent)
 
@@ -168,7 +175,24 @@ class WorkContext:
 
     def _read_all(self, store: str) -> dict[Key, Trajectory]:
         wanted = {request.key for request in self.requests}
-        return {trajectory.key: trajectory for trajectory in TrajectoryStore(store).read(wanted)}
+        episodes = TrajectoryStore(store, read_only=True).read(wanted)
+        return {trajectory.key: trajectory for trajectory in episodes}
+
+
+async def _check_engine(engine: Engine, config: WorkerConfig) -> list[str]:
+    """Check an engine before the first episode; returns sentences that the user should read."""
+    try:
+        probed = await engine.probe(config.agent.sampling) if isinstance(engine, RemoteEngine) else None
+        if not any(config.distributions):
+            return [*probed.notes()] if probed else []
+        written, scored = config.distributions
+        token_ids = await run_in_thread(tokenizer_of(config.engine).encode, _SELF_TEST_PROMPT)
+        test = await check_distributions(engine, token_ids, written=written, scored=scored)
+    except EngineDied:
+        raise
+    except EngineUnavailable as error:
+        raise UserError(f"the engine cannot be used: {error}") from error
+    return [*(probed.notes() if probed else ()), str(test)]
 
 
 def _require_playable(environment: BaseModel, config: WorkerConfig) -> None:

@@ -64,8 +64,9 @@ def train_rank(request: TrainRequest) -> None:
             on_step=reporter.on_step if is_first else None,
         )
         if is_first:
-            figures = {**asdict(result), "tokens_per_second": result.tokens_per_second, "dropped": selection.dropped}
-            directory.log_metrics({"kind": "trained", "round": request.round, **figures})
+            figures = {**asdict(result), "tokens_per_second": result.tokens_per_second}
+            left_out = {"dropped": selection.dropped, "unreadable": selection.unreadable}
+            directory.log_metrics({"kind": "trained", "round": request.round, **figures, **left_out})
 
 
 class StepReporter:

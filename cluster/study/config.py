@@ -10,13 +10,12 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import yaml
 from pydantic import Field, StringConstraints, model_validator
 
 from cluster.config.errors import validated
 from cluster.config.load import named_file
 from cluster.config.recipe import Agent
-from cluster.config.settings import parse_override, read_settings
+from cluster.config.settings import dump_yaml, parse_override, read_settings
 from rollout.errors import UserError
 from rollout.frozen_model import FrozenModel
 from rollout.messages import choose_one_of
@@ -171,10 +170,9 @@ def inconsistencies(study: Study) -> Iterator[str]:
         "comparisons": ([name for pair in study.comparisons for name in (pair.a, pair.b)], study.arms, "arm"),
         "paper_figures": ([figure.arm for figure in study.paper_figures], study.arms, "arm"),
     }
-    earlier: list[str] = []
-    for name, run in study.shared.items():
-        references[f"shared.{name}.hints_from"] = ([run.hints_from] if run.hints_from else [], earlier[:], "shared run")
-        earlier.append(name)
+    for i, (name, run) in enumerate(study.shared.items()):
+        earlier = list(study.shared)[:i]
+        references[f"shared.{name}.hints_from"] = ([run.hints_from] if run.hints_from else [], earlier, "shared run")
     for name, arm in study.arms.items():
         references[f"arms.{name}.variants"] = (arm.variants, study.variants, "variant")
         references[f"arms.{name}.trains_on"] = (arm.trains_on, study.shared, "shared run")
@@ -185,9 +183,8 @@ def inconsistencies(study: Study) -> Iterator[str]:
     for name, run in study.shared.items():
         if run.hints_from and not run.per_variant and study.shared[run.hints_from].per_variant:
             yield f"shared.{name} uses the hints of {run.hints_from}, which differ by variant; set per_variant: true"
-    for pair in study.comparisons:
-        if pair.a == pair.b:
-            yield f"comparisons compares {pair.a} with itself; name two different arms"
+    same = (pair.a for pair in study.comparisons if pair.a == pair.b)
+    yield from (f"comparisons compares {arm} with itself; name two different arms" for arm in same)
     twice = [arm for arm, count in Counter(study.order).items() if count > 1]
     if twice or len(study.order) == 1:
         yield f"order {'names ' + twice[0] + ' twice' if twice else 'has one arm'}; name at least two arms, each once"
@@ -220,7 +217,7 @@ def find_study(name_or_path: str) -> Path:
 
 def study_yaml(study: Study) -> str:
     """The study as YAML with every setting written out; `load_study` reads it back."""
-    return yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+    return dump_yaml(study.model_dump(mode="json"))
 
 
 def _apply_override(settings: dict[str, Any], override: str) -> None:

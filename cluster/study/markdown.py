@@ -27,7 +27,7 @@ def study_markdown(study: StudyResults) -> str:
         for table in (_arms_table(study, environment, variant), _comparisons(study, environment, variant))
     ]
     tables += [_sources(study), _failures(study)]
-    first, *steps = [markdown_cell(line) for line in verdict(study)]
+    first, *steps = map(markdown_cell, verdict(study))
     paper, runs = study["paper"], study["runs"]
     seeds = f"{len(study['seeds'])} seed{'s' if len(study['seeds']) > 1 else ''}"
     parts = [
@@ -51,9 +51,8 @@ def verdict(study: StudyResults) -> list[str]:
     if not steps:
         return [f"The paper's ordering ({order}, by success) is not shown: no arm is finished yet."]
     is_shown = all(step["verdict"] == "shown" for step in steps)
-    first = f"The paper's ordering ({order}, by success) {'is shown' if is_shown else 'is not shown'} here."
     return [
-        first,
+        f"The paper's ordering ({order}, by success) {'is shown' if is_shown else 'is not shown'} here.",
         *(f"{_environment_title(step['environment'], step['variant'])}: {step['sentence']}." for step in steps),
     ]
 
@@ -69,8 +68,12 @@ def _environment_variants(study: StudyResults) -> list[tuple[str, str]]:
 
 def _arms_of(study: StudyResults, variant: str) -> dict[str, Mapping[str, Any]]:
     """Figures by arm and environment; the mapping of an unfinished arm is empty."""
-    at = f"@{variant}" if variant else ""
-    return {arm: study["arms"].get(f"{arm}{at}", {}) for arm in study["asked"][variant]}
+    return {arm: study["arms"].get(arm_label(arm, variant), {}) for arm in study["asked"][variant]}
+
+
+def arm_label(arm: str, variant: str) -> str:
+    """An arm's name in study.json: ``sad``, or ``sad@small`` in a study with variants."""
+    return f"{arm}@{variant}" if variant else arm
 
 
 def _environment_title(environment: str, variant: str) -> str:
@@ -81,7 +84,7 @@ def _arms_table(study: StudyResults, environment: str, variant: str) -> Table:
     """Table of the arms in the study's order: our figures, then a column for each of the paper's settings."""
     settings = list(dict.fromkeys(figure["setting"] for figure in study["paper"]["figures"]))
     metrics = (title for title, _ in _METRICS.values())
-    ours = ("seeds × tasks", "success", *metrics, "invalid actions", *_TRAINING_METRICS.values())
+    ours = ("seeds × tasks", "errors", "success", *metrics, "invalid actions", *_TRAINING_METRICS.values())
     rows = tuple(
         (
             arm,
@@ -90,9 +93,10 @@ def _arms_table(study: StudyResults, environment: str, variant: str) -> Table:
         )
         for arm in study["asked"][variant]
     )
-    note = "Our figures are means over seeds and tasks; success has its 95 % interval over both." + (
-        " The paper's figures are as printed; numbers in brackets refer to the sources below." if settings else ""
-    )
+    note = (
+        "Our figures are means over seeds and tasks; success has its 95 % interval over both. Errors are episodes "
+        "without a result; they are in no figure."
+    ) + (" The paper's figures are as printed; numbers in brackets refer to the sources below." if settings else "")
     header = ("arm", *ours, *(f"paper: {setting}" for setting in settings))
     return Table(f"Arms: {_environment_title(environment, variant)}", header, rows, note)
 
@@ -100,10 +104,11 @@ def _arms_table(study: StudyResults, environment: str, variant: str) -> Table:
 def _metric_cells(study: StudyResults, arm: str, environment: str, variant: str) -> tuple[str, ...]:
     figures = _arms_of(study, variant)[arm].get(environment)
     if figures is None:
-        return (ABSENT,) * (len(_METRICS) + len(_TRAINING_METRICS) + 3)
-    trained = study["training"][f"{arm}@{variant}" if variant else arm]
+        return (ABSENT,) * (len(_METRICS) + len(_TRAINING_METRICS) + 4)
+    trained = study["training"][arm_label(arm, variant)]
     return (
         f"{figures['seeds']} × {figures['n'] / figures['seeds']:g}",
+        f"{figures['errors']:,}",
         _percent(figures["success"], figures["success_ci95"]),
         *(format(figures[name], spec) for name, (_, spec) in _METRICS.items()),
         f"{figures['invalid_action_rate']:.1%}",
@@ -130,13 +135,13 @@ def _source_names(study: StudyResults) -> list[str]:
 
 
 def _sources(study: StudyResults) -> Table:
-    rows = tuple((f"[{number}]", source) for number, source in enumerate(_source_names(study), start=1))
-    return Table("Sources of the paper's figures", ("number", "source"), rows)
+    rows = ((f"[{number}]", source) for number, source in enumerate(_source_names(study), start=1))
+    return Table("Sources of the paper's figures", ("number", "source"), tuple(rows))
 
 
 def _comparisons(study: StudyResults, environment: str, variant: str) -> Table:
     """Table of the study's comparisons: differences in success, steps and output tokens."""
-    labels = {f"{arm}@{variant}" if variant else arm for arm in study["asked"][variant]}
+    labels = {arm_label(arm, variant) for arm in study["asked"][variant]}
     rows: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
     for row in study["comparisons"]:
         if row["environment"] == environment and row["a"] in labels:
@@ -149,11 +154,15 @@ def _comparisons(study: StudyResults, environment: str, variant: str) -> Table:
             _difference(of["steps"], 1, "+.1f"),
             _difference(of["output_tokens"], 1, "+,.0f"),
             f"{of['success']['n_pairs']:,}",
+            f"{of['success']['n_dropped']:,}",
         )
         for (a, b), of in rows.items()
     )
-    header = ("arms", "success, points", "target, points", "steps", "output tokens", "pairs")
-    note = "Differences are paired by seed and task, with 95 % intervals over both."
+    header = ("arms", "success, points", "target, points", "steps", "output tokens", "pairs", "errors")
+    note = (
+        "Differences are paired by seed and task, with 95 % intervals over both. Errors are episodes that some arm did "
+        "not complete; all arms are compared without them."
+    )
     return Table(f"Comparisons: {_environment_title(environment, variant)}", header, cells, note)
 
 

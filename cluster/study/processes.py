@@ -48,10 +48,6 @@ class ProcessPool:
         self.command = tuple(command)
         self.running: list[RunningJob] = []
 
-    @property
-    def is_full(self) -> bool:
-        return len(self.running) == self.num_slots
-
     def start(self, job: Job) -> None:
         """Start a run in a free slot."""
         slot = next(i for i in range(self.num_slots) if i not in [run.slot for run in self.running])
@@ -116,7 +112,6 @@ def run_in_process(
             directory.logs.mkdir(exist_ok=True)
             with (directory.logs / "screen.txt").open("a", encoding="utf-8") as file:
                 drive(job.recipe, directory, address=address, phases=job.phases, screen=Screen(file))
+        connection.send(None)
     except UserError as error:
         connection.send(str(error))
-    else:
-        connection.send(None)

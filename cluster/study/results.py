@@ -14,11 +14,11 @@ from cluster.run.directory import RunDirectory
 from cluster.run.plan_file import read_plan
 from cluster.run.provenance import hardware, versions
 from cluster.study.config import Comparison, Study
+from cluster.study.markdown import arm_label
 from cluster.study.runs import Job
 from evaluation.metrics import PairedDifference
-from evaluation.records import EpisodeRecord, by_environment, episode_record
+from evaluation.records import EpisodeRecord, by_environment, completed, completed_by_all, episode_record, failed_keys
 from evaluation.seeds import BySeed, arm_figures, order_steps, study_differences
-from rollout.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +54,10 @@ class Results:
     def add_failure(self, job: Job, sentence: str) -> None:
         self.failures[job.folder] = sentence
 
-    def check_dependencies(self, job: Job) -> None:
-        """Raise `UserError` if a run that this one depends on has failed."""
-        for folder in job.depends_on:
-            if folder in self.failures:
-                raise UserError(f"it depends on {folder.name}, which failed: {self.failures[folder]}")
+    def blocked_reason(self, job: Job) -> str | None:
+        """The reason why a run cannot be started: one that it depends on has failed. None if it can."""
+        failed = (folder for folder in job.depends_on if folder in self.failures)
+        return next((f"it depends on {folder.name}, which failed: {self.failures[folder]}" for folder in failed), None)
 
     def episodes_by_environment(self, variant: str) -> dict[str, dict[str, BySeed]]:
         """Episodes of a variant by environment, arm and seed."""
@@ -66,6 +65,8 @@ class Results:
         for (run_variant, arm), runs in self.runs.items():
             for seed, run in runs.items() if run_variant == variant else ():
                 for environment, records in by_environment(run.records).items():
+                    if not completed(records):
+                        continue
                     found.setdefault(environment, {}).setdefault(arm, {})[seed] = records
         return {environment: dict(arms) for environment, arms in sorted(found.items())}
 
@@ -73,8 +74,8 @@ class Results:
 def read_run(job: Job) -> ArmRun:
     """Read the results of a finished run of an arm from its folder."""
     run = RunDirectory(job.folder)
-    evaluated = [step for step in read_plan(run).of_kind("evaluate") if step.role == job.agent]
-    records = [episode_record(summary) for step in evaluated for summary in step.stored(run)]
+    evaluated = (step for step in read_plan(run).of_kind("evaluate") if step.role == job.agent)
+    records = [episode_record(summary) for step in evaluated for summary in step.episodes(run).summaries()]
     trained = {row["round"]: row for row in run.read_metrics() if row.get("kind") == "trained"}.values()
     return ArmRun(
         records,
@@ -84,23 +85,20 @@ def read_run(job: Job) -> ArmRun:
     )
 
 
-def arm_label(arm: str, variant: str) -> str:
-    """An arm's name in study.json: ``sad``, or ``sad@small`` in a study with variants."""
-    return f"{arm}@{variant}" if variant else arm
-
-
 def study_json(results: Results, command: Sequence[str]) -> dict[str, Any]:
     """The contents of study.json. Rates are fractions between 0 and 1; counts are means per episode."""
     study = results.study
     arms: dict[str, dict[str, Any]] = defaultdict(dict)
-    comparisons, steps = [], []
+    comparisons, steps = list[dict[str, Any]](), list[dict[str, Any]]()
     for variant in study.selected_variants:
         for environment, episodes in results.episodes_by_environment(variant).items():
             for arm in [name for name in study.arms if name in episodes]:
                 arms[arm_label(arm, variant)][environment] = arm_metrics(episodes[arm])
+            paired, dropped = pair_arms(episodes)
             for pair in study.comparisons:
-                comparisons += list(comparison_rows(pair, episodes, environment, variant))
-            steps += list(order_rows(study, episodes, environment, variant))
+                rows = comparison_rows(pair, paired, environment, variant)
+                comparisons += [{**row, "n_dropped": dropped} for row in rows]
+            steps += order_rows(study, paired, environment, variant)
     return {
         "name": study.name,
         "description": study.description,
@@ -128,11 +126,23 @@ def study_json(results: Results, command: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def pair_arms(episodes: Mapping[str, BySeed]) -> tuple[dict[str, BySeed], int]:
+    """The episodes of all arms without those that some arm did not complete, and the number of the latter."""
+    paired: dict[str, dict[int, Sequence[EpisodeRecord]]] = {arm: {} for arm in episodes}
+    dropped = 0
+    for seed in sorted({seed for by_seed in episodes.values() for seed in by_seed}):
+        groups = {arm: by_seed[seed] for arm, by_seed in episodes.items() if seed in by_seed}
+        dropped += len(failed_keys(groups.values()))
+        for arm, records in zip(groups, completed_by_all(groups.values()), strict=True):
+            paired[arm][seed] = records
+    return {**paired}, dropped
+
+
 def arm_metrics(episodes: BySeed) -> dict[str, Any]:
     """Evaluation figures of one arm in one environment."""
     found = arm_figures(episodes)
     interval = None if found.success_ci95 is None else list(found.success_ci95)
-    return {**found.means, "success_ci95": interval, "n": found.n, "seeds": found.seeds}
+    return {**found.means, "success_ci95": interval, "n": found.n, "errors": found.errors, "seeds": found.seeds}
 
 
 def training_means(runs: Mapping[int, ArmRun]) -> dict[str, Any]:
@@ -150,8 +160,11 @@ def comparison_rows(
 ) -> Iterator[dict[str, Any]]:
     """Yield a row for each figure of ``a`` minus ``b``; the row of success states whether the target was reached."""
     for difference in study_differences(episodes.get(pair.a, {}), episodes.get(pair.b, {})):
-        labels = {"a": arm_label(pair.a, variant), "b": arm_label(pair.b, variant)}
-        row: dict[str, Any] = {**labels, "environment": environment}
+        row: dict[str, Any] = {
+            "a": arm_label(pair.a, variant),
+            "b": arm_label(pair.b, variant),
+            "environment": environment,
+        }
         if difference.metric == "success" and pair.aim_points is not None:
             row |= {"aim_points": pair.aim_points, "aim_reached": 100 * difference.difference >= pair.aim_points}
         yield row | difference_json(difference)
@@ -162,15 +175,8 @@ def order_rows(
 ) -> Iterator[dict[str, Any]]:
     """Yield a row for each step of the paper's ordering."""
     for step in order_steps([arm for arm in study.order if study.arm_in_variant(arm, variant)], episodes):
-        yield {
-            "worse": step.worse,
-            "better": step.better,
-            "variant": variant,
-            "environment": environment,
-            "verdict": step.verdict,
-            "sentence": step.sentence,
-            "difference": None if step.difference is None else difference_json(step.difference),
-        }
+        difference = None if step.difference is None else difference_json(step.difference)
+        yield {**asdict(step), "variant": variant, "environment": environment, "difference": difference}
 
 
 def difference_json(difference: PairedDifference) -> dict[str, Any]:

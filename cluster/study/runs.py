@@ -45,8 +45,7 @@ class Job:
 
     @property
     def title(self) -> str:
-        parts = (self.variant, f"seed {self.seed}", self.name)
-        return ", ".join(part for part in parts if part)
+        return ", ".join(filter(None, (self.variant, f"seed {self.seed}", self.name)))
 
 
 def make_jobs(study: Study, folder: Path) -> list[Job]:
@@ -65,10 +64,9 @@ def _jobs_of_seed(study: Study, folder: Path, seed: int) -> Iterator[Job]:
         required = _required_shared_runs(study, arms)
         for name, run in study.shared.items():
             if name in required and (run.per_variant or name not in jobs):
-                jobs[name] = _shared_job(study, name, run, folder, jobs, variant if run.per_variant else "", seed)
+                jobs[name] = _job(study, name, run, folder, jobs, variant if run.per_variant else "", seed)
                 yield jobs[name]
-        for name in arms:
-            yield _arm_job(study, name, study.arms[name], folder, jobs, variant, seed)
+        yield from (_job(study, name, study.arms[name], folder, jobs, variant, seed) for name in arms)
 
 
 def _required_shared_runs(study: Study, arms: Sequence[str]) -> set[str]:
@@ -80,37 +78,38 @@ def _required_shared_runs(study: Study, arms: Sequence[str]) -> set[str]:
     return required
 
 
-def _seed_folder(folder: Path, variant: str, seed: int) -> Path:
-    return (folder / variant if variant else folder) / f"seed={seed}"
-
-
-def _shared_job(
-    study: Study, name: str, run: SharedRun, folder: Path, jobs: Mapping[str, Job], variant: str, seed: int
+def _job(
+    study: Study, name: str, run: SharedRun | Arm, folder: Path, jobs: Mapping[str, Job], variant: str, seed: int
 ) -> Job:
+    """The run of an arm or of a shared run; ``jobs`` are the shared runs before it."""
     settings = _settings(study, name, run, variant)
-    hints = jobs[run.hints_from] if run.hints_from else None
-    final = ["learner=null", "evaluate=null", *_hint_overrides(hints)]
-    recipe = _recipe(study, name, settings, seed, final)
-    return Job(
-        name, variant, seed, recipe, _seed_folder(folder, variant, seed) / name, None, (hints.folder,) if hints else ()
-    )
-
-
-def _arm_job(study: Study, name: str, arm: Arm, folder: Path, jobs: Mapping[str, Job], variant: str, seed: int) -> Job:
-    settings = _settings(study, name, arm, variant)
-    sources = [jobs[source] for source in arm.trains_on]
-    hints = jobs[arm.hints_from] if arm.hints_from else None
-    final = [f"evaluate.agents=[{arm.agent}]", f"evaluate.episodes={study.episodes}", *_hint_overrides(hints)]
-    if settings.get("learner") is not None:
-        final.append(f"learner.seed={seed}")
-    elif not sources:
-        final += ["collect.teacher_episodes=0", "collect.student_episodes=0"]
+    hints = [jobs[run.hints_from]] if run.hints_from else []
+    sources = [jobs[source] for source in run.trains_on] if isinstance(run, Arm) else []
+    final = _arm_overrides(study, run, settings, seed) if isinstance(run, Arm) else ["learner=null", "evaluate=null"]
+    for job in hints:
+        final += [f"hints.bank={json.dumps(str(RunDirectory(job.folder).hint_bank))}", "hints.failures_episodes=0"]
     if sources:
         stores = [store for source in sources for store in training_stores(source)]
         final += [f"collect.also={json.dumps(stores)}", "collect.teacher_episodes=0"]
-    recipe = _recipe(study, name, settings, seed, final)
-    depends_on = tuple(dict.fromkeys(job.folder for job in (*sources, *([hints] if hints else []))))
-    return Job(name, variant, seed, recipe, _seed_folder(folder, variant, seed) / name, arm.agent, depends_on)
+    return Job(
+        name,
+        variant,
+        seed,
+        _recipe(study, name, settings, seed, final),
+        (folder / variant if variant else folder) / f"seed={seed}" / name,
+        run.agent if isinstance(run, Arm) else None,
+        tuple(dict.fromkeys(job.folder for job in (*sources, *hints))),
+    )
+
+
+def _arm_overrides(study: Study, arm: Arm, settings: Mapping[str, Any], seed: int) -> list[str]:
+    """Settings of an arm that the study decides: what is evaluated, and no training data if nothing is trained."""
+    final = [f"evaluate.agents=[{arm.agent}]", f"evaluate.episodes={study.episodes}"]
+    if settings.get("learner") is not None:
+        final.append(f"learner.seed={seed}")
+    elif not arm.trains_on:
+        final += ["collect.teacher_episodes=0", "collect.student_episodes=0"]
+    return final
 
 
 def _settings(study: Study, name: str, run: SharedRun | Arm, variant: str) -> dict[str, Any]:
@@ -148,12 +147,6 @@ def _recipe(study: Study, name: str, settings: dict[str, Any], seed: int, final:
         raise UserError(f"study {study.name}: {error}") from error
 
 
-def _hint_overrides(source: Job | None) -> list[str]:
-    if source is None:
-        return []
-    return [f"hints.bank={json.dumps(str(RunDirectory(source.folder).hint_bank))}", "hints.failures_episodes=0"]
-
-
 def training_stores(job: Job) -> list[str]:
     """Stores of a shared run to train on; the scored ones if the teacher scored its episodes."""
     recipe, run = job.recipe, RunDirectory(job.folder)
@@ -175,7 +168,5 @@ def is_finished(job: Job) -> bool:
     if not run.recipe_file.is_file():
         return False
     check_same_recipe(run, job.recipe)
-    if not (job.folder / "report.json").is_file():
-        return False
     steps = make_plan(job.recipe, run).episode_steps()
-    return not any(step.missing() for step in steps if step.phase in job.phases)
+    return (job.folder / "report.json").is_file() and not any(s.missing(run) for s in steps if s.phase in job.phases)

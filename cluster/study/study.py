@@ -18,10 +18,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from cluster.config.settings import read_settings
 from cluster.driver import run as drive
-from cluster.run.directory import DISK_FULL, NOT_WRITABLE, lock, open_run, translate_os_errors
+from cluster.run.claim import made_folder
+from cluster.run.directory import DISK_FULL, lock, not_writable, open_run, refuse_foreign, translate_os_errors
 from cluster.run.progress import Screen
 from cluster.run.weights import check_models
 from cluster.study.config import STUDY_FILE, Study, study_yaml
@@ -103,9 +103,9 @@ def run_in_parallel(
         while waiting or pool.running:
             unfinished = {job.folder for job in (*waiting, *(run.job for run in pool.running))}
             ready = next((job for job in waiting if unfinished.isdisjoint(job.depends_on)), None)
-            if ready is not None and not pool.is_full:
+            if ready is not None and len(pool.running) < max_parallel:
                 waiting.remove(ready)
-                if (reason := blocked_reason(ready, results)) is None:
+                if (reason := results.blocked_reason(ready)) is None:
                     make_screen().note(f"{results.study.name}: {ready.title} starts")
                     pool.start(ready)
                     continue
@@ -117,15 +117,6 @@ def run_in_parallel(
                 make_screen().note(f"{results.study.name}: {job.title} ({recorded} of {len(pending)} runs)")
                 record_result(job, reason, results, make_screen)
                 yield job
-
-
-def blocked_reason(job: Job, results: Results) -> str | None:
-    """The reason why a run cannot be started; None if it can."""
-    try:
-        results.check_dependencies(job)
-    except UserError as error:
-        return str(error)
-    return None
 
 
 def record_result(job: Job, reason: str | None, results: Results, make_screen: Callable[[], Screen]) -> None:
@@ -148,20 +139,19 @@ def open_study(study: Study, folder: Path) -> Iterator[None]:
     file = folder / STUDY_FILE
     with ExitStack() as stack:
         stack.enter_context(translate_os_errors(DISK_FULL, folder))
-        with translate_os_errors(NOT_WRITABLE, folder):
-            folder.mkdir(parents=True, exist_ok=True)
+        with not_writable(folder, "--out"):
+            stack.enter_context(made_folder(folder))
+            refuse_foreign(folder, STUDY_FILE, "--out")
             stack.enter_context(lock(folder))
             if file.is_file():
                 check_same_study(study, folder)
-            elif foreign := sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")):
-                raise UserError(f"{folder} has {foreign[0]} but no {STUDY_FILE}; give --out a new or empty folder.")
             atomic_write_text(file, study_yaml(study))
         yield
 
 
 def check_same_study(study: Study, folder: Path) -> None:
     """Raise `UserError` if the folder belongs to a study with different runs."""
-    saved = yaml.safe_load((folder / STUDY_FILE).read_text(encoding="utf-8"))
+    saved = read_settings(folder / STUDY_FILE)
     wanted = study.model_dump(mode="json")
     if changed := [key for key in FIXED_SETTINGS if saved.get(key) != wanted[key]]:
         raise UserError(
@@ -186,15 +176,15 @@ def run_job(
     job: Job, results: Results, address: str | None, command: Sequence[str], make_screen: Callable[[], Screen]
 ) -> None:
     """Execute one run and record its result or the reason why it failed."""
+    reason = results.blocked_reason(job)
     try:
-        results.check_dependencies(job)
-        check_models(job.recipe)
-        with open_run(job.folder, job.recipe, command) as directory, make_screen().display() as screen:
-            drive(job.recipe, directory, address=address, phases=job.phases, screen=screen)
+        if reason is None:
+            check_models(job.recipe)
+            with open_run(job.folder, job.recipe, command) as directory, make_screen().display() as screen:
+                drive(job.recipe, directory, address=address, phases=job.phases, screen=screen)
     except UserError as error:
-        record_result(job, str(error), results, make_screen)
-    else:
-        record_result(job, None, results, make_screen)
+        reason = str(error)
+    record_result(job, reason, results, make_screen)
 
 
 def write_results(results: Results, folder: Path, command: Sequence[str]) -> dict[str, Any]:

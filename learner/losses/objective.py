@@ -77,14 +77,29 @@ def _divergence(term: Term, logits_RV: Tensor, batch: Batch, rows: NDArray[np.in
     if isinstance(term, ULDTerm):
         return _uld(logits_RV, batch, rows)
     at = np.searchsorted(batch.teacher_rows, rows)
+    teacher = known_entries(
+        batch.teacher_ids[at], batch.teacher_logprobs[at], batch.teacher_tail[at], logits_RV.shape[1]
+    )
     divergence_R: Tensor = DIVERGENCES.load(term.divergence)(
-        logits_RV,
-        _tensor(batch.teacher_ids[at], logits_RV),
-        _tensor(batch.teacher_logprobs[at], logits_RV),
-        _tensor(batch.teacher_tail[at], logits_RV),
-        **term.parameters,
+        logits_RV, *(_tensor(array, logits_RV) for array in teacher), **term.parameters
     )
     return divergence_R
+
+
+def known_entries(
+    ids: NDArray[np.int64], logprobs: NDArray[np.float32], tail: NDArray[np.float32], vocabulary: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
+    """The teacher's entries ``[R, k]`` that the student has; the mass ``[R]`` of others moves to the tail.
+
+    Models of one family share a tokenizer, but pad their vocabularies to different sizes.
+    """
+    beyond = ids >= vocabulary
+    if not beyond.any():
+        return ids, logprobs, tail
+    first_known = np.take_along_axis(ids, beyond.argmin(axis=1)[:, None], axis=1)  # as padded entries have it
+    moved = np.exp(logprobs, where=beyond, out=np.zeros_like(logprobs)).sum(axis=1)
+    known = np.minimum(np.where(beyond, first_known, ids), vocabulary - 1)
+    return known, np.where(beyond, np.float32(-np.inf), logprobs), tail + moved
 
 
 def _uld(logits_RV: Tensor, batch: Batch, rows: NDArray[np.int64]) -> Tensor:

@@ -41,7 +41,6 @@ class Trainer(Protocol):
         Returns:
             The contribution of each loss term, without its lambda.
         """
-        ...
 
     def update(self, fraction: float) -> tuple[float, float]:
         """Clip the gradients and run one optimizer step, when ``fraction`` of the budget is used.
@@ -49,19 +48,15 @@ class Trainer(Protocol):
         Returns:
             The learning rate, and the norm of the gradients before clipping.
         """
-        ...
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Return the full state dict of the model on the CPU; empty on ranks other than 0."""
-        ...
 
     def state(self) -> dict[str, Any]:
         """Return weights and optimizer state for resuming; empty on ranks other than 0."""
-        ...
 
     def restore(self, state: dict[str, Any]) -> None:
         """Load what `state` returned on rank 0; other ranks pass an empty dict."""
-        ...
 
 
 class TorchTrainer:

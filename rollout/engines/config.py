@@ -34,7 +34,6 @@ class EngineSettings(Protocol):
 
     async def start(self) -> Engine:
         """Start the engine and wait until it is ready."""
-        ...
 
 
 async def start_engine(config: BaseModel, style: StyleName = "react", chat: ChatSettings | None = None) -> Engine:

@@ -19,8 +19,9 @@ from pydantic import Field
 
 from rollout.engine import Completion, Sampling
 from rollout.engines.decoding import check_scorable, end_of_turn_ids, max_new_tokens, top_rows
-from rollout.errors import UserError
+from rollout.errors import EngineDied, UserError
 from rollout.frozen_model import FrozenModel
+from rollout.messages import first_line
 from rollout.models import model_folder
 from rollout.prompts.tokenizer import ChatSettings, Tokenizer, load_tokenizer
 from rollout.trajectory import TopK
@@ -28,6 +29,17 @@ from rollout.trajectory import TopK
 _MAX_LOGPROBS = 128
 _STARTING = threading.Lock()
 """Serializes starts, because vLLM passes settings to its child processes in environment variables."""
+
+
+_NEUTRAL: Mapping[str, Any] = {
+    "top_p": 1.0,
+    "top_k": 0,
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+}
+"""Sampling parameters of each request that does not set them, whatever the model's generation_config.json says."""
 
 
 class VllmConfig(FrozenModel):
@@ -78,6 +90,7 @@ async def start(config: VllmConfig, chat: ChatSettings | None = None) -> VllmEng
     await llm.update_weight_version("0")
     if sys.platform == "linux":
         await llm.collective_rpc("exit_with", args=(os.getpid(),))
+        await llm.collective_rpc("allow_amx")
     engine = VllmEngine(config, llm, tokenizer)
     await engine.generate(tokenizer.encode("Hello"), Sampling(max_tokens=2), "warm-up")
     return engine
@@ -87,7 +100,7 @@ class VllmEngine:
     """Adapter of vLLM's ``AsyncLLM`` (`rollout.engine.Engine`).
 
     Log-probabilities are those of the model at temperature 1, whatever the sampling settings. After a process of vLLM
-    has died, every call raises vLLM's ``EngineDeadError``.
+    has died, or weights were not loaded completely, every completion raises `EngineDied`.
     """
 
     def __init__(self, config: VllmConfig, llm: Any, tokenizer: Tokenizer) -> None:
@@ -155,16 +168,17 @@ class VllmEngine:
             raise UserError(f"{folder} is a LoRA adapter; set the engine's max_lora_rank to at least its rank")
         if not is_adapter:
             self._check_shape(folder)
-        await self._llm.pause_generation(mode="wait")
-        try:
-            await (self._load_adapter(folder, version) if is_adapter else self._load_checkpoint(folder))
-            await self._llm.update_weight_version(str(version))
-        except Exception as error:
-            self._broken = f"the weights of {folder} were not loaded completely: {error}"
-            raise
-        finally:
-            await self._llm.reset_prefix_cache()
-            await self._llm.resume_generation()
+        with _raising_engine_died():
+            await self._llm.pause_generation(mode="wait")
+            try:
+                await (self._load_adapter(folder, version) if is_adapter else self._load_checkpoint(folder))
+                await self._llm.update_weight_version(str(version))
+            except Exception as error:
+                self._broken = f"the weights of {folder} were not loaded completely: {error}"
+                raise
+            finally:
+                await self._llm.reset_prefix_cache()
+                await self._llm.resume_generation()
         self.weight_version = version
 
     async def close(self) -> None:
@@ -213,18 +227,30 @@ class VllmEngine:
         from vllm.sampling_params import RequestOutputKind
 
         if self._broken is not None:
-            raise RuntimeError(self._broken)
+            raise EngineDied(self._broken)
         if self._llm is None:
             raise RuntimeError("the engine is closed")
-        params = SamplingParams(output_kind=RequestOutputKind.FINAL_ONLY, **settings)
+        params = SamplingParams(output_kind=RequestOutputKind.FINAL_ONLY, **{**_NEUTRAL, **settings})
         stream: AsyncIterator[Any] = self._llm.generate(
             TokensPrompt(prompt_token_ids=list(token_ids)),
             params,
             request_id=f"{session_id}-{next(self._numbers)}",
             lora_request=self._adapter,
         )
-        outputs = [output async for output in stream]
+        with _raising_engine_died():
+            outputs = [output async for output in stream]
         return outputs[-1]
+
+
+@contextmanager
+def _raising_engine_died() -> Iterator[None]:
+    """Raise `EngineDied` in place of vLLM's error for a dead process."""
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    try:
+        yield
+    except EngineDeadError as error:
+        raise EngineDied(f"a process of vLLM has died: {first_line(error)}") from error
 
 
 def _decoding(sampling: Sampling, max_tokens: int, stops: list[int]) -> dict[str, Any]:
@@ -281,6 +307,7 @@ def _start(folder: str, config: VllmConfig) -> Any:
             "enable_prefix_caching": config.enable_prefix_caching,
             "tensor_parallel_size": config.tensor_parallel_size,
             "seed": config.seed,
+            "generation_config": "vllm",  # of the model's generation_config.json, only its end tokens apply
             "max_logprobs": _MAX_LOGPROBS,
             "disable_log_stats": True,
             "use_tqdm_on_load": False,

@@ -16,6 +16,15 @@ class WorkerExtension:
         owner = os.pidfd_open(owner_pid)
         threading.Thread(target=_wait_and_exit, args=(owner,), name="lifeline", daemon=True).start()
 
+    def allow_amx(self) -> None:
+        """Ask Linux for the permission to use AMX tiles, where the CPU has them.
+
+        vLLM's attention uses them for bfloat16 without asking, which ends the process with an illegal instruction.
+        """
+        import torch
+
+        torch.cpu._init_amx()
+
     def repack_heads(self) -> None:
         """Update heads that are tied to the embeddings, after ``reload_weights``.
 

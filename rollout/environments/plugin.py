@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel
 
@@ -90,31 +90,25 @@ class EnvironmentPlugin:
         Raises:
             UserError: the part cannot be imported.
         """
-        value: str = getattr(self, part)
-        if not value:
-            return None
-        what = f"{part} of the environment {self.name}"
-        return import_object(value, what, "fix or uninstall the package that provides the environment")
+        fix = "fix or uninstall the package that provides the environment"
+        value = getattr(self, part)
+        return import_object(value, f"{part} of the environment {self.name}", fix) if value else None
 
     def config_model(self) -> type[BaseModel]:
         """Load the config class. Raises `UserError` like `load`."""
-        model: type[BaseModel] = self.load("config")
-        return model
+        return cast(type[BaseModel], self.load("config"))
 
     def make_environment(self, config: BaseModel) -> Environment:
         """Create an environment. Raises `UserError` like `load`, and if something that the config needs is missing."""
-        environment: Environment = self.load("environment")(config)
-        return environment
+        return cast(Environment, self.load("environment")(config))
 
     def make_tasks(self, config: BaseModel) -> TaskSource:
         """Create the task source. Raises `UserError` like `make_environment`."""
-        source: TaskSource = self.load("tasks")(config)
-        return source
+        return cast(TaskSource, self.load("tasks")(config))
 
     def load_instructions(self) -> Mapping[str, str]:
         """Load the system messages by variant. Raises `UserError` like `load`."""
-        texts: Mapping[str, str] = self.load("instructions")
-        return texts
+        return cast(Mapping[str, str], self.load("instructions"))
 
     def load_examples(self) -> Sequence[Example]:
         """Load or generate the example episodes. Raises `UserError` like `load`."""

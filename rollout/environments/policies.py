@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 
 from rollout.environments.demonstrate import StyledPolicy, TurnMaker
 from rollout.environments.plugin import EnvironmentPlugin
@@ -105,21 +106,10 @@ class _DetectingPolicy:
 
 def _environment_of(first_message: str) -> str:
     """The environment whose expert can parse the first message. Raises `ValueError` if there is none."""
-    for name, expert in _experts():
-        try:
-            expert.respond(first_message)
-        except ValueError:
-            continue
-        return name
-    raise ValueError(f"no environment with an expert has this task: {first_message[:120]!r}")
-
-
-def _experts() -> Iterator[tuple[str, TextPolicy]]:
-    """Experts of the importable environments. An import error is reported only to users who name that expert."""
     for name, plugin in working_plugins().items():
-        if plugin.expert_policy:
-            try:
-                make = plugin.load("expert_policy")
-            except UserError:
-                continue
-            yield name, make(0)
+        # An import error is reported only to users who name that expert.
+        with suppress(UserError, ValueError):
+            if make := plugin.load("expert_policy"):
+                make(0).respond(first_message)
+                return name
+    raise ValueError(f"no environment with an expert has this task: {first_message[:120]!r}")

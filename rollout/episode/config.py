@@ -16,11 +16,17 @@ from rollout.tools.sandbox.config import SandboxConfig
 
 
 class EpisodePolicy(FrozenModel):
-    """Handling of episodes whose environment hangs."""
+    """Handling of episodes that a failure ended which is not a result of the agent."""
 
-    max_retries: int = Field(1, ge=0)
-    """Upper bound on further rollouts of an episode, each in a new environment, after the environment did not answer
-    within ``agent.step_timeout_s``. The last record is kept."""
+    max_retries: int = Field(2, ge=0)
+    """Further attempts at such an episode within one start of the run. They follow when all other episodes of the step
+    have ended."""
+    retry_wait_s: float = Field(2.0, ge=0.0)
+    """Seconds before the first of these attempts; doubled before each further one."""
+    max_attempts: int = Field(3, ge=1)
+    """Attempts, over all starts of the run, after which an episode is given up (`cluster.run.attempts`)."""
+    max_failures_in_a_row: int = Field(32, ge=1)
+    """Failed episodes in a row after which no further ones are started until the next attempt."""
     close_timeout_s: float = Field(10.0, gt=0.0)
     """Seconds that an environment may take to close before it is abandoned."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -13,16 +13,18 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel
 
-from rollout.concurrency import run_in_thread, with_timeout
-from rollout.engine import Completion, Engine, Sampling
-from rollout.environment import Environment, Reset, Step, Task, is_blocking
+from rollout.concurrency import with_timeout
+from rollout.engine import Completion, Engine, RemoteEngine, Sampling
+from rollout.environment import Environment, Reset, Step, Task
 from rollout.episode.acting import ConstrainedActing, PlainActing, SelfConsistentActing
 from rollout.episode.config import AgentConfig, EpisodePolicy
 from rollout.episode.constrained import allowed_actions
 from rollout.episode.guidance import NO_GUIDANCE, Guidance, Guide
-from rollout.episode.self_consistency import close_all, try_actions, vote
+from rollout.episode.provenance import with_provenance
+from rollout.episode.replay import REPLAYED, Call, call_environment, reproduces
+from rollout.episode.self_consistency import close_all, step_copies, try_actions, vote
 from rollout.episode.support import check_acting, reraising_user_errors
-from rollout.errors import Boundary, EpisodeError, boundary
+from rollout.errors import Boundary, Cause, EpisodeError, boundary, failure_of
 from rollout.grammar import Grammar
 from rollout.prompts.builder import PromptBuilder, Turn
 from rollout.trajectory import (
@@ -41,6 +43,8 @@ from rollout.trajectory import (
 )
 
 T = TypeVar("T")
+Timer = Literal["engine_s", "environment_s"]
+_BOUNDARIES: dict[Timer, Boundary] = {"engine_s": Boundary.ENGINE, "environment_s": Boundary.ENVIRONMENT}
 
 
 @dataclass(slots=True)
@@ -72,12 +76,16 @@ async def run_episode(
     *,
     guide: Guide | None = None,
     policy: EpisodePolicy | None = None,
+    fresh: Callable[[], Environment] | None = None,
 ) -> Trajectory:
     """Roll out one episode of ``task`` and return its record.
 
     ``guide`` provides hints and a first thought. A failure of the environment or the engine ends the episode with
-    `StopReason.ERROR` and is recorded. The environment is not closed; after an error or the time limit it may still be
-    busy and must not be used again.
+    `StopReason.ERROR` and is recorded with its cause. ``fresh`` makes another environment, in which the actions are
+    replayed if the agent may have caused the failure; None leaves out the replay. The environment is not closed; after
+    an error or the time limit it may still be busy and must not be used again.
+
+    The time limit is a result, unless a single call of the engine or the environment took more than half of it.
 
     A self-consistent agent continues in a copy of the environment, which is closed at the end. ``prompt_tokens`` and
     ``output_tokens`` count all its candidates, because all of them were generated; ``steps``, ``invalid_actions`` and
@@ -85,6 +93,7 @@ async def run_episode(
 
     Raises:
         UserError: the environment does not support ``config.acting``; raised before the first completion.
+        EngineDied: the engine must be started again.
         Exception: only for bugs in this package.
     """
     episode = _Episode(environment, engine, builder, config, identity, policy or EpisodePolicy())
@@ -96,10 +105,12 @@ async def run_episode(
         async with limit:
             stop = await episode.run(task, guide)
     except EpisodeError as error:
-        stop, failure = StopReason.ERROR, error.failure
+        stop, failure = StopReason.ERROR, await episode.judge(error.failure, fresh)
     except TimeoutError:
         if not limit.expired():
             raise
+        if failure := episode.unanswered():
+            stop = StopReason.ERROR
     finally:
         await episode.close_copy()
     times = Times(started_unix_s, time.monotonic() - started, episode.state.engine_s, episode.state.environment_s)
@@ -127,15 +138,20 @@ class _Episode:
         self.policy = policy
         self.state = _State()
         self.first_thought = ""
+        self.calls: list[Call] = []
+        """Calls of the environment, for a replay; the last one is that which failed, if one did."""
+        self.num_actions = 0
+        self._cancelled: tuple[Timer, float] | None = None
+        """The call that was cancelled, and the seconds that it had taken."""
         self._deadline = time.monotonic() + config.time_limit_s
 
     async def run(self, task: Task, guide: Guide | None) -> StopReason:
         """Run the agent loop. Raises `EpisodeError` for failures of the environment or the engine."""
-        reset = await self._in_environment(self.environment.reset, task)
+        reset = await self._in_environment(lambda environment: environment.reset(task))
         acting = self.config.acting
         if not isinstance(acting, PlainActing):
             with reraising_user_errors():
-                await self._in_environment(check_acting, self.environment, acting, self.builder.style)
+                await self._in_environment(lambda environment: check_acting(environment, acting, self.builder.style))
         guidance = NO_GUIDANCE if guide is None else await self._guidance(guide, task, reset)
         self.state.append(self.builder.start(reset, hints=guidance.hints))
         for turn in range(1, self.config.max_steps + 1):
@@ -180,7 +196,10 @@ class _Episode:
         )
         if self.identity.role != "teacher":  # a student's own distribution is not a training target
             completions = [replace(completion, top=None) for completion in completions]
-        return [self.builder.turn(completion, turn, self.first_thought) for completion in completions]
+        return [
+            with_provenance(self.builder.turn(completion, turn, self.first_thought), completion, self.engine.name)
+            for completion in completions
+        ]
 
     def _complete(
         self, prompt: tuple[int, ...], turn: int, candidate: int, grammar: Grammar | None
@@ -195,13 +214,15 @@ class _Episode:
     async def _turn_grammar(self, acting: ConstrainedActing) -> Grammar:
         """Grammar of the next turn, without the part that the turn was opened with."""
         with reraising_user_errors():
-            actions = await self._in_environment(allowed_actions, self.environment, acting.to)
+            actions = await self._in_environment(lambda environment: allowed_actions(environment, acting.to))
             return self.builder.turn_grammar(actions, self.first_thought)
 
     async def _try(self, turn: int, candidates: int) -> Step:
         """Generate several turns, append the one whose action wins the vote, and continue in its copy."""
         answers = await self._ask(turn, candidates)
         actions = [answer.action for answer in answers]
+        self.calls.append(lambda environment: step_copies(environment, actions))
+        self.num_actions += 1
         with self._timed("environment_s"), boundary(Boundary.ENVIRONMENT):
             trials = await try_actions(
                 self.environment, actions, self.config.step_timeout_s, self.policy.close_timeout_s
@@ -214,6 +235,9 @@ class _Episode:
                 self.environment, self.copied = winner.environment, True
             await close_all(unused, self.policy.close_timeout_s)
         self.state.append(answers[number].segments)
+        del self.calls[-1]
+        if (action := actions[number]) is not None:
+            self.calls.append(lambda environment: environment.step(action))
         return self._count(await self._act(None) if winner is None else winner.step)
 
     async def close_copy(self) -> None:
@@ -229,7 +253,8 @@ class _Episode:
         """Execute the action; a turn without an action gets the style's ``no_action`` observation."""
         if action is None:
             return Step(self.builder.style.no_action, valid=False)
-        return await self._in_environment(self.environment.step, action)
+        self.num_actions += 1
+        return await self._in_environment(lambda environment: environment.step(action))
 
     def _count(self, step: Step) -> Step:
         state = self.state
@@ -239,20 +264,41 @@ class _Episode:
         state.counts = replace(state.counts, invalid_actions=state.counts.invalid_actions + (not step.valid))
         return step
 
-    async def _in_environment(self, function: Callable[..., T], *arguments: object) -> T:
-        """Call the environment: in a thread if it is blocking, else directly."""
+    async def _in_environment(self, call: Callable[[Environment], T]) -> T:
+        self.calls.append(call)
         with self._timed("environment_s"), boundary(Boundary.ENVIRONMENT):
-            if is_blocking(self.environment):
-                return await with_timeout(self.config.step_timeout_s, run_in_thread(function, *arguments))
-            return function(*arguments)
+            return await call_environment(self.environment, call, self.config.step_timeout_s)
 
     @contextmanager
-    def _timed(self, name: Literal["engine_s", "environment_s"]) -> Iterator[None]:
+    def _timed(self, name: Timer) -> Iterator[None]:
         started = time.monotonic()
         try:
             yield
+        except asyncio.CancelledError:
+            self._cancelled = name, time.monotonic() - started
+            raise
         finally:
             setattr(self.state, name, getattr(self.state, name) + time.monotonic() - started)
+
+    def unanswered(self) -> Failure | None:
+        """The failure of a call that was cancelled at the time limit after more than half of it."""
+        if self._cancelled is None or self._cancelled[1] <= self.config.time_limit_s / 2:
+            return None
+        name, seconds = self._cancelled
+        error = TimeoutError(f"no answer within {seconds:.3g} s, when the time of the episode was up")
+        return failure_of(error, _BOUNDARIES[name])
+
+    async def judge(self, failure: Failure, fresh: Callable[[], Environment] | None) -> Failure:
+        """Replace the cause of a failure by the agent if its actions reproduce it in a fresh environment."""
+        if fresh is None or failure.cause not in REPLAYED or not self.num_actions:
+            return failure
+        limits = self.config.step_timeout_s, self.policy.close_timeout_s
+        try:
+            async with asyncio.timeout(self.config.time_limit_s):
+                is_agents = await reproduces(failure, self.calls, fresh, *limits)
+        except TimeoutError:
+            return failure
+        return replace(failure, cause=Cause.AGENT) if is_agents else failure
 
     def record(self, stop: StopReason, failure: Failure | None, times: Times, weight_version: int) -> Trajectory:
         state = self.state
@@ -263,7 +309,7 @@ class _Episode:
                 model=self.engine.name,
                 weight_version=weight_version,
                 prompt_style=self.builder.style.name,
-                sampling_json=_to_json(self.sampling),
+                sampling_json=_sampling_json(self.sampling, self.engine),
                 method_json=_to_json(self.config, exclude={"sampling", "style", *self._not_used()}),
                 template_digest=self.builder.template_digest,
             ),
@@ -311,5 +357,15 @@ async def _gather(awaitables: Iterable[Awaitable[T]]) -> list[T]:
             future.cancel()
 
 
-def _to_json(settings: BaseModel, exclude: set[str] | None = None) -> str:
-    return json.dumps(settings.model_dump(mode="json", exclude=exclude), sort_keys=True, separators=(",", ":"))
+def _sampling_json(sampling: Sampling, engine: Engine) -> str:
+    """Sampling settings, and under ``sent`` what an engine that has settings of its own was sent for them."""
+    sent = {"sent": engine.sent(sampling)} if isinstance(engine, RemoteEngine) else {}
+    return _canonical({**sampling.model_dump(mode="json"), **sent})
+
+
+def _to_json(settings: BaseModel, exclude: set[str]) -> str:
+    return _canonical(settings.model_dump(mode="json", exclude=exclude))
+
+
+def _canonical(settings: Mapping[str, object]) -> str:
+    return json.dumps(settings, sort_keys=True, separators=(",", ":"))

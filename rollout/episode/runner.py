@@ -1,4 +1,4 @@
-"""Rolls out an episode in a new environment, and retries it if the environment hangs."""
+"""Rolls out an episode in an environment of its own."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from rollout.environment import Environment, Task
 from rollout.episode.config import AgentConfig, EpisodePolicy
 from rollout.episode.episode import run_episode
 from rollout.episode.guidance import Guide
-from rollout.errors import Boundary
+from rollout.errors import Boundary, EpisodeError, boundary
 from rollout.prompts.builder import PromptBuilder
-from rollout.trajectory import Identity, Trajectory
+from rollout.trajectory import Identity, Trajectory, failed_episode
 
 
 async def roll_out(
@@ -25,30 +25,37 @@ async def roll_out(
     *,
     guide: Guide | None = None,
     policy: EpisodePolicy | None = None,
+    fresh: Callable[[], Environment] | None = None,
 ) -> Trajectory:
-    """Roll out one episode and close its environment.
+    """Roll out one episode once and close its environment.
 
-    If the environment did not answer in time, the episode is rolled out again in another environment, under the same
-    key, up to ``policy.max_retries`` times; only the last record is returned.
+    Args:
+        make_environment: makes the environment. Its exceptions are failures of the environment.
+        fresh: makes the environment in which the actions are replayed if the agent may have caused a failure; if None,
+            ``make_environment`` does.
 
     Raises:
-        Exception: a bug in this package, or an exception of ``make_environment``.
+        UserError: the environment does not support ``config.acting``.
+        EngineDied: the engine must be started again.
+        Exception: a bug in this package.
     """
     policy = policy or EpisodePolicy()
-    num_retries = 0
-    while True:
-        environment = make_environment()
-        try:
-            trajectory = await run_episode(
-                task, environment, engine, builder, config, identity, guide=guide, policy=policy
-            )
-        finally:
-            await close_in_thread(environment, policy.close_timeout_s)
-        if num_retries == policy.max_retries or not _environment_hung(trajectory):
-            return trajectory
-        num_retries += 1
-
-
-def _environment_hung(trajectory: Trajectory) -> bool:
-    failure = trajectory.outcome.failure
-    return failure is not None and (failure.boundary, failure.type) == (Boundary.ENVIRONMENT.value, "TimeoutError")
+    try:
+        with boundary(Boundary.ENVIRONMENT):
+            environment = make_environment()
+    except EpisodeError as error:
+        return failed_episode(identity, error.failure)
+    try:
+        return await run_episode(
+            task,
+            environment,
+            engine,
+            builder,
+            config,
+            identity,
+            guide=guide,
+            policy=policy,
+            fresh=fresh or make_environment,
+        )
+    finally:
+        await close_in_thread(environment, policy.close_timeout_s)

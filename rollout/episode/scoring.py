@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from rollout.engine import Engine, Sampling
+from rollout.engine import Engine
 from rollout.environment import Reset, Task
 from rollout.episode.guidance import NO_GUIDANCE, Guide
-from rollout.errors import Boundary, EpisodeError, UserError, boundary
+from rollout.episode.self_test import SelfTest, self_test
+from rollout.errors import Boundary, EngineUnavailable, EpisodeError, UserError, boundary
 from rollout.prompts.builder import PromptBuilder
 from rollout.trajectory import Author, Kind, Segment, TopK, Trajectory
 
@@ -35,7 +36,11 @@ async def score_trajectory(
             The result does not contain their tokens.
 
     The first token has an empty distribution, because nothing predicts it. Segments that extend beyond the context have
-    no distributions. If the engine fails, no segment has any, and the failure is recorded in the outcome.
+    no distributions. If the engine fails, no segment has any, and the outcome has the failure: the scoring is owed
+    (`rollout.trajectory.is_owed`).
+
+    Raises:
+        EngineDied: the engine must be started again.
     """
     before, after = split_at_hints(trajectory.segments)
     try:
@@ -43,7 +48,7 @@ async def score_trajectory(
             guidance = NO_GUIDANCE if guide is None else await guide(task_of(trajectory), reset_of(trajectory))
             hints = builder.hints(guidance.hints)
             token_ids = [token for segment in (*before, *hints, *after) for token in segment.token_ids]
-            rows = await engine.score(token_ids[: engine.max_model_len], top_k)
+            rows = replace(await engine.score(token_ids[: engine.max_model_len], top_k), model=engine.name)
     except EpisodeError as error:
         unscored = tuple(replace(segment, teacher=None) for segment in (*before, *after))
         return replace(trajectory, segments=unscored, outcome=replace(trajectory.outcome, failure=error.failure))
@@ -51,8 +56,10 @@ async def score_trajectory(
     return replace(trajectory, segments=(*scored_from(before, rows, 0), *scored_from(after, rows, first)))
 
 
-async def check_distributions(engine: Engine, token_ids: Sequence[int], *, written: int, scored: int) -> None:
-    """Check before the first episode that an engine returns the distributions that training needs.
+async def check_distributions(
+    engine: Engine, token_ids: Sequence[int], *, written: int, scored: int
+) -> SelfTest | None:
+    """Check before the first episode that an engine returns the distributions that training needs, and right ones.
 
     Args:
         engine: the teacher's engine.
@@ -60,18 +67,21 @@ async def check_distributions(engine: Engine, token_ids: Sequence[int], *, writt
         written: entries of the distributions of its own completions; 0 if none are needed.
         scored: entries of the distributions over finished episodes; 0 if none are needed.
 
+    Returns:
+        The measured errors of the distributions; None if none are needed.
+
     Raises:
-        UserError: the engine does not return them.
+        UserError: the engine does not return them, or they are wrong.
+        EngineUnavailable: the engine cannot be asked now.
     """
+    if not written and not scored:
+        return None
     try:
         with boundary(Boundary.ENGINE):
-            if written:
-                asked = Sampling(max_tokens=1, top_logprobs=written)
-                if (await engine.generate(token_ids, asked, "distributions")).top is None:
-                    raise NotImplementedError("its completions have no log-probabilities")
-            if scored:
-                await engine.score(token_ids, scored)
+            return await self_test(engine, token_ids, written=written, scored=scored)
     except EpisodeError as error:
+        if isinstance(error.__cause__, (EngineUnavailable, UserError)):
+            raise error.__cause__ from None
         raise UserError(
             "learner.terms need the teacher's distributions, but its engine does not return them: "
             f"{error.failure.message}. Use cross_entropy terms, as the recipes imitation and agent-distillation do, or "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -67,6 +68,14 @@ async def try_actions(
         raise
     successful = iter(results)
     return [None if action is None else next(successful) for action in actions]  # type: ignore[misc]  # errors were raised above
+
+
+def step_copies(environment: Environment, actions: Sequence[str | None]) -> None:
+    """Execute each action in its own copy, one after the other, as a replay of `try_actions`."""
+    for action in actions:
+        if action is not None:
+            with closing(fork_of(environment)) as copy:
+                copy.step(action)
 
 
 async def close_all(environments: Iterable[Environment], timeout_s: float) -> None:

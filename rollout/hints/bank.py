@@ -194,10 +194,7 @@ def _hint(row: Row, path: Path, place: str, max_characters: int) -> Hint:
     try:
         hint = Hint.model_validate(row)
     except ValidationError as error:
-        first = error.errors()[0]
-        what = ".".join(map(str, first["loc"]))
-        reason = first["msg"].removeprefix("Value error, ")
-        raise UserError(f"{path}, {place}: {what}: {reason}; fix it there, or remove the row") from error
+        raise UserError(f"{path}, {place}: {first_error(error)}; fix it there, or remove the row") from error
     if len(hint.text) > max_characters:
         raise UserError(
             f"{path}, {place}: the hint has {len(hint.text)} characters, at most {max_characters} are allowed; "
@@ -206,15 +203,19 @@ def _hint(row: Row, path: Path, place: str, max_characters: int) -> Hint:
     return hint
 
 
+def first_error(error: ValidationError) -> str:
+    """The first error of a validation in words."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, "))))
+
+
 def _order(hint: Hint) -> tuple[str, int, str]:
     return hint.category, -hint.frequency, hint.text
 
 
 def _merge(first: Hint, other: Hint) -> Hint:
     tasks = sorted({*first.made_from, *other.made_from})[:_MAX_MADE_FROM]
-    return first.model_copy(
-        update={"frequency": first.frequency + other.frequency, "made_from": tuple(tasks)},
-    )
+    return first.model_copy(update={"frequency": first.frequency + other.frequency, "made_from": tuple(tasks)})
 
 
 def _merge_equal(hints: Iterable[Hint]) -> Iterable[Hint]:

@@ -21,16 +21,6 @@ P = TypeVar("P")
 _AGENT_FAILED = frozenset({StopReason.FAILURE, StopReason.STEP_LIMIT, StopReason.TOKEN_LIMIT})
 
 
-def no_texts(episode: object) -> tuple[str, ...]:
-    """Default for optional rules: no texts."""
-    return ()
-
-
-def no_names(episode: object) -> Mapping[str, str]:
-    """Default for ``RuleBook.names``: no names."""
-    return {}
-
-
 @dataclass(frozen=True, slots=True)
 class RuleBook(Generic[P]):
     """The rules of one environment that turn a failed episode into hints.
@@ -47,9 +37,9 @@ class RuleBook(Generic[P]):
 
     read: Callable[[Trajectory], P]
     rules: tuple[Callable[[P], Iterable[str]], ...]
-    names: Callable[[P], Mapping[str, str]] = no_names
+    names: Callable[[P], Mapping[str, str]] = lambda _: {}
     placeholders: tuple[str, ...] = PLACEHOLDERS
-    seen: Callable[[P], Iterable[str]] = no_texts
+    seen: Callable[[P], Iterable[str]] = lambda _: ()
     look_for: Callable[[Sequence[str]], str] | None = None
 
     def write(self, trajectory: Trajectory, max_hints: int, max_characters: int) -> tuple[Hint, ...]:
@@ -87,6 +77,11 @@ def hint_of(text: str, trajectory: Trajectory) -> Hint:
 def has_failed(trajectory: Trajectory) -> bool:
     """Whether the agent failed the task by its own actions, not by an error or the time limit."""
     return not trajectory.outcome.success and trajectory.outcome.stop_reason in _AGENT_FAILED
+
+
+def when(mistake: object, hint: str) -> tuple[str, ...]:
+    """The hint of a rule if its mistake was made."""
+    return (hint,) if mistake else ()
 
 
 def no_action(turns: Sequence[CompletedTurn]) -> Iterator[str]:

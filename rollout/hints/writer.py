@@ -7,7 +7,6 @@ An episode without hints is recorded, too: its `EpisodeHints` has the reason.
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,9 +14,10 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from rollout.concurrency import run_all
 from rollout.errors import Boundary, EpisodeError, UserError
 from rollout.frozen_model import FrozenModel
-from rollout.hints.bank import Hint, HintBank, merge_hints
+from rollout.hints.bank import Hint, HintBank, first_error, merge_hints
 from rollout.hints.chat import ChatSession, Conversation, extract_json
 from rollout.hints.config import HintConfig, ModelWriter
 from rollout.hints.rules import RuleBook, RuleBooks, general_rules, has_failed, hint_of
@@ -103,12 +103,7 @@ async def write_hints(
         raise UserError(
             "hints.writer.by is llm, but no model is available; configure one, or set hints.writer.by to rules"
         )
-    workers = [asyncio.create_task(work()) for _ in range(concurrency)]
-    try:
-        await asyncio.gather(*workers)
-    finally:
-        for worker in workers:
-            worker.cancel()
+    await run_all(*(work() for _ in range(concurrency)))
     return [written[number] for number in sorted(written)]
 
 
@@ -185,7 +180,7 @@ class _AnswerParser:
         try:
             answer = _Answer.model_validate_json(extract_json(text))
         except ValidationError as error:
-            self.error = _first_error(error)
+            self.error = first_error(error)[:_COMPLAINT_CHARACTERS]
             return
         names = self.book.names_in(self.trajectory)
         accepted, errors = [], []
@@ -194,7 +189,7 @@ class _AnswerParser:
                 # The task type is taken from the record, because the model may get it wrong.
                 accepted.append(hint_of(generalize(answered.text, names), self.trajectory))
             except ValidationError as error:
-                errors.append(_first_error(error))
+                errors.append(first_error(error))
                 continue
             if len(accepted[-1].text) > self.config.max_hint_characters:
                 errors.append(f"{len(accepted.pop().text)} characters in one hint are too many")
@@ -268,10 +263,3 @@ def _location_hints(results: Iterable[EpisodeHints], rules: RuleBooks) -> Iterat
             ordered = sorted(kinds, key=lambda kind: (-kinds[kind], kind))
             frequency = episodes[environment, category]
             yield Hint(category=category, text=look_for(ordered), frequency=frequency, source=environment)
-
-
-def _first_error(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_input=False)[0]
-    what = ".".join(map(str, first["loc"]))
-    reason = str(first["msg"]).removeprefix("Value error, ")
-    return (f"{what}: {reason}" if what else reason)[:_COMPLAINT_CHARACTERS]

@@ -1,4 +1,4 @@
-"""The tiny models shipped with packages, and the resolution of model names to folders."""
+"""The tiny models shipped with packages, a real one prepared on this machine, and the folders of model names."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rollout.errors import UserError
+from rollout.storage.cache import cache_folder
 
 BUILTIN_PREFIX = "builtin:"
+SMOLLM2 = "smollm2"
+"""SmolLM2-135M-Instruct, which `rollout.models.smollm2` writes to the cache."""
 _HERE = Path(__file__).parent
 _IN_PACKAGE = re.compile(r"(?P<package>[A-Za-z]\w+):(?P<folder>.+)")
 
@@ -18,14 +21,23 @@ def builtin_models() -> list[str]:
     return [BUILTIN_PREFIX + folder.name for folder in sorted(_HERE.iterdir()) if (folder / "config.json").exists()]
 
 
+def smollm2_folder() -> Path:
+    """The folder of ``smollm2``; it exists once the model has been prepared."""
+    return cache_folder("models") / "smollm2-135m-instruct"
+
+
 def model_folder(name: str) -> str:
-    """Resolve ``builtin:NAME`` or ``PACKAGE:FOLDER`` to a folder; other folders and hub names are returned unchanged.
+    """Resolve ``builtin:NAME``, ``PACKAGE:FOLDER`` or ``smollm2``; folders and hub names are returned unchanged.
 
     ``PACKAGE:FOLDER`` is a folder inside an installed Python package, which is not imported.
 
     Raises:
-        UserError: there is no such built-in model, package or folder.
+        UserError: there is no such built-in model, package or folder, or ``smollm2`` has not been prepared.
     """
+    if name == SMOLLM2:
+        if not (smollm2_folder() / "config.json").is_file():
+            raise UserError(f"the model {name} is not in {smollm2_folder()}; run `make real-model`, which prepares it")
+        return str(smollm2_folder())
     if name.startswith(BUILTIN_PREFIX):
         folder = _HERE / name.removeprefix(BUILTIN_PREFIX)
         if not folder.is_dir():

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from rollout.grammar import Choice, Grammar
 from rollout.prompts.example import DemonstrationTurn
-from rollout.prompts.style import BaseStyle, ParsedTurn, make_spans
-from rollout.trajectory import Kind
-
-_MARKER_LINE = re.compile(r"(?:\A|\n)[ \t]*Action:")
-_MARKER_ANYWHERE = re.compile(r"Action:")
+from rollout.prompts.labels import FIRST_THOUGHT, parse_labeled
+from rollout.prompts.style import BaseStyle, ParsedTurn
 
 TURN_FORMAT = """\
 In each turn write one action and nothing else:
@@ -29,21 +25,8 @@ class ActStyle(BaseStyle):
         return f"Action: {turn.action}", turn.observation
 
     def parse(self, text: str) -> ParsedTurn:
-        """Split the text of one turn into act, reason and format. Any text is accepted.
-
-        The marker ``Action:`` is found as in ReAct. The act is the text from the marker to the end of its line; without
-        a marker it is the first line that is not empty. Text before the marker is reason; the rest is format.
-        """
-        marker = _MARKER_LINE.search(text) or _MARKER_ANYWHERE.search(text)
-        start, end = marker.span() if marker else (0, 0)
-        action, line_break, rest = text[end:].lstrip().partition("\n")
-        spans = make_spans(
-            (Kind.REASON, start),
-            (Kind.FORMAT, end),
-            (Kind.ACT if action else Kind.FORMAT, len(text) - len(line_break + rest)),
-            (Kind.FORMAT, len(text)),
-        )
-        return ParsedTurn(spans, action.strip() or None)
+        """Split a turn as `parse_labeled` does. Without a label, the first line that is not empty is the action."""
+        return parse_labeled(text, FIRST_THOUGHT, unlabeled=True)
 
     def turn_grammar(self, action: Choice) -> Grammar:
         return Grammar(("Action: ", action))

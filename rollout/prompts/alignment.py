@@ -50,7 +50,8 @@ def align_scores(scores: TopK, taken: Sequence[int], parts: Sequence[AlignedGrou
             head = teacher.start
             logprobs = tuple(logprob + rest for logprob in scores.logprobs[head])
             rows[student.start] = (scores.token_ids[head], logprobs, scores.tail_mass[head] * math.exp(rest))
-    return TopK(tuple(row[0] for row in rows), tuple(row[1] for row in rows), tuple(row[2] for row in rows))
+    columns = (tuple(row[0] for row in rows), tuple(row[1] for row in rows), tuple(row[2] for row in rows))
+    return TopK(*columns, scores.model)
 
 
 def _taken_logprob(scores: TopK, place: int, token: int) -> float:

@@ -6,7 +6,7 @@ Demonstrations given as text take the same path as completions of an engine.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
 from sys import maxsize
@@ -16,10 +16,11 @@ from rollout.environment import Reset
 from rollout.errors import UserError
 from rollout.grammar import Choice, Grammar
 from rollout.prompts.channels import kinds_before_answer
+from rollout.prompts.labels import is_think_tag
 from rollout.prompts.style import Style
 from rollout.prompts.template import ChatTemplate
 from rollout.prompts.tokenizer import Tokenizer
-from rollout.trajectory import Author, Kind, Segment
+from rollout.trajectory import Author, Kind, Segment, TopK
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Turn:
     """A parsed completion.
 
     Attributes:
-        segments: exactly the completion's tokens, followed by an end of turn if the completion has none.
+        segments: exactly the completion's tokens, followed by an end of turn if they do not end with one.
         action: the action for the environment, stripped; None if the completion contains none.
     """
 
@@ -55,6 +56,7 @@ class PromptBuilder:
         self._generation_prompt = self._encode_template(template.generation_prompt)
         self._answer_prefix = self._encode_template(template.answer_prefix)
         self._end_of_turn = self._encode_template(template.end_of_turn)
+        self._end_ids = {self.end_of_turn_id, *self.tokenizer.encode_markers(self.tokenizer.end)}
         self._next_user = self._encode_template(template.next_user)
 
     def start(self, reset: Reset, *, hints: Sequence[str] = ()) -> list[Segment]:
@@ -83,19 +85,32 @@ class PromptBuilder:
         return [*prompt, *_template(turn, self._answer_prefix), *prefix] if prefix else prompt
 
     def turn(self, completion: Completion, turn: int, first_thought: str = "") -> Turn:
-        """Split a completion into reason, act and format segments; see `Style.parse`.
+        """Split a completion into reason, act, format and trailing segments; see `Style.parse`.
 
-        A token that crosses a boundary belongs to the segment of its first character. Leading special tokens, and all
-        tokens from the next special token on (normally the end of turn), are format and are not parsed. If the turn was
-        opened with a first thought, it is parsed together with that thought; the result does not contain the thought.
-        If the last token is not the end of turn, the template's end of turn is appended, authored by the template.
+        A token that crosses a boundary belongs to the segment of its first character. Leading special tokens are
+        format. From the next special token on, nothing is parsed: the first end token is format, all other tokens are
+        trailing. Think tags are text. What the turn was opened with, a first thought or a think tag in the generation
+        prompt, is parsed together with the completion; the result does not contain it.
+
+        If the last token is not the end of turn, it is appended. Its author is the model if the completion finished
+        with ``stop`` and has no end token: the engine returned only text, or a stop string ended the turn. In both
+        cases the model is to end its turn there, and so the end is trained like one that was generated: the stream
+        ``format`` contains it. If the engine returned distributions, it gets one that is certain of it. After
+        ``length``, or after another end token, the end of turn is the template's and is not trained.
+
+        The end follows trailing text if there is any, as the engine saw it. The learner leaves trailing text out, so
+        that it trains the end directly after the action; see `learner.streams.to_sequence`.
         """
         ids = completion.token_ids
+        stopped = completion.finish_reason == "stop"
         pieces = self.tokenizer.pieces(ids)
-        kinds, action = self._kinds(ids, pieces, first_thought)
+        kinds, action = self._kinds(ids, pieces, first_thought, stopped)
         segments = list(_split(completion, pieces, kinds, turn))
         if not ids or ids[-1] != self.end_of_turn_id:
             segments += _template(turn, self._end_of_turn)
+            if stopped and not (ids and self._is_marker(ids[-1], pieces[-1])):
+                certain = TopK(((self.end_of_turn_id,),), ((0.0,),), (0.0,)) if completion.top else None
+                segments[-1] = replace(segments[-1], author=Author.MODEL, teacher=certain)
         return Turn(tuple(segments), action)
 
     def observation(self, text: str, turn: int) -> list[Segment]:
@@ -140,11 +155,13 @@ class PromptBuilder:
             )
         return Grammar((self._answer_prefix[0], *grammar.parts)) if self._answer_prefix[0] else grammar
 
-    def _kinds(self, ids: Sequence[int], pieces: Sequence[str], first_thought: str) -> tuple[list[Kind], str | None]:
+    def _kinds(
+        self, ids: Sequence[int], pieces: Sequence[str], first_thought: str, stopped: bool
+    ) -> tuple[list[Kind], str | None]:
         """Kind of each token, and the action. The text that the turn was opened with is parsed with it."""
         template = self._template
         before = self._prefix(first_thought) if first_thought else template.thought
-        special = [token in self.tokenizer.special_ids for token in ids]
+        special = [self._is_marker(token, piece) for token, piece in zip(ids, pieces, strict=True)]
         if template.has_channels and not first_thought:
             kinds, before = kinds_before_answer(pieces, special, thinking=bool(template.thought)), ""
         else:
@@ -153,7 +170,23 @@ class PromptBuilder:
         end = special.index(True, begin) if True in special[begin:] else len(ids)
         parsed = self.style.parse(before + "".join(pieces[begin:end]))
         kinds += list(_kind_of_each([before, *pieces[begin:end]], parsed.spans))[1:]
-        return kinds + [Kind.FORMAT] * (len(ids) - end), parsed.action
+        return kinds + self._kinds_after(ids[end:], stopped), parsed.action
+
+    def _is_marker(self, token: int, piece: str) -> bool:
+        """Whether a token is special and no think tag, which some models write with special tokens."""
+        return token in self.tokenizer.special_ids and not is_think_tag(piece)
+
+    def _kinds_after(self, ids: Sequence[int], stopped: bool) -> list[Kind]:
+        """Kinds of the tokens from the first special token on: one run of end tokens is format.
+
+        If the model stopped with another special token, that one is its end.
+        """
+        ends = [token in self._end_ids for token in ids]
+        if ids and True not in ends:
+            ends[-1] = stopped and ids[-1] in self.tokenizer.special_ids
+        first = ends.index(True) if True in ends else len(ends)
+        last = ends.index(False, first) if False in ends[first:] else len(ends)
+        return [Kind.FORMAT if first <= at < last else Kind.TRAILING for at in range(len(ids))]
 
     def _content(self, kind: Kind, author: Author, turn: int, text: str) -> list[Segment]:
         ids = self.tokenizer.encode(text)

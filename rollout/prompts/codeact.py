@@ -6,22 +6,18 @@ Source: the format is that of CodeAct (Wang et al., 2024) in the variant of smol
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from textwrap import dedent
 
 from rollout.errors import UserError
 from rollout.grammar import Choice, FreeText, Grammar
 from rollout.prompts.example import DemonstrationTurn
-from rollout.prompts.style import BaseStyle, ParsedTurn, make_spans
+from rollout.prompts.fences import code_block
+from rollout.prompts.labels import FIRST_THOUGHT, TurnText
+from rollout.prompts.style import INVENTED_OBSERVATION, BaseStyle, ParsedTurn
 from rollout.prompts.tool import ACT, Tool
 from rollout.trajectory import Kind
 
-_THOUGHT = re.compile(r"\s*Thought:")
-_OPEN = re.compile(r"```(?:python|py)?[ \t\r]*\n", re.IGNORECASE)
-_CLOSE = re.compile(r"\n[ \t]*```|\n?(?:```)?<end_code>")
-_CLOSE_ANYWHERE = re.compile(r"```")
 _EMPTY, _FULL = r"[ \t]*\n", r"[ \t]*[^` \t\n][^\n]*\n"
 _LINES = f"({_EMPTY})*{_FULL}({_EMPTY}|{_FULL})*"
 """Lines of code: at least one is not empty, none is a fence."""
@@ -78,7 +74,7 @@ class CodeActStyle(BaseStyle):
     """
 
     name = "codeact"
-    stop = ("<end_code>", "Observation:", "Calling tools:")
+    stop = ("<end_code>", *INVENTED_OBSERVATION, "Calling tools:")
     no_action = error(f"There is no block of code in your answer. Write it like this:\n{_TURN_FORMAT}")
 
     def turn(self, turn: DemonstrationTurn) -> tuple[str, str]:
@@ -95,27 +91,26 @@ class CodeActStyle(BaseStyle):
         return f"Thought: {thought}"
 
     def parse(self, text: str) -> ParsedTurn:
-        """Split the text of one turn into reason, act and format. Any text is accepted.
+        """Split the text of one turn into reason, act, format and trailing. Any text is accepted.
 
-        ``Thought:`` at the start is format and optional. The act is the content of the first fenced block. The fences,
-        ``Code:`` before them and all text after them are format. A block ends at a fence that begins a line or at
-        ``<end_code>``; if there is neither, at any fence. Text without a complete block is all reason.
+        ``Thought:`` at the start is format and optional. The act is the content of `code_block`. Its fences,
+        ``Code:`` before them and ``<end_code>`` after them are format; all text after these is trailing. Text without a
+        block is all reason, up to an observation that the model invented. A block that is not closed was cut off.
         """
-        thought = _THOUGHT.match(text)
-        start = thought.end() if thought else 0
-        opened = _OPEN.search(text, start)
-        closed = _closing(text, opened.end()) if opened else None
-        if opened is None or closed is None:
-            return ParsedTurn(make_spans((Kind.FORMAT, start), (Kind.REASON, len(text))), None)
-        code = dedent(text[opened.end() : closed.start()]).strip() or None
-        spans = make_spans(
-            (Kind.FORMAT, start),
-            (Kind.REASON, len(text[: opened.start()].rstrip().removesuffix("Code:").rstrip())),
-            (Kind.FORMAT, opened.end()),
-            (Kind.ACT if code else Kind.FORMAT, closed.start()),
-            (Kind.FORMAT, len(text)),
-        )
-        return ParsedTurn(spans, code)
+        turn = TurnText.read(text)
+        thought = FIRST_THOUGHT.match(turn.visible)
+        start = [(Kind.FORMAT, thought.end())] if thought else []
+        block = code_block(turn)
+        if block is None:
+            return turn.parsed([*start, (Kind.REASON, turn.invented())], None)
+        spans = [
+            *start,
+            (Kind.REASON, block.before),
+            (Kind.FORMAT, block.code_start),
+            *([(Kind.ACT, block.code_end)] if block.code else []),
+            (Kind.FORMAT, block.end),
+        ]
+        return turn.parsed(spans, block.code or None)
 
     def turn_grammar(self, action: Choice) -> Grammar:
         """A thought, the line ``Code:`` and code. Action templates are ignored."""
@@ -125,9 +120,3 @@ class CodeActStyle(BaseStyle):
                 "agent.style to react, act or stateact"
             )
         return Grammar(("Thought: ", FreeText("[^`]*"), "```py\n", FreeText(_LINES, share=3), "```<end_code>"))
-
-
-def _closing(text: str, start: int) -> re.Match[str] | None:
-    """End of the block whose content begins at ``start``."""
-    # In an empty block, the line break before the closing fence is the one before ``start``.
-    return _CLOSE.search(text, start - 1) or _CLOSE_ANYWHERE.search(text, start)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from rollout.errors import UserError
 from rollout.grammar import Choice, FreeText, Grammar
 from rollout.prompts.example import DemonstrationTurn
-from rollout.prompts.style import BaseStyle, ParsedTurn, make_spans
+from rollout.prompts.labels import TurnText
+from rollout.prompts.style import BaseStyle, ParsedTurn
 from rollout.trajectory import Kind
 
 TURN_FORMAT = """\
@@ -22,6 +23,7 @@ Think step by step, with an empty line between the steps. Then give the answer:
 
 _OPEN = "<answer>"
 _CLOSE = "</answer>"
+_ANSWER = re.compile(rf"{_OPEN}(?P<given>(?:(?!{_OPEN}).)*?)(?P<close>{_CLOSE}|\Z)", re.IGNORECASE | re.DOTALL)
 _ARGUMENT = re.compile(r"\A\w+\[(.*)\]\Z", re.DOTALL)
 
 
@@ -44,25 +46,26 @@ class ChainOfThoughtStyle(BaseStyle):
         return turn_text(turn.thought, given[1] if given else turn.action), turn.observation
 
     def parse(self, text: str) -> ParsedTurn:
-        """Split the text of one turn into reason, act and format. Any text is accepted.
+        """Split the text of one turn into reason, act, format and trailing. Any text is accepted.
 
-        The act is the content of the last pair of tags, the tags are format, and all text before them is reason. A tag
-        that is not closed extends to the end of the text.
+        The act is the content of the last pair of tags outside think blocks, the tags are format, and all text before
+        them is reason. Without a pair, a tag that is not closed extends to the end of the text: many servers remove the
+        stop string.
         """
-        opened = text.rfind(_OPEN)
-        if opened < 0:
-            return ParsedTurn(make_spans((Kind.REASON, len(text))), None)
-        start = opened + len(_OPEN)
-        closed = text.find(_CLOSE, start)
-        end = closed if closed >= 0 else len(text)
+        turn = TurnText.read(text)
+        answers = list(_ANSWER.finditer(turn.visible))
+        if not answers:
+            return turn.parsed([(Kind.REASON, len(text))], None)
+        answer = ([answer for answer in answers if answer["close"]] or answers)[-1]
+        start, end = answer.span("given")
         given = text[start:end].strip()
-        spans = make_spans(
-            (Kind.REASON, len(text[:opened].rstrip())),
+        spans = [
+            (Kind.REASON, len(text[: answer.start()].rstrip())),
             (Kind.FORMAT, start),
-            (Kind.ACT if given else Kind.FORMAT, end),
-            (Kind.FORMAT, len(text)),
-        )
-        return ParsedTurn(spans, self.answer.replace("{}", given) if given else None)
+            *([(Kind.ACT, end)] if given else []),
+            (Kind.FORMAT, answer.end()),
+        ]
+        return turn.parsed(spans, self.answer.replace("{}", given) if given else None)
 
     def turn_grammar(self, action: Choice) -> Grammar:
         """Reasoning and an answer. Action templates are ignored."""

@@ -110,7 +110,7 @@ class Retokenizer:
 
     def _with_scores(self, segment: Segment, text: str, ids: tuple[int, ...], parts: Sequence[AlignedGroup]) -> Segment:
         scores = segment.teacher and align_scores(segment.teacher, segment.token_ids, parts, len(ids))
-        return Segment(segment.kind, segment.author, segment.turn, text, ids, teacher=scores)
+        return dataclasses.replace(segment, text=text, token_ids=ids, logprobs=None, teacher=scores)
 
 
 def _before_answer(teacher: ChatTemplate, student: ChatTemplate) -> str:

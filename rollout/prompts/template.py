@@ -19,10 +19,10 @@ from typing import TypeVar
 
 from rollout.errors import UserError
 from rollout.messages import first_line
+from rollout.prompts.labels import open_thinking
 from rollout.prompts.tokenizer import Tokenizer
 
 _SYSTEM, _USER, _ASSISTANT, _USER_2 = "Qsystem0Q", "Quser1Q", "Qassistant2Q", "Quser3Q"
-_OPEN_TAG = re.compile(r"<(?P<tag>[\w:]*think\w*)>(?!.*</(?P=tag)>)\s*\Z", re.DOTALL)
 _OPEN_CHANNEL = re.compile(r"<\|channel\|>analysis<\|message\|>\Z")
 TIME_LIMIT_S = 10.0
 """Limit on the analysis of one chat template, because a template can loop for as long as it likes."""
@@ -78,8 +78,8 @@ class ChatTemplate:
     @property
     def thought(self) -> str:
         """The end of the generation prompt that opens a thought, such as ``<think>``; "" if it opens none."""
-        opened = _OPEN_TAG.search(self.generation_prompt) or _OPEN_CHANNEL.search(self.generation_prompt)
-        return opened[0] if opened else ""
+        channel = _OPEN_CHANNEL.search(self.generation_prompt)
+        return channel[0] if channel else open_thinking(self.generation_prompt)
 
     @property
     def has_channels(self) -> bool:
@@ -242,10 +242,11 @@ def _is_constant(render: _Renderer, parts: tuple[str, str, str, str, str]) -> bo
 
 def _answer_prefix(template: ChatTemplate, in_history: str, marker: str) -> str:
     """What precedes an answer without a thought: the same as in histories, where that continues the prompt."""
-    opened, prompt = _OPEN_TAG.search(template.generation_prompt), template.generation_prompt
+    prompt = template.generation_prompt
+    opened = open_thinking(prompt)
     rest = in_history.removeprefix(prompt) if in_history.startswith(prompt) else ""
     if opened:
-        end = f"</{opened['tag']}>"
+        end = f"{opened[0]}/{opened.split(maxsplit=1)[0][1:]}"
         return rest if end in rest else f"\n{end}\n\n"
     if template.thought and not rest:
         return marker + in_history.removeprefix(marker)

@@ -7,7 +7,7 @@ processes lock two files of the same name.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -73,3 +73,15 @@ def build_lock(target: Path, timeout_s: float = BUILD_TIMEOUT_S) -> Iterator[Non
                 "and run the same command again"
             ) from None
         yield
+
+
+def build_once(target: Path, is_current: Callable[[], bool], build: Callable[[], object]) -> None:
+    """Call ``build`` unless ``target`` is current; of several processes, one builds and the others wait for it.
+
+    Raises:
+        UserError: another process has been building it for too long.
+    """
+    if not is_current():
+        with build_lock(target):
+            if not is_current():  # another process may have built it in the meantime
+                build()

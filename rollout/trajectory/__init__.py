@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rollout.errors import Cause, Failure
+from rollout.trajectory.owed import failed_episode, is_owed
 from rollout.trajectory.record import (
     SCHEMA_VERSION,
     Author,
@@ -42,5 +43,7 @@ __all__ = [
     "TopK",
     "Trajectory",
     "Truncation",
+    "failed_episode",
     "float32s",
+    "is_owed",
 ]

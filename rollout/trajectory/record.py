@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from rollout.errors import Failure
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 class Kind(StrEnum):

@@ -2,8 +2,9 @@
 
 Every write creates one shard: it writes a temporary file and moves it to its final name, so that a shard appears
 atomically. Names begin with the time of the move and end with a random part; many processes may write to one folder.
-If a key was written twice, the first version in the order of names is read. A shard that cannot be read is renamed and
-its episodes count as missing; no other file is changed in place.
+If a key was written twice, the first version in the order of names is read. Episodes that are owed count as missing
+(`rollout.trajectory.is_owed`), so that a completed version wins. A shard that cannot be read is renamed and its
+episodes count as missing; no other file is changed in place.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -20,26 +21,23 @@ from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 
 from rollout.errors import UserError
 from rollout.messages import first_line
 from rollout.trajectory.arrow import (
+    CAUSE_COLUMN,
     KEY_COLUMNS,
-    NUMBER_LEAVES,
     SUMMARY_COLUMNS,
-    TEXT_LEAVES,
-    VERSION_METADATA,
+    completed_rows,
     from_table,
+    owed_rows,
     table_keys,
     to_table,
-    trajectory_schema,
 )
-from rollout.trajectory.record import SCHEMA_VERSION, Key, Trajectory
+from rollout.trajectory.record import Key, Trajectory
+from rollout.trajectory.shard import ForeignFileError, encode, parse
 
 SHARD_SUFFIX, PARTIAL_SUFFIX, SET_ASIDE_SUFFIX = ".parquet", ".partial", ".set-aside"
-ROW_GROUP_BYTES = 32 * 2**20
-"""Uncompressed size at which compaction closes a row group, which is the unit that a reader holds in memory."""
 ABANDONED_AFTER_NS = 24 * 3600 * 10**9
 """Age at which compaction deletes a temporary file, assuming that its writer died."""
 UNREADABLE = (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError, OSError)
@@ -82,6 +80,10 @@ class TrajectoryStore:
             except OSError as error:
                 raise UserError(f"The folder {uri} cannot be created ({error}): choose another one.") from error
 
+    def exists(self) -> bool:
+        """Whether the folder exists."""
+        return bool(self._filesystem.get_file_info(self._folder).type == pafs.FileType.Directory)
+
     def write(self, trajectories: Iterable[Trajectory]) -> None:
         """Write one shard. Keys that exist already keep their first version.
 
@@ -92,7 +94,7 @@ class TrajectoryStore:
         table = to_table(trajectories)
         if table.num_rows == 0:
             return
-        self._publish(_shard([table]))
+        self._publish(encode([table]))
 
     def keys(self) -> set[Key]:
         """The keys of all readable episodes; reads only the key columns."""
@@ -124,19 +126,40 @@ class TrajectoryStore:
         """Yield the same episodes as Arrow tables with `rollout.trajectory.arrow.trajectory_schema`.
 
         Args:
-            columns: names, with dots for fields of structs; they must include `KEY_COLUMNS`. None reads all.
+            columns: names of the current schema; they must include `KEY_COLUMNS`. None reads all.
         """
         seen: set[Key] = set()
+        return (_unseen(table, seen) for table in self._tables(columns, completed_rows))
+
+    def owed(self) -> Iterator[Trajectory]:
+        """Summaries of the episodes that are owed and were not completed since (`rollout.trajectory.is_owed`).
+
+        Older versions stored them; `keys`, `read`, `summaries` and `tables` leave them out, and compaction drops them.
+        """
+        seen = self.keys()
+        tables = (_unseen(table, seen) for table in self._tables(SUMMARY_COLUMNS, owed_rows))
+        return (trajectory for table in tables for trajectory in from_table(table))
+
+    def _tables(self, columns: Sequence[str] | None, rows: Callable[[pa.Table], pa.Table]) -> Iterator[pa.Table]:
+        """Yield the selected rows of all shards."""
         done: set[str] = set()
         pending = self._shards()
         while pending:
             path = pending.pop(0).path
             done.add(path)
             try:
-                for table in self._row_groups(path, columns):
-                    yield _unseen(table, seen)
+                yield from self._selected(path, columns, rows)
             except FileNotFoundError:  # compacted or renamed by another process: list the folder again
                 pending = [shard for shard in self._shards() if shard.path not in done]
+
+    def _selected(
+        self, path: str, columns: Sequence[str] | None, rows: Callable[[pa.Table], pa.Table]
+    ) -> Iterator[pa.Table]:
+        """Yield the selected rows of a shard."""
+        needed = columns if columns is None else list(dict.fromkeys([*columns, CAUSE_COLUMN]))
+        for table in self._row_groups(path, needed):
+            selected = rows(table)
+            yield selected if columns is None else selected.select(list(columns))
 
     def compact(self, shard_bytes: int = 256 * 2**20) -> None:
         """Merge adjacent shards up to about ``shard_bytes``, and delete temporary files of dead writers.
@@ -152,7 +175,8 @@ class TrajectoryStore:
                 if len(group) > 1:
                     self._merge(group, seen)
                 else:
-                    seen.update(key for table in self._row_groups(group[0], KEY_COLUMNS) for key in table_keys(table))
+                    tables = self._selected(group[0], KEY_COLUMNS, completed_rows)
+                    seen.update(key for table in tables for key in table_keys(table))
 
     def unreadable_shards(self) -> list[UnreadableShard]:
         """All shards that were renamed in this folder or skipped by this object, sorted by path."""
@@ -186,10 +210,10 @@ class TrajectoryStore:
         try:
             with self._filesystem.open_input_file(path) as stream:
                 # Remote storage needs few large requests; for local files they would only cost a thread per shard.
-                yield from _parse(stream, path, columns, pre_buffer=self._filesystem.type_name != "local")
+                yield from parse(stream, path, columns, pre_buffer=self._filesystem.type_name != "local")
         except FileNotFoundError:
             raise
-        except _ForeignError as error:
+        except ForeignFileError as error:
             self._set_aside(path, str(error))
         except UNREADABLE:
             reason = self._damage(path)
@@ -202,9 +226,9 @@ class TrajectoryStore:
         with self._filesystem.open_input_stream(path) as stream:
             content = stream.read()
         try:
-            for _ in _parse(pa.BufferReader(content), path, columns=None):
+            for _ in parse(pa.BufferReader(content), path, columns=None):
                 pass
-        except _ForeignError as error:
+        except ForeignFileError as error:
             return str(error)
         except UNREADABLE as error:
             return f"it is damaged or cut short ({first_line(error)})"
@@ -216,7 +240,8 @@ class TrajectoryStore:
         else:
             with suppress(FileNotFoundError):  # another reader renamed it first
                 self._filesystem.move(path, path + SET_ASIDE_SUFFIX)
-        _log.warning("%s is set aside and its episodes count as missing: %s", path, reason)
+        action = "skipped" if self._read_only else "set aside"
+        _log.warning("%s is %s and its episodes count as missing: %s", path, action, reason)
 
     def _publish(self, content: pa.Buffer, prefix: str | None = None) -> None:
         """Write a shard atomically. ``prefix`` begins its name and sets its position; None makes it the last one."""
@@ -239,8 +264,8 @@ class TrajectoryStore:
             raise
 
     def _merge(self, paths: Sequence[str], seen: set[Key]) -> None:
-        tables = (_unseen(table, seen) for path in paths for table in self._row_groups(path, columns=None))
-        self._publish(_shard(tables), _order_prefix(paths[0]))
+        tables = (_unseen(table, seen) for path in paths for table in self._selected(path, None, completed_rows))
+        self._publish(encode(tables), _order_prefix(paths[0]))
         for path in paths:
             with suppress(FileNotFoundError):  # renamed above, or merged by another process
                 self._filesystem.delete_file(path)
@@ -251,10 +276,6 @@ class TrajectoryStore:
             if file.path.endswith(PARTIAL_SUFFIX) and file.mtime_ns is not None and file.mtime_ns < oldest_ns:
                 with suppress(FileNotFoundError):
                     self._filesystem.delete_file(file.path)
-
-
-class _ForeignError(Exception):
-    """A valid Parquet file that is not a shard."""
 
 
 def _resolve(uri: str) -> tuple[pafs.FileSystem, str]:
@@ -268,60 +289,6 @@ def _resolve(uri: str) -> tuple[pafs.FileSystem, str]:
             "file://, s3:// or gs://."
         ) from error
     return filesystem, path
-
-
-def _shard(tables: Iterable[pa.Table]) -> pa.Buffer:
-    """Encode a Parquet file; small tables share a row group."""
-    stream = pa.BufferOutputStream()
-    with pq.ParquetWriter(
-        stream,
-        trajectory_schema(),
-        compression="zstd",
-        compression_level=1,
-        use_dictionary=list(TEXT_LEAVES),
-        use_byte_stream_split=list(NUMBER_LEAVES),
-        write_page_checksum=True,
-    ) as writer:
-        for group in _row_group_tables(tables):
-            writer.write_table(group)
-    return stream.getvalue()
-
-
-def _row_group_tables(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Concatenate tables until they reach `ROW_GROUP_BYTES`."""
-    waiting: list[pa.Table] = []
-    size = 0
-    for table in tables:
-        waiting.append(table)
-        size += table.nbytes
-        if size >= ROW_GROUP_BYTES:
-            yield pa.concat_tables(waiting)
-            waiting, size = [], 0
-    if waiting:
-        yield pa.concat_tables(waiting)
-
-
-def _parse(
-    source: pa.NativeFile, path: str, columns: Sequence[str] | None, pre_buffer: bool = False
-) -> Iterator[pa.Table]:
-    """Yield the row groups of a shard. Raises `_ForeignError` for other files, `UserError` for a newer version."""
-    file = pq.ParquetFile(source, pre_buffer=pre_buffer, page_checksum_verification=True)
-    _check_schema(file.schema_arrow, path)
-    for index in range(file.num_row_groups):
-        yield file.read_row_group(index, columns=columns, use_threads=False)  # many workers share a machine
-
-
-def _check_schema(schema: pa.Schema, path: str) -> None:
-    version = (schema.metadata or {}).get(VERSION_METADATA, b"")
-    if not version.isdigit():
-        raise _ForeignError("it is a Parquet file of another tool")
-    if int(version) > SCHEMA_VERSION:
-        raise UserError(
-            f"{path} was written by a newer Stillhouse (trajectory schema {int(version)}, this version reads up to "
-            f"{SCHEMA_VERSION}): update Stillhouse or use another folder."
-        )
-    if not schema.equals(trajectory_schema()):
-        raise _ForeignError(f"its columns are not those of trajectory schema {int(version)}")
 
 
 def _unseen(table: pa.Table, seen: set[Key]) -> pa.Table:

@@ -199,6 +199,26 @@ def test_an_interrupted_run_keeps_finished_episodes_and_prints_how_to_resume(tmp
     assert after_first < stored_episodes(folder) < 20000
 
 
+def test_a_terminal_that_closes_before_the_first_episode_leaves_a_run_that_can_be_resumed(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    arguments = ["run", "smoke", "collect.teacher_episodes=20000", "--run-dir", str(folder), "--address", "local"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cluster.cli", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=restore_ctrl_c,
+    )
+    wait_until(lambda: (folder / "manifest.json").exists() or process.poll() is not None, "the folder")
+    process.send_signal(signal.SIGHUP)
+    _, err = process.communicate(timeout=120)
+    # Python ends by the signal itself if it came while a library executed a string; a shell reports both as 130.
+    assert process.returncode in (130, -signal.SIGINT), err
+    assert f"stillhouse run {folder} --address local" in err
+    assert "Traceback" not in err
+
+
 def test_bench_writes_figures_with_their_provenance(tmp_path: Path) -> None:
     file = tmp_path / "bench.json"
     done = stillhouse("bench", "environments", "--seconds", "0.2", "--json", str(file))

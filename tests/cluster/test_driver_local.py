@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +18,12 @@ from cluster.driver import PHASES, Driver, run
 from cluster.run.directory import RunDirectory, open_run
 from cluster.run.plan import make_plan
 from cluster.run.progress import Screen
+from cluster.run.status import run_status
+from cluster.run.write_report import write_run_report
 from cluster.runtime.backend import LocalBackend
 from cluster.runtime.rollout_worker import RolloutWorker
 from rollout.errors import UserError
-from rollout.trajectory import Trajectory
+from rollout.trajectory import Cause, Failure, Outcome, StopReason, Trajectory
 from rollout.trajectory.store import TrajectoryStore
 
 MakeRecipe = Callable[..., Recipe]
@@ -253,3 +256,33 @@ async def test_a_pool_and_its_workers_get_the_failure_policies_of_their_role(
         assert isinstance(worker, RolloutWorker)
         assert worker.config.episode_policy.max_retries == 4
     await driver.stop_all()
+
+
+def lose(folder: Path, *parts: str, count: int = 10**9, cause: Cause = Cause.ENGINE) -> None:
+    """Make of stored episodes what an older version stored of a dead engine."""
+    store = TrajectoryStore(folder.joinpath(*parts))
+    failure = Failure("engine", "ConnectError", "no answer", cause)
+    lost = [replace(t, outcome=Outcome(0.0, False, StopReason.ERROR, failure)) for t in store.read()]
+    kept = list(store.read())[count:]
+    shutil.rmtree(folder.joinpath(*parts))
+    TrajectoryStore(folder.joinpath(*parts)).write([*lost[:count], *kept])
+
+
+def test_episodes_that_an_older_version_stored_as_errors_are_shown_and_rolled_out_again(
+    toy_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    go(toy_recipe(), tmp_path)
+    whole = report(tmp_path)["agents"]
+    lose(tmp_path, "evaluation", "teacher")
+    lose(tmp_path, "evaluation", "student", count=2)
+    rows = {row["name"]: row for row in run_status(RunDirectory(tmp_path))["steps"]}
+    assert (rows["evaluate/teacher"]["done"], rows["evaluate/teacher"]["errors"]) == (0, 6)
+    assert (rows["evaluate/student"]["done"], rows["evaluate/student"]["errors"]) == (4, 2)
+    assert rows["evaluate/teacher"]["causes"] == {"engine": 6}
+    write_run_report(RunDirectory(tmp_path))
+    found = report(tmp_path)
+    assert (found["agents"]["teacher"]["household"]["n"], len(found["failed"])) == (0, 8)
+    go(toy_recipe(), tmp_path)
+    again = report(tmp_path)
+    assert again["agents"]["teacher"]["household"]["success"] == whole["teacher"]["household"]["success"]
+    assert ({agent["household"]["n"] for agent in again["agents"].values()}, again["failed"]) == ({6}, [])

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from cluster.run.write_report import busy_seconds
 from evaluation.evaluator import CompletedEpisode, EnvironmentFigures, Evaluator, Snapshot
+from evaluation.failures import FailureFigures
 from evaluation.metrics import METRICS, wilson_ci95
 from evaluation.report import build_report
 from evaluation.streaming import BusyTime, ExactMean
-from rollout.trajectory import Counts, Failure, Identity, Outcome, Policy, StopReason, Times, Trajectory
+from rollout.trajectory import Cause, Counts, Failure, Identity, Outcome, Policy, StopReason, Times, Trajectory, is_owed
 from rollout.trajectory.store import TrajectoryStore
 
 STEPS = ("teacher", "student")
@@ -36,8 +37,8 @@ def streams(draw: st.DrawFn) -> list[CompletedEpisode]:
     """Episodes of two steps in three environments, with distinct keys, in any order."""
     found = []
     for number in range(draw(st.integers(0, 24))):
-        boundary = draw(st.sampled_from([None, None, None, "engine", "tool"]))
-        failure = Failure(boundary, "TimeoutError", "no answer") if boundary else None
+        cause = draw(st.sampled_from([None, None, None, Cause.ENGINE, Cause.TOOL, Cause.AGENT]))
+        failure = Failure("environment", "TimeoutError", "no answer", cause) if cause else None
         success = failure is None and draw(st.booleans())
         stop = StopReason.ERROR if failure else StopReason.SUCCESS if success else StopReason.STEP_LIMIT
         steps = draw(st.integers(0, 30))
@@ -72,30 +73,32 @@ def test_figures_after_the_last_episode_equal_the_reports_in_any_order_and_with_
     found = after(arrivals)
     assert found == after(episodes)
     for step, environments in report["agents"].items():
-        running = {name: row for name, row in found.steps[step].environments.items() if row.n}
+        running = {name: row for name, row in found.steps[step].environments.items() if row.n or row.errors}
         assert running.keys() == environments.keys()
         for name, figures in environments.items():
             assert_equals_report(running[name], figures)
 
 
 def assert_equals_report(running: EnvironmentFigures, figures: dict[str, Any]) -> None:
-    assert (running.n, running.errors) == (figures["n"], figures["errors"])
-    assert running.means == {metric: figures[metric] for metric in METRICS}
-    assert list(running.success_ci95 or ()) == figures["success_ci95"]
+    assert (running.n, running.failures.causes) == (figures["n"], figures["causes"])
+    assert (running.errors, running.failures.message) == (figures["errors"], figures["message"])
+    assert running.means == ({metric: figures[metric] for metric in METRICS} if figures["n"] else {})
+    assert list(running.success_ci95 or ()) == (figures["success_ci95"] or [])
     types = {name: (row.n, row.success, list(row.success_ci95)) for name, row in running.task_types.items()}
-    reported = {name: (row["n"], row["success"], row["success_ci95"]) for name, row in figures["task_types"].items()}
-    assert types == reported
+    reported = figures["task_types"].items()
+    assert types == {name: (row["n"], row["success"], row["success_ci95"]) for name, row in reported if row["n"]}
 
 
 @settings(deadline=None, max_examples=25)
 @given(streams())
 def test_step_figures_are_totals_over_environments(episodes: list[CompletedEpisode]) -> None:
     for step, figures in after(episodes).steps.items():
-        summaries = [item.summary for item in episodes if item.step == step]
+        ended = [item.summary for item in episodes if item.step == step]
+        summaries = [summary for summary in ended if not is_owed(summary)]
         assert figures.n == len(summaries)
         assert figures.expected == sum(EXPECTED[step].values())
         assert figures.success == (sum(s.outcome.success for s in summaries) / len(summaries) if summaries else None)
-        assert figures.errors == sum(s.outcome.failure is not None for s in summaries)
+        assert figures.errors == len(ended) - len(summaries)
         assert figures.output_tokens == sum(s.counts.output_tokens for s in summaries)
 
 
@@ -103,7 +106,7 @@ def test_step_figures_are_totals_over_environments(episodes: list[CompletedEpiso
 @given(streams())
 def test_rates_use_the_reports_wall_clock_in_which_an_episode_ran(episodes: list[CompletedEpisode]) -> None:
     for step, figures in after(episodes).steps.items():
-        summaries = [item.summary for item in episodes if item.step == step]
+        summaries = [item.summary for item in episodes if item.step == step and not is_owed(item.summary)]
         if (seconds := busy_seconds(summaries)) > 1e-3:
             assert figures.episodes_per_second == pytest.approx(len(summaries) / seconds, rel=1e-2)
 
@@ -140,14 +143,39 @@ def test_the_same_key_in_two_steps_is_two_episodes() -> None:
     assert [found.steps[step].n for step in STEPS] == [1, 1]
 
 
-def test_failures_are_counted_by_boundary() -> None:
-    failures = [Failure(boundary, "TimeoutError", "no answer") for boundary in ("engine", "tool", "engine")]
-    episodes = [
-        episode(f"t{i}", outcome=Outcome(0.0, False, StopReason.ERROR, failure)) for i, failure in enumerate(failures)
+def failing(task: str, cause: Cause, message: str = "no answer") -> Trajectory:
+    failure = Failure("engine", "TimeoutError", message, cause)
+    return episode(task, outcome=Outcome(0.0, False, StopReason.ERROR, failure))
+
+
+def test_failures_are_counted_by_cause_with_the_most_common_message_and_are_in_no_rate() -> None:
+    episodes = [failing(f"t{i}", cause, f"error {i % 2}") for i, cause in enumerate([Cause.ENGINE, Cause.TOOL] * 2)]
+    episodes += [failing("t4", Cause.ENGINE, "error 0"), episode("t9")]
+    figures = after([CompletedEpisode("student", item) for item in episodes]).steps["student"]
+    for found in (figures, figures.environments["household"]):
+        assert found.failures == FailureFigures({"engine": 3, "tool": 2}, "TimeoutError: error 0")
+        assert str(found.failures) == "engine 3, tool 2; mostly TimeoutError: error 0"
+        assert (found.n, found.errors) == (1, 5)
+    assert figures.success == 1.0
+
+
+def test_an_episode_that_failed_and_is_completed_later_is_no_error_any_more() -> None:
+    evaluator = Evaluator()
+    seen = [
+        evaluator.update(CompletedEpisode("student", item)).steps["student"]
+        for item in (failing("t0", Cause.ENGINE), failing("t0", Cause.TOOL), episode("t0"), failing("t0", Cause.ENGINE))
     ]
-    figures = after([CompletedEpisode("student", item) for item in [*episodes, episode("t9")]]).steps["student"]
-    assert figures.environments["household"].failures == {"engine": 2, "tool": 1}
-    assert (figures.n, figures.errors, figures.success) == (4, 3, 0.25)
+    assert [(row.n, dict(row.failures.causes)) for row in seen] == [
+        (0, {"engine": 1}),
+        (0, {"tool": 1}),
+        (1, {}),
+        (1, {}),
+    ]
+
+
+def test_a_failure_that_the_agent_caused_is_a_result() -> None:
+    figures = after([CompletedEpisode("student", failing("t0", Cause.AGENT))]).steps["student"]
+    assert (figures.n, figures.errors, figures.success) == (1, 0, 0.0)
 
 
 def test_steps_and_environments_that_were_not_expected_are_counted_with_an_unknown_total() -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evaluation.failures import FailureFigures
 from evaluation.metrics import (
     METRICS,
     PairedDifference,
@@ -19,6 +20,7 @@ from evaluation.metrics import (
     wilson_ci95,
 )
 from evaluation.records import EpisodeRecord
+from rollout.errors import Cause, Failure
 
 BASE = EpisodeRecord(
     environment="household",
@@ -34,7 +36,6 @@ BASE = EpisodeRecord(
     reason_tokens=12,
     invalid_action_rate=0.25,
     seconds=2.0,
-    error=False,
 )
 
 
@@ -98,10 +99,10 @@ def test_the_bootstrap_of_one_value_has_no_interval() -> None:
 
 
 def test_summary_holds_means_per_episode() -> None:
-    other = replace(BASE, success=False, score=0.5, steps=8, prompt_tokens=300, invalid_action_rate=0.75, error=True)
+    other = replace(BASE, success=False, score=0.5, steps=8, prompt_tokens=300, invalid_action_rate=0.75)
     summary = summarize([BASE, replace(other, scores={"price": 1.0})])
     assert summary.scores == {"f1": 0.25, "price": 0.5}
-    assert (summary.n, summary.errors) == (2, 1)
+    assert (summary.n, summary.failures.total) == (2, 0)
     assert summary.means == {
         "success": 0.5,
         "score": 0.75,
@@ -158,3 +159,23 @@ def test_attempts_at_one_task_are_averaged() -> None:
 
 def test_the_same_task_name_in_two_splits_is_two_tasks() -> None:
     assert paired_differences([BASE], [replace(BASE, split="valid_seen")]) == []
+
+
+def test_episodes_that_were_not_completed_are_in_no_mean_and_paired_with_none() -> None:
+    failure = Failure("engine", "EngineUnavailable", "no answer", Cause.ENGINE)
+    lost = replace(BASE, task="t1", success=False, score=0.0, steps=0, failure=failure)
+    summary = summarize([BASE, lost])
+    assert (summary.n, summary.means["success"], summary.means["steps"]) == (1, 1.0, 4.0)
+    assert (summary.failures, summary.is_complete) == (
+        FailureFigures({"engine": 1}, "EngineUnavailable: no answer"),
+        False,
+    )
+    others = [replace(BASE, steps=6), replace(BASE, task="t1", steps=900)]
+    differences = {row.metric: row for row in paired_differences([BASE, lost], others)}
+    assert (differences["steps"].difference, differences["steps"].n_pairs) == (-2.0, 1)
+    assert paired_differences([lost], others) == []
+
+
+def test_a_failure_that_the_agent_caused_is_in_the_means() -> None:
+    failed = replace(BASE, success=False, failure=Failure("environment", "KeyError", "'x'", Cause.AGENT))
+    assert (summarize([BASE, failed]).n, summarize([BASE, failed]).means["success"]) == (2, 0.5)

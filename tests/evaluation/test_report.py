@@ -13,10 +13,14 @@ import pytest
 from evaluation.records import episode_record
 from evaluation.report import LearnerFigures, RolloutFigures, build_report, rollout_figures, write_report
 from evaluation.tables import render_markdown
-from rollout.trajectory import Counts, Failure, Identity, Outcome, Policy, StopReason, Times, Trajectory
+from rollout.trajectory import Cause, Counts, Failure, Identity, Outcome, Policy, StopReason, Times, Trajectory
 
 FIGURES = {
     "n",
+    "errors",
+    "causes",
+    "message",
+    "complete",
     "success",
     "success_ci95",
     "score",
@@ -42,9 +46,9 @@ def episode(task: str, *, success: bool = True, role: str = "student", steps: in
     )
 
 
-def failed(task: str) -> Trajectory:
+def failed(task: str, cause: Cause = Cause.ENGINE) -> Trajectory:
     whole = episode(task, success=False, steps=0)
-    outcome = Outcome(0.0, False, StopReason.ERROR, Failure("engine", "TimeoutError", "no answer"))
+    outcome = Outcome(0.0, False, StopReason.ERROR, Failure("engine", "TimeoutError", "no answer", cause))
     return Trajectory(whole.identity, whole.policy, outcome, ())
 
 
@@ -65,14 +69,14 @@ def full_report() -> dict[str, Any]:
 
 def test_the_report_has_the_keys_of_the_contract() -> None:
     report = full_report()
-    assert list(report) == ["schema", "run", "agents", "comparisons", "rollouts", "learner", "wall_seconds"]
+    assert list(report) == ["schema", "run", "agents", "comparisons", "failed", "rollouts", "learner", "wall_seconds"]
     assert report["schema"] == 1
     assert list(report["agents"]) == ["teacher", "student_before", "student"]
     assert set(report["agents"]["student"]["household"]) >= FIGURES
     assert report["rollouts"] == {"episodes": 120, "episodes_per_second": 2.0, "errors": 2}
     assert report["learner"] == {"steps": 10, "tokens_per_second": 5000.0, "loss_first": 2.0, "loss_last": 0.5}
     for row in report["comparisons"]:
-        assert set(row) == {"a", "b", "environment", "metric", "difference", "ci95", "n_pairs"}
+        assert set(row) == {"a", "b", "environment", "metric", "difference", "ci95", "n_pairs", "n_dropped"}
 
 
 def test_figures_are_means_per_episode() -> None:
@@ -102,7 +106,7 @@ def test_further_scores_of_an_environment_are_reported_if_there_are_any() -> Non
     report = build_report({"student": [scored, episode("t2", environment="hotpotqa"), episode("t1")]})
     assert report["agents"]["student"]["hotpotqa"]["scores"] == {"f1": 0.4}
     assert "scores" not in report["agents"]["student"]["household"]
-    assert "| student | hotpotqa | f1 | 0.400 |" in render_markdown(report)
+    assert "| student | hotpotqa | f1 | 2 | 0 | 0.400 |" in render_markdown(report)
 
 
 def test_environments_are_reported_separately() -> None:
@@ -112,11 +116,71 @@ def test_environments_are_reported_separately() -> None:
     assert {row["environment"] for row in report["comparisons"]} == {"household"}
 
 
-def test_an_episode_with_a_failure_counts_as_not_successful() -> None:
+def test_an_episode_that_failed_through_no_fault_of_the_agent_is_in_no_rate() -> None:
     episodes = [episode("t1"), failed("t2")]
     figures = build_report({"student": episodes})["agents"]["student"]["household"]
-    assert (figures["n"], figures["success"], figures["errors"]) == (2, 0.5, 1)
-    assert rollout_figures(episodes, seconds=4.0) == RolloutFigures(episodes=2, seconds=4.0, errors=1)
+    assert (figures["n"], figures["success"], figures["steps"], figures["errors"]) == (1, 1.0, 4.0, 1)
+    assert (figures["causes"], figures["message"]) == ({"engine": 1}, "TimeoutError: no answer")
+    assert figures["task_types"]["look"]["errors"] == 1
+    assert rollout_figures(episodes, seconds=4.0) == RolloutFigures(episodes=1, seconds=4.0, errors=1)
+
+
+def test_a_failure_that_the_agent_caused_is_a_result() -> None:
+    episodes = [episode("t1"), failed("t2", Cause.AGENT)]
+    figures = build_report({"student": episodes})["agents"]["student"]["household"]
+    assert (figures["n"], figures["success"], figures["errors"]) == (2, 0.5, 0)
+
+
+def test_a_rate_is_marked_as_incomplete_if_more_than_5_percent_of_the_episodes_failed(tmp_path: Path) -> None:
+    done = [episode(f"t{number}") for number in range(19)]
+    for errors, mark in ((1, ""), (2, " (incomplete)")):
+        write_report(tmp_path, build_report({"student": [*done, *(failed(f"e{number}") for number in range(errors))]}))
+        assert f"| student | household | 19 | {errors} (engine {errors}) | 1.000 [0.832, 1.000]{mark} |" in (
+            (tmp_path / "report.md").read_text()
+        )
+        assert ("(incomplete)" in (tmp_path / "report.html").read_text()) == bool(mark)
+
+
+def test_an_agent_of_which_no_episode_was_completed_has_no_rate(tmp_path: Path) -> None:
+    write_report(tmp_path, build_report({"teacher": [episode("t1")], "student": [failed("t1"), failed("t2")]}))
+    figures = json.loads((tmp_path / "report.json").read_text())["agents"]["student"]["household"]
+    assert (figures["n"], figures["errors"], figures["success"], figures["success_ci95"]) == (0, 2, None, None)
+    assert "| student | household | 0 | 2 (engine 2) | – (incomplete) |" in (tmp_path / "report.md").read_text()
+    assert "none completed" in (tmp_path / "report.html").read_text()
+
+
+def test_an_episode_that_one_agent_did_not_complete_is_dropped_for_all_agents_in_comparisons() -> None:
+    """Also where that agent is not part of the comparison, so that all differences are over the same tasks."""
+    agents = {
+        "teacher": [episode("t1"), episode("t2")],
+        "student_before": [episode("t1", success=False), episode("t2")],
+        "student": [failed("t1"), episode("t2")],
+    }
+    report = build_report(agents)
+    rows = {(row["a"], row["b"]): row for row in report["comparisons"] if row["metric"] == "success"}
+    assert {pair: (row["n_pairs"], row["n_dropped"]) for pair, row in rows.items()} == {
+        ("student_before", "teacher"): (1, 1),
+        ("student", "teacher"): (1, 1),
+        ("student", "student_before"): (1, 1),
+    }
+    assert rows["student_before", "teacher"]["difference"] == 0.0
+    assert report["agents"]["teacher"]["household"]["n"] == 2
+
+
+def test_only_the_attempt_that_failed_is_dropped() -> None:
+    second = [
+        replace(done, identity=replace(done.identity, attempt=1)) for done in (episode("t1"), episode("t1", steps=8))
+    ]
+    report = build_report({"a": [failed("t1"), second[0]], "b": [episode("t1", steps=100), second[1]]})
+    [row] = [row for row in report["comparisons"] if row["metric"] == "steps"]
+    assert (row["difference"], row["n_pairs"]) == (4.0, 1)
+
+
+def test_failed_episodes_are_named() -> None:
+    row = {"step": "evaluate/student", "task": "t7", "attempt": 0, "cause": "environment", "type": "KeyError"}
+    row |= {"message": "'x'", "attempts": 3, "given_up": True}
+    text = render_markdown(build_report({}, failed=[row]))
+    assert "| evaluate/student | t7 | 0 | environment | KeyError: 'x' | 3 | given up |" in text
 
 
 def test_the_invalid_action_rate_is_a_fraction_of_the_steps() -> None:
@@ -150,7 +214,7 @@ def test_report_files_are_finite_sorted_and_replaced_atomically(tmp_path: Path) 
 def test_markdown_shows_every_agent_with_its_interval(tmp_path: Path) -> None:
     write_report(tmp_path, full_report())
     text = (tmp_path / "report.md").read_text()
-    assert "| student | household | 4 | 0.750 [0.301, 0.954] |" in text
+    assert "| student | household | 4 | 0 | 0.750 [0.301, 0.954] |" in text
     assert "| student − student_before | household | success | +0.750 |" in text
     assert "| learn | 30.0 |" in text
 

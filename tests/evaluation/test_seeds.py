@@ -27,7 +27,6 @@ BASE = EpisodeRecord(
     reason_tokens=12,
     invalid_action_rate=0.25,
     seconds=2.0,
-    error=False,
 )
 
 
@@ -79,7 +78,7 @@ def test_equal_outcomes_of_all_episodes_give_wilsons_interval() -> None:
 
 
 def test_an_arm_without_episodes_is_rejected() -> None:
-    with pytest.raises(ValueError, match="at least one episode"):
+    with pytest.raises(ValueError, match="at least one completed episode"):
         arm_figures({0: []})
 
 

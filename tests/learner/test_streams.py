@@ -73,6 +73,26 @@ def test_prefix_tokens_are_only_in_the_prefix_assistant_and_all_streams() -> Non
     assert prefixed == {"prefix", "assistant", "all"}
 
 
+def test_trailing_text_is_removed_and_not_trained_unless_its_stream_is_asked_for() -> None:
+    """The end of turn follows the action directly, where the model is to learn it."""
+    episode = with_segments(
+        Segment(Kind.TASK, Author.PROMPT, 0, "", (1,)),
+        Segment(Kind.ACT, Author.MODEL, 1, "", (2, 3)),
+        Segment(Kind.TRAILING, Author.MODEL, 1, "", (4, 5)),
+        Segment(Kind.FORMAT, Author.MODEL, 1, "", (6,)),
+        Segment(Kind.OBSERVATION, Author.ENVIRONMENT, 1, "", (7,)),
+    )
+    for stream in STREAMS:
+        sequence = to_sequence(episode, [stream, f"{stream}/span_mean"])
+        trailing = stream == "trailing"
+        assert sequence.token_ids.tolist() == [1, 2, 3, *([4, 5] if trailing else []), 6, 7]
+        if trailing:
+            assert sequence.weights[stream].tolist() == [0, 0, 0, 1, 1, 0, 0]
+            assert sequence.weights["trailing/span_mean"].tolist() == [0, 0, 0, 0.5, 0.5, 0, 0]
+    both = to_sequence(episode, ["generated", "trailing"])
+    assert both.weights["generated"].tolist() == [0, 1, 1, 0, 0, 1, 0]
+
+
 def test_span_means_give_each_kind_in_each_turn_equal_weight() -> None:
     """In turn 1 the reason is split by an act but is one span; truncated tokens at the end do not count."""
     episode = with_segments(
@@ -136,7 +156,7 @@ def records(draw: st.DrawFn) -> Trajectory:
 def test_dropped_hints_and_examples_leave_no_token_and_all_others_keep_their_order(
     record: Trajectory,
 ) -> None:
-    view = to_sequence(record, ["all"], drop=("hint", "example"))
+    view = to_sequence(record, ["all", "trailing"], drop=("hint", "example"))
     kept = [s for s in record.segments if s.kind not in (Kind.HINT, Kind.EXAMPLE)]
     assert view.token_ids.tolist() == [token for segment in kept for token in segment.token_ids]
     assert view.weights["all"].tolist() == [float(at > 0) for at in range(len(view))]

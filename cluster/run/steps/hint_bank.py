@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from cluster.config.collect import HintsRole, Role
 from cluster.run.episodes import WorkerContext
+from cluster.run.failed_episodes import IncompleteError
 from cluster.run.guidance import load_hint_bank
 from cluster.run.steps.failures import FAILURES
 from cluster.run.steps.planner import HINT_BANK, Planner, trajectories_output
 from cluster.run.steps.step import Cost, Step, StepContext
+from evaluation.failures import MAX_FAILED_SHARE, count_failures
 from rollout.environments.hints import hint_rules
 from rollout.episode.config import AgentConfig
 from rollout.factory import tokenizer_of
@@ -35,12 +37,20 @@ class WriteHintBank:
         """Write the bank; returns what to report of it (`rollout.hints.writer.summarize`).
 
         Raises:
+            IncompleteError: the writer's engine failed for too many episodes. Nothing is written.
             UserError: no hints came of it, or fewer than an episode is shown.
         """
         config, chat = self.config, None
         if isinstance(config.writer, ModelWriter):
             chat = ChatSession(context.engine, tokenizer_of(context.engine_config, self.agent), SYSTEM)
-        results = await write_hints(TrajectoryStore(self.store).read(), config, chat, rules=hint_rules)
+        episodes = TrajectoryStore(self.store, read_only=True).read()
+        results = await write_hints(episodes, config, chat, rules=hint_rules)
+        failures = count_failures(made.failure for made in results if made.failure and not made.failure.is_result)
+        if failures.total > MAX_FAILED_SHARE * len(results):
+            raise IncompleteError(
+                f"bank of hints: {failures.total} of {len(results)} failed episodes could not be read by the writer "
+                f"({failures}), so no bank was written."
+            )
         bank = build_bank(results, config, hint_rules)
         require_enough(bank, config, f"the bank made of {len(results)} failed episodes")
         write_bank(bank, self.bank)

@@ -27,6 +27,7 @@ class RolloutSpec(EpisodeSpec):
             self.agent,
             guide=await context.guide(self),
             policy=context.episode_policy,
+            fresh=lambda: context.fresh_environment(name),
         )
 
     @property

@@ -67,4 +67,5 @@ def scoring(planner: Planner, config: ScoreConfig, collected: EpisodeStep) -> Ep
         weight_version=0,
         spec=spec,
         requests=tuple(replace(request, spec=spec) for request in collected.requests),
+        source=collected.name,
     )

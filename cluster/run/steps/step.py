@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -12,8 +12,10 @@ from cluster.config.collect import Role
 from cluster.config.recipe import LearnerRole, Recipe
 from cluster.run.directory import RunDirectory
 from cluster.run.episodes import EpisodeRequest, EpisodeSpec, WorkerJob
+from cluster.run.failed_episodes import FailedEpisodes
 from cluster.run.training_data import TrainRequest
-from rollout.trajectory import Key, Trajectory
+from evaluation.failures import count_failures
+from rollout.trajectory import Trajectory
 from rollout.trajectory.store import TrajectoryStore
 
 Phase = Literal["rollout", "train", "evaluate"]
@@ -27,39 +29,30 @@ class StepContext(Protocol):
 
     async def roll_out(self, step: EpisodeStep) -> None:
         """Produce the missing episodes of a step on the workers of its role."""
-        ...
 
     async def call_worker(self, role: Role, job: WorkerJob) -> Mapping[str, int]:
         """Run a job on one worker of a role."""
-        ...
 
     async def sync_weights(self, role: Role, folder: str, version: int) -> None:
         """Have all workers of a role use the checkpoint in ``folder`` as version ``version``."""
-        ...
 
     async def train(self, request: TrainRequest) -> None:
         """Train one round."""
-        ...
 
     def num_threads(self, learner: LearnerRole) -> int:
         """Torch threads of each training process."""
-        ...
 
     def is_needed(self, output: str) -> bool:
         """Whether a step that is still to be executed consumes this output."""
-        ...
 
     def timed(self, phase: str) -> AbstractContextManager[None]:
         """Record the wall-clock time of a phase."""
-        ...
 
     def show_training(self, round: int) -> AbstractAsyncContextManager[None]:
         """Show the learner's progress until the block ends."""
-        ...
 
     def notify(self, *notes: str) -> None:
         """Show sentences to the user, each once."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +93,10 @@ class Step(ABC):
     async def execute(self, context: StepContext) -> None:
         """Produce what is missing of the output."""
 
+    def defect(self, context: StepContext) -> str:
+        """Why the output cannot be used although the step was executed or is complete, in one sentence; else empty."""
+        return ""
+
     def refuse(self, context: StepContext, reason: str) -> None:
         """React to an input that this start of the run does not produce: say so, or raise `UserError`."""
         context.notify(f"{reason}, so this is skipped: {self.title}")
@@ -128,6 +125,7 @@ class EpisodeStep(Step):
         acts_as: whose workers produce the episodes.
         weight_version: version of the weights that it needs, as rounds of training so far; a teacher's is always 0.
         requests: all its episodes, in the order in which they are requested.
+        source: name of the step whose episodes these are made from; empty if they are made from none.
     """
 
     kind: Literal["prepare", "collect", "score", "evaluate"]
@@ -135,6 +133,7 @@ class EpisodeStep(Step):
     weight_version: int
     spec: EpisodeSpec
     requests: tuple[EpisodeRequest, ...]
+    source: str = ""
     note: str = ""
 
     @property
@@ -145,14 +144,14 @@ class EpisodeStep(Step):
     def store(self) -> str:
         return self.spec.store
 
-    def missing(self) -> list[EpisodeRequest]:
-        """Requests whose episode is not in the store."""
-        return self.without(TrajectoryStore(self.store).keys())
+    def failed(self, run: RunDirectory) -> FailedEpisodes:
+        """Its failed episodes."""
+        return FailedEpisodes(run.path, self.name, self.source)
 
-    def without(self, keys: Iterable[Key]) -> list[EpisodeRequest]:
-        """Requests whose key is not among ``keys``."""
-        stored = set(keys)
-        return [request for request in self.requests if request.key not in stored]
+    def missing(self, run: RunDirectory) -> list[EpisodeRequest]:
+        """Requests whose episode is neither in the store nor given up."""
+        done = TrajectoryStore(self.store, read_only=True).keys() | self.failed(run).tombstones().keys()
+        return [request for request in self.requests if request.key not in done]
 
     def summaries(self) -> list[Trajectory]:
         """Episodes of this step in its store, without segments. Episodes of other weights or plans are left out."""
@@ -161,10 +160,27 @@ class EpisodeStep(Step):
         return [summary for summary in stored if summary.key in keys]
 
     def is_complete(self, context: StepContext) -> bool:
-        return not self.missing()
+        return not self.missing(context.directory)
 
     async def execute(self, context: StepContext) -> None:
         await context.roll_out(self)
+
+    def defect(self, context: StepContext) -> str:
+        """Says that episodes are owed, or that more are given up than ``failures.max_failed_share`` allows."""
+        failed, total = self.failed(context.directory), len(self.requests)
+        missing, tombstones = len(self.missing(context.directory)), failed.tombstones()
+        limit = context.recipe.failures.max_failed_share
+        if not missing and len(tombstones) <= limit * total:
+            return ""
+        failures = count_failures(episode.failure for episode, _ in failed.all())
+        why = f" ({failures})" if failures.total else ""
+        text = f"{self.title}: {missing + len(tombstones)} of {total} episodes were not completed{why}."
+        if missing:
+            return f"{text} They are in no rate, and the same command tries them again."
+        return (
+            f"{text} They are given up, and more than failures.max_failed_share ({limit:g}) of the step: delete "
+            f"{failed.tombstone_file} to try them again, or raise failures.max_failed_share to go on without them."
+        )
 
     @property
     def cost(self) -> Cost:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cluster.config.recipe import LearnerRole, Recipe, model_of
+from cluster.run.directory import RunDirectory
+from cluster.run.failed_episodes import IncompleteError
 from cluster.run.steps.planner import Planner, checkpoint_output
 from cluster.run.steps.step import Cost, EpisodeStep, Step, StepContext
-from cluster.run.training_data import TrainRequest
+from cluster.run.training_data import TrainRequest, check_other_stores
+from evaluation.failures import count_failures
 from rollout.errors import UserError
 from rollout.models import model_folder
 
@@ -38,11 +40,12 @@ class TrainStep(Step):
         return context.directory.checkpoint(self.round).is_dir()
 
     def refuse(self, context: StepContext, reason: str) -> None:
-        require_complete(self.sources)
+        require_complete(self.sources, context)
 
     async def execute(self, context: StepContext) -> None:
-        require_complete(self.sources)
+        require_complete(self.sources, context)
         require_trainable(self.sources, context.recipe)
+        check_other_stores(self.other_stores, self.learner, context.recipe.collect.keep)
         request = TrainRequest(
             learner=self.learner,
             run_dir=str(context.directory.path),
@@ -56,6 +59,7 @@ class TrainStep(Step):
         with context.timed("train"):
             async with context.show_training(self.round):
                 await context.train(request)
+        context.notify(*left_out_of_training(context.directory, self.round))
 
     @property
     def cost(self) -> Cost:
@@ -114,10 +118,16 @@ def base_model(planner: Planner, round: int) -> str | None:
     return learner.model or (model_of(student) if student else None)
 
 
-def require_complete(steps: Sequence[EpisodeStep]) -> None:
-    """Raise `UserError` unless every episode that the recipe asks for is stored."""
+def require_complete(steps: Sequence[EpisodeStep], context: StepContext) -> None:
+    """Raise `UserError` unless every episode that the recipe asks for is stored, except for a few that are given up.
+
+    It is an `IncompleteError` if episodes failed.
+    """
     for step in steps:
-        if missing := step.missing():
+        missing, failed = step.missing(context.directory), step.failed(context.directory)
+        if (failed.owed() or failed.tombstones()) and (defect := step.defect(context)):
+            raise IncompleteError(f"{defect} Training needs them.")
+        if missing:
             raise UserError(
                 f"{step.title}: {len(missing)} of {len(step.requests)} episodes are missing in {step.store}; "
                 "collect them first, with `stillhouse rollout` or `stillhouse run` on the same run directory."
@@ -133,13 +143,25 @@ def require_trainable(steps: Sequence[EpisodeStep], recipe: Recipe) -> None:
     if any(learner.keeps(summary.identity.role, summary.outcome.success) for summary in summaries):
         return
     outcomes = [summary.outcome for summary in summaries]
-    failures = Counter(f"{o.failure.boundary}: {o.failure.type}: {o.failure.message}" for o in outcomes if o.failure)
-    why = "".join(f" {count} ended by an error, mostly {text!r}." for text, count in failures.most_common(1))
+    failures = [outcome.failure for outcome in outcomes if outcome.failure]
+    why = f" {len(failures)} ended by an error ({count_failures(failures)})." if failures else ""
     folder = steps[0].store if steps else "the run directory"
     raise UserError(
         f"The teacher solved none of {len(outcomes)} tasks, so there is nothing to learn from.{why} All episodes are "
         f"kept in {folder}. Take a better teacher or easier tasks, or set learner.keep to all."
     )
+
+
+def left_out_of_training(run: RunDirectory, round: int) -> list[str]:
+    """Sentences on the episodes and shards that the training of a round left out."""
+    rows = [row for row in run.read_metrics() if row.get("kind") == "trained" and row.get("round") == round]
+    sentences = []
+    for row in rows[-1:]:
+        if dropped := row["dropped"]:
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
+            sentences.append(f"round {round} is trained without {sum(dropped.values()):,} episodes: {reasons}")
+        sentences += [f"{path} is left out: {reason}" for path, reason in row["unreadable"].items()]
+    return sentences
 
 
 def describe_budget(learner: LearnerRole) -> str:

@@ -7,6 +7,7 @@ import multiprocessing
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from itertools import zip_longest
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
@@ -92,11 +93,13 @@ def check_other_process(name: str, config: BaseModel, seed: int = 0) -> list[Vio
 def first_tasks(name: str, config: BaseModel, seed: int) -> dict[str, list[str]]:
     """A text representation of the first few tasks of each split."""
     source = find_plugin(name).make_tasks(config)
-    return {split: [_in_words(task) for task in source.tasks(split, _FEW, seed)] for split in source.splits()}
-
-
-def _in_words(task: Task) -> str:
-    return repr((task.id, task.environment, task.split, task.task_type, sorted(task.payload.items())))
+    return {
+        split: [
+            repr((task.id, task.environment, task.split, task.task_type, sorted(task.payload.items())))
+            for task in source.tasks(split, _FEW, seed)
+        ]
+        for split in source.splits()
+    }
 
 
 def _parts(plugin: EnvironmentPlugin, found: Violations) -> None:
@@ -113,8 +116,11 @@ def _settings(plugin: EnvironmentPlugin, found: Violations) -> None:
         found.add(Requirement.CONFIG_FROZEN, f"config is {format_value(repr(model))}")
         return
     found.check(bool(model.model_config.get("frozen")), Requirement.CONFIG_FROZEN, f"{model.__name__} can be changed")
-    refuses = model.model_config.get("extra") == "forbid"
-    found.check(refuses, Requirement.CONFIG_KEYS, f"{model.__name__} accepts unknown settings")
+    found.check(
+        model.model_config.get("extra") == "forbid",
+        Requirement.CONFIG_KEYS,
+        f"{model.__name__} accepts unknown settings",
+    )
     field = model.model_fields.get("type")
     names = get_args(field.annotation) if field is not None and get_origin(field.annotation) is Literal else ()
     found.check(
@@ -129,8 +135,11 @@ def _words(plugin: EnvironmentPlugin, found: Violations) -> Sequence[Any]:
     instructions, make_examples = plugin.load("instructions"), plugin.load("examples")
     for variant in ("short", "full"):
         text = instructions.get(variant) if isinstance(instructions, Mapping) else None
-        good = isinstance(text, str) and bool(text.strip())
-        found.check(good, Requirement.INSTRUCTIONS, f"instructions have no text {variant!r}")
+        found.check(
+            isinstance(text, str) and bool(text.strip()),
+            Requirement.INSTRUCTIONS,
+            f"instructions have no text {variant!r}",
+        )
     examples: Any = ()
     with found.expect(Requirement.EXAMPLES, "examples()"):
         examples = make_examples() if make_examples is not None else ()
@@ -190,8 +199,8 @@ class _Tasks:
             not repeated, Requirement.IDS, f"{format_value(repeated[0]) if repeated else ''} names more than one task"
         )
         counts.update(splits=len(splits), tasks=len(every))
-        rows = [[column[row] for column in columns if row < len(column)] for row in range(each)]
-        return [task for row in rows for task in row][: self._episodes]
+        rows = zip_longest(*columns)
+        return [task for row in rows for task in row if task is not None][: self._episodes]
 
     def _of_split(self, source: TaskSource, second: TaskSource, split: str, count: int) -> list[Task]:
         found, asked = self._found, f"tasks({split!r}, {count}, {self._seed})"
@@ -217,12 +226,9 @@ class _Tasks:
         right = named and task.environment == self._name and task.split == split
         self._found.check(right, Requirement.TASK_FIELDS, f"a task of {split!r} has {format_value(repr(fields))}")
         for key, value in task.payload.items():
-            plain = type(key) is str and type(value) in _SCALARS and _is_finite(value)
+            finite = not isinstance(value, float) or math.isfinite(value)
+            plain = type(key) is str and type(value) in _SCALARS and finite
             self._found.check(plain, Requirement.PAYLOADS, f"{task.id} has {format_value(f'{key}={value!r}')}")
-
-
-def _is_finite(value: object) -> bool:
-    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _run_episodes(
@@ -253,6 +259,5 @@ def _actions(examples: Sequence[Any]) -> list[str]:
         if isinstance(example, Demonstration):
             actions += [turn.action for turn in example.turns]
         elif isinstance(example, str):
-            parsed = (ReActStyle("").parse(line).action for line in example.splitlines())
-            actions += [action for action in parsed if action]
+            actions += filter(None, (ReActStyle("").parse(line).action for line in example.splitlines()))
     return list(dict.fromkeys(actions))

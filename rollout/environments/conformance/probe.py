@@ -73,9 +73,10 @@ class Prober:
         start = self._reset(environment, task)
         if start is None:
             return
-        second = self._reset(environment, task)
         self._found.check(
-            second == start, Requirement.RESET_SAME, f"{task.id}: the second reset differs from the first"
+            self._reset(environment, task) == start,
+            Requirement.RESET_SAME,
+            f"{task.id}: the second reset differs from the first",
         )
         actions, outcomes = self._episode(environment, start)
         self._counts["episodes"] += 1
@@ -181,11 +182,10 @@ def _items(listed: object) -> Sequence[object]:
 
 def _has_types(step: Step) -> bool:
     """Whether all fields except the reward have the right types."""
-    flags = (step.done, step.success, step.valid)
     return (
         isinstance(step.observation, str)
         and isinstance(step.dialect, str)
-        and all(type(flag) is bool for flag in flags)
+        and all(type(flag) is bool for flag in (step.done, step.success, step.valid))
         and all(isinstance(name, str) and _is_number(score) for name, score in step.scores.items())
     )
 

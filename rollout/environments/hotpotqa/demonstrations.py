@@ -8,13 +8,7 @@ from rollout.environments.demonstrate import demonstrate
 from rollout.environments.hotpotqa.environment import HotpotQAConfig, HotpotQAEnvironment
 from rollout.environments.hotpotqa.expert_policy import NO_MISTAKES, HotpotQAExpert
 from rollout.environments.hotpotqa.generator import HotpotQATasks
-from rollout.environments.hotpotqa.reading import (
-    BeliefState,
-    BridgeQuestion,
-    ComparisonQuestion,
-    ParsedQuestion,
-    read_question,
-)
+from rollout.environments.hotpotqa.reading import BeliefState, ParsedQuestion, read_question
 from rollout.prompts.codeact import as_code
 from rollout.prompts.example import Demonstration, State
 from rollout.prompts.tool import Tool
@@ -59,20 +53,13 @@ class StateKeeper:
         page = next((name for name, noun in self._known.facts if observation.startswith(name)), None)
         if page and page not in self._opened:
             self._opened.append(page)
-        found = [f"{noun} of {name}: {value}" for (name, noun), value in self._known.facts.items()]
+        needed = {fact.noun for fact in self._question.facts}
+        found = [f"{noun} of {name}: {value}" for (name, noun), value in self._known.facts.items() if noun in needed]
         return (
             ("goal", self._question.goal()),
             ("pages opened", ", ".join(self._opened)),
-            ("found", ", ".join(fact for fact in found if self._matters(fact))),
+            ("found", ", ".join(found)),
         )
-
-    def _matters(self, fact: str) -> bool:
-        """Whether the question uses facts with this noun."""
-        facts = self._question.facts if isinstance(self._question, BridgeQuestion) else ()
-        nouns = [f.noun for f in facts] or [
-            self._question.fact.noun if isinstance(self._question, ComparisonQuestion) else ""
-        ]
-        return any(fact.startswith(f"{noun} of ") for noun in nouns)
 
 
 @cache

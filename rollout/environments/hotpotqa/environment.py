@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from rollout.environment import Payload, Reset, Step, Task, TaskSource
+from rollout.environment import Payload, Reset, Step, Task, TaskSource, started
 from rollout.environments.hotpotqa.datasets import DataSet, QuestionFiles
 from rollout.environments.hotpotqa.generator import (
     MIN_PAGES,
@@ -22,7 +22,7 @@ from rollout.environments.hotpotqa.questions import LoadedQuestion, load_questio
 from rollout.environments.hotpotqa.scores import Scores, best_scores
 from rollout.environments.hotpotqa.wiki import FIRST_OBSERVATION, Wiki, page_of, sentences_of
 from rollout.errors import UserError
-from rollout.frozen_model import FrozenModel
+from rollout.frozen_model import FrozenModel, reject
 from rollout.tools.retrieval.build import open_or_build
 from rollout.tools.retrieval.index import RetrievalIndex
 
@@ -57,16 +57,24 @@ class HotpotQAConfig(FrozenModel):
 
     @model_validator(mode="after")
     def _check(self) -> HotpotQAConfig:
-        if self.source == "generated" and (self.data is not None or self.corpus != OWN):
-            raise ValueError(
-                "data and corpus are for official questions; set source to their data set or leave them out"
-            )
-        if self.source != "generated" and self.data is None:
-            raise ValueError(f"source: {self.source} needs data: the folder or file with its questions")
-        if self.source == "bamboogle" and self.corpus in (OWN, POOLED):
-            raise ValueError("bamboogle has no paragraphs; set corpus to a title/text dump or its index")
-        if self.index_dir is not None and self.corpus in (OWN, POOLED):
-            raise ValueError("index_dir is for the index of a dump; set corpus to the dump or leave index_dir out")
+        reject(
+            (
+                self.source == "generated" and (self.data is not None or self.corpus != OWN),
+                "data and corpus are for official questions; set source to their data set or leave them out",
+            ),
+            (
+                self.source != "generated" and self.data is None,
+                f"source: {self.source} needs data: the folder or file with its questions",
+            ),
+            (
+                self.source == "bamboogle" and self.corpus in (OWN, POOLED),
+                "bamboogle has no paragraphs; set corpus to a title/text dump or its index",
+            ),
+            (
+                self.index_dir is not None and self.corpus in (OWN, POOLED),
+                "index_dir is for the index of a dump; set corpus to the dump or leave index_dir out",
+            ),
+        )
         return self
 
     @property
@@ -99,9 +107,7 @@ class HotpotQAEnvironment:
         self._episode: _Episode | None = None
         self._question = ""
         self._pages: RetrievalIndex | None = None
-        self._corpus = None
-        if config.builds_index:
-            self._corpus = _open_corpus(config.corpus, config.index_dir)
+        self._corpus = _open_corpus(config.corpus, config.index_dir) if config.builds_index else None
 
     def reset(self, task: Task) -> Reset:
         """Start ``task``. Raises `ValueError` if its data is missing or damaged."""
@@ -116,7 +122,7 @@ class HotpotQAEnvironment:
 
     def step(self, action: str) -> Step:
         """Execute an action. ``finish[...]`` ends the episode; later actions have no effect."""
-        episode = self._current_episode()
+        episode = started(self._episode)
         if episode.scores is not None:
             return Step(episode.last_observation, done=True, success=episode.scores.exact_match == 1, valid=False)
         if self._config.lower_first_letter:
@@ -129,15 +135,15 @@ class HotpotQAEnvironment:
         episode.scores = best_scores(reply.answer, episode.answers)
         reward = episode.scores.exact_match
         episode.last_observation = f"Episode finished, reward = {int(reward)}\n"
-        scores = {"f1": episode.scores.f1}
-        return Step(episode.last_observation, reward, True, reward == 1, scores=scores, answer=reply.answer)
+        f1 = {"f1": episode.scores.f1}
+        return Step(episode.last_observation, reward, True, reward == 1, scores=f1, answer=reply.answer)
 
     def admissible_actions(self) -> None:
         """Return None: any title may be searched for, so the actions cannot be listed."""
 
     def fork(self) -> HotpotQAEnvironment:
         """Copy the episode; the pages are shared."""
-        episode, clone = self._current_episode(), copy(self)
+        episode, clone = started(self._episode), copy(self)
         clone._episode = replace(episode, wiki=episode.wiki.copy())
         return clone
 
@@ -150,11 +156,6 @@ class HotpotQAEnvironment:
 
     def close(self) -> None:
         self._episode = None
-
-    def _current_episode(self) -> _Episode:
-        if self._episode is None:
-            raise RuntimeError("reset must come before the first step")
-        return self._episode
 
     def _official(self, payload: Payload) -> tuple[RetrievalIndex, str, list[str]]:
         """Pages, question and accepted answers of an official task."""
@@ -183,9 +184,7 @@ def make_tasks(config: HotpotQAConfig) -> TaskSource:
     return QuestionFiles(config.source, config.data or "")
 
 
-@lru_cache(maxsize=_MAX_CACHED_INDEXES)
-def _open_corpus(corpus: str, index_dir: str | None) -> RetrievalIndex:
-    return open_or_build(corpus, index_dir)
+_open_corpus = lru_cache(maxsize=_MAX_CACHED_INDEXES)(open_or_build)
 
 
 @lru_cache(maxsize=_MAX_CACHED_INDEXES)

@@ -49,9 +49,7 @@ class RandomPolicy(ScriptedPolicy):
             name = rng.choice(list(known.names))
             return f"I want {question.goal()}. I search {name}.", f"search[{name}]"
         known.read(self._last_action, observation)
-        if rng.random() < _FINISH_CHANCE:
-            return _finish(known, rng)
-        return random_step(known, rng, self._last_action)
+        return _finish(known, rng) if rng.random() < _FINISH_CHANCE else random_step(known, rng, self._last_action)
 
 
 def random_step(known: BeliefState, rng: Random, last_action: str) -> Move:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from rollout.environments.hotpotqa.facts import FACTS, Fact
 from rollout.environments.hotpotqa.wiki import NO_MORE_RESULTS
@@ -15,6 +15,8 @@ _ALL = tuple(fact for facts in FACTS.values() for fact in facts)
 _SENTENCE_END = re.compile(r"\.+(?:\s+|$)")
 _RESULT = re.compile(r"\(Result \d+ / \d+\) ")
 _NOT_FOUND = re.compile(r"Could not find .*\. Similar: (?P<titles>\[.*\])\.", re.DOTALL)
+_KIND = re.compile(r" \([a-z]+\)$")
+"""The kind in brackets after the name in a title."""
 _START = re.compile(rf"the (?P<kind>{'|'.join(FACTS)}) (?P<name>.+)")
 _REGULAR = re.compile(r"(?:What|Who) is (?P<d>the .+ of .+)\?")
 
@@ -41,6 +43,11 @@ class ComparisonQuestion:
     wanted: str
     """``smaller``, ``greater`` or ``same``."""
 
+    @property
+    def facts(self) -> tuple[Fact, ...]:
+        """The facts that the answer depends on."""
+        return (self.fact,)
+
     def goal(self) -> str:
         """``the smaller length of Black Wivorn and Long Noreth``."""
         return f"the {self.wanted} {self.fact.noun} of {self.one} and {self.other}"
@@ -61,8 +68,7 @@ def read_question(observation: str) -> ParsedQuestion:
 
 def _pair(text: str) -> ComparisonQuestion | None:
     for fact in _ALL:
-        wordings = zip(("smaller", "greater", "same"), (*fact.comparisons, fact.same), strict=True)
-        for wanted, wording in wordings:
+        for wanted, wording in zip(("smaller", "greater", "same"), (*fact.comparisons, fact.same), strict=True):
             if wording and (match := _pattern(wording).fullmatch(text)):
                 return ComparisonQuestion(match["a"], match["b"], fact, wanted)
     return None
@@ -99,6 +105,7 @@ def _pattern(wording: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\\\{([abd])\\\}", r"(?P<\1>.+)", re.escape(wording)))
 
 
+@dataclass(slots=True)
 class BeliefState:
     """Knowledge from what has been read: facts, names, the open page, and similar titles.
 
@@ -110,12 +117,11 @@ class BeliefState:
         exhausted: whether the last lookup had no more results.
     """
 
-    def __init__(self) -> None:
-        self.facts: dict[tuple[str, str], str] = {}
-        self.names: dict[str, str] = {}
-        self.page: str | None = None
-        self.offered: Sequence[str] = ()
-        self.exhausted = False
+    facts: dict[tuple[str, str], str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    page: str | None = None
+    offered: Sequence[str] = ()
+    exhausted: bool = False
 
     def begin(self, question: ParsedQuestion) -> None:
         """Add the names in the question."""
@@ -130,30 +136,19 @@ class BeliefState:
         self.offered = ast.literal_eval(missing["titles"]) if missing else ()
         self.exhausted = observation == NO_MORE_RESULTS
         if action.startswith("search[") and not missing:
-            self.page = plain_name(action[len("search[") : -1])
+            self.page = _KIND.sub("", action[len("search[") : -1])
         for sentence in _SENTENCE_END.split(_RESULT.sub("", observation)):
             self._read_sentence(sentence)
 
     def _read_sentence(self, sentence: str) -> None:
         for fact in _ALL:
-            match = fact.pattern.fullmatch(sentence)
-            if match:
+            if match := fact.pattern.fullmatch(sentence):
                 self.facts[match["n"], fact.noun] = match["v"]
                 if fact.leads_to:
                     self.names.setdefault(match["v"], fact.leads_to)
                 return
 
 
-def plain_name(title: str) -> str:
-    """A title without its kind in brackets."""
-    return re.sub(r" \([a-z]+\)$", "", title)
-
-
 def fact_sentence(noun: str, name: str, value: str) -> str:
     """A fact as a sentence of a thought."""
     return f"The {noun} of {name} is {value}."
-
-
-def facts_of(kind: str) -> Mapping[str, Fact]:
-    """Facts of a kind by noun."""
-    return {fact.noun: fact for fact in FACTS.get(kind, ())}

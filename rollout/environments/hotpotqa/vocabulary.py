@@ -10,7 +10,7 @@ from rollout.environments.vocabulary import Vocabulary, any_of, anywhere, number
 
 def _words() -> list[str]:
     names = [*FIRST_NAMES, *LAST_NAMES, *PLACES, *(w for words in PATTERNS.values() for part in words for w in part)]
-    values = [word for facts in FACTS.values() for fact in facts for word in fact.words]
+    values = (word for facts in FACTS.values() for fact in facts for word in fact.words)
     return [*anywhere(names), *values, *numbers(), *style_phrases(TOOLS)]
 
 

@@ -94,12 +94,10 @@ class Wiki:
 
 def page_of(text: str) -> str:
     """Paragraphs of more than two words, one per line."""
-    paragraphs = (paragraph.strip() for paragraph in text.split("\n"))
-    return "".join(f"{paragraph}\n" for paragraph in paragraphs if len(paragraph.split(" ")) > 2)
+    return "".join(f"{line.strip()}\n" for line in text.split("\n") if len(line.strip().split(" ")) > 2)
 
 
 def sentences_of(page: str) -> list[str]:
     """Split paragraphs at ``". "`` and append a full stop to each part, so the last part of a paragraph gets two."""
-    paragraphs = (paragraph.strip() for paragraph in page.split("\n"))
-    parts = (part.strip() for paragraph in paragraphs if paragraph for part in paragraph.split(". "))
+    parts = (part.strip() for paragraph in page.split("\n") for part in paragraph.strip().split(". "))
     return [f"{part}." for part in parts if part]

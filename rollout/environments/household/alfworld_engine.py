@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal
 
 from pydantic import Field
 
@@ -42,11 +42,12 @@ class AlfworldConfig(FrozenModel):
     """Time limit for starting a game, including the start of the child."""
 
 
-class _Answer(TypedDict):
-    observation: str
-    admissible: list[str]
-    won: bool
-    cpu_s: float
+class _Answer(FrozenModel):
+    error: str = ""
+    observation: str = ""
+    admissible: tuple[str, ...] = ()
+    won: bool = False
+    cpu_s: float = 0.0
 
 
 class AlfworldEnvironment:
@@ -69,7 +70,7 @@ class AlfworldEnvironment:
             _CHILD, "the original ALFWorld engine", environment=("ALFWORLD_DATA",), keep_stderr=True
         )
         self._episodes = 0
-        self._admissible: list[str] = []
+        self._admissible: tuple[str, ...] = ()
         self._won = False
 
     def reset(self, task: Task) -> Reset:
@@ -84,7 +85,7 @@ class AlfworldEnvironment:
             answer = self._ask({"game": str(path)}, self._config.start_timeout_s)
         except AlfworldError as error:
             raise ValueError(f"the original engine cannot load {path}: {error}") from error
-        _, room, goal = answer["observation"].split("\n\n", 2)
+        _, room, goal = answer.observation.split("\n\n", 2)
         return Reset(observation=room, instruction=goal.strip().removeprefix(_TASK).removesuffix("."))
 
     def step(self, action: str) -> Step:
@@ -100,7 +101,7 @@ class AlfworldEnvironment:
         answer = self._ask({"action": action}, self._config.step_timeout_s)
         verb = action.split(maxsplit=1)[0] if action.strip() else ""
         return Step(
-            observation=answer["observation"],
+            observation=answer.observation,
             reward=1.0 if self._won else 0.0,
             done=self._won,
             success=self._won,
@@ -119,26 +120,14 @@ class AlfworldEnvironment:
         if not self._episodes:
             raise RuntimeError("reset must come before the first step")
         try:
-            answer = _checked(self._child.ask(request, timeout_s))
+            answer = _Answer.model_validate(self._child.ask(request, timeout_s))
         except (TimeoutError, ChildProcessError):
             self.close()
             raise
-        self._admissible, self._won = answer["admissible"], answer["won"]
-        self.child_cpu_s = answer["cpu_s"]
+        if answer.error:
+            raise AlfworldError(answer.error)
+        self._admissible, self._won, self.child_cpu_s = answer.admissible, answer.won, answer.cpu_s
         return answer
-
-
-def _checked(answer: dict[str, object]) -> _Answer:
-    """The answer of the child. Raises `AlfworldError` if it is an error."""
-    if "error" in answer:
-        raise AlfworldError(str(answer["error"]))
-    admissible = answer["admissible"]
-    return {
-        "observation": str(answer["observation"]),
-        "admissible": [str(command) for command in admissible] if isinstance(admissible, list) else [],
-        "won": answer["won"] is True,
-        "cpu_s": float(str(answer["cpu_s"])),
-    }
 
 
 def alfworld_tasks(config: AlfworldConfig) -> OfficialGames:

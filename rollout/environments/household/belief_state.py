@@ -6,9 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from rollout.environments.household.catalog import OPENABLE
-from rollout.environments.household.game import TaskType
-
-NOTHING_HAPPENS = "Nothing happens."
+from rollout.environments.household.game import VERBS, TaskType
 
 _NAME = r"([a-z]+ \d+)"
 _LISTED = re.compile(rf"\ba {_NAME}")
@@ -55,10 +53,6 @@ def read_task(text: str) -> ParsedTask:
         if match := pattern.search(statement):
             return ParsedTask(task_type, match.group(1), match.group(2))
     raise ValueError(f"no household task is stated in {statement[:120]!r}")
-
-
-VERBS = {TaskType.CLEAN: "clean", TaskType.HEAT: "heat", TaskType.COOL: "cool"}
-"""The change that each task type requires before the object is put down."""
 
 
 def purpose(task: ParsedTask, done: str | None = None) -> str:
@@ -109,9 +103,7 @@ class BeliefState:
 
     def here(self) -> list[str]:
         """Objects visible at the agent's location."""
-        if self.location is None or self.location in self.closed:
-            return []
-        return self.contents.get(self.location, [])
+        return [] if self.location is None or self.location in self.closed else self.contents.get(self.location, [])
 
     def find(self, object_type: str) -> list[tuple[str, str]]:
         """Known (object, place) pairs of a type, in the order in which the house lists its places."""

@@ -13,14 +13,14 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from rollout.environment import Payload, Reset, Step, Task, TaskSource
+from rollout.environment import Payload, Reset, Step, Task, TaskSource, started
 from rollout.environments.household.game import Game, TaskType
 from rollout.environments.household.generator import HouseholdTasks, Size, generate_game
 from rollout.environments.household.pddl import read_game
 from rollout.environments.household.simulator import Simulator
 from rollout.environments.household.text import NOTHING_HAPPENS, Dialect
 from rollout.errors import UserError
-from rollout.frozen_model import FrozenModel
+from rollout.frozen_model import FrozenModel, reject
 from rollout.grammar import PLACEHOLDER
 
 _GAME_FILE = "game.tw-pddl"
@@ -44,16 +44,20 @@ class HouseholdConfig(FrozenModel):
     dialect: Dialect = "move"
     """Wording of replies and of admissible actions; commands are accepted in both dialects."""
     task_types: tuple[TaskType, ...] = tuple(TaskType)
-    """Task types to draw from."""
+    """Task types to draw from. Of generated tasks, a type that is named twice is drawn twice as often."""
 
     @model_validator(mode="after")
     def _check(self) -> HouseholdConfig:
-        if self.data_dir is not None and self.source == "generated":
-            raise ValueError("data_dir is read with source: official only; set source: official or leave data_dir out")
-        if not self.task_types:
-            raise ValueError(
-                f"task_types is empty; name at least one of {', '.join(TaskType)}, or leave it out for all"
-            )
+        reject(
+            (
+                self.data_dir is not None and self.source == "generated",
+                "data_dir is read with source: official only; set source: official or leave data_dir out",
+            ),
+            (
+                not self.task_types,
+                f"task_types is empty; name at least one of {', '.join(TaskType)}, or leave it out for all",
+            ),
+        )
         return self
 
 
@@ -77,7 +81,7 @@ class HouseholdEnvironment:
 
     def step(self, action: str) -> Step:
         """Execute a command. A win ends the episode with reward 1; later commands do nothing."""
-        simulator = self._playing()
+        simulator = started(self._simulator)
         if simulator.won:
             return Step(NOTHING_HAPPENS, done=True, success=True, valid=False)
         reply = simulator.step(action)
@@ -91,21 +95,16 @@ class HouseholdEnvironment:
         )
 
     def admissible_actions(self) -> Sequence[str]:
-        return self._playing().admissible()
+        return started(self._simulator).admissible()
 
     def fork(self) -> HouseholdEnvironment:
         """An independent copy of the current state."""
         other = HouseholdEnvironment(self._config)
-        other._simulator = self._playing().copy()
+        other._simulator = started(self._simulator).copy()
         return other
 
     def close(self) -> None:
         self._simulator = None
-
-    def _playing(self) -> Simulator:
-        if self._simulator is None:
-            raise RuntimeError("reset must come before the first step")
-        return self._simulator
 
     def _game(self, payload: Payload) -> Game:
         if "game" in payload:

@@ -9,20 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rollout.environments.household.belief_state import (
-    NOTHING_HAPPENS,
-    VERBS,
-    BeliefState,
-    ParsedTask,
-    kind_of,
-    purpose,
-    read_task,
-)
-from rollout.environments.household.game import TaskType
+from rollout.environments.household.belief_state import BeliefState, ParsedTask, kind_of, purpose, read_task
+from rollout.environments.household.game import TOOLS, VERBS, TaskType
 from rollout.environments.household.random_policy import random_step
+from rollout.environments.household.text import NOTHING_HAPPENS
 from rollout.environments.scripted import ExpertPolicy, Move
-
-_TOOL = {TaskType.CLEAN: "sinkbasin", TaskType.HEAT: "microwave", TaskType.COOL: "fridge"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +77,7 @@ class HouseholdExpert(ExpertPolicy[ErrorRates]):
         verb = VERBS.get(task.task_type)
         have = f"{purpose(task, known.states.get(held))} I have {held}."
         if verb and known.states.get(held) != verb:
-            return self._change(known, task, held, verb, have)
+            return self._change(known, held, verb, have)
         return self._put(known, task, held, have)
 
     def _get_object(self, known: BeliefState, task: ParsedTask) -> Move:
@@ -138,8 +129,8 @@ class HouseholdExpert(ExpertPolicy[ErrorRates]):
             (self._forgotten if forgets else self._remembered).add(seen)
         return seen in self._remembered
 
-    def _change(self, known: BeliefState, task: ParsedTask, held: str, verb: str, have: str) -> Move:
-        tool = known.first_place(_TOOL[task.task_type]) or _TOOL[task.task_type] + " 1"
+    def _change(self, known: BeliefState, held: str, verb: str, have: str) -> Move:
+        tool = known.first_place(TOOLS[verb]) or f"{TOOLS[verb]} 1"
         if known.location == tool:
             return f"{have} I am at {tool}. I {verb} it.", f"{verb} {held} with {tool}"
         return f"{have} I must {verb} it with {tool}.", f"go to {tool}"
@@ -155,8 +146,7 @@ class HouseholdExpert(ExpertPolicy[ErrorRates]):
     def _put_away(self, known: BeliefState, task: ParsedTask, held: str) -> Move:
         """Put down an object that is not needed: here, or at another place if that was refused."""
         at, have = known.location, f"{purpose(task)} I have {held}."
-        refused = self._last_action.startswith(f"move {held} to ")
-        if at is None or refused:
+        if at is None or self._last_action.startswith(f"move {held} to "):
             place = next(p for p in known.places if at is None or kind_of(p) != kind_of(at))
             return f"{have} I must put it in {place}.", f"go to {place}"
         if at in known.closed:

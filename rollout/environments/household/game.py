@@ -22,6 +22,12 @@ class TaskType(StrEnum):
     TWO = "pick_two_obj_and_place"
 
 
+VERBS = {TaskType.CLEAN: "clean", TaskType.HEAT: "heat", TaskType.COOL: "cool"}
+"""The change that each task type requires before the object is put down."""
+TOOLS = {"clean": "sinkbasin", "heat": "microwave", "cool": "fridge"}
+"""Change to the receptacle type where it is made."""
+
+
 @dataclass(frozen=True, slots=True)
 class Receptacle:
     """A place for objects. ``location`` is where the agent stands to reach it; several receptacles may share one."""
@@ -83,4 +89,3 @@ class Game:
     start_location: str
     can_contain: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Receptacle type to the types of objects that may be put there."""
-    walkthrough: tuple[str, ...] = ()

@@ -16,14 +16,12 @@ from typing import Literal
 from rollout.environment import Payload, Task
 from rollout.environments.generated import GeneratedTasks, check_generator, stable_hash
 from rollout.environments.household.catalog import NOUNS, OPENABLE, ROOMS, Room
-from rollout.environments.household.game import Game, Goal, Receptacle, TaskType, Thing
+from rollout.environments.household.game import TOOLS, VERBS, Game, Goal, Receptacle, TaskType, Thing
 
 GENERATOR_VERSION = 1
 Size = Literal["small", "full", "mixed"]
 """Size of the houses; ``mixed`` alternates between small and full."""
 
-_ABILITY = {TaskType.CLEAN: "clean", TaskType.HEAT: "heat", TaskType.COOL: "cool"}
-_TOOL = {TaskType.CLEAN: "sinkbasin", TaskType.HEAT: "microwave", TaskType.COOL: "fridge"}
 _ROOMS_OF = {
     TaskType.CLEAN: ("kitchen", "kitchen", "bathroom"),
     TaskType.HEAT: ("kitchen",),
@@ -55,7 +53,7 @@ def is_held_back_layout(layout: Mapping[str, int]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class HouseholdTasks(GeneratedTasks):
-    """Task source of generated houses. It cycles through ``task_types``; empty means all six."""
+    """Task source of generated houses. It cycles through ``task_types``, repeated ones included; empty means all."""
 
     size: Size = "full"
     task_types: tuple[TaskType, ...] = ()
@@ -63,7 +61,7 @@ class HouseholdTasks(GeneratedTasks):
     def task(self, split: str, seed: int, index: int) -> Task:
         types = self.task_types or tuple(TaskType)
         task_type = types[index % len(types)]
-        size = ("small", "full")[index // len(TaskType) % 2] if self.size == "mixed" else self.size
+        size = ("small", "full")[index // len(types) % 2] if self.size == "mixed" else self.size
         payload: Payload = {
             "generator": GENERATOR_VERSION,
             "split": split,
@@ -122,13 +120,12 @@ class _Builder:
         return [t for t in types if is_held_back_pair(object_type, t) == held_back]
 
     def _draw_goal(self) -> Goal | None:
-        ability = _ABILITY.get(self.task_type)
-        movable = [o for o in self.room.objects if not NOUNS[o].fixed]
-        objects = [o for o in movable if ability is None or ability in NOUNS[o].can]
-        object_type = self.rng.choice(objects)
+        verb = VERBS.get(self.task_type, "")
+        nouns = [(o, NOUNS[o]) for o in self.room.objects]
+        object_type = self.rng.choice([o for o, noun in nouns if not noun.fixed and (not verb or verb in noun.can)])
         if self.task_type is TaskType.LOOK:
             return Goal(self.task_type, object_type, None, lamp_type="desklamp")
-        targets = [t for t in self._allowed(object_type, held_back=self.unseen) if t != _TOOL.get(self.task_type)]
+        targets = [t for t in self._allowed(object_type, held_back=self.unseen) if t != TOOLS.get(verb)]
         return Goal(self.task_type, object_type, self.rng.choice(targets)) if targets else None
 
     def _draw_place(self, object_type: str, types: Sequence[str]) -> str | None:

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rollout.environments.household.belief_state import (
-    NOTHING_HAPPENS,
-    VERBS,
-    BeliefState,
-    ParsedTask,
-    kind_of,
-    read_task,
-)
+from rollout.environments.household.belief_state import BeliefState, ParsedTask, kind_of, read_task
 from rollout.environments.household.catalog import OPENABLE
-from rollout.environments.household.game import TaskType
-from rollout.hints.rules import RuleBook, no_action, repeated_without_effect
+from rollout.environments.household.game import TOOLS, VERBS, TaskType
+from rollout.environments.household.text import NOTHING_HAPPENS
+from rollout.hints.rules import RuleBook, no_action, repeated_without_effect, when
 from rollout.trajectory import Trajectory
 from rollout.trajectory.turns import CompletedTurn, completed_turns, initial_observation
 
-TOOLS = {"clean": "sinkbasin", "heat": "microwave", "cool": "fridge"}
-"""Change to the receptacle type where it is made."""
 _COMMAND = re.compile(
     r"(?P<verb>take|move|put|clean|heat|cool) (?P<thing>[a-z]+ \d+) (?:from|to|in/on|in|on|with) (?P<place>[a-z]+ \d+)"
 )
@@ -89,8 +81,21 @@ class HouseholdEpisode:
             if event.verb == verb and not event.refused and self.wanted(event.thing)
         ]
 
+    def delivered(self) -> list[ObjectAction]:
+        """Actions that put a wanted object into a receptacle of the wanted type."""
+        return [event for event in self.done("put") if kind_of(event.place) == self.task.target_type]
+
+    def unvisited(self) -> list[str]:
+        """Distinct types of the places where the agent was not."""
+        return list(dict.fromkeys(kind_of(place) for place in self.places if place not in self.visited))
+
     def refused(self, *verbs: str) -> list[ObjectAction]:
         return [event for event in self.object_actions if event.verb in verbs and event.refused]
+
+    @property
+    def looks(self) -> bool:
+        """Whether the task is to look at an object in light."""
+        return self.task.task_type is TaskType.LOOK
 
     @property
     def change(self) -> str:
@@ -143,114 +148,86 @@ def _object_action(action: str, known: BeliefState, refused: bool) -> ObjectActi
     )
 
 
-# Rules. Each detects one mistake.
-
-
-def not_taken(episode: HouseholdEpisode) -> Iterator[str]:
-    """The wanted object was seen but never taken."""
-    if episode.seen_in and not episode.done("take"):
-        yield "Take the {object} as soon as you see it."
-
-
-def not_changed(episode: HouseholdEpisode) -> Iterator[str]:
-    """The wanted object was taken but not cleaned, heated or cooled."""
-    verb = episode.change
-    if verb and episode.done("take") and not episode.done(verb):
-        yield f"Before you put the {{object}} down, go to the {TOOLS[verb]} and {verb} it there."
-
-
-def lamp_not_used(episode: HouseholdEpisode) -> Iterator[str]:
-    """The object to be looked at was taken, but the lamp was not turned on."""
-    if (
-        episode.task.task_type is TaskType.LOOK
-        and episode.done("take")
-        and episode.task.target_type not in episode.used
-    ):
-        yield f"Hold the {{object}}, go to the {episode.task.target_type} and use it."
-
-
-def not_delivered(episode: HouseholdEpisode) -> Iterator[str]:
-    """The object was taken and changed as required, but never put down."""
-    ready = episode.done(episode.change) if episode.change else episode.done("take")
-    if episode.task.task_type is not TaskType.LOOK and ready and not episode.done("put"):
-        yield "When the {object} is ready, go to the {location} and put it there."
-
-
-def wrong_receptacle(episode: HouseholdEpisode) -> Iterator[str]:
-    """The object was put into a receptacle of a wrong type."""
-    if episode.task.task_type is TaskType.LOOK:
-        return
-    if any(kind_of(event.place) != episode.task.target_type for event in episode.done("put")):
-        yield "Put the {object} only where the task wants it: in/on the {location}."
-
-
-def put_unchanged(episode: HouseholdEpisode) -> Iterator[str]:
-    """The object was put into the right receptacle without the required change."""
-    there = (event for event in episode.done("put") if kind_of(event.place) == episode.task.target_type)
-    if episode.change and any(event.changed != episode.change for event in there):
-        yield f"Do not put the {{object}} in/on the {{location}} before you {episode.change} it."
-
-
-def one_of_two(episode: HouseholdEpisode) -> Iterator[str]:
-    """The task requires two objects, but only one was delivered."""
-    there = {event.thing for event in episode.done("put") if kind_of(event.place) == episode.task.target_type}
-    if episode.task.task_type is TaskType.TWO and len(there) == 1:
-        yield "One {object} is not enough: look for the second one and bring it to the same {location}."
-
-
-def took_wrong_object(episode: HouseholdEpisode) -> Iterator[str]:
-    """An object was taken that the task does not name."""
-    if any(
-        event.verb == "take" and not event.refused and not episode.wanted(event.thing)
-        for event in episode.object_actions
-    ):
-        yield "Take nothing but the {object} that the task names."
-
-
-def closed_receptacle(episode: HouseholdEpisode) -> Iterator[str]:
-    """The agent tried to take an object from a closed place or to put one into it."""
-    if any(event.shut and event.at == event.place for event in episode.refused("take", "put")):
-        yield "Open a closed {container} before you take from it or put into it."
-
-
-def not_there(episode: HouseholdEpisode) -> Iterator[str]:
-    """The agent tried to take an object from a place where it had not seen it."""
-    takes = (event for event in episode.refused("take") if event.at == event.place and event.there is not None)
-    if any(event.thing not in (event.there or ()) for event in takes):
-        yield "Take only a thing that was listed at the place where you stand, with its number."
-
-
-def not_at_place(episode: HouseholdEpisode) -> Iterator[str]:
-    """The agent tried to act at a place before going there."""
-    if any(event.at != event.place for event in episode.refused("take", "put", *TOOLS)):
-        yield "Go to the place first, then take, put, clean, heat or cool there."
-
-
-def already_holding(episode: HouseholdEpisode) -> Iterator[str]:
-    """The agent tried to take an object while holding another one."""
-    if any(event.holding for event in episode.refused("take")):
-        yield "You can carry one thing: put down what you have before you take the {object}."
-
-
-def not_holding(episode: HouseholdEpisode) -> Iterator[str]:
-    """The agent tried to put down, clean, heat or cool an object that it did not hold."""
-    for verb in ("put", *TOOLS):
-        if any(event.holding != event.thing for event in episode.refused(verb)):
-            yield f"Take the {{object}} in your hand before you {verb} it."
-
-
-def wrong_tool(episode: HouseholdEpisode) -> Iterator[str]:
-    """The agent tried to clean, heat or cool an object at a receptacle of a wrong type."""
-    for verb, tool in TOOLS.items():
-        if any(kind_of(event.place) != tool for event in episode.refused(verb)):
-            yield f"To {verb} the {{object}}, use the {tool}."
-
-
-def not_visited(episode: HouseholdEpisode) -> Iterator[str]:
-    """The wanted object was not found, and some places were not visited."""
-    left = list(dict.fromkeys(kind_of(place) for place in episode.places if place not in episode.visited))
-    if not episode.seen_in and left:
-        yield f"Search every place once before you return to one: also {_listed(left[:_NAMED])}."
+HINTS: Mapping[str, Callable[[HouseholdEpisode], Iterable[str]]] = {
+    # The wanted object was seen but never taken.
+    "not_taken": lambda e: when(e.seen_in and not e.done("take"), "Take the {object} as soon as you see it."),
+    # The wanted object was taken but not cleaned, heated or cooled.
+    "not_changed": lambda e: when(
+        e.change and e.done("take") and not e.done(e.change),
+        f"Before you put the {{object}} down, go to the {TOOLS.get(e.change)} and {e.change} it there.",
+    ),
+    # The object to be looked at was taken, but the lamp was not turned on.
+    "lamp_not_used": lambda e: when(
+        e.looks and e.done("take") and e.task.target_type not in e.used,
+        f"Hold the {{object}}, go to the {e.task.target_type} and use it.",
+    ),
+    # The object was taken and changed as required, but never put down.
+    "not_delivered": lambda e: when(
+        not e.looks and e.done(e.change or "take") and not e.done("put"),
+        "When the {object} is ready, go to the {location} and put it there.",
+    ),
+    # The object was put into a receptacle of a wrong type.
+    "wrong_receptacle": lambda e: when(
+        not e.looks and len(e.delivered()) < len(e.done("put")),
+        "Put the {object} only where the task wants it: in/on the {location}.",
+    ),
+    # The object was put into the right receptacle without the required change.
+    "put_unchanged": lambda e: when(
+        e.change and any(event.changed != e.change for event in e.delivered()),
+        f"Do not put the {{object}} in/on the {{location}} before you {e.change} it.",
+    ),
+    # The task requires two objects, but only one was delivered.
+    "one_of_two": lambda e: when(
+        e.task.task_type is TaskType.TWO and len({event.thing for event in e.delivered()}) == 1,
+        "One {object} is not enough: look for the second one and bring it to the same {location}.",
+    ),
+    # The wanted object was not found, and some places were not visited.
+    "not_visited": lambda e: when(
+        not e.seen_in and e.unvisited(),
+        f"Search every place once before you return to one: also {_listed(e.unvisited()[:_NAMED])}.",
+    ),
+    # The agent tried to take an object from a closed place or to put one into it.
+    "closed_receptacle": lambda e: when(
+        any(event.shut and event.at == event.place for event in e.refused("take", "put")),
+        "Open a closed {container} before you take from it or put into it.",
+    ),
+    # The agent tried to put down, clean, heat or cool an object that it did not hold.
+    "not_holding": lambda e: [
+        f"Take the {{object}} in your hand before you {verb} it."
+        for verb in ("put", *TOOLS)
+        if any(event.holding != event.thing for event in e.refused(verb))
+    ],
+    # The agent tried to clean, heat or cool an object at a receptacle of a wrong type.
+    "wrong_tool": lambda e: [
+        f"To {verb} the {{object}}, use the {tool}."
+        for verb, tool in TOOLS.items()
+        if any(kind_of(event.place) != tool for event in e.refused(verb))
+    ],
+    # The agent tried to take an object while holding another one.
+    "already_holding": lambda e: when(
+        any(event.holding for event in e.refused("take")),
+        "You can carry one thing: put down what you have before you take the {object}.",
+    ),
+    # The agent tried to act at a place before going there.
+    "not_at_place": lambda e: when(
+        any(event.at != event.place for event in e.refused("take", "put", *TOOLS)),
+        "Go to the place first, then take, put, clean, heat or cool there.",
+    ),
+    # The agent tried to take an object from a place where it had not seen it.
+    "not_there": lambda e: when(
+        any(
+            event.at == event.place and event.there is not None and event.thing not in event.there
+            for event in e.refused("take")
+        ),
+        "Take only a thing that was listed at the place where you stand, with its number.",
+    ),
+    # An object was taken that the task does not name.
+    "took_wrong_object": lambda e: when(
+        any(event.verb == "take" and not event.refused and not e.wanted(event.thing) for event in e.object_actions),
+        "Take nothing but the {object} that the task names.",
+    ),
+}
+"""Rules by the mistake that they detect, the worst first."""
 
 
 def names_of(episode: HouseholdEpisode) -> Mapping[str, str]:
@@ -260,7 +237,7 @@ def names_of(episode: HouseholdEpisode) -> Mapping[str, str]:
         kind = kind_of(place)
         other = "{container}" if kind in OPENABLE else "{location}"
         names[place] = kind if kind in TOOLS.values() else other
-    target = episode.task.target_type if episode.task.task_type is TaskType.LOOK else "{location}"
+    target = episode.task.target_type if episode.looks else "{location}"
     return {**names, episode.task.target_type: target, episode.task.object_type: "{object}"}
 
 
@@ -281,21 +258,7 @@ def _listed(kinds: Sequence[str]) -> str:
 RULES: RuleBook[HouseholdEpisode] = RuleBook(
     read=read_episode,
     rules=(
-        not_taken,
-        not_changed,
-        lamp_not_used,
-        not_delivered,
-        wrong_receptacle,
-        put_unchanged,
-        one_of_two,
-        not_visited,
-        closed_receptacle,
-        not_holding,
-        wrong_tool,
-        already_holding,
-        not_at_place,
-        not_there,
-        took_wrong_object,
+        *HINTS.values(),
         lambda episode: repeated_without_effect(episode.turns),
         lambda episode: no_action(episode.turns),
     ),

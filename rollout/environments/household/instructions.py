@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from rollout.prompts.styles import FORMAT_PLACEHOLDER
 
 _SHORT = "Interact with a household to solve a task."
 
-_FULL = f"""{_SHORT}
+INSTRUCTIONS = {
+    "short": _SHORT,
+    "full": f"""{_SHORT}
 {FORMAT_PLACEHOLDER}
 The actions, with the names and numbers that you were shown in place of the brackets:
 look
@@ -24,7 +24,6 @@ heat (object) with (receptacle)
 clean (object) with (receptacle)
 cool (object) with (receptacle)
 slice (object) with (object)
-An action that is not possible is answered with "Nothing happens."."""
-
-INSTRUCTIONS: Mapping[str, str] = {"short": _SHORT, "full": _FULL}
+An action that is not possible is answered with "Nothing happens.".""",
+}
 """System messages by variant."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from rollout.environments.household.belief_state import VERBS, ParsedTask, read_task
+from rollout.environments.household.belief_state import ParsedTask, read_task
 from rollout.environments.household.expert_policy import HouseholdExpert
-from rollout.environments.household.game import TaskType
+from rollout.environments.household.game import VERBS, TaskType
 
 _HINT = re.compile(r"^Hint: (.+)$", re.MULTILINE)
 

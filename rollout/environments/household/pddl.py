@@ -68,7 +68,6 @@ def parse_game(text: str) -> Game:
         instruction=_instruction(_field(fields, "grammar")),
         start_location=_start(facts),
         can_contain=_can_contain(facts),
-        walkthrough=_walkthrough(fields),
     )
 
 
@@ -77,13 +76,6 @@ def _field(fields: dict[str, object], name: str) -> str:
     if isinstance(text, str):
         return text
     raise ValueError(f"it has no {name}")
-
-
-def _walkthrough(fields: dict[str, object]) -> tuple[str, ...]:
-    commands = fields.get("walkthrough") or []
-    if isinstance(commands, list) and all(isinstance(command, str) for command in commands):
-        return tuple(commands)
-    raise ValueError("its walkthrough is not a list of commands")
 
 
 def _parse(text: str) -> list[Expression]:
@@ -95,8 +87,7 @@ def _parse(text: str) -> list[Expression]:
         elif token != ")":
             stack[-1].append(token)
         elif len(stack) > 1:
-            finished = stack.pop()
-            stack[-1].append(finished)
+            stack[-2].append(stack.pop())
         else:
             raise ValueError("the PDDL problem has an unmatched closing bracket")
     if len(stack) > 1:
@@ -211,19 +202,17 @@ def _goal(expression: list[Expression]) -> Goal:
     receptacle_types = [kind for name, _, kind in _triples(atoms) if name == "receptacleType"]
     sliced = "isSliced" in states
     if "isToggled" in states:
-        lamp = object_types.get(states["isToggled"])
-        wanted = [kind for variable, kind in object_types.items() if variable != states["isToggled"]]
-        if lamp is None or len(wanted) != 1:
-            raise ValueError("its goal is of an unknown kind")
-        return Goal(TaskType.LOOK, _noun(wanted[0]), None, _noun(lamp), sliced)
-    if len(set(receptacle_types)) != 1 or len(set(object_types.values())) != 1:
+        lamp = object_types.pop(states["isToggled"], "")
+        if lamp and len(object_types) == 1:
+            return Goal(TaskType.LOOK, _noun(*object_types.values()), None, _noun(lamp), sliced)
         raise ValueError("its goal is of an unknown kind")
     tasks = [task for state, task in _STATE_TASKS.items() if state in states]
-    if len(tasks) > 1 or (tasks and len(object_types) > 1) or len(object_types) > 2:
-        raise ValueError("its goal is of an unknown kind")
-    task = tasks[0] if tasks else TaskType.TWO if len(object_types) == 2 else TaskType.PLACE
-    wanted_type = next(iter(object_types.values()))
-    return Goal(task, _noun(wanted_type), _noun(receptacle_types[0]), None, sliced)
+    match tasks, len(object_types), list(set(object_types.values())), list(set(receptacle_types)):
+        case [], 1 | 2 as count, [kind], [target]:
+            return Goal(TaskType.TWO if count == 2 else TaskType.PLACE, _noun(kind), _noun(target), None, sliced)
+        case [task], 1, [kind], [target]:
+            return Goal(task, _noun(kind), _noun(target), None, sliced)
+    raise ValueError("its goal is of an unknown kind")
 
 
 def _atoms(expression: list[Expression]) -> Iterator[list[str]]:

@@ -10,9 +10,10 @@ from random import Random
 
 from rollout.environments.household.belief_state import BeliefState, kind_of, purpose, read_task
 from rollout.environments.household.catalog import NOUNS, OPENABLE
+from rollout.environments.household.game import TOOLS
 from rollout.environments.scripted import Move, ScriptedPolicy
 
-_TOOLS = {"sinkbasin": "clean", "microwave": "heat", "fridge": "cool"}
+_CHANGES = {tool: verb for verb, tool in TOOLS.items()}
 
 _WeightedMove = tuple[float, str, str]
 """Weight, thought, action."""
@@ -73,10 +74,10 @@ def _go(known: BeliefState, rng: Random, opening: str) -> list[_WeightedMove]:
     if known.holding:
         place = rng.choice(places)
         moves.append((1.0, f"For {kind_of(place)} I have {known.holding}. I must put it in {place}.", f"go to {place}"))
-        tools = [p for p in places if kind_of(p) in _TOOLS]
+        tools = [p for p in places if kind_of(p) in _CHANGES]
         if tools:
             tool = rng.choice(tools)
-            verb = _TOOLS[kind_of(tool)]
+            verb = _CHANGES[kind_of(tool)]
             have = f"{opening} to {verb} I have {known.holding}."
             moves.append((1.0, f"{have} I must {verb} it with {tool}.", f"go to {tool}"))
     return moves
@@ -108,8 +109,8 @@ def _with_objects(known: BeliefState, rng: Random, opening: str) -> list[_Weight
         return moves
     have = f"{opening} I have {held}."
     moves.append((0.1, f"{have} I examine it.", f"examine {held}"))
-    if at is not None and kind_of(at) in _TOOLS:
-        verb = _TOOLS[kind_of(at)]
+    if at is not None and kind_of(at) in _CHANGES:
+        verb = _CHANGES[kind_of(at)]
         have_to = f"{opening} to {verb} I have {held}."
         moves.append((4.0, f"{have_to} I am at {at}. I {verb} it.", f"{verb} {held} with {at}"))
     if at is not None and at not in known.closed:

@@ -62,7 +62,7 @@ class Simulator:
         self._opened = {receptacle.name for receptacle in game.receptacles if receptacle.opened}
         self._contents: dict[str, list[int]] = {receptacle.name: [] for receptacle in game.receptacles}
         for i, thing in enumerate(game.things):
-            for name in _places(thing):
+            for name in filter(None, (thing.receptacle, *thing.also_in)):
                 self._contents[name].append(i)
         self._states = {
             state: {i for i, thing in enumerate(game.things) if getattr(thing, state)}
@@ -80,6 +80,8 @@ class Simulator:
             "examine": self._examine,
             "use": self._use,
             "slice": self._slice,
+            "move": lambda rest: self._store("move", rest),
+            "put": lambda rest: self._store("put", rest),
             "clean": lambda rest: self._treat("clean", rest),
             "heat": lambda rest: self._treat("heat", rest),
             "cool": lambda rest: self._treat("cool", rest),
@@ -102,14 +104,8 @@ class Simulator:
     def step(self, command: str) -> Reply:
         """Execute a command. Leading and trailing white space is ignored; an inadmissible command changes nothing."""
         verb, _, rest = command.strip().partition(" ")
-        dialect: Dialect | None = None
-        if verb == "move" or verb == "put":
-            dialect = "put" if verb == "put" else "move"
-            observation = self._store(dialect, rest)
-        elif verb in self._rules:
-            observation = self._rules[verb](rest)
-        else:
-            observation = self._report(command.strip())
+        observation = self._rules[verb](rest) if verb in self._rules else self._report(command.strip())
+        dialect: Dialect | None = "put" if verb == "put" else "move" if verb == "move" else None
         if observation is None:
             return Reply(words.NOTHING_HAPPENS, False, dialect)
         self.won = self.won or self._goal_holds()
@@ -233,14 +229,12 @@ class Simulator:
         if not self._accessible(receptacle):
             return f"The {receptacle.name} is closed."
         contents = words.listing(self._things[i].name for i in self._contents[receptacle.name])
-        if receptacle.openable:
-            return f"The {receptacle.name} is open. In it, you see {contents}."
-        return f"On the {receptacle.name}, you see {contents}."
+        where = f"The {receptacle.name} is open. In it" if receptacle.openable else f"On the {receptacle.name}"
+        return f"{where}, you see {contents}."
 
     def _describe_thing(self, i: int) -> str:
-        thing = self._things[i]
         return words.thing_description(
-            thing,
+            self._things[i],
             {state for state, members in self._states.items() if i in members},
             toggled=i in self._toggled,
         )
@@ -269,9 +263,7 @@ class Simulator:
 
     def _commands(self) -> Iterator[str]:
         yield from ("help", "inventory", "look")
-        for receptacle in self.game.receptacles:
-            if receptacle.location != self._location:
-                yield f"go to {receptacle.name}"
+        yield from (f"go to {place.name}" for place in self.game.receptacles if place.location != self._location)
         for receptacle in self._at.get(self._location, ()):
             yield from self._commands_at(receptacle)
         if self._held is not None:
@@ -290,22 +282,14 @@ class Simulator:
         held = self._things[self._held]
         if self._fits(held, receptacle):
             yield words.storing(held.name, name, self._wording)
-        for verb, types in _TREATED_AT.items():
-            if receptacle.type in types and getattr(held, f"{verb}able"):
-                yield f"{verb} {held.name} with {name}"
+        treatments = (verb for verb, types in _TREATED_AT.items() if receptacle.type in types)
+        yield from (f"{verb} {held.name} with {name}" for verb in treatments if getattr(held, f"{verb}able"))
 
     def _commands_holding(self, held: Thing) -> Iterator[str]:
         yield f"examine {held.name}"
         if held.type in _KNIVES:
-            for i, places in self._sliceable.items():
-                if self._location in places:
-                    yield f"slice {self._things[i].name} with {held.name}"
-
-
-def _places(thing: Thing) -> Iterator[str]:
-    if thing.receptacle is not None:
-        yield thing.receptacle
-    yield from thing.also_in
+            here = (self._things[i].name for i, places in self._sliceable.items() if self._location in places)
+            yield from (f"slice {name} with {held.name}" for name in here)
 
 
 def _parse_store(dialect: Dialect, rest: str) -> tuple[str, str]:

@@ -61,9 +61,7 @@ def storing(thing: str, receptacle: str, wording: Dialect) -> str:
 
 def stored(thing: str, receptacle: str, wording: Dialect) -> str:
     """The answer to `storing`."""
-    if wording == "put":
-        return f"You put the {thing} in/on the {receptacle}."
-    return f"You move the {thing} to the {receptacle}."
+    return f"You {storing(f'the {thing}', f'the {receptacle}', wording)}."
 
 
 def thing_description(thing: Thing, states: Collection[str], toggled: bool) -> str:

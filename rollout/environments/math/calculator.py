@@ -48,9 +48,7 @@ def calculate(expression: str) -> str:
 
 def show(value: Fraction) -> str:
     """Format a number as the calculator does."""
-    if value.denominator == 1:
-        return str(value.numerator)
-    return f"{float(value):.10g}"
+    return str(value.numerator) if value.denominator == 1 else f"{float(value):.10g}"
 
 
 def _plain(expression: str) -> str:

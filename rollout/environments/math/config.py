@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from rollout.environments.math.generator import CODE_FAMILIES, WORD_FAMILIES, Family
-from rollout.frozen_model import FrozenModel
+from rollout.frozen_model import FrozenModel, reject
 from rollout.tools.sandbox.config import SandboxConfig
 
 Source = Literal["generated", "gsm8k", "gsm_hard", "math", "aime"]
@@ -32,16 +32,25 @@ class MathConfig(FrozenModel):
 
     @model_validator(mode="after")
     def _check(self) -> MathConfig:
-        if self.source == "generated" and self.data_dir is not None:
-            raise ValueError("data_dir is read with the sources of data sets only; name a source or leave data_dir out")
-        if self.source != "generated" and self.data_dir is None:
-            raise ValueError(f"source: {self.source} needs data_dir; set it to the folder with the data set")
-        if self.source != "generated" and self.families is not None:
-            raise ValueError("families applies to generated problems only; leave families out")
-        if self.python == "off" and self.sandbox != SandboxConfig():
-            raise ValueError("sandbox is read with python: sandbox only; set python: sandbox or leave sandbox out")
-        if self.families == ():
-            raise ValueError(f"families is empty; name one of {', '.join((*WORD_FAMILIES, *CODE_FAMILIES))}")
+        reject(
+            (
+                self.source == "generated" and self.data_dir is not None,
+                "data_dir is read with the sources of data sets only; name a source or leave data_dir out",
+            ),
+            (
+                self.source != "generated" and self.data_dir is None,
+                f"source: {self.source} needs data_dir; set it to the folder with the data set",
+            ),
+            (
+                self.source != "generated" and self.families is not None,
+                "families applies to generated problems only; leave families out",
+            ),
+            (
+                self.python == "off" and self.sandbox != SandboxConfig(),
+                "sandbox is read with python: sandbox only; set python: sandbox or leave sandbox out",
+            ),
+            (self.families == (), f"families is empty; name one of {', '.join((*WORD_FAMILIES, *CODE_FAMILIES))}"),
+        )
         return self
 
     @property

@@ -6,10 +6,11 @@ import re
 from copy import copy
 from typing import Protocol
 
-from rollout.environment import Reset, Step, Task
+from rollout.environment import Reset, Step, Task, TaskSource
 from rollout.environments.math.calculator import CalculationError, calculate
 from rollout.environments.math.config import MathConfig
-from rollout.environments.math.generator import generate_problem
+from rollout.environments.math.datasets import DataSet
+from rollout.environments.math.generator import MathTasks, generate_problem
 from rollout.environments.math.grading.verify import AnswerChecker, shared_checker
 
 INSTRUCTION = "answer the question"
@@ -28,15 +29,12 @@ class CodeRunner(Protocol):
 
     def run(self, code: str) -> str:
         """Return what the code printed, or its error as text. Code cannot make it raise an exception."""
-        ...
 
     def fork(self) -> CodeRunner:
         """Copy the interpreter with its current variables."""
-        ...
 
     def close(self) -> None:
         """End the episode and discard all variables."""
-        ...
 
 
 class MathEnvironment:
@@ -91,7 +89,6 @@ class MathEnvironment:
 
     def admissible_actions(self) -> None:
         """Return None: the set of expressions and answers is infinite."""
-        return
 
     def fork(self) -> MathEnvironment:
         """Copy the episode and its interpreter; the checker is shared."""
@@ -134,3 +131,19 @@ def _problem(task: Task) -> tuple[str, str]:
     if not (isinstance(text, str) and isinstance(answer, str) and text.strip() and answer.strip()):
         raise ValueError(f"the task {task.id} has no problem or no answer; make the tasks again")
     return text, answer
+
+
+def make_environment(config: MathConfig) -> MathEnvironment:
+    """Create an environment. Raises `UserError` if Python is on and no sandbox works on this machine."""
+    if config.python == "off":
+        return MathEnvironment(config)
+    from rollout.environments.math.python_tool import SandboxRunner
+
+    return MathEnvironment(config, SandboxRunner(config.sandbox))
+
+
+def make_tasks(config: MathConfig) -> TaskSource:
+    """Create the task source: generated problems or a data set."""
+    if config.source == "generated":
+        return MathTasks(config.generated_families())
+    return DataSet(config.source, config.data_dir or "")

@@ -11,9 +11,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from rollout.environments.demonstrate import TurnMaker
+from rollout.environments.math.calculator import calculate
 from rollout.environments.math.code_problems import PROBLEMS, CodeProblem
 from rollout.environments.math.random_policy import random_step
-from rollout.environments.math.sentences import Memory
+from rollout.environments.math.sentences import Memory, fill
 from rollout.environments.math.stories import ParsedSentence, read_story
 from rollout.environments.scripted import ExpertPolicy, Move
 
@@ -87,17 +89,36 @@ class MathExpert(ExpertPolicy[ErrorRates]):
         question = problem.sentence.write(slots)
         for number, line in enumerate(problem.code):
             thought = f"{question} I use Python." if number == 0 else "I go on."
-            yield thought, f"python[{_with_slots(line, slots)}]"
+            yield thought, f"python[{fill(line, slots)}]"
         yield f"The result is {self._observation}.", f"finish[{self._observation}]"
 
 
 def _code_problem(text: str) -> tuple[CodeProblem, dict[str, str]] | None:
-    for problem in PROBLEMS:
-        slots = problem.sentence.read(text)
-        if slots is not None:
-            return problem, slots
-    return None
+    read = ((problem, problem.sentence.read(text)) for problem in PROBLEMS)
+    return next(((problem, slots) for problem, slots in read if slots is not None), None)
 
 
-def _with_slots(line: str, slots: dict[str, str]) -> str:
-    return re.sub(r"\{(\w)\}", lambda match: slots[match[1]], line)
+class MathReasoner:
+    """Solves one generated problem in one turn (`rollout.scripted_policy.Reasoner`).
+
+    It writes the thoughts of `MathExpert`, each followed by the result of its calculation. For a problem that needs
+    Python, it writes that the problem is too long and guesses.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self._seed = seed
+
+    def reason(self, observation: str) -> tuple[str, str]:
+        """Return the reasoning and the answer. Raises `ValueError` for a problem that the expert cannot parse."""
+        expert, read = TurnMaker(MathExpert(self._seed, NO_MISTAKES)), observation
+        steps: list[str] = []
+        while True:
+            turn = expert.turn(read)
+            thought, (name, _, argument) = turn.thought, turn.action.removesuffix("]").partition("[")
+            if name == "calculate":
+                read = calculate(argument)
+                steps += [thought, f"{argument} = {read}"]
+            elif name == "finish":
+                return "\n\n".join([*steps, thought]), argument
+            else:
+                return f"{thought.removesuffix(' I use Python.')}\n\nThis is too much to do by hand. I guess.", "1"

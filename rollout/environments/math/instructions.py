@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from rollout.prompts.styles import FORMAT_PLACEHOLDER
 
 _SHORT = "Solve a maths problem."
 
-_FULL = f"""{_SHORT}
+INSTRUCTIONS = {
+    "short": _SHORT,
+    "full": f"""{_SHORT}
 {FORMAT_PLACEHOLDER}
 calculate[expression] gives the value of an expression with numbers, + - * / // % ** and brackets.
 python[code] runs one line of Python and shows what it prints; names live on from turn to turn.
-finish[answer] gives the answer and ends the episode; only the first answer counts."""
-
-INSTRUCTIONS: Mapping[str, str] = {"short": _SHORT, "full": _FULL}
+finish[answer] gives the answer and ends the episode; only the first answer counts.""",
+}
 """System messages by variant."""

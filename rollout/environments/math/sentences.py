@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from random import Random
 
@@ -29,18 +29,17 @@ class Sentence:
         text: text with slots.
         sets: phrase whose value the sentence sets (``{p} has``); empty if it sets none.
         formula: the value, as an expression of slots and of phrases in square brackets: ``[{p} has] + {a}``.
-        ranges: possible values of the number slots.
     """
 
     text: str
     sets: str = ""
     formula: str = ""
-    ranges: Mapping[str, range] = field(init=False, default_factory=dict)
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def ranges(self) -> Mapping[str, range]:
+        """Possible values of the number slots."""
         found = _SLOT.findall(self.text)
-        ranges = {name: range(int(low), int(high) + 1, int(step or 1)) for name, low, high, step in found if low}
-        object.__setattr__(self, "ranges", ranges)
+        return {name: range(int(low), int(high) + 1, int(step or 1)) for name, low, high, step in found if low}
 
     @property
     def names(self) -> set[str]:
@@ -56,15 +55,14 @@ class Sentence:
         return {name: str(rng.choice(values)) for name, values in self.ranges.items()}
 
     def write(self, slots: Slots) -> str:
-        return _fill(self.text, slots)
+        return fill(self.text, slots)
 
     def read(self, text: str) -> dict[str, str] | None:
         """Parse a sentence and return its slots; None if it does not match the template."""
-        match = self._pattern.fullmatch(text)
-        return match.groupdict() if match else None
+        return match.groupdict() if (match := self._pattern.fullmatch(text)) else None
 
     def key(self, slots: Slots) -> str:
-        return _fill(self.sets, slots)
+        return fill(self.sets, slots)
 
     def calculation(self, slots: Slots, memory: Memory) -> str:
         """The formula with numbers: ``12 + 5``. A sum that starts with an unknown value is written without it.
@@ -72,7 +70,7 @@ class Sentence:
         Raises:
             KeyError: the formula uses an unknown value.
         """
-        formula = _fill(self.formula, slots)
+        formula = fill(self.formula, slots)
         first = _KEY.match(formula)
         if first and first[1] not in memory and formula[first.end() :].startswith(" + "):
             formula = formula[first.end() + 3 :]
@@ -80,7 +78,7 @@ class Sentence:
 
     def keys(self, slots: Slots) -> list[str]:
         """Phrases whose values the formula uses."""
-        return list(dict.fromkeys(_KEY.findall(_fill(self.formula, slots))))
+        return list(dict.fromkeys(_KEY.findall(fill(self.formula, slots))))
 
     def recalled(self, slots: Slots, memory: Memory) -> list[str]:
         """Known values that the formula uses, each as a sentence."""
@@ -98,5 +96,6 @@ class Sentence:
         return re.compile("".join(parts) + re.escape(self.text[end:]))
 
 
-def _fill(text: str, slots: Slots) -> str:
+def fill(text: str, slots: Slots) -> str:
+    """Replace the slots of a template by their values."""
     return _SLOT.sub(lambda match: slots[match[1]], text)

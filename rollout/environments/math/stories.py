@@ -153,8 +153,7 @@ def read_story(text: str) -> list[ParsedSentence]:
 
 def _read(words: str) -> tuple[Sentence, dict[str, str]]:
     for sentence in sentences():
-        slots = sentence.read(words)
-        if slots is not None:
+        if (slots := sentence.read(words)) is not None:
             return sentence, slots
     raise ValueError(f"this is not a sentence of a generated math problem: {words!r}")
 

@@ -111,7 +111,8 @@ class View:
 
 
 def read_page(text: str) -> View:
-    """Parse an observation in either mode."""
+    """Parse an observation in either mode. The task below a first observation is not part of the page."""
+    text = text.rpartition("\nYour task is to: ")[0] or text
     if " [SEP] " in text:
         parts = [part.strip() for part in text.split(" [SEP] ")]
     else:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import random
 from array import array
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import track
 
 from rollout.environments.webshop.catalog import Instruction, Listing
 from rollout.environments.webshop.product import Product
@@ -33,11 +32,9 @@ FORMAT_VERSION = 2
 GOAL_KINDS = ("synthetic", "human")
 _SHUFFLE_SEED = 233
 _PRICE_STEPS = [10.0 * step for step in range(1, 100)]
-_NO_LIMIT = 1_000_000.0
+NO_LIMIT = 1_000_000.0
 _POSTINGS_A_PRODUCT = 100
 """Approximate number of postings per product; determines how many are sorted at once."""
-_BAR_STEP = 500
-"""Number of products between two updates of the progress bar."""
 
 
 def build_shop(
@@ -59,23 +56,13 @@ def build_shop(
         total: number of products if known; a progress bar is shown for more than one block.
         block: number of products whose postings are sorted at once.
     """
+    if total is None or total > block:
+        listings = track(listings, "building the shop", total, console=Console(stderr=True))
     with TemporaryDirectory(dir=folder, prefix="runs-") as runs:
         builder = _Builder(folder, Path(runs), seed, block)
-        with _progress(total, block) as show:
-            for number, listing in enumerate(listings, start=1):
-                builder.add(listing)
-                if number % _BAR_STEP == 0 or number == total:
-                    show(number)
+        for listing in listings:
+            builder.add(listing)
         builder.finish(fingerprint)
-
-
-@contextmanager
-def _progress(total: int | None, block: int) -> Iterator[Any]:
-    columns = (TextColumn("building the shop"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    quick = total is not None and total <= block
-    with Progress(*columns, console=Console(stderr=True), disable=quick) as bar:
-        instruction = bar.add_task("products", total=total)
-        yield lambda done: bar.update(instruction, completed=done)
 
 
 class _Table:
@@ -181,9 +168,7 @@ class _Builder:
         self._save("prices", np.asarray(self._prices, np.float64))
         for name, (_, codes) in self._groups.items():
             self._save(f"{name}_codes", np.asarray(codes, np.int32))
-        ranks = np.empty(len(order), np.int32)
-        ranks[order] = np.arange(len(order), dtype=np.int32)
-        return ranks
+        return np.argsort(order).astype(np.int32)
 
     def _write_postings(self, ranks: NDArray[np.int32]) -> None:
         lengths = np.asarray(self._lengths, np.int64)
@@ -192,8 +177,7 @@ class _Builder:
         norms = bm25.length_norms(float(lengths.mean()) if lengths.any() else 1.0)[codes]
         keys = np.array([bm25.term_key(term) for term in self._vocabulary.numbers], np.uint64)
         order = np.argsort(keys)
-        places = np.empty(len(keys), np.int64)  # position of each term in the sorted keys
-        places[order] = np.arange(len(keys))
+        places = np.argsort(order)  # position of each term in the sorted keys
         frequencies = np.zeros(len(keys), np.int64)
         for run in range(self._num_runs):
             frequencies += np.bincount(places[self._run(run, "terms")], minlength=len(keys))
@@ -222,9 +206,7 @@ class _Builder:
         order = np.lexsort((ranks, length_codes, np.asarray(queries, np.int32)))
         self._save("places", order.astype(np.int32))
         self._save("ranks", ranks[order])
-        numbers = np.empty(len(order), np.int32)
-        numbers[order] = np.arange(len(order), dtype=np.int32)
-        return numbers
+        return np.argsort(order).astype(np.int32)
 
     def _write_blocks(
         self, starts: NDArray[np.int64], documents: NDArray[np.int32], factors: NDArray[np.float32]
@@ -241,8 +223,7 @@ class _Builder:
         self._save("rows", rows)
 
     def _run(self, number: int, name: str) -> NDArray[Any]:
-        array: NDArray[Any] = np.load(self._runs / f"{number}-{name}.npy")
-        return array
+        return np.asarray(np.load(self._runs / f"{number}-{name}.npy"))
 
     def _write_goals(self, kind: str) -> int:
         """Draw a price limit for each instruction, then the order of all goals. Returns the number of goals."""
@@ -260,7 +241,7 @@ class _Builder:
 
     def _limit(self, price: float) -> float:
         above = [step for step in _PRICE_STEPS if step > price][:4]
-        return max(self._random.sample(above, 2)) if len(above) >= 2 else _NO_LIMIT
+        return max(self._random.sample(above, 2)) if len(above) >= 2 else NO_LIMIT
 
     def _create(self, name: str, kind: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
         """Create an uninitialized array on disk."""

@@ -125,7 +125,7 @@ def _open(path: Path) -> Iterator[TextIO]:
     try:
         with opened(path, "rt", encoding="utf-8") as file:
             yield file
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except (EOFError, zlib.error, gzip.BadGzipFile, json.JSONDecodeError) as error:
         raise UserError(f"{path} is damaged or cut short ({error}); download it again") from error
     except UnicodeDecodeError as error:
         raise UserError(
@@ -135,10 +135,7 @@ def _open(path: Path) -> Iterator[TextIO]:
 
 def _read_object(path: Path) -> dict[str, Any]:
     with _open(path) as file:
-        try:
-            content = json.load(file)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path} is damaged or cut short ({error}); download it again") from error
+        content = json.load(file)
     if not isinstance(content, dict):
         raise UserError(f"{path} should be an object keyed by product id; is it another of WebShop's files?")
     return content
@@ -216,11 +213,9 @@ def _prices(pricing: Any, where: str) -> tuple[float, ...]:
 
 
 def _options(listed: Any) -> dict[str, tuple[str, ...]]:
-    if not listed:
-        return {}
     return {
         name.lower(): tuple(value["value"].strip().replace("/", " | ").lower() for value in values)
-        for name, values in listed.items()
+        for name, values in (listed or {}).items()
         if values is not None
     }
 

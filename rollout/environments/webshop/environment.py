@@ -6,12 +6,13 @@ import random
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from rollout.environment import Reset, Step, Task, TaskSource
+from rollout.environment import Reset, Step, Task, TaskSource, started
 from rollout.environments.webshop.catalog import CatalogName, OfficialFiles
 from rollout.environments.webshop.generator import Catalog, GeneratedGoals, generate_goal
 from rollout.environments.webshop.pages import ObservationMode
@@ -25,8 +26,6 @@ from rollout.frozen_model import FrozenModel
 _IN_MEMORY = 5000
 """Maximum number of products of a generated catalog that is kept in memory and not written to disk."""
 _SPLITS = {"test": (0, 500), "dev": (500, 1500), "train": (1500, None)}
-_shops_in_memory: dict[str, Shop] = {}
-"""Fingerprint to small generated shop, shared within the process."""
 
 
 class WebShopConfig(FrozenModel):
@@ -75,7 +74,6 @@ class WebShopEnvironment:
     def __init__(self, config: WebShopConfig) -> None:
         self._config = config
         self._session: Session | None = None
-        self._shop: Shop | None = None
 
     def reset(self, task: Task) -> Reset:
         """Start ``task``.
@@ -90,7 +88,7 @@ class WebShopEnvironment:
 
     def step(self, action: str) -> Step:
         """Execute an action. Buying ends the episode; it is a success if the reward is 1."""
-        session = self._playing()
+        session = started(self._session)
         before = session.reward
         reply = session.step(action)
         bought = session.reward
@@ -108,33 +106,25 @@ class WebShopEnvironment:
 
         Other pages accept a search too, as in the original.
         """
-        session = self._playing()
-        if session.has_search_bar:
-            return None
-        return sorted(f"click[{name}]" for name in session.clickables())
+        session = started(self._session)
+        return None if session.has_search_bar else sorted(f"click[{name}]" for name in session.clickables())
 
     def open_actions(self) -> Sequence[str]:
         """The search action on the search page; empty on other pages."""
-        return ("search[{}]",) if self._playing().has_search_bar else ()
+        return ("search[{}]",) if started(self._session).has_search_bar else ()
 
     def fork(self) -> WebShopEnvironment:
         """An independent copy of the session; the shop is shared."""
         other = copy(self)
-        other._session = self._playing().copy()
+        other._session = started(self._session).copy()
         return other
 
     def close(self) -> None:
-        self._session = self._shop = None
+        self._session = None
 
-    def _playing(self) -> Session:
-        if self._session is None:
-            raise RuntimeError("reset must come before the first step")
-        return self._session
-
-    def _opened(self) -> Shop:
-        if self._shop is None:
-            self._shop = load_shop(self._config)
-        return self._shop
+    @cached_property
+    def _shop(self) -> Shop:
+        return load_shop(self._config)
 
     def _goal(self, task: Task) -> tuple[Goal, Shop]:
         config, payload = self._config, task.payload
@@ -143,8 +133,8 @@ class WebShopEnvironment:
             wanted = Catalog(int(payload["products"] or 0), int(payload["catalogue_seed"] or 0))
             if wanted != Catalog(config.products, config.catalogue_seed):
                 raise ValueError(f"the task {task.id} is of another catalog ({wanted}); make the tasks again")
-            return goal, self._opened()
-        shop, kind, index = self._opened(), str(payload.get("goals")), payload.get("goal")
+            return goal, self._shop
+        shop, kind, index = self._shop, str(payload.get("goals")), payload.get("goal")
         if payload.get("catalogue") != shop.fingerprint:
             raise ValueError(f"the task {task.id} is of another catalog, not that in data_dir; make the tasks again")
         if kind not in ("human", "synthetic") or not isinstance(index, int) or not 0 <= index < shop.num_goals(kind):
@@ -164,12 +154,15 @@ def load_shop(config: WebShopConfig) -> Shop:
         total = 1000 if config.catalogue == "1000" else None
         return open_shop(index_dir / f"official-{config.catalogue}", files.fingerprint(), files.read, total)
     catalog = Catalog(config.products, config.catalogue_seed)
-    name = catalog.fingerprint
     if config.products > _IN_MEMORY:
+        name = catalog.fingerprint
         return open_shop(index_dir / name, name, catalog.listings, config.products)
-    if name not in _shops_in_memory:
-        _shops_in_memory[name] = shop_in_memory(catalog.listings(), name)
-    return _shops_in_memory[name]
+    return _small_shop(catalog)
+
+
+@cache
+def _small_shop(catalog: Catalog) -> Shop:
+    return shop_in_memory(catalog.listings(), catalog.fingerprint)
 
 
 @dataclass(frozen=True, slots=True)

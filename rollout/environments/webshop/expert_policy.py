@@ -7,7 +7,6 @@ models, so that a model trained on its episodes also learns to recover from them
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rollout.environments.scripted import ExpertPolicy, Move
@@ -54,21 +53,12 @@ class WebShopExpert(ExpertPolicy[ErrorRates]):
         """Whether it reads the features without need."""
 
     def _move(self, observation: str) -> Move:
-        view = read_page(observation.rpartition("\nYour task is to: ")[0] or observation)
-        if self._task is None:
-            self._task = read_task(observation)
-        return self._decide(view, self._task)
+        self._task = self._task or read_task(observation)
+        view = read_page(observation)
+        moves = {"results": self._open, "item": self._at_item, "features": self._at_features}
+        return moves.get(view.kind, self._search)(view, self._task)
 
-    def _decide(self, view: View, task: ParsedTask) -> Move:
-        if view.kind == "results":
-            return self._open(view, task)
-        if view.kind == "item":
-            return self._at_item(view, task)
-        if view.kind == "features":
-            return self._at_features(view, task)
-        return self._search(task)
-
-    def _search(self, task: ParsedTask) -> Move:
+    def _search(self, view: View, task: ParsedTask) -> Move:
         wanted = ", ".join([task.product_type, *task.attributes, *(value for _, value in task.options)])
         return f"I need {format_task(task)}. I search for it.", f"search[{wanted}]"
 
@@ -99,10 +89,8 @@ class WebShopExpert(ExpertPolicy[ErrorRates]):
             return f"I need {format_task(task)}. Nothing fits better than {nearest}. I open it.", f"click[{nearest}]"
         if "< Prev" in view.parts:
             return f"I need {format_task(task)}. Nothing is here. I go back.", "click[< prev]"
-        return (
-            f"I need {format_task(task)}. Nothing is here. I search for less.",
-            f"search[{task.product_type.split()[-1]}]",
-        )
+        less = task.product_type.split()[-1]
+        return f"I need {format_task(task)}. Nothing is here. I search for less.", f"search[{less}]"
 
     def _at_item(self, view: View, task: ParsedTask) -> Move:
         if self._refused:
@@ -118,9 +106,9 @@ class WebShopExpert(ExpertPolicy[ErrorRates]):
                 if value not in view.parts:
                     self._refused = True
                     return f"I need {name}: {value}. It is not here. I go back.", "click[< prev]"
-            unsure = next(self._unsure(view, task), None)
-            if unsure is not None:
-                return f"I need {unsure}. The title does not say it. I read the features.", "click[features]"
+            for said in task.attributes:
+                if said not in self._confirmed and not view.contains(said):
+                    return f"I need {said}. The title does not say it. I read the features.", "click[features]"
         for name, value in task.options:
             if value not in self._chosen and value in view.parts:
                 return self._choose(name, value, view)
@@ -133,9 +121,6 @@ class WebShopExpert(ExpertPolicy[ErrorRates]):
         else:
             self._chosen.append(value)
         return f"I need {name}: {value}. I choose {value}.", f"click[{value}]"
-
-    def _unsure(self, view: View, task: ParsedTask) -> Iterator[str]:
-        return (said for said in task.attributes if said not in self._confirmed and not view.contains(said))
 
     def _at_features(self, view: View, task: ParsedTask) -> Move:
         if self._idle:

@@ -132,14 +132,10 @@ def _draw(product: Product, split: str, rng: Random) -> Goal | None:
         return None
     held_back = [said for said in product.attributes if is_held_back_pair(product.query, said)]
     plain = [said for said in product.attributes if said not in held_back]
-    if split == "valid_unseen":
-        if not held_back:
-            return None
-        attributes = [rng.choice(held_back), *rng.sample(plain, min(len(plain), rng.randint(0, 1)))]
-    else:
-        if not plain:
-            return None
-        attributes = rng.sample(plain, min(len(plain), rng.randint(1, 2)))
+    if not (held_back if split == "valid_unseen" else plain):
+        return None
+    attributes = [rng.choice(held_back)] if split == "valid_unseen" else []
+    attributes += rng.sample(plain, min(len(plain), rng.randint(1, 2) - len(attributes)))
     names = list(product.options)[: rng.randint(1, len(product.options))]
     options = tuple((name, rng.choice(product.options[name])) for name in names)
     limit = (product.prices[0] // 10 + rng.choice(_STEPS_ABOVE)) * 10.0

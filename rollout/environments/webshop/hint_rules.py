@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from rollout.environments.webshop.belief_state import ParsedTask, View, read_page, read_task
 from rollout.environments.webshop.pages import BUY
 from rollout.environments.webshop.session import parse_action
-from rollout.hints.rules import RuleBook, no_action, repeated_without_effect
+from rollout.hints.rules import RuleBook, no_action, repeated_without_effect, when
 from rollout.trajectory import Trajectory
 from rollout.trajectory.turns import CompletedTurn, completed_turns, initial_observation
 
@@ -33,9 +33,13 @@ class WebShopEpisode:
     actions: tuple[tuple[str, str, View], ...]
     scores: Mapping[str, float]
 
+    def arguments(self, wanted: str) -> list[str]:
+        """Arguments of the actions of this name."""
+        return [argument for name, argument, _ in self.actions if name == wanted]
+
     @property
     def bought(self) -> bool:
-        return any(name == "click" and argument == BUY.lower() for name, argument, _ in self.actions)
+        return BUY.lower() in self.arguments("click")
 
     @property
     def offers(self) -> frozenset[str]:
@@ -44,7 +48,7 @@ class WebShopEpisode:
 
     @property
     def opened(self) -> bool:
-        return any(argument in self.offers for name, argument, _ in self.actions if name == "click")
+        return not self.offers.isdisjoint(self.arguments("click"))
 
     def at_last_item(self) -> list[tuple[str, View]]:
         """Clicks since a product was last opened, each with its page."""
@@ -58,55 +62,19 @@ def read_episode(trajectory: Trajectory) -> WebShopEpisode:
     turns, shown = completed_turns(trajectory), initial_observation(trajectory)
     task = read_task(shown)
     actions = []
-    page = read_page(shown.rpartition("\nYour task is to: ")[0] or shown)
+    page = read_page(shown)
     for turn in turns:
         actions.append((*parse_action(turn.action or ""), page))
         page = read_page(turn.observation)
     return WebShopEpisode(task, turns, tuple(actions), trajectory.outcome.scores)
 
 
-# Rules. Each detects one mistake.
-
-
-def never_searched(episode: WebShopEpisode) -> Iterator[str]:
-    """No search was made."""
-    if not any(name == "search" and argument for name, argument, _ in episode.actions):
-        yield "First search for the {item} with the words of the instruction."
-
-
-def never_opened(episode: WebShopEpisode) -> Iterator[str]:
-    """Products were found, but none was opened."""
-    if episode.offers and not episode.opened:
-        yield "Open an {item} of the results: click its id."
-
-
-def never_bought(episode: WebShopEpisode) -> Iterator[str]:
-    """Products were opened, but none was bought."""
-    if episode.opened and not episode.bought:
-        yield "Buy the {item} that fits best before your turns are used up."
-
-
-def wrong_product_type(episode: WebShopEpisode) -> Iterator[str]:
-    """The bought product has another product type."""
-    if episode.bought and episode.scores.get("type", 1.0) < 1.0:
-        yield "Open only an {item} whose title names the kind of goods that is asked for."
-
-
-def too_expensive(episode: WebShopEpisode) -> Iterator[str]:
-    """The bought product is too expensive."""
-    if episode.bought and episode.scores.get("price", 1.0) < 1.0:
-        yield "Do not buy an {item} whose price is above the limit of the instruction."
-
-
 def wrong_options(episode: WebShopEpisode) -> Iterator[str]:
-    """A wanted option was not chosen, or another value of it was."""
-    if not episode.bought:
-        return
+    """Write a hint for each wanted option that was not chosen, or of which another value was."""
     clicks = episode.at_last_item()
     clicked = {argument for argument, _ in clicks}
-    for name, value in episode.task.options:
-        if value.lower() in clicked:
-            continue
+    missing = [(name, value) for name, value in episode.task.options if value.lower() not in clicked]
+    for name, value in missing if episode.bought else []:
         others = {other.lower() for _, page in clicks for other in page.options().get(name, ())}
         word = _OPTIONS.get(name, "{attribute}")
         if clicked & others:
@@ -117,28 +85,50 @@ def wrong_options(episode: WebShopEpisode) -> Iterator[str]:
             yield f"Click the {word} that is asked for before you click buy now."
 
 
-def unconfirmed_attribute(episode: WebShopEpisode) -> Iterator[str]:
-    """A product was bought although no page confirmed a wanted attribute."""
-    pages = [page for _, page in episode.at_last_item()]
-    if episode.bought and any(not any(page.contains(wanted) for page in pages) for wanted in episode.task.attributes):
-        yield "Buy an {item} only if its title or its features say the {attribute} that is asked for."
-
-
-def incomplete_query(episode: WebShopEpisode) -> Iterator[str]:
-    """No search contained the product type and all attributes."""
-    wanted = [episode.task.product_type, *episode.task.attributes]
-    searches = [argument for name, argument, _ in episode.actions if name == "search"]
-    if searches and not any(all(word.lower() in words for word in wanted) for words in searches):
-        yield "Search for the kind of {item} together with every {attribute} that is asked for."
-
-
-def not_on_page(episode: WebShopEpisode) -> Iterator[str]:
-    """The agent clicked something that is not on the page."""
-    for name, argument, page in episode.actions:
-        parts = {part.lower() for part in page.parts}
-        if name == "click" and argument not in parts:
-            yield "Click only what the {page} shows as a button, letter by letter."
-            return
+HINTS: Mapping[str, Callable[[WebShopEpisode], Iterable[str]]] = {
+    # No search was made.
+    "never_searched": lambda e: when(
+        not any(e.arguments("search")), "First search for the {item} with the words of the instruction."
+    ),
+    # Products were found, but none was opened.
+    "never_opened": lambda e: when(e.offers and not e.opened, "Open an {item} of the results: click its id."),
+    # Products were opened, but none was bought.
+    "never_bought": lambda e: when(
+        e.opened and not e.bought, "Buy the {item} that fits best before your turns are used up."
+    ),
+    # The bought product has another product type.
+    "wrong_product_type": lambda e: when(
+        e.bought and e.scores.get("type", 1.0) < 1.0,
+        "Open only an {item} whose title names the kind of goods that is asked for.",
+    ),
+    "wrong_options": wrong_options,
+    # A product was bought although no page confirmed a wanted attribute.
+    "unconfirmed_attribute": lambda e: when(
+        e.bought
+        and not all(any(page.contains(wanted) for _, page in e.at_last_item()) for wanted in e.task.attributes),
+        "Buy an {item} only if its title or its features say the {attribute} that is asked for.",
+    ),
+    # The bought product is too expensive.
+    "too_expensive": lambda e: when(
+        e.bought and e.scores.get("price", 1.0) < 1.0,
+        "Do not buy an {item} whose price is above the limit of the instruction.",
+    ),
+    # No search contained the product type and all attributes.
+    "incomplete_query": lambda e: when(
+        e.arguments("search")
+        and not any(
+            all(word.lower() in words for word in (e.task.product_type, *e.task.attributes))
+            for words in e.arguments("search")
+        ),
+        "Search for the kind of {item} together with every {attribute} that is asked for.",
+    ),
+    # The agent clicked something that is not on the page.
+    "not_on_page": lambda e: when(
+        any(name == "click" and argument not in map(str.lower, page.parts) for name, argument, page in e.actions),
+        "Click only what the {page} shows as a button, letter by letter.",
+    ),
+}
+"""Rules by the mistake that they detect, the worst first."""
 
 
 def names_of(episode: WebShopEpisode) -> Mapping[str, str]:
@@ -153,15 +143,7 @@ def names_of(episode: WebShopEpisode) -> Mapping[str, str]:
 RULES: RuleBook[WebShopEpisode] = RuleBook(
     read=read_episode,
     rules=(
-        never_searched,
-        never_opened,
-        never_bought,
-        wrong_product_type,
-        wrong_options,
-        unconfirmed_attribute,
-        too_expensive,
-        incomplete_query,
-        not_on_page,
+        *HINTS.values(),
         lambda episode: repeated_without_effect(episode.turns),
         lambda episode: no_action(episode.turns),
     ),

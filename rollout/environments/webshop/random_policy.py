@@ -30,21 +30,12 @@ class WebShopRandomPolicy(ScriptedPolicy):
         self._buys = buys
 
     def _move(self, observation: str) -> Move:
-        page = read_page(observation.rpartition("\nYour task is to: ")[0] or observation)
-        if self._task is None:
-            self._task = read_task(observation)
-        return self._decide(page, self._task)
+        self._task = self._task or read_task(observation)
+        page = read_page(observation)
+        moves = {"results": self._at_results, "item": self._at_item, "features": self._at_features}
+        return moves.get(page.kind, self._search)(page, self._task)
 
-    def _decide(self, page: View, task: ParsedTask) -> Move:
-        if page.kind == "results":
-            return self._at_results(page, task)
-        if page.kind == "item":
-            return self._at_item(page)
-        if page.kind == "features":
-            return self._at_features(page)
-        return self._search(task)
-
-    def _search(self, task: ParsedTask) -> Move:
+    def _search(self, page: View, task: ParsedTask) -> Move:
         """Search for random words of the task."""
         parts = [task.product_type, *task.attributes, *(value for _, value in task.options)]
         words = ", ".join(self._rng.sample(parts, self._rng.randint(1, len(parts) - 1) if len(parts) > 1 else 1))
@@ -67,7 +58,7 @@ class WebShopRandomPolicy(ScriptedPolicy):
         dear = " It is too much." if offer.dollars > task.limit else ""
         return f"{need}{offer.asin} costs {offer.price}.{dear} I open it.", f"click[{offer.asin}]"
 
-    def _at_item(self, page: View) -> Move:
+    def _at_item(self, page: View, task: ParsedTask) -> Move:
         rng, options = self._rng, page.options()
         if rng.random() < self._buys:
             return "I buy it.", "click[buy now]"
@@ -83,7 +74,7 @@ class WebShopRandomPolicy(ScriptedPolicy):
         name = rng.choice(("description", "features", "reviews", ""))
         return (f"I read the {name}.", f"click[{name}]") if name else ("I go back.", "click[< prev]")
 
-    def _at_features(self, page: View) -> Move:
+    def _at_features(self, page: View, task: ParsedTask) -> Move:
         """A thought about what the features contain or lack."""
         rng = self._rng
         if self._last_action != "click[features]":

@@ -144,10 +144,8 @@ def _original_options(wanted: Iterable[tuple[str | None, str]], options: Mapping
 def _original_text(pair: tuple[str | None, str]) -> str:
     """The text to which a goal's option is compared."""
     name, value = pair
-    if name is None:
-        return _color(value)
     # WebShop searches the members of the pair for the color, and compares the pair as Python prints it.
-    return next((color for color in COLORS if color in pair), str(pair))
+    return _color(value) if name is None else next((color for color in COLORS if color in pair), str(pair))
 
 
 def _strict_options(wanted: Iterable[tuple[str | None, str]], options: Mapping[str, str]) -> int:

@@ -100,34 +100,35 @@ class Session:
 
     def step(self, action: str) -> Reply:
         """Execute ``search[words]`` or ``click[thing]``; any other text changes nothing."""
-        name, argument = parse_action(action)
-        valid = self.reward is None
-        if valid and name == "search" and argument:
-            self._search(argument.split(" "), 1)
-        elif valid and name == "click" and argument in self._clickables and argument != "search":
-            self._click(argument)
-        else:
-            valid = False
-        return Reply(self.observation(), valid)
+        match parse_action(action):
+            case "search", words if words and self.reward is None:
+                self._search(words.split(" "), 1)
+            case "click", name if name in self._clickables and name != "search" and self.reward is None:
+                self._click(name)
+            case _:
+                return Reply(self.observation(), False)
+        return Reply(self.observation(), True)
 
     def _show(self, place: str, page: Page) -> None:
         self._place, self._page = place, page
         self._clickables = page.clickables()
 
     def _click(self, name: str) -> None:
-        sub_page = next((sub for sub in pages.SUB_PAGES if sub.lower() == name), None)
-        if name == pages.BUY.lower():
-            self._buy()
-        elif name == pages.BACK.lower():
-            self._start()
-        elif self._place == "results" and name in (pages.NEXT.lower(), pages.PREVIOUS.lower()):
-            self._search(self._keywords, self._page_number + (1 if name == pages.NEXT.lower() else -1))
-        elif self._place == "item" and name == pages.PREVIOUS.lower():
-            self._search(self._keywords, self._page_number)
-        elif sub_page is not None:
-            self._show_sub_page(sub_page)
-        else:
-            self._choose(name)
+        match self._place, name:
+            case _, "buy now":
+                self._buy()
+            case _, "back to search":
+                self._start()
+            case "results", "next >":
+                self._search(self._keywords, self._page_number + 1)
+            case "results", "< prev":
+                self._search(self._keywords, self._page_number - 1)
+            case "item", "< prev":
+                self._search(self._keywords, self._page_number)
+            case _, "description" | "features" | "reviews":
+                self._show_sub_page(name.capitalize())
+            case _:
+                self._choose(name)
 
     def _search(self, keywords: list[str], page: int) -> None:
         self._keywords, self._page_number = keywords, page
@@ -145,15 +146,15 @@ class Session:
         return self._hits[1]
 
     def _look_up(self, keywords: list[str]) -> list[int]:
-        first, rest = keywords[0], keywords[1:]
-        if first == "<r>":
-            return self._random.sample(range(self._shop.num_products), min(_HITS, self._shop.num_products))
-        if first == "<q>":
-            return self._shop.products_in_group("query", " ".join(rest).strip())
-        if first == "<c>":
-            return self._shop.products_in_group("category", rest[0].strip()) if rest else []
-        if first == "<a>":  # raises an error in the original
-            return []
+        match keywords:
+            case ["<r>", *_]:
+                return self._random.sample(range(self._shop.num_products), min(_HITS, self._shop.num_products))
+            case ["<q>", *rest]:
+                return self._shop.products_in_group("query", " ".join(rest).strip())
+            case ["<c>", category, *_]:
+                return self._shop.products_in_group("category", category.strip())
+            case ["<c>"] | ["<a>", *_]:  # the latter raises an error in the original
+                return []
         return self._shop.search(" ".join(keywords), _HITS)
 
     def _choose(self, name: str) -> None:

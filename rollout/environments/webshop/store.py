@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,22 +16,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rollout.environments.webshop.build import FORMAT_VERSION, GOAL_KINDS, build_shop
+from rollout.environments.webshop.build import FORMAT_VERSION, GOAL_KINDS, NO_LIMIT, build_shop
 from rollout.environments.webshop.catalog import Listing
 from rollout.environments.webshop.product import Goal, Product
 from rollout.environments.webshop.search.analysis import terms
 from rollout.environments.webshop.search.bm25 import Postings
 from rollout.errors import UserError
 from rollout.storage.atomic import atomic_write
-from rollout.storage.locks import build_lock
+from rollout.storage.locks import build_once
 
-_NO_LIMIT = 1_000_000.0
 _KEPT_BYTES = 1 << 24
 """Bytes of freed memory that the process keeps for the next search."""
 
 
-class OtherVersion(Exception):
-    """The folder was written by another version of this code, or from another catalog."""
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """Report an error of the block as damage of the shop."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"the shop in {folder} is damaged ({error}); delete that folder to have it rebuilt") from error
 
 
 class Shop:
@@ -41,25 +46,17 @@ class Shop:
         num_products: number of products.
     """
 
-    def __init__(self, folder: Path, fingerprint: str | None = None, *, mapped: bool = True) -> None:
+    def __init__(self, folder: Path, *, mapped: bool = True) -> None:
         """Open ``folder``; with ``mapped`` the arrays are memory-mapped, otherwise they are read.
 
         Raises:
-            OtherVersion: the format or the source (``fingerprint``) differs.
-            UserError: a file is missing or damaged.
+            UserError: a file is missing, damaged, or of another version of this code.
         """
-        try:
+        with _reading(folder):
             manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-            if manifest["format"] != FORMAT_VERSION or fingerprint not in (None, manifest["fingerprint"]):
-                raise OtherVersion(
-                    f"{folder} holds format {manifest['format']} of {manifest['fingerprint']}, "
-                    f"wanted is format {FORMAT_VERSION} of {fingerprint}"
-                )
+            if manifest["format"] != FORMAT_VERSION:
+                raise ValueError(f"its format is {manifest['format']} instead of {FORMAT_VERSION}")
             self._open(folder, manifest, mapped)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"the shop in {folder} is damaged ({error}); delete that folder to have it rebuilt"
-            ) from error
 
     def _open(self, folder: Path, manifest: dict[str, Any], mapped: bool) -> None:
         def load(name: str) -> NDArray[Any]:
@@ -72,7 +69,10 @@ class Shop:
             rows = np.memmap(path, np.uint8, "r") if mapped and size else np.fromfile(path, np.uint8)
             return _Rows(rows, load(f"{name}_starts"))
 
-        _keep_freed_memory()
+        # Keep this much freed memory in the process, because new pages cost a search more time than filling them. The
+        # C library returns freed memory to the system above a threshold, and glibc raises that threshold to twice the
+        # largest block that was ever freed.
+        np.empty(_KEPT_BYTES, np.uint8)
         self.fingerprint = str(manifest["fingerprint"])
         self.num_products = int(manifest["products"])
         self._num_goals = {kind: int(manifest["goals"][kind]) for kind in GOAL_KINDS}
@@ -95,9 +95,7 @@ class Shop:
         """Position of a product in the catalog; None for an unknown id."""
         wanted = asin.encode("utf-8", "surrogatepass")
         place = int(np.searchsorted(self._asins, np.bytes_(wanted)))
-        if place < len(self._asins) and self._asins[place] == wanted:
-            return int(self._asin_positions[place])
-        return None
+        return int(self._asin_positions[place]) if self._asins[place : place + 1] == [wanted] else None
 
     def price(self, position: int) -> float:
         """Price of a product in dollars; for a range, the price drawn when the shop was built."""
@@ -106,11 +104,6 @@ class Shop:
     def search(self, text: str, count: int = 50) -> list[int]:
         """Positions of the best matches, best first."""
         return [int(place) for place in self._postings.search(terms(text), count)[0]]
-
-    def search_scored(self, text: str, count: int = 50) -> list[tuple[str, float]]:
-        """Ids and scores of the best matches, best first."""
-        places, scores = self._postings.search(terms(text), count)
-        return [(self.product(int(p)).asin, float(s)) for p, s in zip(places, scores, strict=True)]
 
     def products_in_group(self, name: str, value: str) -> list[int]:
         """Positions of all products whose ``category`` or ``query`` (the ``name``) is ``value``."""
@@ -140,7 +133,7 @@ class Shop:
         else:
             options = tuple((None, value) for value in plain)
             instruction = instruction.strip(".")
-        if limit < _NO_LIMIT:
+        if limit < NO_LIMIT:
             instruction += f", and price lower than {limit:.2f} dollars"
         return Goal(instruction, product, tuple(attributes), options, limit)
 
@@ -150,15 +143,6 @@ class Shop:
         number = int(arrays["order"][index])
         row = int(np.searchsorted(arrays["starts"], number, side="right")) - 1
         return row, number - int(arrays["starts"][row])
-
-
-def _keep_freed_memory() -> None:
-    """Keep freed memory in the process, because new pages cost a search more time than filling them.
-
-    The C library returns freed memory to the system above a threshold, and glibc raises that threshold to twice the
-    largest block that was ever freed.
-    """
-    np.empty(_KEPT_BYTES, np.uint8)
 
 
 class _Rows:
@@ -194,45 +178,33 @@ def open_shop(
     Raises:
         UserError: the folder cannot be written, or the shop in it is damaged.
     """
-    shop = _open_shops.get(folder)
-    if shop is None or shop.fingerprint != fingerprint:
-        shop = _open_shops[folder] = _open_or_build(folder, fingerprint, listings, total)
-    return shop
+
+    def build() -> None:
+        with atomic_write(folder, replace_folder=True) as new:
+            new.mkdir()
+            build_shop(new, listings(), fingerprint, total=total)
+
+    if folder not in _open_shops or _open_shops[folder].fingerprint != fingerprint:
+        try:
+            build_once(folder, lambda: _is_current(folder, fingerprint), build)
+        except OSError as error:
+            raise UserError(
+                f"the shop's index cannot be written to {folder.parent} ({error}); set index_dir to a folder that can"
+            ) from error
+        _open_shops[folder] = Shop(folder)
+    return _open_shops[folder]
 
 
-def _open_or_build(
-    folder: Path, fingerprint: str, listings: Callable[[], Iterable[Listing]], total: int | None
-) -> Shop:
-    if (shop := _open_if_right(folder, fingerprint)) is not None:
-        return shop
-    try:
-        with build_lock(folder):  # one worker of the node builds the shop, the others wait
-            if (shop := _open_if_right(folder, fingerprint)) is not None:
-                return shop
-            _build(folder, fingerprint, listings(), total)
-    except OSError as error:
-        raise UserError(
-            f"the shop's index cannot be written to {folder.parent} ({error}); set index_dir to a folder that can"
-        ) from error
-    return Shop(folder, fingerprint)
-
-
-def _open_if_right(folder: Path, fingerprint: str) -> Shop | None:
-    """The shop if it exists and has this version, otherwise None."""
-    try:
-        return Shop(folder, fingerprint) if folder.exists() else None
-    except OtherVersion:
-        return None
-
-
-def _build(folder: Path, fingerprint: str, listings: Iterable[Listing], total: int | None) -> None:
-    with atomic_write(folder, replace_folder=True) as new:
-        new.mkdir()
-        build_shop(new, listings, fingerprint, total=total)
+def _is_current(folder: Path, fingerprint: str) -> bool:
+    """Whether there is a shop of this version of the code and this catalog."""
+    with _reading(folder):
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8")) if folder.exists() else {}
+        return manifest != {} and (manifest["format"], manifest["fingerprint"]) == (FORMAT_VERSION, fingerprint)
+    return False
 
 
 def shop_in_memory(listings: Iterable[Listing], fingerprint: str) -> Shop:
     """Build a small shop in memory; nothing stays on disk."""
     with tempfile.TemporaryDirectory(prefix="shop-") as folder:
         build_shop(Path(folder), listings, fingerprint, total=0)
-        return Shop(Path(folder), fingerprint, mapped=False)
+        return Shop(Path(folder), mapped=False)

@@ -66,7 +66,6 @@ class CodeActEnvironment(EnvironmentWrapper):
 
     def admissible_actions(self) -> None:
         """None: programs cannot be listed."""
-        return
 
     def close(self) -> None:
         self._end_session()

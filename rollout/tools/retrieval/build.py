@@ -9,7 +9,6 @@ building it at the same time.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator
@@ -17,13 +16,15 @@ from contextlib import contextmanager
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
+from rich.progress import MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
 
 from rollout.errors import UserError
 from rollout.storage.atomic import atomic_write
-from rollout.storage.locks import build_lock
+from rollout.storage.cache import cache_folder
+from rollout.storage.locks import build_once
 from rollout.tools.retrieval.config import LexicalConfig
 from rollout.tools.retrieval.documents import Document, corpus_files, read_documents
 from rollout.tools.retrieval.index import (
@@ -53,9 +54,8 @@ def no_progress(count: int) -> None:
 
 def default_folder(corpus: str | Path) -> Path:
     """Default folder for a corpus's index: below ``$STILLHOUSE_CACHE`` or ``~/.cache/stillhouse``."""
-    base = Path(os.environ.get("STILLHOUSE_CACHE") or "~/.cache/stillhouse").expanduser()
     path = Path(corpus).expanduser().resolve()
-    return base / "retrieval" / f"{path.name}-{sha256(str(path).encode()).hexdigest()[:12]}"
+    return cache_folder("retrieval") / f"{path.name}-{sha256(str(path).encode()).hexdigest()[:12]}"
 
 
 def open_or_build(
@@ -92,9 +92,12 @@ def ensure_index(
     target = Path(folder).expanduser() if folder else default_folder(corpus)
     origin = _origin(corpus, config)
     if not _is_current(target, origin):
-        with build_lock(target):
-            if not _is_current(target, origin):  # another process may have built it in the meantime
-                build_index(read_documents(corpus), target, config, origin=origin, progress=progress)
+        _refuse_other_content(target)  # before a lock is placed beside it
+    build_once(
+        target,
+        lambda: _is_current(target, origin),
+        lambda: build_index(read_documents(corpus), target, config, origin=origin, progress=progress),
+    )
     return target
 
 
@@ -173,14 +176,8 @@ def _is_current(folder: Path, origin: str) -> bool:
 @contextmanager
 def _progress_bar(show: bool) -> Iterator[Progress]:
     """Show the number of indexed documents on the terminal once indexing starts."""
-    if not show:
-        yield no_progress
-        return
-    from rich.progress import MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
-
-    columns: tuple[Any, ...] = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn())
-    bar = Bar(*columns, TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
+    bar = Bar(*columns, disable=not show)
     task = bar.add_task("indexing documents", total=None)
 
     def advance(count: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from itertools import count
 
 from rollout.concurrency import run_in_thread
@@ -22,11 +23,7 @@ Backend = Callable[[Sequence[str], int], Awaitable[Sequence[Sequence[Hit]]]]
 
 def in_process(retriever: Retriever) -> Backend:
     """Create a backend that searches in a thread of this process."""
-
-    async def search(queries: Sequence[str], k: int) -> Sequence[Sequence[Hit]]:
-        return await run_in_thread(retriever.search, queries, k)
-
-    return search
+    return partial(run_in_thread, retriever.search)
 
 
 class RetrievalClient:
@@ -51,7 +48,7 @@ class RetrievalClient:
         waiting = self._waiting.setdefault(k, [])
         waiting.append((query, answer))
         if len(waiting) >= self._config.batch_size:
-            self._start(self._send(k, self._pop_batch(k)))
+            self._start(self._send(k, self._waiting.pop(k)))
         elif len(waiting) == 1:
             self._start(self._send_later(k, waiting))
         with boundary(Boundary.TOOL):
@@ -66,13 +63,10 @@ class RetrievalClient:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _pop_batch(self, k: int) -> list[tuple[str, asyncio.Future[list[Hit]]]]:
-        return self._waiting.pop(k)
-
     async def _send_later(self, k: int, batch: list[tuple[str, asyncio.Future[list[Hit]]]]) -> None:
         await asyncio.sleep(self._config.batch_wait_s)
         if self._waiting.get(k) is batch:  # otherwise the batch was full and has been sent
-            await self._send(k, self._pop_batch(k))
+            await self._send(k, self._waiting.pop(k))
 
     async def _send(self, k: int, batch: Sequence[tuple[str, asyncio.Future[list[Hit]]]]) -> None:
         """Send a batch and set the results or the error of all its queries."""

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from rollout.frozen_model import FrozenModel
+from rollout.frozen_model import FrozenModel, reject
 
 
 class LexicalConfig(FrozenModel):
@@ -59,7 +59,8 @@ class RetrievalConfig(FrozenModel):
     corpus: str
     """A title/text dump (.jsonl, .jsonl.gz, .parquet or a folder of them), or the folder of an index."""
     index_dir: str | None = None
-    """Folder of the index; None uses a folder below ``$STILLHOUSE_CACHE`` or ``~/.cache/stillhouse``."""
+    """Folder of the index, or of the vectors if ``corpus`` is an index; None uses a folder below ``$STILLHOUSE_CACHE``
+    or ``~/.cache/stillhouse``."""
     kind: Literal["bm25", "dense"] = "bm25"
     """Search by words (BM25) or by the vectors of an encoder (extra ``dense``)."""
     bm25: LexicalConfig = LexicalConfig()
@@ -72,8 +73,14 @@ class RetrievalConfig(FrozenModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.kind == "bm25" and self.dense != DenseConfig():
-            raise ValueError("dense is read with kind: dense only; set kind: dense or leave dense out")
-        if self.kind == "dense" and self.bm25 != LexicalConfig():
-            raise ValueError("bm25 is read with kind: bm25 only; set kind: bm25 or leave bm25 out")
+        reject(
+            (
+                self.kind == "bm25" and self.dense != DenseConfig(),
+                "dense is read with kind: dense only; set kind: dense or leave dense out",
+            ),
+            (
+                self.kind == "dense" and self.bm25 != LexicalConfig(),
+                "bm25 is read with kind: bm25 only; set kind: bm25 or leave bm25 out",
+            ),
+        )
         return self

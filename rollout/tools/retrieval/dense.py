@@ -17,11 +17,11 @@ import numpy.typing as npt
 
 from rollout.errors import UserError
 from rollout.storage.atomic import atomic_write
-from rollout.storage.locks import build_lock
+from rollout.storage.locks import build_once
 from rollout.tools.retrieval.build import Progress, no_progress
 from rollout.tools.retrieval.config import DenseConfig
 from rollout.tools.retrieval.documents import Hit
-from rollout.tools.retrieval.index import RetrievalIndex
+from rollout.tools.retrieval.index import RetrievalIndex, read_meta
 
 DENSE_VERSION = 1
 _META, _VECTORS = "dense.json", "vectors.faiss"
@@ -34,7 +34,6 @@ class Encoder(Protocol):
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Return unit vectors: ``[num_texts, num_dimensions]`` float32."""
-        ...
 
 
 class SentenceEncoder:
@@ -119,35 +118,41 @@ class DenseIndex:
         encoded = self._encoder.encode([f"{self._config.query_prefix}{query}" for query in queries])
         scores, rows = self._vectors.search(encoded, min(k, len(self._documents)))
         return [
-            [self._hit(int(row), float(score)) for row, score in zip(found, values, strict=True)]
+            [self._documents[int(row)].hit(float(score)) for row, score in zip(found, values, strict=True)]
             for found, values in zip(rows, scores, strict=True)
         ]
 
-    def _hit(self, row: int, score: float) -> Hit:
-        document = self._documents[row]
-        return Hit(document.id, document.title, document.text, score)
-
 
 def ensure_vectors(
-    index: Path, config: DenseConfig, *, encoder: Encoder | None = None, progress: Progress = no_progress
+    index: Path,
+    config: DenseConfig,
+    folder: Path | None = None,
+    *,
+    encoder: Encoder | None = None,
+    progress: Progress = no_progress,
 ) -> Path:
-    """Return the folder of an index's vectors, which is inside the index; build them if they are missing.
+    """Return the folder of an index's vectors; build them if they are missing.
+
+    Args:
+        folder: where they are built, if the index has none; None builds them inside the index.
 
     Raises:
-        UserError: the index is damaged or read-only, the encoder cannot be loaded, or a library is missing.
+        UserError: the index is damaged, the folder is read-only, the encoder cannot be loaded, or a library is missing.
     """
-    name = sha256(f"{config.encoder}\n{config.document_prefix}".encode()).hexdigest()[:12]
-    target = index / f"dense-{name}"
-    if target.is_dir():
-        return target
+    name = "dense-" + sha256(f"{config.encoder}\n{config.document_prefix}".encode()).hexdigest()[:12]
+    target = index / name
+    if folder is not None and not target.is_dir():
+        target = folder / f"{name}-{read_meta(index)['origin'][:12]}"
+
+    def build() -> None:
+        with atomic_write(target) as made:
+            DenseIndex.build(RetrievalIndex.open(index), made, config, encoder, progress)
+
     try:
-        with build_lock(target):
-            if not target.is_dir():  # another process may have built them in the meantime
-                with atomic_write(target) as made:
-                    DenseIndex.build(RetrievalIndex.open(index), made, config, encoder, progress)
+        build_once(target, target.is_dir, build)
     except PermissionError as error:
         raise UserError(
-            f"no vectors can be written to the index {index} ({error}); copy it to a writable folder"
+            f"no vectors can be written to {target.parent} ({error}); set retrieval.index_dir to a writable folder"
         ) from error
     return target
 

@@ -22,14 +22,15 @@ class Document:
     title: str
     text: str
 
+    def hit(self, score: float) -> Hit:
+        """This document as a search result."""
+        return Hit(self.id, self.title, self.text, score)
+
 
 @dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(Document):
     """A search result. Higher scores are better; scores are comparable only within one search."""
 
-    id: str
-    title: str
-    text: str
     score: float
 
 

@@ -36,7 +36,6 @@ class Retriever(Protocol):
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """Return up to ``k`` hits for each query, best first."""
-        ...
 
 
 class Documents(Protocol):
@@ -120,7 +119,7 @@ class RetrievalIndex:
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """Return up to ``k`` documents that share words with each query, best first."""
-        return [[self._hit(row, score) for row, score in self._lexical.top(query, k)] for query in queries]
+        return [[self._documents[row].hit(score) for row, score in self._lexical.top(query, k)] for query in queries]
 
     def similar_titles(self, query: str, k: int) -> list[str]:
         """Return up to ``k`` different titles of documents that share words with ``query``, best first."""
@@ -133,14 +132,10 @@ class RetrievalIndex:
 
     def find_title(self, title: str) -> Document | None:
         """Return the document with exactly this title, else the first whose `title_key` is the same."""
-        key, first = title_key(title), None
-        for row in self._titles.find(key):
-            document = self._documents[row]
-            if document.title == title:
-                return document
-            if first is None and title_key(document.title) == key:
-                first = document
-        return first
+        key = title_key(title)
+        documents = [self._documents[row] for row in self._titles.find(key)]
+        same = [document for document in documents if title_key(document.title) == key]
+        return next((document for document in same if document.title == title), next(iter(same), None))
 
     @cached_property
     def _lexical(self) -> LexicalIndex:
@@ -150,10 +145,6 @@ class RetrievalIndex:
         for row in range(len(self._documents)):
             rows.add(self._documents[row].title, self._documents[row].text)
         return LexicalIndex.build(rows, self._config)
-
-    def _hit(self, row: int, score: float) -> Hit:
-        document = self._documents[row]
-        return Hit(document.id, document.title, document.text, score)
 
 
 def read_meta(folder: Path) -> dict[str, Any]:

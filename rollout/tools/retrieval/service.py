@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rollout.errors import Boundary, boundary
-from rollout.tools.retrieval.build import Progress, ensure_index, no_progress
+from rollout.tools.retrieval.build import Progress, default_folder, ensure_index, no_progress
 from rollout.tools.retrieval.client import Backend, RetrievalClient, hits_text
 from rollout.tools.retrieval.config import RetrievalConfig
 from rollout.tools.retrieval.dense import DenseIndex, ensure_vectors
@@ -37,7 +38,7 @@ def prepare_index(config: RetrievalConfig, progress: Progress = no_progress) -> 
     """
     folder = ensure_index(config.corpus, config.index_dir, config.bm25, progress=progress)
     if config.kind == "dense":
-        ensure_vectors(folder, config.dense, progress=progress)
+        ensure_vectors(folder, config.dense, _vectors_folder(config, folder), progress=progress)
 
 
 def open_index(config: RetrievalConfig) -> Retriever:
@@ -46,7 +47,18 @@ def open_index(config: RetrievalConfig) -> Retriever:
     documents = RetrievalIndex.open(folder)
     if config.kind == "bm25":
         return documents
-    return DenseIndex.open(documents, ensure_vectors(folder, config.dense), config.dense)
+    vectors = ensure_vectors(folder, config.dense, _vectors_folder(config, folder))
+    return DenseIndex.open(documents, vectors, config.dense)
+
+
+def _vectors_folder(config: RetrievalConfig, index: Path) -> Path | None:
+    """Where vectors are built; None inside an index that was built from a dump. An index of the user is only read."""
+    if index != Path(config.corpus).expanduser():
+        return None
+    if config.index_dir is not None:
+        return Path(config.index_dir).expanduser()
+    built = default_folder(config.corpus)
+    return built.with_name(f"{built.name}-vectors")
 
 
 class RetrievalServer:

@@ -136,7 +136,8 @@ class _Targets:
         if precious.stat().st_mtime < 1000 or precious.stat().st_mode & 0o777 != 0o644:
             self.restore()
             return "a file's mode or time was changed"
-        planted = [folder for folder in ("/", "/etc", "/var/tmp", "/dev/shm", _home()) if _planted(folder)]
+        folders = ("/", "/etc", "/var/tmp", "/dev/shm", _home())
+        planted = [folder for folder in folders if Path(folder, "planted-by-hostile-code").exists()]
         return f"a file was left in {planted[0]}" if planted else self._reached_socket()
 
     def _reached_socket(self) -> str:
@@ -171,7 +172,7 @@ def _open_targets() -> Iterator[_Targets]:
 
 def _run(attack: Attack, sandbox: Sandbox, targets: _Targets) -> AttackResult:
     started = time.monotonic()
-    with sandbox.session({"search": _search}) as session:
+    with sandbox.session({"search": lambda query: f"found {query}"}) as session:
         session.run(PRELUDE)
         fault = _attack_fault(attack, session, targets)
     fault = fault or targets.fault() or _next_episode_fault(sandbox)
@@ -207,11 +208,3 @@ def _next_episode_fault(sandbox: Sandbox) -> str:
 def _home() -> str:
     """The user's home; ``/home`` if that is /tmp, which is the scratch folder inside the sandbox."""
     return str(Path.home()) if Path.home() != Path("/tmp") else "/home"
-
-
-def _planted(folder: str) -> bool:
-    return Path(folder, "planted-by-hostile-code").exists()
-
-
-def _search(query: str) -> str:
-    return f"found {query}"

@@ -11,7 +11,7 @@ import socket
 import struct
 import time
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -24,6 +24,7 @@ _CREDENTIALS = struct.Struct("3i")
 _READ_BYTES = 1 << 18
 
 TextName = Literal["stdout", "value", "error", "final_answer"]
+TEXT_NAMES: tuple[TextName, ...] = get_args(TextName)
 
 
 class _Frame(FrozenModel):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from rollout.errors import AgentError, InfrastructureError
 
-class SandboxError(Exception):
+
+class SandboxError(InfrastructureError):
     """The sandbox does not start, or cannot start another interpreter."""
 
 
@@ -15,5 +17,5 @@ class ChannelTimeoutError(Exception):
     """An interpreter did not answer in time."""
 
 
-class ToolError(Exception):
+class ToolError(AgentError):
     """Raised by a function offered to code if the code calls it wrongly. The message is passed to the code."""

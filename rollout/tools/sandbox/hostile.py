@@ -7,23 +7,22 @@ whether it would work (signal 0, opening without truncation), so that a broken s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
+from typing import Literal
 
-
-class Aim(StrEnum):
-    """What a hostile program attacks."""
-
-    TIME = "time"
-    MEMORY = "memory"
-    PROCESSES = "processes"
-    OUTPUT = "output"
-    FILES = "files"
-    SECRETS = "secrets"
-    NETWORK = "network"
-    KERNEL = "kernel"
-    SIGNALS = "signals"
-    CHANNEL = "result channel"
-    INTERPRETER = "interpreter"
+Aim = Literal[
+    "time",
+    "memory",
+    "processes",
+    "output",
+    "files",
+    "secrets",
+    "network",
+    "kernel",
+    "signals",
+    "result channel",
+    "interpreter",
+]
+"""What a hostile program attacks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from rollout.errors import UserError
@@ -92,23 +93,20 @@ def _bubblewrap(tree: Layout, command: Sequence[str]) -> list[str]:
     arguments = [program, "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
     # The fork server is process 1, so that all other processes end with it.
     arguments += ["--as-pid-1", "--hostname", "sandbox", "--cap-drop", "ALL"]
-    if os.geteuid() == 0:
-        # Root needs no user namespace; the fork server later changes its user to nobody.
-        arguments += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
-    else:
-        arguments += ["--unshare-user"]
+    # Root needs no user namespace; the fork server later changes its user to nobody.
+    root = ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    arguments += root if os.geteuid() == 0 else ["--unshare-user"]
     # bwrap would create parent folders that only its own user can read.
     mount_points = [*(inside for _, inside in tree.binds), *tree.devices]
-    for folder in sorted({str(above) for place in mount_points for above in list(Path(place).parents)[:-1]}):
-        arguments += ["--perms", "0755", "--dir", folder]
-    for outside, inside in tree.binds:
-        arguments += ["--ro-bind", outside, inside]
-    for target, inside in tree.links:
-        arguments += ["--symlink", target, inside]
-    for device in tree.devices:
-        arguments += ["--dev-bind", device, device]
-    for folder in tree.empty:
-        arguments += ["--tmpfs", folder, "--remount-ro", folder]
+    parents = sorted({str(above) for place in mount_points for above in list(Path(place).parents)[:-1]})
+    options = [
+        *(("--perms", "0755", "--dir", folder) for folder in parents),
+        *(("--ro-bind", outside, inside) for outside, inside in tree.binds),
+        *(("--symlink", target, inside) for target, inside in tree.links),
+        *(("--dev-bind", device, device) for device in tree.devices),
+        *(("--tmpfs", folder, "--remount-ro", folder) for folder in tree.empty),
+    ]
+    arguments += chain.from_iterable(options)
     return [*arguments, "--dir", "/tmp", "--remount-ro", "/", "--chdir", "/", "--", *command]
 
 

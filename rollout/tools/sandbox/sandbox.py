@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 
 from rollout.tools.sandbox import launch
 from rollout.tools.sandbox.channel import Channel, channel_pair
@@ -67,9 +66,7 @@ class Sandbox:
     def __enter__(self) -> Sandbox:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _new_process(self) -> Process:

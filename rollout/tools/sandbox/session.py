@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any
 
-from rollout.concurrency import run_in_thread
-from rollout.tools.sandbox.channel import CallFrame, ResultFrame, TextName, channel_pair
+from rollout.tools.sandbox.channel import TEXT_NAMES, CallFrame, ResultFrame, TextName, channel_pair
 from rollout.tools.sandbox.config import SandboxConfig
 from rollout.tools.sandbox.errors import ChannelBrokenError, ChannelTimeoutError, SandboxError
 from rollout.tools.sandbox.process import Process, await_startup
-from rollout.tools.sandbox.tools import ToolFunction, Wait, error_reply, handle_call
+from rollout.tools.sandbox.tools import ToolFunction, error_reply, handle_call
 
 GRACE_S = 1.0
 """Time between the time limit, at which code is interrupted, and the end of its interpreter."""
@@ -85,19 +81,24 @@ class Session:
             SandboxError: a lost interpreter cannot be replaced.
             Exception: any error of a tool other than `ToolError`; the interpreter is then lost.
         """
-        return self._run(code, time_limit_s, _run_to_completion)
-
-    async def run_async(self, code: str, time_limit_s: float | None = None) -> CallResult:
-        """Call `run` in a thread; tools that are coroutine functions run in the caller's event loop."""
-        loop = asyncio.get_running_loop()
-
-        async def finish(awaitable: Awaitable[Any]) -> Any:
-            return await awaitable
-
-        def wait(awaitable: Awaitable[Any]) -> Any:
-            return asyncio.run_coroutine_threadsafe(finish(awaitable), loop).result()
-
-        return await run_in_thread(self._run, code, time_limit_s, wait)
+        if len(code) > self._config.max_code_chars:
+            error = f"Code execution failed due to: the code is longer than {self._config.max_code_chars} characters"
+            return CallResult(error=error)
+        call = _Call(self._live_process(), self._config, self._tools, time_limit_s or self._config.time_limit_s)
+        try:
+            return call.run(code)
+        except ChannelTimeoutError:
+            self.close()
+            return call.lost(f"TimeoutError: the code ran longer than {call.limit_s:g} s", timed_out=True)
+        except ChannelBrokenError as error:
+            self.close()
+            return call.lost(f"the interpreter is lost: {error}")
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            if self._process is not None:
+                self._process.stop()
 
     def fork(self, tools: Mapping[str, ToolFunction] | None = None) -> Session:
         """Copy the interpreter in its current state: variables, open files, and the files of its working folder.
@@ -138,9 +139,7 @@ class Session:
     def __enter__(self) -> Session:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _live_process(self) -> Process:
@@ -148,38 +147,17 @@ class Session:
             self._process = self._new_process()
         return self._process
 
-    def _run(self, code: str, time_limit_s: float | None, wait: Wait) -> CallResult:
-        if len(code) > self._config.max_code_chars:
-            error = f"Code execution failed due to: the code is longer than {self._config.max_code_chars} characters"
-            return CallResult(error=error)
-        call = _Call(self._live_process(), self._config, self._tools, wait, time_limit_s or self._config.time_limit_s)
-        try:
-            return call.run(code)
-        except ChannelTimeoutError:
-            self.close()
-            return call.lost(f"TimeoutError: the code ran longer than {call.limit_s:g} s", timed_out=True)
-        except ChannelBrokenError as error:
-            self.close()
-            return call.lost(f"the interpreter is lost: {error}")
-        except BaseException:
-            self.close()
-            raise
-        finally:
-            if self._process is not None:
-                self._process.stop()
-
 
 class _Call:
     """One piece of code that is running."""
 
     def __init__(
-        self, process: Process, config: SandboxConfig, tools: Mapping[str, ToolFunction], wait: Wait, limit_s: float
+        self, process: Process, config: SandboxConfig, tools: Mapping[str, ToolFunction], limit_s: float
     ) -> None:
         self.limit_s = limit_s
         self._process = process
         self._config = config
         self._tools = tools
-        self._wait = wait
         self._id = secrets.token_hex(16)
         self._tool_calls = 0
         self._started = time.monotonic()
@@ -230,35 +208,18 @@ class _Call:
             reply = error_reply(f"no more than {limit} calls of functions in one piece of code")
         else:
             function = self._tools.get(frame.name)
-            reply = handle_call(function, frame.name, frame.arguments, self._config.max_tool_chars, self._wait)
+            reply = handle_call(function, frame.name, frame.arguments, self._config.max_tool_chars)
         # The time spent in the worker's functions does not count against the code.
         self._deadline += time.monotonic() - started
         self._process.channel.send(reply, self._deadline)
 
     def _result(self, frame: ResultFrame) -> CallResult:
         limit = self._config.max_output_chars
-        texts: dict[TextName, str | None] = {
-            "stdout": frame.stdout,
-            "value": frame.value,
-            "error": frame.error,
-            "final_answer": frame.final_answer,
-        }
-        too_long: set[TextName] = {name for name, text in texts.items() if text is not None and len(text) > limit}
-        cut = {name: text if text is None else text[:limit] for name, text in texts.items()}
+        texts = {name: getattr(frame, name) for name in TEXT_NAMES}
         return CallResult(
-            stdout=cut["stdout"] or "",
-            value=cut["value"],
-            error=cut["error"],
-            final_answer=cut["final_answer"],
+            **{name: text and text[:limit] for name, text in texts.items()},
             timed_out=frame.timed_out,
-            cut=frozenset({*frame.cut, *too_long}),
+            cut=frozenset({*frame.cut, *(name for name, text in texts.items() if len(text or "") > limit)}),
             tool_calls=self._tool_calls,
             elapsed_s=time.monotonic() - self._started,
         )
-
-
-def _run_to_completion(awaitable: Awaitable[Any]) -> Any:
-    async def finish() -> Any:
-        return await awaitable
-
-    return asyncio.run(finish())

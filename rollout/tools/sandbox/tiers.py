@@ -60,7 +60,9 @@ def choose_tier(config: SandboxConfig) -> Tier:
     for tier in wanted:
         status = available_tiers()[list(Tier).index(tier)]
         if status.works:
-            return _warn_if_weak(tier)
+            if tier is Tier.RLIMITS:
+                warnings.warn(tier_sentence(tier), WeakSandboxWarning, stacklevel=2)
+            return tier
         faults.append(f"{tier}: {status.reason}")
     raise UserError(
         f"no sandbox for model-written code works here ({'; '.join(faults)}); install bubblewrap and allow user "
@@ -102,13 +104,6 @@ def _probe_error(tier: Tier) -> str:
         return str(error)
 
 
-def _warn_if_weak(tier: Tier) -> Tier:
-    if tier is Tier.RLIMITS:
-        warnings.warn(tier_sentence(tier), WeakSandboxWarning, stacklevel=3)
-    return tier
-
-
 def _weakness() -> str:
-    if landlock.version():
-        return "it can see which files and processes exist, but can open only its own (Landlock)"
-    return "it can read all files that this user can read"
+    confined = "it can see which files and processes exist, but can open only its own (Landlock)"
+    return confined if landlock.version() else "it can read all files that this user can read"

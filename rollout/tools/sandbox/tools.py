@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rollout.tools.sandbox.errors import ToolError
@@ -12,12 +13,8 @@ from rollout.tools.sandbox.errors import ToolError
 ToolFunction = Callable[..., Any]
 """Accepts and returns JSON values; may be a coroutine function. Raises `ToolError` if the code called it wrongly."""
 
-Wait = Callable[[Awaitable[Any]], Any]
 
-
-def handle_call(
-    function: ToolFunction | None, name: str, arguments: str, limit_chars: int, wait: Wait
-) -> dict[str, object]:
+def handle_call(function: ToolFunction | None, name: str, arguments: str, limit_chars: int) -> dict[str, object]:
     """Call a function and return the reply.
 
     Args:
@@ -25,7 +22,6 @@ def handle_call(
         name: the name that the code used.
         arguments: JSON text from the interpreter, not validated yet.
         limit_chars: maximum length of the arguments and of the return value, as JSON.
-        wait: waits for the result of a coroutine function.
 
     Raises:
         Exception: any error of ``function`` other than `ToolError`.
@@ -36,7 +32,7 @@ def handle_call(
         positional, named = _arguments(arguments, limit_chars)
         _check_signature(function, name, positional, named)
         result = function(*positional, **named)
-        return _reply(wait(result) if inspect.isawaitable(result) else result, name, limit_chars)
+        return _reply(asyncio.run(result) if inspect.iscoroutine(result) else result, name, limit_chars)
     except ToolError as error:
         return error_reply(str(error))
 

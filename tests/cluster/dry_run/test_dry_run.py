@@ -17,7 +17,7 @@ from cluster.run.plan import make_plan
 
 ROOT = Path(__file__).parents[3]
 PAPERS = [name for name in recipe_names() if name.startswith("paper-")]
-OUTSIDE = ("there is no built-in model",)
+OUTSIDE = ("there is no built-in model", "run `make real-model`")
 """Findings about models that a user must provide first."""
 QWEN_7B = "Qwen/Qwen2.5-7B-Instruct"
 

@@ -6,6 +6,7 @@ import errno
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from cluster.config.load import load_recipe
 from cluster.config.recipe import Recipe
 from cluster.run.directory import (
     DISK_FULL,
+    RunDirectory,
     default_run_directory,
     digest_tasks,
     open_read_only,
@@ -30,6 +32,19 @@ ENDPOINT = [
     "retrieval={corpus: passages.jsonl}",
 ]
 """Overrides that add requests with their own timeouts and retries."""
+
+
+def add_episode(folder: Path) -> None:
+    """A file where a run keeps episodes."""
+    store = folder / "trajectories" / "teacher" / "round=000"
+    store.mkdir(parents=True)
+    (store / "shard.parquet").write_bytes(b"")
+
+
+def refuse(run: RunDirectory, after: Callable[[Path], None] = lambda _: None) -> None:
+    run.log_metrics({"kind": "phase"})
+    after(run.path)
+    raise UserError("refused")
 
 
 @pytest.fixture
@@ -55,7 +70,7 @@ def test_the_same_recipe_resumes_the_run_and_adds_its_command(tmp_path: Path, re
 
 def test_another_recipe_is_refused_with_the_settings_that_differ(tmp_path: Path, recipe: Recipe) -> None:
     with open_run(tmp_path, recipe):
-        pass
+        add_episode(tmp_path)
     other = load_recipe("smoke", ["collect.teacher_episodes=7", "seed=5"])
     with (
         pytest.raises(UserError, match=r"differs in seed, collect.teacher_episodes.*--run-dir"),
@@ -96,7 +111,7 @@ def test_a_run_may_be_resumed_with_other_failure_policies(tmp_path: Path, change
 @pytest.mark.parametrize("change", ["agent.step_timeout_s=60", "agent.time_limit_s=60", "retrieval.k=7"])
 def test_limits_that_decide_how_an_episode_ends_make_another_recipe(tmp_path: Path, change: str) -> None:
     with open_run(tmp_path, load_recipe("smoke", ENDPOINT)):
-        pass
+        add_episode(tmp_path)
     with (
         pytest.raises(UserError, match=rf"differs in {change.partition('=')[0]}\)"),
         open_run(tmp_path, load_recipe("smoke", [*ENDPOINT, change])),
@@ -117,7 +132,7 @@ def test_a_run_made_before_there_were_failure_policies_is_read_and_resumed(tmp_p
 
 def test_a_run_made_before_a_setting_existed_is_resumed_with_its_default(tmp_path: Path, recipe: Recipe) -> None:
     with open_run(tmp_path, recipe) as run:
-        pass
+        add_episode(tmp_path)
     saved = yaml.safe_load(run.recipe_file.read_text())
     del saved["agent"]["tools"], saved["agent"]["passages"]
     run.recipe_file.write_text(yaml.safe_dump(saved))
@@ -125,6 +140,70 @@ def test_a_run_made_before_a_setting_existed_is_resumed_with_its_default(tmp_pat
         pass
     other = load_recipe("smoke", ["agent.passages=3"])
     with pytest.raises(UserError, match=r"differs in agent\.passages"), open_run(tmp_path, other):
+        pass
+
+
+def test_a_folder_without_episodes_is_taken_by_another_recipe(tmp_path: Path, recipe: Recipe) -> None:
+    with open_run(tmp_path, recipe) as run:
+        run.record_split("train", [])
+        run.log_metrics({"kind": "phase"})
+        Path(run.evaluation("teacher")).mkdir(parents=True)
+    other = load_recipe("smoke", ["seed=5"])
+    with open_run(tmp_path, other) as run:
+        assert run.manifest()["seeds"] == [5]
+        assert "splits" not in run.manifest()
+        assert run.read_metrics() == []
+        assert run.stores() == {}
+    assert load_recipe(str(tmp_path)) == other
+
+
+@pytest.mark.parametrize("parents", [(), ("runs", "mine")])
+def test_a_refused_run_leaves_no_folder(tmp_path: Path, recipe: Recipe, parents: tuple[str, ...]) -> None:
+    with pytest.raises(UserError, match="refused"), open_run(tmp_path.joinpath(*parents), recipe) as run:
+        refuse(run)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refused_run_keeps_its_folder_once_there_is_an_episode(tmp_path: Path, recipe: Recipe) -> None:
+    with pytest.raises(UserError, match="refused"), open_run(tmp_path / "run", recipe) as run:
+        refuse(run, after=add_episode)
+    with open_run(tmp_path / "run", recipe) as run:
+        assert len(run.manifest()["commands"]) == 2
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "report.md", "hints.parquet", "logs/mine.txt"])
+def test_files_of_others_are_never_deleted_even_if_a_run_would_name_them_so(
+    tmp_path: Path, recipe: Recipe, name: str
+) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine", encoding="utf-8")
+    with pytest.raises(UserError, match="but no recipe.yaml"), open_run(tmp_path, recipe):
+        pass
+    assert (tmp_path / name).read_text(encoding="utf-8") == "mine"
+    assert not (tmp_path / ".lock").exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", "null", "3"])
+def test_a_damaged_manifest_is_one_sentence(tmp_path: Path, recipe: Recipe, content: str) -> None:
+    with open_run(tmp_path, recipe) as run:
+        add_episode(tmp_path)
+    run.manifest_file.write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match=r"manifest.json is no JSON object .*delete it"), open_run(tmp_path, recipe):
+        pass
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{", "a: &a [*a]", "\0"])
+def test_a_damaged_saved_recipe_is_one_sentence_where_there_are_episodes(
+    tmp_path: Path, recipe: Recipe, content: str
+) -> None:
+    with open_run(tmp_path, recipe) as run:
+        pass
+    run.recipe_file.write_text(content, encoding="utf-8")
+    with open_run(tmp_path, recipe):
+        add_episode(tmp_path)
+    assert load_recipe(str(tmp_path)) == recipe
+    run.recipe_file.write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match=r"recipe.yaml (cannot be read|holds no settings)"), open_run(tmp_path, recipe):
         pass
 
 
@@ -163,6 +242,24 @@ def test_a_file_at_the_path_of_the_folder_is_a_clear_error(tmp_path: Path, recip
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(UserError, match="choose another folder"), open_run(path, recipe):
             pass
+
+
+@pytest.mark.parametrize(
+    "path", ["/proc/x", "/proc/x/y", "/sys/x", "/dev/null/x", "x" * 300, f"a/{'x' * 300}/b", "", " "]
+)
+def test_a_place_that_cannot_be_written_is_one_sentence(
+    tmp_path: Path, recipe: Recipe, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="--run-dir") as caught, open_run(path, recipe):
+        pass
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_home_that_does_not_exist_is_one_sentence(recipe: Recipe) -> None:
+    with pytest.raises(UserError, match="does not begin with ~"), open_run("~nobody-of-this-name/x", recipe):
+        pass
 
 
 def test_a_full_disk_is_one_sentence_and_other_errors_propagate(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from cluster.run.progress import PLAIN_INTERVAL_S, Screen
 from evaluation.evaluator import StepFigures
+from evaluation.failures import FailureFigures
 
 
 class Clock:
@@ -56,12 +57,20 @@ def test_without_a_terminal_a_row_prints_its_start_its_end_and_a_line_every_few_
     assert lines[2].endswith("· 5.0 s")
 
 
-def test_episodes_that_ended_by_an_error_are_counted(plain: tuple[Screen, io.StringIO], clock: Clock) -> None:
+@pytest.mark.parametrize("n", [0, 11])
+def test_failed_episodes_are_counted_by_cause_with_the_most_common_message(
+    plain: tuple[Screen, io.StringIO], clock: Clock, n: int
+) -> None:
     screen, file = plain
-    screen.begin("collect", "teacher collects", 2)
+    screen.begin("collect", "teacher collects", 100)
     clock.now_s += PLAIN_INTERVAL_S
-    screen.episodes("collect", replace(FIGURES, errors=1))
-    assert "1 ended by an error" in file.getvalue()
+    failures = FailureFigures({"engine": 5, "tool": 1}, "EngineUnavailable: no route")
+    screen.episodes("collect", replace(FIGURES, n=n, success=0.5 if n else None, failures=failures))
+    screen.end("collect")
+    lines = file.getvalue().splitlines()
+    assert lines[1].startswith(f"teacher collects: {n} of 100 episodes")
+    assert lines[1].endswith("errors 6 (engine 5, tool 1; mostly EngineUnavailable: no route)")
+    assert lines[2].startswith(f"teacher collects: {n} of 100 episodes")
 
 
 def test_training_shows_percent_and_its_figures(plain: tuple[Screen, io.StringIO], clock: Clock) -> None:
@@ -98,7 +107,12 @@ def test_a_report_is_printed_as_a_table_of_agents_and_environments(
     plain: tuple[Screen, io.StringIO],
 ) -> None:
     screen, file = plain
-    figures = {"n": 120, "success": 0.5, "success_ci95": [0.41, 0.59], "steps": 12.25, "output_tokens": 301.0}
-    screen.report({"agents": {"teacher": {"household": figures}, "student": {}}})
-    row = next(line for line in file.getvalue().splitlines() if "teacher" in line)
-    assert all(cell in row for cell in ("household", "120", "50.0%", "41% – 59%", "12.2", "301"))
+    figures = {"n": 120, "errors": 30, "complete": False, "success": 0.5, "success_ci95": [0.41, 0.59]}
+    figures |= {"steps": 12.25, "output_tokens": 301.0}
+    dead = {**dict.fromkeys(figures), "n": 0, "errors": 6}
+    screen.report({"agents": {"teacher": {"household": figures}, "student_before": {"household": dead}, "student": {}}})
+    lines = file.getvalue().splitlines()
+    row = next(line for line in lines if "teacher" in line)
+    assert row.split(maxsplit=4) == ["teacher", "household", "120", "30", row.split(maxsplit=4)[-1]]
+    assert all(cell in row for cell in ("50.0% (incomplete)", "41% – 59%", "12.2", "301"))
+    assert next(line for line in lines if "student_before" in line).split()[2:] == ["0", "6", *"––––"]

@@ -46,6 +46,19 @@ def test_learner_figures_cover_all_rounds_and_count_a_repeated_round_once() -> N
     assert (figures.loss_first, figures.loss_last) == (3.0, 1.0)
 
 
+def test_what_training_left_out_is_added_up_over_rounds() -> None:
+    figures = {"steps": 1, "tokens": 1, "seconds": 1.0, "loss_first": 1.0, "loss_last": 1.0}
+    left_out: list[dict[str, object]] = [
+        {"dropped": {"not solved": 2}, "unreadable": {"a": "cut short"}},
+        {"dropped": {"not solved": 1, "invalid actions": 4}, "unreadable": {"b": "damaged"}},
+        {},  # of an older version
+    ]
+    rows = [{"kind": "trained", "round": number, **figures, **row} for number, row in enumerate(left_out)]
+    found = learner_figures(rows)
+    assert list(found.dropped.items()) == [("invalid actions", 4), ("not solved", 3)]
+    assert found.unreadable == {"a": "cut short", "b": "damaged"}
+
+
 def test_a_run_without_training_has_no_learner_figures() -> None:
     assert learner_figures([]).loss_last is None
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cluster.config.failures import FailurePolicies, WorkerPolicy
+from cluster.config.failures import FailurePolicies, LearnerPolicy, WorkerPolicy
 from cluster.config.recipe import Resources
 from cluster.runtime.resources import ResourceGroup, ResourceRequest
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 RUNNING: list[RayBackend] = []
-SHORT_STOP = WorkerPolicy(stop_timeout_s=2.5)
+FAILURES = FailurePolicies(student=WorkerPolicy(stop_timeout_s=2.5), learner=LearnerPolicy(max_failures=0))
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> RayBackend:
 
     if not RUNNING:
         wanted = [ResourceGroup("", (ResourceRequest("learner", 4, Resources(cpus=1)),))]
-        RUNNING.append(RayBackend(None, tmp_path_factory.mktemp("logs"), wanted, FailurePolicies(student=SHORT_STOP)))
+        RUNNING.append(RayBackend(None, tmp_path_factory.mktemp("logs"), wanted, FAILURES))
     return RUNNING[0]
 
 

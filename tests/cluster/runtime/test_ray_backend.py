@@ -16,7 +16,7 @@ from cluster.run.episodes import EpisodeRequest
 from cluster.run.plan import make_plan
 from cluster.run.training_data import TrainRequest
 from cluster.runtime.resources import ResourceRequest
-from cluster.runtime.rollout_pool import Pool
+from cluster.runtime.rollout_pool import Pool, PoolError
 from cluster.runtime.rollout_worker import WorkerConfig
 from rollout.errors import UserError
 from rollout.trajectory.store import TrajectoryStore
@@ -30,7 +30,8 @@ SMALL = Resources(cpus=0.5)
 
 
 def requests_of(recipe: Recipe, folder: Path) -> list[EpisodeRequest]:
-    return make_plan(recipe, RunDirectory(folder)).episode_steps("collect")[0].missing()
+    run = RunDirectory(folder)
+    return make_plan(recipe, run).episode_steps("collect")[0].missing(run)
 
 
 def pool_of(backend: RayBackend, recipe: Recipe, workers: int = 1) -> Pool:
@@ -91,6 +92,19 @@ async def test_a_sentence_for_the_user_comes_out_of_an_actor_as_it_went_in(
             pass
 
 
+async def test_an_unexpected_error_in_an_actor_is_one_sentence(
+    backend: RayBackend, toy_recipe: Callable[..., Recipe]
+) -> None:
+    recipe = toy_recipe()
+    worker = backend.worker(
+        ResourceRequest("teacher", 1, SMALL), WorkerConfig(recipe.teacher.engine, (recipe.environment,), recipe.agent)
+    )
+    with pytest.raises(PoolError, match="^A worker failed: "):
+        async for _ in worker.rollout([]):  # workers are never sent an empty list
+            pass
+    await worker.stop()
+
+
 async def test_each_role_has_its_own_stop_timeout(backend: RayBackend, toy_recipe: Callable[..., Recipe]) -> None:
     recipe = toy_recipe()
     config = WorkerConfig(recipe.teacher.engine, (recipe.environment,), recipe.agent)
@@ -114,6 +128,7 @@ async def test_two_processes_train_one_checkpoint(
     assert [row["steps"] for row in run.read_metrics() if row["kind"] == "trained"] == [3]
 
 
+@pytest.mark.slow
 async def test_a_learner_without_anything_to_learn_from_says_so(
     backend: RayBackend, toy_recipe: Callable[..., Recipe], toy_model: str, tmp_path: Path
 ) -> None:

@@ -122,6 +122,14 @@ def test_a_cluster_that_never_accepts_the_job_is_one_sentence_and_other_errors_a
         submit_when_ready(lambda: refuse("disk full"), "http://head:8265", wait_s=60.0)
 
 
+def test_a_head_that_dies_while_it_is_sent_a_job_is_one_sentence() -> None:
+    def send() -> str:
+        raise ConnectionResetError("Remote end closed connection")
+
+    with pytest.raises(UserError, match=r"no Ray dashboard answers at http://head:8265 \(Remote end closed"):
+        submit_when_ready(send, "http://head:8265", wait_s=60.0)
+
+
 def test_an_address_where_no_dashboard_answers_is_one_sentence() -> None:
     with pytest.raises(UserError, match="no Ray dashboard answers at http://127.0.0.1:9"):
         connect("http://127.0.0.1:9")

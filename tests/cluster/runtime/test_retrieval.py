@@ -204,7 +204,8 @@ async def play(
     """All episodes of the recipe by two workers, and something that happens when the first has ended; their store."""
     config = WorkerConfig(recipe.teacher.engine, (recipe.environment,), recipe.agent, service)
     request = ResourceRequest("teacher", 2, recipe.teacher.resources)
-    requests = make_plan(recipe, RunDirectory(folder / "run")).episode_steps("collect")[0].missing()
+    run = RunDirectory(folder / "run")
+    requests = make_plan(recipe, run).episode_steps("collect")[0].missing(run)
     pool = Pool("teacher", lambda: backend.worker(request, config), 2, concurrency=2)
     try:
         await pool.start()

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.config.failures import RestartPolicy, WorkerPolicy
+from cluster.config.failures import WorkerPolicy
 from cluster.run.episodes import EpisodeRequest, EpisodeSpec
 from cluster.run.steps.rollout import RolloutSpec
 from cluster.runtime.rollout_pool import Pool, PoolError, WorkerDied
 from rollout.environment import Task
 from rollout.episode.config import AgentConfig
-from rollout.errors import UserError
+from rollout.errors import EngineDied, UserError
 from rollout.trajectory import Identity, Outcome, Policy, StopReason, Trajectory
 
 COLLECT = RolloutSpec("run", "teacher", 0, "trajectories/teacher", AgentConfig())
@@ -79,7 +79,7 @@ def pool_of(
     *workers: ToyWorker,
     concurrency: int = 4,
     then: Callable[[], ToyWorker] = ToyWorker,
-    restarts: RestartPolicy | None = None,
+    restarts: WorkerPolicy | None = None,
 ) -> Pool:
     """A pool whose first workers are these; replacements are made by ``then``."""
     waiting = list(workers)
@@ -215,6 +215,53 @@ async def test_a_worker_that_keeps_dying_is_restarted_as_often_as_the_policy_say
 async def test_without_a_limit_a_worker_is_restarted_until_all_is_played() -> None:
     pool = pool_of(ToyWorker(lifetime=1), then=lambda: ToyWorker(lifetime=1), restarts=WorkerPolicy(max_restarts=-1))
     assert len(await play(pool, requests(9))) == 9
+
+
+async def test_a_worker_whose_engine_died_is_stopped_and_replaced_and_its_episodes_are_requested_again() -> None:
+    dying = ToyWorker(lifetime=3, error=EngineDied)
+    played = await play(pool_of(dying, concurrency=2), requests(8))
+    assert tasks(played) == tasks([summary(request, 0) for request in requests(8)])
+    assert dying.stopped
+
+
+@pytest.mark.parametrize("death", [WorkerDied, EngineDied])
+async def test_a_worker_that_dies_while_the_pool_starts_is_one_sentence(death: type[Exception]) -> None:
+    class Stillborn(ToyWorker):
+        async def start(self) -> tuple[str, ...]:
+            raise death("the process is gone")
+
+    with pytest.raises(PoolError, match=r"teacher pool died while it started\. the process is gone"):
+        await pool_of(Stillborn()).start()
+
+
+async def test_an_engine_that_keeps_dying_ends_the_pool_with_its_message() -> None:
+    pool = pool_of(
+        ToyWorker(lifetime=0, error=EngineDied),
+        then=lambda: ToyWorker(lifetime=0, error=EngineDied),
+        restarts=WorkerPolicy(max_restarts=1),
+    )
+    with pytest.raises(PoolError, match="died 2 times, and failures.teacher.max_restarts is 1; .* the process is gone"):
+        await play(pool, requests(3))
+
+
+async def test_a_dead_worker_that_does_not_stop_is_replaced_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    class Stuck(ToyWorker):
+        async def stop(self) -> None:
+            raise OSError("it is stuck")
+
+    assert len(await play(pool_of(Stuck(lifetime=3, error=EngineDied), concurrency=2), requests(8))) == 8
+    assert "did not stop: OSError: it is stuck" in caplog.text
+
+
+async def test_a_worker_that_dies_while_it_takes_weights_is_replaced_by_one_that_has_them() -> None:
+    class Fragile(ToyWorker):
+        async def load_weights(self, folder: str, version: int) -> None:
+            raise EngineDied("a process of vLLM has died")
+
+    pool = pool_of(Fragile(), ToyWorker())
+    await pool.start()
+    await pool.load_weights("checkpoints/round=000", 1)
+    assert {made.policy.weight_version for made in await rolled_out(pool, requests(8))} == {1}
 
 
 @pytest.mark.parametrize("error", [KeyError, UserError])

@@ -18,7 +18,7 @@ from learner.batching import Batch, collate
 from learner.config import CrossEntropyTerm, ForwardKLTerm, JSDTerm, ReverseKLTerm, Term, ULDTerm
 from learner.head import SelectedLogits
 from learner.losses.divergences import cross_entropy, forward_kl
-from learner.losses.objective import objective, term_coefficients
+from learner.losses.objective import known_entries, objective, term_coefficients
 from learner.streams import to_sequence
 from tests.learner.toys import VOCABULARY, toy_model, toy_trajectory
 
@@ -210,3 +210,17 @@ def test_rows_of_a_batch_are_independent_and_padding_has_no_effect() -> None:
     one = model(torch.from_numpy(alone.input_ids), torch.from_numpy(alone.positions))
     assert torch.allclose(both[: len(one)], one, atol=1e-5)
     assert torch.allclose(both, other_padding, atol=1e-5)
+
+
+def test_the_mass_of_entries_that_the_student_lacks_moves_to_the_tail() -> None:
+    ids = np.array([[1, 9, 2], [9, 1, 8], [0, 1, 2]])
+    logprobs = np.log(np.array([[0.5, 0.2, 0.1], [0.4, 0.3, 0.2], [0.5, 0.25, 0.125]], np.float32))
+    tail = np.array([0.2, 0.1, 0.125], np.float32)
+    known, kept, rest = known_entries(ids, logprobs, tail, vocabulary=8)
+    assert known.tolist() == [[1, 1, 2], [1, 1, 1], [0, 1, 2]]
+    assert np.exp(kept) == pytest.approx(np.array([[0.5, 0, 0.1], [0, 0.3, 0], [0.5, 0.25, 0.125]]))
+    assert rest == pytest.approx([0.4, 0.7, 0.125])
+    assert known_entries(ids, logprobs, tail, vocabulary=10)[0] is ids
+    logits = torch.zeros(3, 8)
+    terms = [torch.from_numpy(array) for array in (known, kept, rest)]
+    assert torch.isfinite(forward_kl(logits, *terms)).all()

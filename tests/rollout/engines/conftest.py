@@ -12,6 +12,9 @@ TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 
+OPINIONS = {"do_sample": True, "temperature": 0.3, "top_k": 20, "repetition_penalty": 1.5}
+"""Sampling parameters in the ``generation_config.json`` of the models, which engines must not apply."""
+
 
 def save_tokenizer(folder: Path) -> None:
     """Save a byte-level tokenizer: five special tokens, then one token per byte."""
@@ -50,7 +53,9 @@ def save_model(folder: Path, *, seed: int, hidden_size: int = 64) -> str:
         bos_token_id=None,
     )
     torch.manual_seed(seed)
-    Qwen2ForCausalLM(config).save_pretrained(folder)
+    model = Qwen2ForCausalLM(config)
+    model.generation_config.update(**OPINIONS)
+    model.save_pretrained(folder)
     save_tokenizer(folder)
     return str(folder)
 

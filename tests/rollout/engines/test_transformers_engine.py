@@ -15,6 +15,7 @@ import pytest_asyncio
 from rollout.engine import Sampling
 from rollout.engines.transformers_engine import TransformersConfig, TransformersEngine, start
 from rollout.errors import UserError
+from tests.rollout.engines.conftest import OPINIONS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,6 +57,20 @@ async def test_a_seeded_sample_does_not_depend_on_what_shares_its_batch(engine: 
     shared = await asyncio.gather(*(engine.generate(PROMPTS[0], settings(s), f"{s}") for s in (1, 5, 2)))
     assert shared[1].token_ids == alone.token_ids
     assert shared[0].token_ids != alone.token_ids
+
+
+async def test_sampling_parameters_of_the_model_folder_have_no_effect(
+    engine: TransformersEngine, first_model: str, tmp_path: Path
+) -> None:
+    assert json.loads((Path(first_model) / "generation_config.json").read_text()).items() >= OPINIONS.items()
+    shutil.copytree(first_model, tmp_path / "model")
+    (tmp_path / "model/generation_config.json").write_text('{"eos_token_id": 3, "pad_token_id": 4}')
+    plain = await start(TransformersConfig(model=str(tmp_path / "model"), device="cpu"))
+    samplings = [Sampling(max_tokens=30), *(Sampling(max_tokens=30, temperature=1.5, seed=n) for n in range(4))]
+    for sampling in samplings:
+        expected = await plain.generate(PROMPTS[1], sampling, "s")
+        assert (await engine.generate(PROMPTS[1], sampling, "s")).token_ids == expected.token_ids
+    await plain.close()
 
 
 async def test_top_k_and_top_p_keep_to_the_most_likely_tokens(engine: TransformersEngine) -> None:

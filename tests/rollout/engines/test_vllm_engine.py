@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import multiprocessing
 import os
 import re
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +18,7 @@ from rollout.engine import Sampling
 from rollout.engines.vllm_engine import VllmConfig, VllmEngine, start
 from rollout.errors import UserError
 from rollout.grammar import Choice, FreeText, Grammar
+from tests.rollout.engines.conftest import OPINIONS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,6 +69,21 @@ async def test_starting_leaves_the_environment_as_it_was(
 async def test_greedy_completions_are_the_models_own(engine: VllmEngine, first_model: str) -> None:
     assert (engine.max_model_len, engine.weight_version) == (512, 0)
     await check_greedy(engine, first_model)
+
+
+async def test_sampling_parameters_of_the_model_folder_have_no_effect(engine: VllmEngine, first_model: str) -> None:
+    assert json.loads((Path(first_model) / "generation_config.json").read_text()).items() >= OPINIONS.items()
+    sampling = Sampling(max_tokens=40, temperature=2.0, top_logprobs=20)
+    results = await asyncio.gather(
+        *(engine.generate(PROMPTS[1], sampling.model_copy(update={"seed": n}), "s") for n in range(4))
+    )
+    drawn = [(t, row) for r in results if r.top for t, row in zip(r.token_ids, r.top.token_ids, strict=True)]
+    assert sum(token not in row for token, row in drawn) > 10, "top_k is not 20"
+    # A repetition penalty would change the greedy completion after its first repeated token.
+    greedy = await engine.generate(PROMPTS[1], Sampling(max_tokens=40), "s")
+    expected = logprobs_TV(first_model, [*PROMPTS[1], *greedy.token_ids])[len(PROMPTS[1]) - 1 : -1]
+    assert list(greedy.token_ids) == expected.argmax(-1).tolist()
+    assert {*greedy.token_ids} & {*PROMPTS[1]} or len({*greedy.token_ids}) < 40
 
 
 async def test_many_seeded_samples_at_once_are_repeatable(engine: VllmEngine) -> None:

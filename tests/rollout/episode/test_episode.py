@@ -23,7 +23,18 @@ from rollout.prompts.act import ActStyle
 from rollout.prompts.builder import PromptBuilder
 from rollout.prompts.react import ReActStyle
 from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
-from rollout.trajectory import Failure, Identity, Key, Kind, StopReason, TopK, Trajectory
+from rollout.trajectory import (
+    Author,
+    Cause,
+    Failure,
+    Identity,
+    Key,
+    Kind,
+    StopReason,
+    TopK,
+    Trajectory,
+    is_owed,
+)
 from tests.waiting import wait_in_loop
 
 TASK = Task("counting/train/1", "counting", "train", "count", {"goal": 3})
@@ -124,7 +135,9 @@ async def test_a_solved_task(run: Run, builder: PromptBuilder) -> None:
         None,
     )
     turns = [(ADD, f"The count is {n}.") for n in (1, 2, 3)]
-    assert record.segments == tuple(builder.transcript(Reset("The count is 0.", "count to 3"), turns))
+    made = {"engine": "scripted:replies", "weight_version": 0}
+    expected = builder.transcript(Reset("The count is 0.", "count to 3"), turns)
+    assert list(record.segments) == [replace(s, **made) if s.author is Author.MODEL else s for s in expected]
     assert record.identity == replace(IDENTITY, dialect="plain")
 
 
@@ -150,22 +163,17 @@ async def test_tokens_and_steps_of_an_episode_are_counted(run: Run) -> None:
 
 async def test_the_policy_of_an_episode_is_recorded(run: Run) -> None:
     record: Trajectory = await run()
-    assert (record.policy.model, record.policy.weight_version, record.policy.prompt_style) == (
-        "scripted:replies",
-        0,
-        "react",
-    )
-    assert Sampling(**json.loads(record.policy.sampling_json)) == CONFIG.sampling
+    policy = record.policy
+    assert (policy.model, policy.weight_version, policy.prompt_style) == ("scripted:replies", 0, "react")
+    stopping = CONFIG.sampling.model_copy(update={"stop": ReActStyle("").stop})
+    assert Sampling(**json.loads(policy.sampling_json)) == stopping
     assert json.loads(record.policy.method_json)["instructions"] == "short"
 
 
 async def test_a_failed_task_is_a_failure_not_an_error(run: Run) -> None:
     record: Trajectory = await run("Action: give up")
-    assert (record.outcome.stop_reason, record.outcome.success, record.outcome.reward) == (
-        StopReason.FAILURE,
-        False,
-        -1.0,
-    )
+    outcome = record.outcome
+    assert (outcome.stop_reason, outcome.success, outcome.reward) == (StopReason.FAILURE, False, -1.0)
 
 
 async def test_the_step_limit_ends_an_episode(run: Run) -> None:
@@ -206,7 +214,9 @@ async def test_a_failing_environment_is_recorded_with_all_earlier_turns(run: Run
 
 async def test_a_task_that_cannot_start_is_recorded(run: Run) -> None:
     record: Trajectory = await run(task=replace(TASK, payload={"goal": "many"}))
-    assert record.outcome.failure == Failure("environment", "ValueError", "the goal of counting/train/1 is no number")
+    assert record.outcome.failure == Failure(
+        "environment", "ValueError", "the goal of counting/train/1 is no number", Cause.ENVIRONMENT
+    )
     assert record.segments == ()
 
 
@@ -230,14 +240,31 @@ async def test_an_engine_that_hangs_is_an_error_of_the_engine(run: Run) -> None:
     record: Trajectory = await run(
         engine_settings={"latency_s": 20}, config=CONFIG.model_copy(update={"step_timeout_s": 0.05})
     )
-    assert record.outcome.failure == Failure("engine", "TimeoutError", "no answer within 0.05 s")
+    assert record.outcome.failure == Failure("engine", "TimeoutError", "no answer within 0.05 s", Cause.ENGINE)
 
 
-async def test_an_episode_has_a_time_limit(run: Run) -> None:
-    record: Trajectory = await run(
-        engine_settings={"latency_s": 20}, config=CONFIG.model_copy(update={"time_limit_s": 0.05})
-    )
+async def test_a_time_limit_that_many_answers_use_up_is_a_result(run: Run) -> None:
+    config = CONFIG.model_copy(update={"time_limit_s": 0.6, "max_steps": 500, "max_tokens": 10**5})
+    record: Trajectory = await run("Action: wait", engine_settings={"latency_s": 0.02}, config=config)
     assert (record.outcome.stop_reason, record.outcome.failure) == (StopReason.TIME_LIMIT, None)
+    assert not is_owed(record)
+    assert record.segments
+
+
+@pytest.mark.parametrize("who", ["engine", "environment"])
+async def test_a_time_limit_that_one_call_uses_up_is_a_failure_of_who_did_not_answer(run: Run, who: str) -> None:
+    environment = Counting(blocking=True)
+    record: Trajectory = await run(
+        "Action: hang",
+        environment=environment,
+        engine_settings={"latency_s": 20 if who == "engine" else 0},
+        config=CONFIG.model_copy(update={"time_limit_s": 0.3}),
+    )
+    environment.close()
+    failure = record.outcome.failure
+    assert failure is not None
+    assert (record.outcome.stop_reason, failure.boundary, failure.type) == (StopReason.ERROR, who, "TimeoutError")
+    assert is_owed(record)
     assert record.segments
 
 
@@ -286,7 +313,7 @@ class DistributionEngine(ScriptedEngine):
 
 async def test_a_failing_engine_is_recorded(run: Run, tokenizer: Tokenizer) -> None:
     record: Trajectory = await run(engine=DistributionEngine(tokenizer, fail=ConnectionError("gone")))
-    assert record.outcome.failure == Failure("engine", "ConnectionError", "gone")
+    assert record.outcome.failure == Failure("engine", "ConnectionError", "gone", Cause.ENGINE)
 
 
 async def test_the_engine_sees_exactly_what_is_recorded(run: Run, tokenizer: Tokenizer) -> None:
@@ -350,7 +377,7 @@ async def test_a_failing_guide_is_a_failure_of_the_episode(run: Run) -> None:
 
     record: Trajectory = await run(guide=guide)
     assert record.outcome.failure == Failure(
-        "engine", "ConnectionError", f"no advice on {TASK.id} after 'The count is 0.'"
+        "engine", "ConnectionError", f"no advice on {TASK.id} after 'The count is 0.'", Cause.ENGINE
     )
 
 

@@ -11,11 +11,11 @@ from rollout.prompts.example import DemonstrationTurn
 from rollout.trajectory import Kind
 
 STYLE = ActStyle("Do it.")
-R, A, F = Kind.REASON, Kind.ACT, Kind.FORMAT
+R, A, F, T = Kind.REASON, Kind.ACT, Kind.FORMAT, Kind.TRAILING
 
 CASES = {
     "an action": ("Action: go to x", [(F, "Action:"), (A, " go to x")], "go to x"),
-    "no mark: the first line": ("go to x\nThen I win.", [(A, "go to x"), (F, "\nThen I win.")], "go to x"),
+    "no mark: the first line": ("go to x\nThen I win.", [(A, "go to x"), (T, "\nThen I win.")], "go to x"),
     "no mark, empty lines first": ("\n  \n go\n", [(A, "\n  \n go"), (F, "\n")], "go"),
     "on the next line": ("Action:\ngo", [(F, "Action:"), (A, "\ngo")], "go"),
     "an empty action": ("Action:  ", [(F, "Action:  ")], None),
@@ -25,7 +25,7 @@ CASES = {
     "a mark within a line": ("I go. Action: go", [(R, "I go. "), (F, "Action:"), (A, " go")], "go"),
     "several actions: the first": (
         "Action: go\nAction: stay",
-        [(F, "Action:"), (A, " go"), (F, "\nAction: stay")],
+        [(F, "Action:"), (A, " go"), (T, "\nAction: stay")],
         "go",
     ),
 }

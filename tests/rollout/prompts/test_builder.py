@@ -18,7 +18,8 @@ from rollout.trajectory import Author, Kind, Segment, TopK, float32s
 
 RESET = Reset("You see a fridge 1.", "put a mug in fridge")
 VOCABULARY_SIZE = 502
-WRITTEN = {Kind.REASON, Kind.ACT, Kind.FORMAT}
+WRITTEN = {Kind.REASON, Kind.ACT, Kind.FORMAT, Kind.TRAILING}
+MAY_BE_SPECIAL = {Kind.FORMAT, Kind.TRAILING}
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +135,8 @@ def test_text_after_a_special_token_is_not_parsed(builder: PromptBuilder) -> Non
     assert shown(turn.segments) == [
         ("format", "model", 1, "<|assistant|>Thought:"),
         ("reason", "model", 1, " a"),
-        ("format", "model", 1, "<|user|>\nAction: go<|end|>"),
+        ("trailing", "model", 1, "<|user|>\nAction: go"),
+        ("format", "model", 1, "<|end|>"),
     ]
 
 
@@ -183,7 +185,7 @@ def test_any_tokens_are_split_without_loss(builder: PromptBuilder, data: st.Data
     assert {segment.kind for segment in made} <= WRITTEN
     assert tokens(turn.segments)[-1] == builder.end_of_turn_id
     special = builder.tokenizer.special_ids
-    assert not any(special & set(s.token_ids) for s in made if s.kind is not Kind.FORMAT)
+    assert not any(special & set(s.token_ids) for s in made if s.kind not in MAY_BE_SPECIAL)
 
 
 @given(text=st.one_of(st.text(), st.lists(st.sampled_from(["Thought:", "\nAction:", " go", "\n", "é"])).map("".join)))

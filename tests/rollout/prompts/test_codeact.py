@@ -8,11 +8,12 @@ import pytest
 
 from rollout.prompts.codeact import CodeActStyle, as_code, error, observation, turn_format
 from rollout.prompts.example import DemonstrationTurn
+from rollout.prompts.style import INVENTED_OBSERVATION
 from rollout.prompts.tool import ACT, Tool
 from rollout.trajectory import Kind
 
 STYLE = CodeActStyle("Do it.")
-R, A, F = Kind.REASON, Kind.ACT, Kind.FORMAT
+R, A, F, T = Kind.REASON, Kind.ACT, Kind.FORMAT, Kind.TRAILING
 
 CASES = {
     "the whole form": (
@@ -28,7 +29,7 @@ CASES = {
     "no language, no word before": ("a\n```\nf()\n```", [(R, "a"), (F, "\n```\n"), (A, "f()"), (F, "\n```")], "f()"),
     "code alone": ("```py\nf()\n```<end_code>", [(F, "```py\n"), (A, "f()"), (F, "\n```<end_code>")], "f()"),
     "no block": ("Thought: print(1)", [(F, "Thought:"), (R, " print(1)")], None),
-    "a block that does not end was cut off and is not run": (
+    "a block that does not end and does not parse was cut off and is not run": (
         "Thought: a\nCode:\n```py\nprint(1",
         [(F, "Thought:"), (R, " a\nCode:\n```py\nprint(1")],
         None,
@@ -48,7 +49,7 @@ CASES = {
     "nothing": ("", [], None),
     "an invented observation and a second block are not read": (
         "```py\nf()\n```\nObservation: 1\n```py\ng()\n```",
-        [(F, "```py\n"), (A, "f()"), (F, "\n```\nObservation: 1\n```py\ng()\n```")],
+        [(F, "```py\n"), (A, "f()"), (F, "\n```"), (T, "\nObservation: 1\n```py\ng()\n```")],
         "f()",
     ),
     "indented code keeps its shape": (
@@ -103,7 +104,7 @@ def test_the_instructions_describe_each_function() -> None:
 
 
 def test_turns_end_at_the_end_of_code_or_at_an_invented_observation() -> None:
-    assert STYLE.stop == ("<end_code>", "Observation:", "Calling tools:")
+    assert STYLE.stop == ("<end_code>", *INVENTED_OBSERVATION, "Calling tools:")
 
 
 @pytest.mark.parametrize(

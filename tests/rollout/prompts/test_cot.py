@@ -19,7 +19,7 @@ from rollout.trajectory import Author, Kind, Trajectory
 from tests.rollout.rolling_out import roll_out_all
 
 STYLE = ChainOfThoughtStyle("Do it.")
-R, A, F = Kind.REASON, Kind.ACT, Kind.FORMAT
+R, A, F, T = Kind.REASON, Kind.ACT, Kind.FORMAT, Kind.TRAILING
 COT = AgentConfig(style="cot", max_steps=1, max_tokens=10**4, sampling=Sampling(max_tokens=2000))
 
 CASES = {
@@ -31,7 +31,7 @@ CASES = {
     "an answer alone": ("<answer> yes\n</answer>", [(F, "<answer>"), (A, " yes\n"), (F, "</answer>")], "finish[yes]"),
     "of two answers the last": (
         "a<answer>1</answer>b<answer>2</answer>c",
-        [(R, "a<answer>1</answer>b"), (F, "<answer>"), (A, "2"), (F, "</answer>c")],
+        [(R, "a<answer>1</answer>b"), (F, "<answer>"), (A, "2"), (F, "</answer>"), (T, "c")],
         "finish[2]",
     ),
     "cut off after the mark": ("a\n<answer>Old M", [(R, "a"), (F, "\n<answer>"), (A, "Old M")], "finish[Old M]"),

@@ -10,7 +10,7 @@ from rollout.prompts.react import ReActStyle
 from rollout.trajectory import Kind
 
 STYLE = ReActStyle("Do it.")
-R, A, F = Kind.REASON, Kind.ACT, Kind.FORMAT
+R, A, F, T = Kind.REASON, Kind.ACT, Kind.FORMAT, Kind.TRAILING
 
 CASES = {
     "thought and action": (
@@ -26,12 +26,12 @@ CASES = {
     "an empty action": ("Thought: a\nAction:  ", [(F, "Thought:"), (R, " a"), (F, "\nAction:"), (F, "  ")], None),
     "several actions: the first": (
         "Thought: a\nAction: go\nAction: stay",
-        [(F, "Thought:"), (R, " a"), (F, "\nAction:"), (A, " go"), (F, "\nAction: stay")],
+        [(F, "Thought:"), (R, " a"), (F, "\nAction:"), (A, " go"), (T, "\nAction: stay")],
         "go",
     ),
-    "an invented observation is not read": (
+    "an invented observation is not read and not trained": (
         "Thought: a\nAction: go\nObservation: won",
-        [(F, "Thought:"), (R, " a"), (F, "\nAction:"), (A, " go"), (F, "\nObservation: won")],
+        [(F, "Thought:"), (R, " a"), (F, "\nAction:"), (A, " go"), (T, "\nObservation: won")],
         "go",
     ),
     "the word inside a thought is no mark if a line begins with it": (

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -26,7 +27,7 @@ from rollout.prompts.builder import PromptBuilder
 from rollout.prompts.react import ReActStyle
 from rollout.prompts.retokenize import Retokenizer
 from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
-from rollout.trajectory import Author, Kind, Segment, TopK, Trajectory
+from rollout.trajectory import Author, Kind, Origin, Relation, Segment, TopK, Trajectory, Truncation
 from tests.learner.toys import toy_trajectory
 from tests.rollout.prompts.chat_templates import CASES, QWEN3_5, QWEN3_5_CLOSED
 
@@ -193,6 +194,20 @@ def test_content_keeps_its_text_and_provenance_and_the_teachers_likelihood(
         if not any("\ufffd" in text for text in texts):
             ends = [{*accumulate(map(len, pieces))} for pieces in (texts, student.pieces(after.token_ids))]
             assert len(rows) == len(ends[0] & ends[1])
+
+
+def test_a_converted_segment_keeps_its_engine_weights_cut_origin_and_teacher() -> None:
+    origin = Origin(Relation.RELABELED, "a larger model")
+    kept: dict[str, Any] = {"engine": "e", "weight_version": 3, "truncated": Truncation.MAX_TOKENS, "origin": origin}
+    token_ids = TOKENIZERS[TEACHER].encode("go to fridge 1")
+    before = scored(Segment(Kind.ACT, Author.MODEL, 1, "go to fridge 1", token_ids), 800)
+    assert before.teacher is not None
+    before = dataclasses.replace(before, teacher=dataclasses.replace(before.teacher, model="m"), **kept)
+    translated = Retokenizer(TEACHER, STUDENT).translate(episode([before])).segments
+    [after] = [segment for segment in translated if segment.author is Author.MODEL]
+    assert {name: getattr(after, name) for name in kept} == kept
+    assert after.teacher is not None
+    assert after.teacher.model == "m"
 
 
 def test_the_end_of_a_turn_is_its_own_aligned_group() -> None:

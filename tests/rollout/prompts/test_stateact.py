@@ -11,7 +11,7 @@ from rollout.prompts.stateact import StateActStyle
 from rollout.trajectory import Kind
 
 STYLE = StateActStyle("Do it.")
-R, A, F = Kind.REASON, Kind.ACT, Kind.FORMAT
+R, A, F, T = Kind.REASON, Kind.ACT, Kind.FORMAT, Kind.TRAILING
 
 WHOLE = """\
 goal: find some apple and put it in sidetable
@@ -75,7 +75,7 @@ CASES = {
     ),
     "what a model invents after its action is not read": (
         "thought: a\naction: go\nYou win.\n\ngoal: b\naction: stay",
-        [(F, "thought:"), (R, " a"), (F, "\naction:"), (A, " go"), (F, "\nYou win.\n\ngoal: b\naction: stay")],
+        [(F, "thought:"), (R, " a"), (F, "\naction:"), (A, " go"), (T, "\nYou win.\n\ngoal: b\naction: stay")],
         "go",
     ),
     "a mark within a line counts if no line begins with one": (

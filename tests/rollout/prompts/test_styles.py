@@ -21,7 +21,7 @@ from rollout.episode.episode import run_episode
 from rollout.errors import UserError
 from rollout.prompts.builder import PromptBuilder
 from rollout.prompts.example import Demonstration, DemonstrationTurn
-from rollout.prompts.style import Style
+from rollout.prompts.style import INVENTED_OBSERVATION, Style
 from rollout.prompts.styles import StyleName, new_style
 from rollout.prompts.tokenizer import Tokenizer, load_tokenizer
 from rollout.prompts.tool import ACT, Tool
@@ -50,7 +50,21 @@ WORDS = (
     "Thought: Action: action: goal: current_location: thought: > Code: ``` <end_code> <answer> </answer> Observation: "
     "go é 🙂 None"
 ).split()
-MARKS = [*WORDS, "```py\n", "\n```", "locations visited:", "\n", " ", "\t", "\r", "\x00"]
+MARKS = [
+    *WORDS,
+    "```py\n",
+    "\n```",
+    "locations visited:",
+    "\n",
+    " ",
+    "\t",
+    "\r",
+    "\x00",
+    "\x1f",
+    "```json\n",
+    "<think>",
+]
+MARKS += ["</think>", "**", "### Action\n", "Action 1:", "\uff1a", "`", "x = 1", "'''", "\nObservation 1:"]
 TEXTS = st.one_of(st.text(), st.lists(st.sampled_from(MARKS)).map("".join))
 
 
@@ -79,7 +93,7 @@ def test_any_text_is_parsed_without_loss(name: StyleName, text: str) -> None:
     starts = (0, *ends)
     acts = [text[start:end] for start, (kind, end) in zip(starts, parsed.spans, strict=False) if kind is Kind.ACT]
     assert [dedent(act).strip() for act in acts] == ([] if parsed.action is None else [parsed.action])
-    assert {kind for kind, _ in parsed.spans} <= {Kind.REASON, Kind.ACT, Kind.FORMAT}
+    assert {kind for kind, _ in parsed.spans} <= {Kind.REASON, Kind.ACT, Kind.FORMAT, Kind.TRAILING}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -176,7 +190,9 @@ async def test_acting_and_training_see_the_same_tokens(
     record, engine = await act_out(builder, tokenizer, Sampling(max_tokens=500))
     assert record.outcome.stop_reason is StopReason.SUCCESS
     written = builder.transcript(RESET, [builder.style.turn(turn) for turn in WORKED.turns])
-    assert record.segments == tuple(written)
+    assert [(s.kind, s.author, s.turn, s.text, s.token_ids) for s in record.segments] == [
+        (s.kind, s.author, s.turn, s.text, s.token_ids) for s in written
+    ]
     assert all(record.token_ids[: len(prompt)] == prompt for prompt, _ in engine.asked)
     assert record.policy.prompt_style == name
 
@@ -186,8 +202,8 @@ async def test_a_style_adds_its_stop_strings_to_those_of_the_recipe(
     builders: dict[str, PromptBuilder], tokenizer: Tokenizer, name: StyleName
 ) -> None:
     record, engine = await act_out(builders[name], tokenizer, Sampling(max_tokens=500, stop=("Observation:", "###")))
-    added = {"codeact": ("<end_code>", "Calling tools:"), "cot": ("</answer>",)}
-    wanted = ("Observation:", "###", *added.get(name, ()))
+    added = {"codeact": ("<end_code>", *INVENTED_OBSERVATION, "Calling tools:"), "cot": ("</answer>",)}
+    wanted = ("Observation:", "###", *added.get(name, INVENTED_OBSERVATION))
     assert {sampling.stop for _, sampling in engine.asked} == {wanted}
     assert tuple(json.loads(record.policy.sampling_json)["stop"]) == wanted
 

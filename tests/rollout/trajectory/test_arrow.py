@@ -14,17 +14,21 @@ from hypothesis import strategies as st
 from rollout.trajectory import (
     SCHEMA_VERSION,
     Author,
+    Cause,
     Counts,
     Failure,
     Identity,
     Kind,
+    Origin,
     Outcome,
     Policy,
+    Relation,
     Segment,
     StopReason,
     Times,
     TopK,
     Trajectory,
+    Truncation,
 )
 from rollout.trajectory.arrow import (
     KEY_COLUMNS,
@@ -53,6 +57,7 @@ def top_ks(draw: st.DrawFn, num_tokens: int) -> TopK:
         tuple(tuple(token for token, _ in row) for row in rows),
         tuple(tuple(logprob for _, logprob in row) for row in rows),
         tuple(tail),
+        draw(TEXT),
     )
 
 
@@ -68,20 +73,26 @@ def segments(draw: st.DrawFn) -> Segment:
         tokens,
         draw(st.none() | logprobs),
         draw(st.none() | top_ks(len(tokens))),
+        draw(TEXT),
+        draw(st.none() | COUNT),
+        draw(st.sampled_from(Truncation)),
+        draw(COUNT),
+        draw(st.none() | st.builds(Origin, st.sampled_from(Relation), TEXT)),
     )
 
 
 TRAJECTORIES = st.builds(
     Trajectory,
     st.builds(Identity, TEXT, TEXT, COUNT, TEXT, COUNT, TEXT, TEXT, TEXT, TEXT),
-    st.builds(Policy, TEXT, COUNT, TEXT, TEXT, TEXT),
+    st.builds(Policy, TEXT, COUNT, TEXT, TEXT, TEXT, TEXT),
     st.builds(
         Outcome,
         st.floats(allow_nan=False),
         st.booleans(),
         st.sampled_from(StopReason),
-        st.none() | st.builds(Failure, TEXT, TEXT, TEXT),
+        st.none() | st.builds(Failure, TEXT, TEXT, TEXT, st.sampled_from(Cause)),
         st.dictionaries(TEXT, st.floats(allow_nan=False), max_size=3),
+        COUNT,
     ),
     st.lists(segments(), max_size=3).map(tuple),
     st.builds(Counts, COUNT, COUNT, COUNT, COUNT, COUNT),
@@ -159,7 +170,7 @@ def test_numbers_have_the_widths_that_the_learner_expects() -> None:
     segment = trajectory_schema().field("segments").type.value_type
     assert segment.field("token_ids").type.value_type == pa.int32()
     assert segment.field("logprobs").type.value_type == pa.float32()
-    assert segment.field("teacher").type.field("logprobs").type.value_type.value_type == pa.float32()
+    assert segment.field("teacher_logprobs").type.value_type.value_type == pa.float32()
 
 
 def test_the_schema_metadata_contains_the_version() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.fs as pafs
@@ -13,11 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollout.errors import UserError
-from rollout.trajectory import (
-    Key,
-    Trajectory,
-)
-from rollout.trajectory.arrow import KEY_COLUMNS
+from rollout.trajectory import Cause, Failure, Key, Outcome, StopReason, Trajectory
+from rollout.trajectory.arrow import CAUSE_COLUMN, KEY_COLUMNS
 from rollout.trajectory.store import TrajectoryStore
 from tests.rollout.trajectory.stores import episode, shards
 
@@ -99,10 +97,10 @@ def test_summaries_and_keys_read_no_segments(tmp_path: Path) -> None:
     assert (summary.segments, summary.outcome) == ((), episode().outcome)
 
 
-def test_keys_read_the_key_columns_only(tmp_path: Path) -> None:
+def test_keys_read_the_key_columns_and_causes_only(tmp_path: Path) -> None:
     store = TrajectoryStore(tmp_path)
     store.write([episode()])
-    blank(shards(tmp_path)[0], keep=lambda column: column in KEY_COLUMNS)
+    blank(shards(tmp_path)[0], keep=lambda column: column in (*KEY_COLUMNS, CAUSE_COLUMN))
     assert store.keys() == {episode().key}
 
 
@@ -140,3 +138,52 @@ def test_a_folder_that_cannot_be_created_is_a_user_error(tmp_path: Path) -> None
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="cannot be created"):
         TrajectoryStore(tmp_path / "file" / "store")
+
+
+def failed(task: str, cause: Cause) -> Trajectory:
+    """An episode that a failure ended; one of schema 1 or 2 is read like this, with a cause other than the agent."""
+    failure = Failure("environment", "TimeoutError", "no answer", cause)
+    return replace(episode(task), outcome=Outcome(0.0, False, StopReason.ERROR, failure))
+
+
+@pytest.mark.parametrize("cause", [cause for cause in Cause if cause is not Cause.AGENT])
+def test_an_episode_that_is_owed_counts_as_missing_and_a_completed_version_wins(tmp_path: Path, cause: Cause) -> None:
+    store = TrajectoryStore(tmp_path)
+    store.write([episode("a"), failed("b", cause)])
+    store.write([failed("c", cause)])
+    assert store.keys() == {episode("a").key}
+    assert list(store.read()) == [episode("a")]
+    assert list(store.read({failed("b", cause).key})) == []
+    assert [summary.identity.task for summary in store.summaries()] == ["a"]
+    assert [(owed.identity.task, owed.outcome.failure) for owed in store.owed()] == [
+        (task, failed(task, cause).outcome.failure) for task in "bc"
+    ]
+    store.write([episode("b")])
+    assert list(store.read()) == [episode("a"), episode("b")]
+    assert [owed.identity.task for owed in store.owed()] == ["c"]
+    store.compact()
+    assert list(store.read()) == [episode("a"), episode("b")]
+    assert len(shards(tmp_path)) == 1
+
+
+def test_a_failure_that_the_agent_caused_is_stored_like_any_result(tmp_path: Path) -> None:
+    store = TrajectoryStore(tmp_path)
+    store.write([failed("a", Cause.AGENT)])
+    store.write([episode("a")])
+    store.compact()
+    assert list(store.read()) == [failed("a", Cause.AGENT)]
+    assert list(store.owed()) == []
+
+
+def test_the_scoring_of_an_episode_that_failed_is_owed_although_the_episode_had_an_end(tmp_path: Path) -> None:
+    store, failure = TrajectoryStore(tmp_path), Failure("engine", "EngineUnavailable", "no answer", Cause.ENGINE)
+    store.write([replace(episode("a"), outcome=replace(episode("a").outcome, failure=failure))])
+    assert store.keys() == set()
+
+
+def test_a_read_only_store_with_owed_episodes_stays_as_it_is(tmp_path: Path) -> None:
+    TrajectoryStore(tmp_path).write([episode("a"), failed("b", Cause.ENGINE)])
+    before = [path.read_bytes() for path in shards(tmp_path)]
+    store = TrajectoryStore(tmp_path, read_only=True)
+    assert (len(list(store.read())), len(list(store.owed()))) == (1, 1)
+    assert [path.read_bytes() for path in shards(tmp_path)] == before

@@ -87,7 +87,7 @@ def test_a_foreign_parquet_file_is_set_aside(tmp_path: Path) -> None:
 
 
 def test_a_shard_with_other_columns_than_its_version_has_is_set_aside(tmp_path: Path) -> None:
-    pq.write_table(to_table([episode()]).drop_columns("times"), tmp_path / "0-x.parquet")
+    pq.write_table(to_table([episode()]).drop_columns("total_s"), tmp_path / "0-x.parquet")
     store = TrajectoryStore(tmp_path)
     assert store.keys() == set()
     assert f"columns are not those of trajectory schema {SCHEMA_VERSION}" in store.unreadable_shards()[0].reason

@@ -34,9 +34,7 @@ def same_answer(answer: str, right: str) -> bool | None:
     if len(answer) > max(MAX_LENGTH, min(2 * len(right), _LONGEST)):
         return False
     ours, theirs = plain(answer), plain(right)
-    if not ours:
-        return False
-    return _same(ours, theirs, _MAX_NESTING)
+    return bool(ours) and _same(ours, theirs, _MAX_NESTING)
 
 
 def _same(ours: str, theirs: str, nesting: int) -> bool | None:
@@ -101,9 +99,7 @@ def _same_number(one: Quantity, other: Quantity) -> bool:
     written = [side for side in (one, other) if side.decimals is not None]
     digits = min((side.decimals or 0 for side in written), default=0)
     significant = min((side.significant for side in written if side.decimals == digits), default=0)
-    if digits < _MIN_DIGITS or significant < _MIN_DIGITS:
-        return False
-    return abs(one.value - other.value) <= Fraction(1, 2 * 10**digits)
+    return min(digits, significant) >= _MIN_DIGITS and abs(one.value - other.value) <= Fraction(1, 2 * 10**digits)
 
 
 def _same_group(one: Group, other: Group, nesting: int) -> bool | None:
@@ -120,9 +116,7 @@ def _same_group(one: Group, other: Group, nesting: int) -> bool | None:
 
 def _same_as_group(single: str, group: Group | None, nesting: int) -> bool | None:
     r"""Compare a single value with a group; it can equal only a group of one part, such as ``\{5\}``."""
-    if group is None or len(group.parts) != 1:
-        return False
-    return _same(single, group.parts[0], nesting - 1)
+    return group is not None and len(group.parts) == 1 and _same(single, group.parts[0], nesting - 1)
 
 
 def _same_members(ones: tuple[str, ...], others: tuple[str, ...], nesting: int) -> bool | None:

@@ -98,9 +98,7 @@ def _scientific(text: str) -> Quantity | None:
     match = _TIMES_TEN.fullmatch(text)
     first = _decimal(match["first"]) if match else None
     exponent = int(match["a"] or match["b"]) if match else 0
-    if first is None or abs(exponent) > _MAX_EXPONENT:
-        return None
-    return Quantity(first.value * Fraction(10) ** exponent)
+    return Quantity(first.value * Fraction(10) ** exponent) if first and abs(exponent) <= _MAX_EXPONENT else None
 
 
 def _fraction(text: str) -> Quantity | None:

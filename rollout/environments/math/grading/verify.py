@@ -54,9 +54,7 @@ class AnswerChecker:
     def check(self, answer: str, right: str) -> Verdict:
         """Check ``answer`` against ``right``. Raises no exception for any texts."""
         same = same_answer(answer, right)
-        if same is not None:
-            return Verdict(same, "exact")
-        return self.verify(answer, right)
+        return self.verify(answer, right) if same is None else Verdict(same, "exact")
 
     def verify(self, answer: str, right: str) -> Verdict:
         """Check by math-verify alone."""

@@ -9,36 +9,37 @@ because it would import all of nltk, and SciPy's statistics if installed, into e
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 _VOWELS = frozenset("aeiou")
 
-_STEP_2 = (
-    *(("ational", "ate"), ("tional", "tion"), ("enci", "ence"), ("anci", "ance"), ("izer", "ize"), ("bli", "ble")),
-    *(("alli", "al"), ("entli", "ent"), ("eli", "e"), ("ousli", "ous"), ("ization", "ize"), ("ation", "ate")),
-    *(("ator", "ate"), ("alism", "al"), ("iveness", "ive"), ("fulness", "ful"), ("ousness", "ous"), ("aliti", "al")),
-    *(("iviti", "ive"), ("biliti", "ble"), ("logi", "log")),
+_STEP_2 = dict(
+    rule.split(":")
+    for rule in (
+        "ational:ate tional:tion enci:ence anci:ance izer:ize bli:ble alli:al entli:ent eli:e ousli:ous ization:ize "
+        "ation:ate ator:ate alism:al iveness:ive fulness:ful ousness:ous aliti:al iviti:ive biliti:ble logi:log"
+    ).split()
 )
-_STEP_3 = (
-    *(("icate", "ic"), ("ative", ""), ("alize", "al"), ("iciti", "ic"), ("ical", "ic"), ("ful", ""), ("ness", "")),
-)
-_STEP_4 = (
-    *("al", "ance", "ence", "er", "ic", "able", "ible", "ant", "ement", "ment", "ent", "ion", "ou", "ism", "ate"),
-    *("iti", "ous", "ive", "ize"),
-)
+_STEP_3 = dict(rule.split(":") for rule in "icate:ic ative: alize:al iciti:ic ical:ic ful: ness:".split())
+# Lazy, so that the longest suffix matches.
+_SUFFIXES = [re.compile(rf"(.*?)({'|'.join(rules)})") for rules in (_STEP_2, _STEP_3)]
+_STEP_4 = re.compile("(.*?)(?:al|ance|ence|er|ic|able|ible|ant|ement|ment|ent|(?<=[st])ion|ou|ism|ate|iti|ous|ive|ize)")
 
 
 def stem(word: str) -> str:
     """The stem of a lower-case word; words of up to two letters stay as they are."""
     if len(word) <= 2:
         return word
-    word = _plural(word)
-    word = _past(word)
+    word = _past(_plural(word))
     if word.endswith("y") and _has_vowel(word[:-1]):
         word = word[:-1] + "i"
-    word = _replace(word, _STEP_2)
-    word = _replace(word, _STEP_3)
-    return _last_letters(_drop(word))
+    for pattern, rules in zip(_SUFFIXES, (_STEP_2, _STEP_3), strict=True):
+        if (match := pattern.fullmatch(word)) and _measure(match[1]) > 0:
+            word = match[1] + rules[match[2]]
+    if (match := _STEP_4.fullmatch(word)) and _measure(match[1]) > 1:
+        word = match[1]
+    return _last_letters(word)
 
 
 def _consonants(word: str) -> list[bool]:
@@ -51,16 +52,11 @@ def _consonants(word: str) -> list[bool]:
 
 def _measure(word: str) -> int:
     """Number of vowel-consonant sequences."""
-    kinds = _consonants(word)
-    return sum(not before and after for before, after in pairwise(kinds))
+    return sum(not before and after for before, after in pairwise(_consonants(word)))
 
 
 def _has_vowel(word: str) -> bool:
     return not all(_consonants(word))
-
-
-def _ends_double(word: str) -> bool:
-    return len(word) >= 2 and word[-1] == word[-2] and _consonants(word)[-1]
 
 
 def _ends_short(word: str) -> bool:
@@ -77,34 +73,14 @@ def _plural(word: str) -> str:
 def _past(word: str) -> str:
     if word.endswith("eed"):
         return word[:-1] if _measure(word[:-3]) > 0 else word
-    ending = next((ending for ending in ("ed", "ing") if word.endswith(ending)), "")
-    rest = word[: len(word) - len(ending)]
-    if not ending or not _has_vowel(rest):
+    rest = word.removesuffix("ed") if word.endswith("ed") else word.removesuffix("ing")
+    if rest == word or not _has_vowel(rest):
         return word
     if rest.endswith(("at", "bl", "iz")):
         return rest + "e"
-    if _ends_double(rest):
+    if rest[-1:] == rest[-2:-1] and _consonants(rest)[-1]:
         return rest if rest[-1] in "lsz" else rest[:-1]
     return rest + "e" if _measure(rest) == 1 and _ends_short(rest) else rest
-
-
-def _replace(word: str, rules: tuple[tuple[str, str], ...]) -> str:
-    """Apply the rule of the first matching suffix, if the stem before it is long enough."""
-    for ending, other in rules:
-        if word.endswith(ending):
-            rest = word[: -len(ending)]
-            return rest + other if _measure(rest) > 0 else word
-    return word
-
-
-def _drop(word: str) -> str:
-    for ending in _STEP_4:
-        if word.endswith(ending):
-            rest = word[: -len(ending)]
-            allowed = ending != "ion" or rest.endswith(("s", "t"))
-            if allowed:
-                return rest if _measure(rest) > 1 else word
-    return word
 
 
 def _last_letters(word: str) -> str:

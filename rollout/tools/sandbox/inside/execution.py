@@ -170,10 +170,11 @@ def _position(traceback: TracebackType | None) -> tuple[int, int]:
 
 
 def _statement(code: str, line: int, column: int) -> str:
-    for node in ast.parse(code, FILENAME).body:
-        if (node.lineno, node.col_offset) <= (line, column) <= (node.end_lineno or 0, node.end_col_offset or 0):
-            return ast.get_source_segment(code, node) or ""
-    return ""
+    spans = (
+        ((node.lineno, node.col_offset), (node.end_lineno or 0, node.end_col_offset or 0), node)
+        for node in ast.parse(code, FILENAME).body
+    )
+    return next((ast.get_source_segment(code, node) or "" for a, b, node in spans if a <= (line, column) <= b), "")
 
 
 def _cut(text: str, name: str, outcome: Outcome, limit: int) -> str:

@@ -79,16 +79,12 @@ def raw_clone(flags: int, third_argument: int = 0) -> int:
     """`os.fork` with flags and a third argument for ``clone(2)``. Returns 0 in the child, its id in the parent."""
     python = ctypes.pythonapi
     python.PyOS_BeforeFork()
+    child = -1
     try:
         child = syscall("clone", flags, 0, third_argument, 0, 0)
-    except OSError:
-        python.PyOS_AfterFork_Parent()
-        raise
-    if child == 0:
-        python.PyOS_AfterFork_Child()
-    else:
-        python.PyOS_AfterFork_Parent()
-    return child
+        return child
+    finally:
+        (python.PyOS_AfterFork_Parent if child else python.PyOS_AfterFork_Child)()
 
 
 def _checked(what: str, result: int) -> int:

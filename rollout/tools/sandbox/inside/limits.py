@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from pathlib import Path
 
 MIB = 1 << 20
 _OPEN_FILES = 64
@@ -18,24 +19,22 @@ def apply_limits(memory_bytes: int, file_mib: int, processes: int | None) -> Non
         processes: maximum number of processes and threads of this user in this user namespace; None sets no limit,
             because without a user namespace the user's other processes would count.
     """
-    _set_limit(resource.RLIMIT_AS, memory_bytes)
-    _set_limit(resource.RLIMIT_FSIZE, file_mib * MIB)
-    _set_limit(resource.RLIMIT_NOFILE, _OPEN_FILES)
-    _set_limit(resource.RLIMIT_STACK, _STACK_MIB * MIB)
-    _set_limit(resource.RLIMIT_CORE, 0)
-    _set_limit(resource.RLIMIT_MEMLOCK, 0)
-    _set_limit(resource.RLIMIT_MSGQUEUE, 0)
-    if processes is not None:
-        _set_limit(resource.RLIMIT_NPROC, processes)
-
-
-def _set_limit(kind: int, value: int) -> None:
-    _, hard = resource.getrlimit(kind)
-    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(kind, (value, value))
+    limits = {
+        resource.RLIMIT_AS: memory_bytes,
+        resource.RLIMIT_FSIZE: file_mib * MIB,
+        resource.RLIMIT_NOFILE: _OPEN_FILES,
+        resource.RLIMIT_STACK: _STACK_MIB * MIB,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+        **({} if processes is None else {resource.RLIMIT_NPROC: processes}),
+    }
+    for kind, value in limits.items():
+        _, hard = resource.getrlimit(kind)
+        limit = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (limit, limit))
 
 
 def address_space() -> int:
     """Current size of this process's address space in bytes."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[0]) * resource.getpagesize()
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()

@@ -57,14 +57,13 @@ def program(permit: int, file_modes: bool, architecture: str) -> list[Instructio
         (_RETURN, 0, 0, _KILL),
         (_LOAD, 0, 0, _NUMBER),
     ]
-    for names, verdict in (
-        (UNCONDITIONAL, _ALLOW),
-        (FILE_MODES, _ALLOW if file_modes else _ERRNO),
-        (ATTRIBUTES, _ERRNO | errno.ENOTSUP),
-    ):
-        for name in names:
-            code += _if_number(numbers[name], [_return(verdict)])
-    for name, block in _conditional_rules(permit).items():
+    rules = {
+        **{name: [_return(_ALLOW)] for name in UNCONDITIONAL},
+        **{name: [_return(_ALLOW if file_modes else _ERRNO)] for name in FILE_MODES},
+        **{name: [_return(_ERRNO | errno.ENOTSUP)] for name in ATTRIBUTES},
+        **_conditional_rules(permit),
+    }
+    for name, block in rules.items():
         code += _if_number(numbers[name], block)
     # The C library tries newer calls than these and falls back if they do not exist.
     code += [(_AT_LEAST, 0, 1, _X32), _return(_KILL)]
@@ -98,19 +97,20 @@ def _conditional_rules(permit: int) -> dict[str, list[Instruction]]:
 
 def _clone(permit: int) -> list[Instruction]:
     """Allow threads, and a fork of the process with ``permit``."""
-    copy = _allow_if_equal([(0, FORK_FLAGS), (2, permit)])
     return [
         (_LOAD, 0, 0, _low(0)),
         (_ANY_BIT, 2, 0, _NAMESPACES_AND_PARENT),
         (_ANY_BIT, 0, 1, _CLONE_THREAD),
         _return(_ALLOW),
-        *copy,
+        *_allow_if_equal([(0, FORK_FLAGS), (2, permit)]),
     ]
 
 
 def _allow_if_equal(wanted: Sequence[tuple[int, int]]) -> list[Instruction]:
     """Allow the call if each listed argument equals its value in all 64 bits."""
-    halves = [half for index, value in wanted for half in _halves(index, value)]
+    halves = [
+        half for index, value in wanted for half in ((_low(index), value & 0xFFFFFFFF), (_low(index) + 4, value >> 32))
+    ]
     block: list[Instruction] = []
     for step, (offset, value) in enumerate(halves):
         block += [(_LOAD, 0, 0, offset), (_EQUAL, 0, 2 * (len(halves) - step - 1) + 1, value)]
@@ -119,10 +119,8 @@ def _allow_if_equal(wanted: Sequence[tuple[int, int]]) -> list[Instruction]:
 
 def _one_of(index: int, values: Iterable[int], verdict: int) -> list[Instruction]:
     """Return ``verdict`` if the low 32 bits of an argument are among ``values``; the kernel ignores the others here."""
-    block: list[Instruction] = [(_LOAD, 0, 0, _low(index))]
-    for value in values:
-        block += [(_EQUAL, 0, 1, value), _return(verdict)]
-    return block
+    tests = [test for value in values for test in ((_EQUAL, 0, 1, value), _return(verdict))]
+    return [(_LOAD, 0, 0, _low(index)), *tests]
 
 
 def _if_number(number: int | None, block: list[Instruction]) -> list[Instruction]:
@@ -136,7 +134,3 @@ def _return(verdict: int) -> Instruction:
 
 def _low(index: int) -> int:
     return 16 + 8 * index
-
-
-def _halves(index: int, value: int) -> list[tuple[int, int]]:
-    return [(_low(index), value & 0xFFFFFFFF), (_low(index) + 4, value >> 32)]

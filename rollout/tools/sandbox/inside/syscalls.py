@@ -17,11 +17,6 @@ UNCONDITIONAL = """
 """.split()
 """Allowed with any arguments: files and memory of this process, time, waiting, its own identity."""
 
-CONDITIONAL = """
-    clone clone3 sendto socketpair prctl prlimit64 fcntl ioctl
-""".split()
-"""Allowed with certain arguments."""
-
 ATTRIBUTES = """
     setxattr lsetxattr fsetxattr getxattr lgetxattr fgetxattr listxattr llistxattr flistxattr
 """.split()
@@ -61,15 +56,8 @@ _TABLE = """
     listxattr 194 11 | llistxattr 195 12 | flistxattr 196 13
 """
 
-
-def _numbers() -> dict[str, tuple[int | None, int | None]]:
-    rows = (row.split() for row in _TABLE.split("|"))
-    return {name: (_number(first), _number(second)) for name, first, second in rows}
-
-
-def _number(text: str) -> int | None:
-    return None if text == "-" else int(text)
-
-
-SYSCALLS = _numbers()
+SYSCALLS = {
+    name: tuple(None if number == "-" else int(number) for number in numbers)
+    for name, *numbers in map(str.split, _TABLE.split("|"))
+}
 """Name -> numbers on (x86_64, aarch64); None if the machine lacks the call."""

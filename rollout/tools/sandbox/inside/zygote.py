@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from rollout.tools.sandbox.inside import landlock, libc, limits, namespaces, seccomp, wire
@@ -107,8 +108,7 @@ def _start_in_namespaces(settings: dict[str, Any], uid: int, gid: int) -> None:
 def _start_with_rlimits(settings: dict[str, Any], message: dict[str, Any]) -> None:
     libc.prctl(libc.PR_SET_PDEATHSIG, 9)
     scratch = message["scratch"]
-    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-        file.write("1000")
+    Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     if landlock.version():
         landlock.confine(settings["readable"], [scratch, "/dev/null"])
     libc.prctl(libc.PR_SET_DUMPABLE, 0)

@@ -101,6 +101,15 @@ def test_mixed_houses_are_small_and_full_in_turn() -> None:
     assert sizes == 2 * (6 * ["small"] + 6 * ["full"])
 
 
+def test_a_type_that_is_named_twice_is_drawn_twice_as_often_in_houses_of_both_sizes() -> None:
+    types = (TaskType.PLACE, TaskType.TWO, TaskType.TWO)
+    drawn = Counter(
+        (task.task_type, task.payload["size"]) for task in HouseholdTasks("mixed", types).tasks("train", 12)
+    )
+    place, two = TaskType.PLACE.value, TaskType.TWO.value
+    assert drawn == {(place, "small"): 2, (place, "full"): 2, (two, "small"): 4, (two, "full"): 4}
+
+
 def test_a_task_of_another_generator_is_rejected_with_a_sentence() -> None:
     payload = {**HouseholdTasks("small").tasks("train", 1)[0].payload, "generator": 99}
     with pytest.raises(ValueError, match="house generator 99"):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rollout.environments.household.belief_state import VERBS
 from rollout.environments.household.environment import HouseholdConfig
-from rollout.environments.household.game import TaskType
+from rollout.environments.household.game import VERBS, TaskType
 from rollout.environments.household.novice_policy import HouseholdNovice
 from rollout.environments.plugins import make_task_source
 from rollout.factory import make_environment

@@ -40,7 +40,6 @@ def game_text(goal: str = PLACE_GOAL, init: str = INIT, **changes: object) -> st
         "grammar": 'grammar :: """{"task": [{"rhs": "Your task is to: put some cd on shelf."}]}"""',
         "pddl_problem": f"(define (problem p) (:domain alfred) (:objects) (:init {init}) (:goal {goal}))",
         "solvable": True,
-        "walkthrough": ["look"],
     }
     return json.dumps({**fields, **changes})
 
@@ -72,7 +71,7 @@ def test_a_thing_carries_its_places_and_its_state() -> None:
 
 def test_the_task_the_start_and_what_fits_where_are_read() -> None:
     game = parse_game(game_text())
-    assert (game.instruction, game.start_location, game.walkthrough) == ("put some cd on shelf", "loc_0", ("look",))
+    assert (game.instruction, game.start_location) == ("put some cd on shelf", "loc_0")
     assert game.can_contain == {"shelf": frozenset({"cd", "candle"})}
 
 
@@ -119,7 +118,6 @@ def test_each_task_type_is_recognized(text: str, goal: Goal) -> None:
         (game_text(goal="(and)"), "goal is of an unknown kind"),
         (game_text(goal=LOOK_GOAL.replace("isToggled ?ot", "isToggled ?x")), "goal is of an unknown kind"),
         (game_text(grammar="nothing"), "states no task"),
-        (game_text(walkthrough=5), "walkthrough"),
         (game_text(init=INIT.replace("(atLocation agent1 loc_0)", "")), "no starting location"),
         (game_text(init=INIT.replace("(receptacleAtLocation Shelf_bar_B loc_2)", "")), "Shelf_bar_B has no location"),
         (game_text(init=INIT + "(inReceptacle CD_bar_A CD_bar_A)"), "which does not exist"),

@@ -5,12 +5,13 @@ from itertools import pairwise
 
 import pytest
 
-from rollout.environments.household.belief_state import NOTHING_HAPPENS, BeliefState, ParsedTask, purpose, read_task
+from rollout.environments.household.belief_state import BeliefState, ParsedTask, purpose, read_task
 from rollout.environments.household.expert_policy import NO_MISTAKES, ErrorRates, HouseholdExpert
 from rollout.environments.household.game import Game, TaskType
 from rollout.environments.household.generator import HouseholdTasks, generate_game
 from rollout.environments.household.random_policy import HouseholdRandomPolicy
 from rollout.environments.household.simulator import Simulator
+from rollout.environments.household.text import NOTHING_HAPPENS
 from rollout.environments.policies import policy_names
 from rollout.scripted_policy import TextPolicy
 

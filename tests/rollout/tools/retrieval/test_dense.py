@@ -118,3 +118,27 @@ def test_a_dense_service_finds_the_text_that_is_the_query(encoder: str, tmp_path
     for server in (RetrievalServer(config), RetrievalServer(config)):
         found = server.search(["h g g", "a b c"], 1)
         assert [[hit.title for hit in hits] for hits in found] == [["h"], ["a"]]
+
+
+def test_no_vectors_are_built_inside_an_index_that_the_user_names(tmp_path: Path) -> None:
+    index, vectors = tmp_path / "users" / "index", tmp_path / "vectors"
+    build_index(PAGES, index)
+    before = {path: path.stat().st_mtime_ns for path in index.parent.rglob("*")}
+    settings = {"corpus": str(index), "index_dir": str(vectors), "kind": "dense"}
+    config = RetrievalConfig.model_validate({**settings, "dense": {"encoder": str(tmp_path / "absent")}})
+    with pytest.raises(UserError, match="no encoder can be loaded|pip install"):
+        RetrievalServer(config).start()
+    assert {path: path.stat().st_mtime_ns for path in index.parent.rglob("*")} == before
+
+
+@needs_faiss
+def test_vectors_of_a_users_index_are_built_beside_it_and_again_for_another_index(tmp_path: Path) -> None:
+    config, index = DenseConfig(encoder="letters"), tmp_path / "index"
+    build_index(PAGES, index, origin="first")
+    first = ensure_vectors(index, config, tmp_path / "vectors", encoder=Letters())
+    assert first.parent == tmp_path / "vectors"
+    assert ensure_vectors(index, config, tmp_path / "vectors") == first
+    build_index(PAGES[:2], index, origin="second")
+    assert ensure_vectors(index, config, tmp_path / "vectors", encoder=Letters()) != first
+    inside = ensure_vectors(index, config, encoder=Letters())
+    assert ensure_vectors(index, config, tmp_path / "vectors") == inside, "the index has vectors already"

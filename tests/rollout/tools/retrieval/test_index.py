@@ -192,6 +192,7 @@ def test_a_folder_with_other_files_is_never_replaced(corpus: Path, tmp_path: Pat
     with pytest.raises(UserError, match="contains something other than an index"):
         open_or_build(corpus, folder)
     assert (folder / "thesis.txt").read_text() == "x"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pages.jsonl", "precious"], "no lock beside it"
 
 
 def test_the_command_builds_an_index_and_reports_a_missing_corpus(corpus: Path, tmp_path: Path) -> None:

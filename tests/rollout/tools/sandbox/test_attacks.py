@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
 from rollout.tools.sandbox.attacks import ATTACKS, AttackResult, measure_call_ms, run_attacks
@@ -36,7 +38,7 @@ def results() -> dict[str, AttackResult]:
 def test_there_are_many_attacks_with_every_aim() -> None:
     assert len(ATTACKS) >= 40
     assert len({attack.name for attack in ATTACKS}) == len(ATTACKS)
-    assert {attack.aim for attack in ATTACKS} == set(Aim)
+    assert {attack.aim for attack in ATTACKS} == set(get_args(Aim))
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
@@ -59,8 +61,8 @@ def test_the_other_tiers_contain_the_attacks_that_they_should(tier: Tier) -> Non
 @pytest.mark.skipif(not STRONG, reason="no tier with namespaces works on this machine")
 def test_an_attack_that_succeeds_is_detected() -> None:
     """Operations that the sandbox allows on purpose, declared as attacks, count as not contained."""
-    harmless = Attack("harmless", Aim.FILES, "attempt(open, 'scratch.txt', 'w')")
-    forged = Attack("forged", Aim.CHANNEL, "final_answer('forged')")
+    harmless = Attack("harmless", "files", "attempt(open, 'scratch.txt', 'w')")
+    forged = Attack("forged", "result channel", "final_answer('forged')")
     assert [result.contained for result in run_attacks(config(STRONG[0]), [harmless, forged])] == [False, False]
 
 
