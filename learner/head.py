@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -24,8 +25,13 @@ class SelectedLogits(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, input_ids_BL: Tensor, positions_N: Tensor) -> Tensor:
-        """Return logits ``[N, V]``. ``positions_N`` index into B*L. Rows must be padded on the right."""
+    def forward(self, inputs: Mapping[str, Tensor], positions_N: Tensor) -> Tensor:
+        """Return logits ``[N, V]``.
+
+        Args:
+            inputs: keyword arguments of the model's forward; rows ``[B, L]`` are padded on the right.
+            positions_N: indices into B*L.
+        """
 
         def select(_module: nn.Module, _arguments: Any, output: Any) -> Any:
             selected_1NH = output[0].flatten(0, 1).index_select(0, positions_N)[None]
@@ -37,7 +43,7 @@ class SelectedLogits(nn.Module):
         bare = bare_model(self.model)
         hook = bare.get_decoder().register_forward_hook(select)
         try:
-            logits_1NV: Tensor = bare(input_ids=input_ids_BL, use_cache=False).logits
+            logits_1NV: Tensor = bare(**inputs, use_cache=False).logits
         finally:
             hook.remove()
         return logits_1NV[0]
@@ -63,7 +69,7 @@ def check_head(model: Any) -> None:
     model.eval()
     try:
         expected_NV = bare(input_ids=ids_BL, use_cache=False).logits.flatten(0, 1)[positions_N]
-        selected_NV = SelectedLogits(model)(ids_BL, positions_N)
+        selected_NV = SelectedLogits(model)({"input_ids": ids_BL}, positions_N)
     finally:
         model.train(was_training)
     if expected_NV.shape != selected_NV.shape or not torch.allclose(

@@ -12,6 +12,7 @@ from learner.config import LearnerConfig
 from learner.distributed import Distributed
 from learner.head import SelectedLogits
 from learner.losses.objective import objective
+from learner.model_inputs import model_inputs
 from learner.optim import learning_rate_factor
 from rollout.errors import UserError
 
@@ -51,7 +52,7 @@ class DeepSpeedTrainer:
         engine, device = self._engine, self._distributed.device
         engine.set_gradient_accumulation_boundary(last)
         with torch.autocast(device.type, torch.bfloat16, enabled=self._config.precision == "bfloat16"):
-            logits = engine(torch.from_numpy(batch.input_ids).to(device), torch.from_numpy(batch.positions).to(device))
+            logits = engine(model_inputs(batch, device), torch.from_numpy(batch.positions).to(device))
         loss, values = objective(logits, batch, self._config.terms, coefficients)
         # DeepSpeed averages gradients over ranks, but the loss is the sum over ranks.
         engine.backward(loss * self._distributed.world_size)

@@ -22,6 +22,7 @@ from learner.distributed import Distributed
 from learner.head import SelectedLogits
 from learner.losses.objective import objective
 from learner.model import decoder_layers
+from learner.model_inputs import model_inputs
 from learner.optim import learning_rate_factor, make_optimizers
 
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -87,9 +88,7 @@ class TorchTrainer:
             sync = self._logits.no_sync()
         with sync:
             with torch.autocast(device.type, torch.bfloat16, enabled=self._autocast):
-                logits = self._logits(
-                    torch.from_numpy(batch.input_ids).to(device), torch.from_numpy(batch.positions).to(device)
-                )
+                logits = self._logits(model_inputs(batch, device), torch.from_numpy(batch.positions).to(device))
             loss, values = objective(logits, batch, self._config.terms, coefficients)
             # Gradients are averaged over ranks, but the loss is the sum over ranks.
             (loss * self._distributed.world_size).backward()

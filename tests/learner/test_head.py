@@ -65,7 +65,7 @@ def test_loss_and_gradient_equal_those_of_the_models_own_logits(kind: str) -> No
     model = model_of(kind)
     check_head(model)
     dense = loss_and_gradient(model, lambda ids, at: model(input_ids=ids, use_cache=False).logits.flatten(0, 1)[at])
-    selected = loss_and_gradient(model, SelectedLogits(model))
+    selected = loss_and_gradient(model, lambda ids, at: SelectedLogits(model)({"input_ids": ids}, at))
     assert torch.allclose(dense[0], selected[0], rtol=1e-5)
     assert torch.allclose(dense[1], selected[1], rtol=1e-4, atol=1e-6)
 
@@ -74,7 +74,9 @@ def test_loss_and_gradient_equal_those_of_the_models_own_logits(kind: str) -> No
 def test_the_head_alone_would_give_other_logits(kind: str) -> None:
     model, ids = model_of(kind), torch.arange(16)[None]
     hidden = model.get_decoder()(input_ids=ids)[0]
-    assert not torch.allclose(model.get_output_embeddings()(hidden), SelectedLogits(model)(ids, torch.arange(16)))
+    assert not torch.allclose(
+        model.get_output_embeddings()(hidden), SelectedLogits(model)({"input_ids": ids}, torch.arange(16))
+    )
 
 
 def test_adapters_and_training_mode_are_kept() -> None:

@@ -152,7 +152,7 @@ def test_dividing_a_step_into_micro_batches_keeps_loss_and_gradient() -> None:
     def gradient(batches: list[Batch]) -> torch.Tensor:
         model.zero_grad()
         for batch in batches:
-            logits = model(torch.from_numpy(batch.input_ids), torch.from_numpy(batch.positions))
+            logits = model({"input_ids": torch.from_numpy(batch.input_ids)}, torch.from_numpy(batch.positions))
             objective(logits, batch, terms, coefficients)[0].backward()
         return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
@@ -165,7 +165,7 @@ def test_a_micro_batch_without_weight_gives_zero_gradients_for_every_parameter()
     model = SelectedLogits(toy_model())
     batch = batch_of(terms)
     loss, values = objective(
-        model(torch.from_numpy(batch.input_ids), torch.from_numpy(batch.positions)), batch, terms, [0.0]
+        model({"input_ids": torch.from_numpy(batch.input_ids)}, torch.from_numpy(batch.positions)), batch, terms, [0.0]
     )
     loss.backward()
     assert float(loss.detach()) == 0.0
@@ -190,7 +190,7 @@ def test_projecting_selected_positions_equals_projecting_all_of_them() -> None:
         logits = (
             model(input_ids=inputs, use_cache=False).logits.flatten(0, 1)[positions]
             if dense
-            else SelectedLogits(model)(inputs, positions)
+            else SelectedLogits(model)({"input_ids": inputs}, positions)
         )
         loss = objective(logits, batch, terms, coefficients)[0]
         loss.backward()
@@ -203,11 +203,11 @@ def test_rows_of_a_batch_are_independent_and_padding_has_no_effect() -> None:
     terms = (CrossEntropyTerm(stream="generated"),)
     model = SelectedLogits(toy_model())
     pair, alone = batch_of(terms, range(2)), batch_of(terms, range(1))
-    both = model(torch.from_numpy(pair.input_ids), torch.from_numpy(pair.positions))
+    both = model({"input_ids": torch.from_numpy(pair.input_ids)}, torch.from_numpy(pair.positions))
     changed = pair.input_ids.copy()
     changed[0, len(to_sequence(toy_trajectory(0), ["act"])) :] = 7
-    other_padding = model(torch.from_numpy(changed), torch.from_numpy(pair.positions))
-    one = model(torch.from_numpy(alone.input_ids), torch.from_numpy(alone.positions))
+    other_padding = model({"input_ids": torch.from_numpy(changed)}, torch.from_numpy(pair.positions))
+    one = model({"input_ids": torch.from_numpy(alone.input_ids)}, torch.from_numpy(alone.positions))
     assert torch.allclose(both[: len(one)], one, atol=1e-5)
     assert torch.allclose(both, other_padding, atol=1e-5)
 
