@@ -143,6 +143,16 @@ def test_what_does_not_fit_is_reported_with_settings_that_fix_it(
     assert len(after) == len(before) - 1
 
 
+def test_a_cache_for_fewer_episodes_than_run_concurrently_is_noted_with_the_settings_that_enlarge_it() -> None:
+    def note(*overrides: str) -> str:
+        return next(use.note for use in planned("quickstart", *overrides).memory if use.name == "student")
+
+    small = note("student.engine.kv_cache_gib=0.02", "student.engine.max_model_len=1024", "student.concurrency=99")
+    sequences = small.split(" = ")[1].split()[0]
+    assert f"set student.concurrency={sequences} or a larger student.engine.kv_cache_gib" in small
+    assert "run concurrently" not in note(f"student.concurrency={sequences}", "student.engine.max_model_len=1024")
+
+
 def test_without_a_fix_larger_gpus_or_a_smaller_model_are_suggested() -> None:
     plan = planned("paper-agent-distillation", gpu_gib=4)
     assert any("larger GPUs (--gpu-memory-gib) or a smaller model" in finding.text for finding in fatal(plan))
