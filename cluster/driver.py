@@ -49,6 +49,7 @@ from cluster.runtime.resources import ResourceRequest, num_torch_threads, resour
 from cluster.runtime.retrieval import start_retrieval
 from cluster.runtime.rollout_pool import Pool
 from cluster.runtime.rollout_worker import WorkerConfig
+from cluster.runtime.slot import PoolEvent
 from cluster.runtime.train_learner import show_training
 from evaluation.evaluator import CompletedEpisode, Evaluator
 from evaluation.report import Report
@@ -168,6 +169,8 @@ class Driver:
         for summary in (*stored, *attempts.given_up()):
             self.evaluate(step, summary)
         pool = await self.pool(step.acts_as)
+        if attempts.completed:
+            pool.vouch()
         roll_out = partial(pool.rollout, priority=self.plan.order[step.name])
         async with aclosing(attempts.summaries(roll_out)) as summaries:
             async for summary in summaries:
@@ -212,17 +215,22 @@ class Driver:
         worker = WorkerConfig(engine, environments, agent, await self.service(), distributions, failures.episode)
         request = ResourceRequest(role, config.workers, config.resources)
         spawn = partial(self.backend.worker, request, worker)
-        pool = Pool(role, spawn, config.workers, config.concurrency, failures.worker(role))
+        on_event = partial(self.record_event, role)
+        pool = Pool(role, spawn, config.workers, config.concurrency, failures.worker(role), on_event)
         self.pools[role] = pool
         row = f"start/{role}"
         self.screen.begin(row, f"{role} engine starts", 0, unit="")
         with self.timed("start"):
             await pool.start()
-        self.notify(*pool.notes)
-        for note in sorted(pool.notes):
-            self.directory.log_metrics({"kind": "note", "role": role, "note": note})
         self.screen.end(row)
         return pool
+
+    def record_event(self, role: Role, event: PoolEvent) -> None:
+        """Show and record what a worker reports when it starts, and its restarts."""
+        if event.kind == "note" and event.text in self.shown_notes:
+            return
+        self.notify(event.text)
+        self.directory.log_metrics({"kind": event.kind, "role": role, "note": event.text})
 
     async def service(self) -> Service | None:
         """The retrieval service of all pools, started at the first call; None if the recipe has none."""

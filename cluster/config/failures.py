@@ -21,19 +21,28 @@ class RestartPolicy(FrozenModel):
     """How often a process that died is started again."""
 
     max_restarts: int = Field(ge=UNLIMITED)
-    """Restarts of each process while its pool lives; 0 for none, -1 for no limit."""
-
-    def allows(self, num_restarts: int) -> bool:
-        """Whether a process may be started for the ``num_restarts``-th time again."""
-        return self.max_restarts == UNLIMITED or num_restarts <= self.max_restarts
+    """Restarts of each process; 0 for none, -1 for no limit."""
 
 
 class WorkerPolicy(RestartPolicy):
     """Rollout workers of one role."""
 
     max_restarts: int = Field(3, ge=UNLIMITED)
-    """Restarts of each worker while its pool lives; 0 for none, -1 for no limit. Its unfinished episodes are played
-    again."""
+    """Restarts of each worker within ``restart_window_s``; 0 for none, -1 for no limit. Its unfinished episodes are
+    played by others at once. A worker that died more often is left out, and the others finish the step."""
+    restart_window_s: float = Field(3600.0, gt=0.0)
+    restart_wait_s: float = Field(1.0, ge=0.0)
+    """Seconds before the second restart without a completed episode between; doubled before each further one, up to a
+    minute."""
+    start_timeout_s: float = Field(1800.0, gt=0.0)
+    """Seconds that a worker may take to start its engine; then it counts as dead."""
+    load_timeout_s: float = Field(900.0, gt=0.0)
+    """Seconds that a worker may take to load new weights; then it counts as dead."""
+    heartbeat_timeout_s: float = Field(60.0, gt=0.0)
+    """Seconds after which a worker that does not answer counts as dead."""
+    max_failures_in_a_row: int = Field(8, ge=1)
+    """Failures of the same kind in a row after which a worker is restarted, if episodes of other workers succeed
+    meanwhile."""
     stop_timeout_s: float = Field(15.0, gt=0.0)
     """Seconds that a worker on Ray may take to stop its engine before it is killed."""
 

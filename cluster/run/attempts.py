@@ -5,8 +5,8 @@
        └────────────────────────────────────────────────────────────────────┘
 
 An attempt that failed counts against its task only if right after it a finished episode of the step is completed again.
-Then only the task explains the failure. If the control fails too, the engine, a tool or the host is to blame, and the
-episode is owed for as long as it takes.
+Then only the task explains the failure; a task that killed its workers is given up at once. If the control fails too,
+the engine, a tool or the host is to blame, and the episode is owed for as long as it takes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import replace
 
 from cluster.run.directory import RunDirectory
 from cluster.run.episodes import EpisodeRequest
-from cluster.run.failed_episodes import FailedEpisode, IncompleteError
+from cluster.run.failed_episodes import KILLS_WORKERS, FailedEpisode, IncompleteError
 from cluster.run.steps.step import EpisodeStep
 from rollout.episode.config import EpisodePolicy
 from rollout.errors import Cause
@@ -125,7 +125,10 @@ class Attempts:
             if failure := summary.outcome.failure:
                 before = self.owed.get(key)
                 attempts, counted = (before.attempts, before.counted) if before else (0, 0)
-                self.owed[key] = FailedEpisode(summary.identity, failure, attempts + 1, counted + is_healthy)
+                enough = self.policy.max_attempts if failure.type == KILLS_WORKERS else counted + 1
+                self.owed[key] = FailedEpisode(
+                    summary.identity, failure, attempts + 1, enough if is_healthy else counted
+                )
         self.owed = {key: episode for key, episode in self.owed.items() if key not in self.completed}
         for key in [key for key, episode in self.owed.items() if episode.counted >= self.policy.max_attempts]:
             self.tombstones[key] = self.owed.pop(key)

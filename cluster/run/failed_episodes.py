@@ -20,6 +20,9 @@ from rollout.storage.atomic import atomic_write_text
 from rollout.trajectory import Identity, Key, Trajectory, failed_episode
 from rollout.trajectory.store import TrajectoryStore
 
+KILLS_WORKERS = "KillsWorkers"
+"""Type of the failure of an episode whose workers died, when no other episode explains that."""
+
 
 class IncompleteError(UserError):
     """Episodes of a run were not completed. What is finished is kept, and the same command goes on."""

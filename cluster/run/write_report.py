@@ -68,8 +68,8 @@ def busy_seconds(summaries: Iterable[Trajectory]) -> float:
 
 
 def notes_of(metrics: Metrics) -> list[dict[str, str]]:
-    """What the engines reported when they started, such as the self-test of the teacher, by role."""
-    noted = {(row["role"], row["note"]) for row in metrics if row.get("kind") == "note"}
+    """By role, what the engines reported when they started (such as the self-test of the teacher), and restarts."""
+    noted = {(row["role"], row["note"]) for row in metrics if row.get("kind") in ("note", "restart", "retired")}
     return [{"role": role, "note": note} for role, note in sorted(noted)]
 
 

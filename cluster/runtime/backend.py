@@ -12,10 +12,10 @@ from cluster.run.provenance import cpu_cores, gpus
 from cluster.run.training_data import TrainRequest
 from cluster.runtime.address import IN_PROCESS, check_address
 from cluster.runtime.resources import ResourceGroup, ResourceRequest
-from cluster.runtime.rollout_pool import Worker
 from cluster.runtime.rollout_worker import RolloutWorker, WorkerConfig
 from cluster.runtime.sockets import shorten_socket_paths
 from cluster.runtime.train_learner import train_rank
+from cluster.runtime.worker import Worker
 from rollout.concurrency import run_in_thread
 from rollout.errors import UserError
 from rollout.tools.retrieval.client import Backend as Replica

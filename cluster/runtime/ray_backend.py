@@ -23,9 +23,9 @@ from cluster.run.provenance import cpu_cores
 from cluster.run.training_data import TrainRequest
 from cluster.runtime.address import no_cluster, require_cluster
 from cluster.runtime.resources import ResourceGroup, ResourceRequest, check_fits, local_cpus, ray_options
-from cluster.runtime.rollout_pool import PoolError, Worker, WorkerDied
 from cluster.runtime.rollout_worker import RolloutWorker, WorkerConfig
 from cluster.runtime.train_learner import train_with_ray
+from cluster.runtime.worker import PoolError, Worker, WorkerDied
 from rollout.concurrency import run_all, run_in_thread
 from rollout.errors import EngineDied, UserError
 from rollout.messages import first_line
@@ -103,6 +103,10 @@ class RayWorker:
     async def start(self) -> tuple[str, ...]:
         with self._plain_errors():
             return await self.actor.start.remote()
+
+    async def ping(self) -> None:
+        with self._plain_errors():
+            await self.actor.ping.remote()
 
     async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
         with self._plain_errors():

@@ -2,81 +2,35 @@
 
     requests ──▶ batches, by priority ──▶ chunk ──▶ worker 0 ──▶ summaries ──┐
                   ▲                  └──▶ chunk ──▶ worker 1 ──▶ summaries ──┴──▶ each to its batch
-                  └── what a dead worker still owed
+                  └── what a dead worker still owed, at once
 
 A worker gets its next chunk as soon as it holds fewer episodes than its concurrency, so none waits for another. Several
-steps may use a pool at the same time; requests of the step with the lowest priority number go first. The same pool
+steps may use a pool at the same time; requests of the step with the lowest priority number go first. Each worker has a
+`Slot`, which replaces it when it dies; the others go on meanwhile, and one worker is enough to go on. The same pool
 drives workers in this process and Ray actors: both are a `Worker`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from functools import partial
 
 from cluster.config.failures import WorkerPolicy
 from cluster.run.episodes import EpisodeRequest, WorkerJob
-from rollout.concurrency import run_all, with_timeout
-from rollout.errors import EngineDied, UserError
-from rollout.trajectory import Trajectory
-
-_log = logging.getLogger(__name__)
+from cluster.run.failed_episodes import KILLS_WORKERS
+from cluster.runtime.breaker import Breaker
+from cluster.runtime.slot import PoolEvent, Slot, Weights, times
+from cluster.runtime.suspects import Suspects
+from cluster.runtime.worker import DEATHS, PoolError, Worker, WorkerDied
+from rollout.errors import Boundary, Cause, Failure, UserError
+from rollout.messages import first_line
+from rollout.trajectory import Trajectory, failed_episode, is_owed
 
 REFILL_PARTS = 8
 """A worker is given new episodes when this part of its concurrency is free: fewer, larger messages."""
-
-
-class WorkerDied(Exception):
-    """A worker's process is gone. What it had not delivered is requested again."""
-
-
-DEATHS = (WorkerDied, EngineDied)
-"""Errors after which a worker is replaced: without its process or without its engine it can do nothing."""
-
-
-class PoolError(UserError):
-    """A pool cannot go on; the message says why, with the end of the log where there is one."""
-
-
-class Worker(Protocol):
-    """What a pool needs of a worker; `RolloutWorker` is one as it stands."""
-
-    async def start(self) -> tuple[str, ...]:
-        """Start the engine; returns sentences that the user should read."""
-
-    def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
-        """Produce and store episodes of one spec; yields summaries, also of episodes that are owed and not stored.
-
-        May run several times at once. Raises `EngineDied` or `WorkerDied` if the worker must be replaced.
-        """
-
-    async def call(self, job: WorkerJob) -> Mapping[str, int]:
-        """Run a job that is not an episode."""
-
-    async def load_weights(self, folder: str, version: int) -> None:
-        """Take new weights in place."""
-
-    async def stop(self) -> None:
-        """Free everything."""
-
-
-class Slot:
-    """One place in a pool: the worker that fills it now, and how many episodes it owes."""
-
-    def __init__(self, worker: Worker) -> None:
-        self.worker = worker
-        self.owed = 0
-        self.deaths = 0
-        self.reviving = asyncio.Lock()
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether no worker is being replaced here."""
-        return not self.reviving.locked()
 
 
 class Batch:
@@ -84,16 +38,34 @@ class Batch:
 
     def __init__(self, requests: Sequence[EpisodeRequest], priority: int) -> None:
         self.queue = deque(requests)
+        self.suspects: deque[EpisodeRequest] = deque()
+        """Requests that may be played only one at a time on a worker."""
         self.priority = priority
         self.results: asyncio.Queue[Trajectory | Exception] = asyncio.Queue()
-        self.chunks: set[asyncio.Task[None]] = set()
+
+    @property
+    def num_queued(self) -> int:
+        """Number of requests that no worker has."""
+        return len(self.queue) + len(self.suspects)
 
     def take(self, size: int) -> list[EpisodeRequest]:
-        """Up to ``size`` requests of one spec from the head of the queue."""
-        chunk = [self.queue.popleft()]
+        """Up to ``size`` requests of one spec from the head of the queue; if it is empty, one suspect."""
+        chunk = [self.queue.popleft() if self.queue else self.suspects.popleft()]
         while self.queue and len(chunk) < size and self.queue[0].spec is chunk[0].spec:
             chunk.append(self.queue.popleft())
         return chunk
+
+
+class Chunk:
+    """Requests of one batch that a worker has."""
+
+    def __init__(self, batch: Batch, worker: Worker, requests: Sequence[EpisodeRequest], *, is_suspect: bool) -> None:
+        self.batch = batch
+        self.worker = worker
+        self.requests = requests
+        self.missing = {request.key: request for request in requests}
+        self.is_suspect = is_suspect
+        self.task: asyncio.Task[None] | None = None
 
 
 class Pool:
@@ -105,20 +77,28 @@ class Pool:
         spawn: Callable[[], Worker],
         num_workers: int,
         concurrency: int,
-        restarts: WorkerPolicy | None = None,
+        policy: WorkerPolicy | None = None,
+        on_event: Callable[[PoolEvent], None] = lambda event: None,
     ) -> None:
         """``spawn`` makes a worker that is not started; ``concurrency`` is what each can run at once."""
         self.name = name
         self.spawn = spawn
         self.num_workers = num_workers
         self.concurrency = concurrency
-        self.restarts = restarts or WorkerPolicy()
+        self.policy = policy or WorkerPolicy()
+        self.on_event = on_event
         self.refill = max(1, concurrency // REFILL_PARTS)
         self.slots: list[Slot] = []
         self.batches: list[Batch] = []
-        self.weights: tuple[str, int] | None = None
-        self.notes: set[str] = set()
-        """Sentences of the workers that have started."""
+        self.weights: Weights | None = None
+        self._chunks: dict[Slot, set[Chunk]] = {}
+        self._breakers: dict[Slot, Breaker] = {}
+        self._suspects = Suspects()
+        self._keepers: list[asyncio.Task[None]] = []
+        self._up = asyncio.Event()
+        """Set while a worker is ready, and when the pool has failed."""
+        self._error: Exception | None = None
+        self._seen = 0
 
     @property
     def weight_version(self) -> int:
@@ -126,24 +106,31 @@ class Pool:
         return self.weights[1] if self.weights else 0
 
     async def start(self) -> None:
-        """Start all workers at the same time. Raises what a worker's start raises; `PoolError` if one dies."""
-        self.slots = [Slot(self.spawn()) for _ in range(self.num_workers)]
-        try:
-            await run_all(*(self._start(slot) for slot in self.slots))
-        except DEATHS as death:
-            raise PoolError(f"A worker of the {self.name} pool died while it started. {death}") from death
+        """Start all workers; returns when the first one is ready.
 
-    async def _start(self, slot: Slot) -> None:
-        self.notes.update(await slot.worker.start())
+        Raises:
+            UserError: a worker cannot start with its settings.
+            PoolError: all workers died.
+        """
+        self.slots = [Slot(number, self.spawn, self.policy, self) for number in range(self.num_workers)]
+        self._chunks = {slot: set() for slot in self.slots}
+        self._breakers = {slot: Breaker() for slot in self.slots}
+        for slot in self.slots:
+            keeper = asyncio.create_task(slot.run())
+            keeper.add_done_callback(partial(self._on_retired, slot))
+            self._keepers.append(keeper)
+        await self._wait_ready()
 
     async def rollout(self, requests: Sequence[EpisodeRequest], priority: int = 0) -> AsyncGenerator[Trajectory, None]:
         """Produce all requests; yields the summary of each one once, when its episode is stored.
 
-        Stop iterating (``aclose``) to give up the rest.
+        An episode that kills its workers is yielded as a failed one. Stop iterating (``aclose``) to give up the rest.
         """
         batch = Batch(requests, priority)
         self.batches.append(batch)
         self.batches.sort(key=lambda batch: batch.priority)
+        if self._error is not None:
+            batch.results.put_nowait(self._error)
         self._dispatch()
         try:
             for _ in requests:
@@ -153,100 +140,187 @@ class Pool:
                 yield result
         finally:
             self.batches.remove(batch)
-            for chunk in batch.chunks:
-                chunk.cancel()
+            for chunk in [chunk for chunks in self._chunks.values() for chunk in chunks if chunk.batch is batch]:
+                assert chunk.task is not None
+                chunk.task.cancel()
+
+    def vouch(self) -> None:
+        """Take note that other episodes were completed before, so that a task can be blamed for its workers' deaths."""
+        self._suspects.others_complete = True
 
     async def call(self, job: WorkerJob) -> Mapping[str, int]:
         """Run a job on one of the workers; returns what to report of it."""
         while True:
-            slot = self.slots[0]
-            worker = slot.worker
+            slot = await self._wait_ready()
+            assert slot.worker is not None
             try:
-                return await worker.call(job)
-            except DEATHS as death:
-                await self._revive(slot, worker, death)
+                return await slot.ask(_call(slot.worker, job))
+            except DEATHS:
+                continue
 
     async def load_weights(self, folder: str, version: int) -> None:
-        """Give every worker the checkpoint's weights; a worker that is restarted later gets them too."""
+        """Give every worker the checkpoint's weights; one that starts later gets them before its first episode."""
         self.weights = (folder, version)
-        await run_all(*(self._load_weights(slot, folder, version) for slot in self.slots))
-
-    async def _load_weights(self, slot: Slot, folder: str, version: int) -> None:
-        worker = slot.worker
-        try:
-            await worker.load_weights(folder, version)
-        except DEATHS as death:
-            await self._revive(slot, worker, death)
+        await asyncio.gather(*(slot.catch_up() for slot in self.slots))
+        await self._wait_ready()
 
     async def stop(self) -> None:
         """Stop all workers, also those that are still starting."""
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
         slots, self.slots = self.slots, []
-        await asyncio.gather(*(slot.worker.stop() for slot in slots))
+        await asyncio.gather(*(slot.stop() for slot in slots))
+
+    def on_ready(self, slot: Slot) -> None:
+        """See `cluster.runtime.slot.SlotOwner`."""
+        self._up.set()
+        self._dispatch()
+
+    def on_death(self, slot: Slot, death: Exception) -> None:
+        """Request again at once what a dead worker still owed, except an episode that explains its deaths."""
+        chunks, self._chunks[slot], slot.owed = self._chunks[slot], set(), 0
+        lost = [(chunk.batch, request) for chunk in chunks for request in chunk.missing.values()]
+        for chunk in chunks:
+            assert chunk.task is not None
+            chunk.task.cancel()
+        killer = self._suspects.blame([request for _, request in lost], slot.budget)
+        for batch, request in reversed(lost):
+            if request is killer:
+                batch.results.put_nowait(failed_episode(request.identity, _killed_workers(death)))
+            else:
+                (batch.suspects if self._suspects.is_suspect(request) else batch.queue).appendleft(request)
+        if not any(each.worker for each in self.slots):
+            self._up.clear()
+        self._dispatch()
+
+    def _on_retired(self, slot: Slot, keeper: asyncio.Task[None]) -> None:
+        """A slot starts no worker any more: the pool goes on if another one can, else it has failed."""
+        if keeper.cancelled():
+            return
+        error = keeper.exception()
+        if isinstance(error, Exception):
+            slot.error = error
+        if isinstance(error, UserError) and self._up.is_set():
+            text = f"worker {slot.number + 1} of the {self.name} pool cannot start: {error}"
+            self.on_event(PoolEvent("retired", slot.number, text))
+        elif isinstance(error, Exception):
+            self._fail(error)
+        if all(each.error for each in self.slots):
+            self._fail(self._exhausted(slot))
+
+    def _fail(self, error: Exception) -> None:
+        """Raise an error where the pool is used."""
+        self._error = self._error or error
+        self._up.set()
+        for batch in self.batches:
+            batch.results.put_nowait(self._error)
+
+    def _exhausted(self, slot: Slot) -> Exception:
+        if isinstance(slot.error, UserError):
+            return slot.error
+        deaths = times(slot.budget.deaths)
+        return PoolError(
+            f"A worker of the {self.name} pool died {deaths}, and failures.{self.name}.max_restarts is "
+            f"{self.policy.max_restarts}; finished episodes are kept and the same command goes on from there. "
+            f"{slot.error}"
+        )
+
+    async def _wait_ready(self) -> Slot:
+        """A slot whose worker is ready. Raises the error of the pool if it has failed."""
+        while True:
+            await self._up.wait()
+            if self._error is not None:
+                raise self._error
+            ready = [slot for slot in self.slots if slot.worker is not None]
+            if ready:
+                return min(ready, key=lambda slot: slot.owed)
+            self._up.clear()
 
     def _dispatch(self) -> None:
         """Give chunks to workers until no request is queued or no worker has room."""
-        while True:
-            batch = next((batch for batch in self.batches if batch.queue), None)
-            ready = [slot for slot in self.slots if slot.is_alive and self.concurrency - slot.owed >= self.refill]
-            if batch is None or not ready:
-                return
-            slot = min(ready, key=lambda slot: slot.owed)
+        while (choice := self._next()) is not None:
+            slot, batch = choice
             # Chunks get smaller towards the end, so that all workers finish at the same time.
-            share = math.ceil(sum(len(each.queue) for each in self.batches) / self.num_workers)
-            chunk = batch.take(min(self.concurrency - slot.owed, share))
-            slot.owed += len(chunk)
-            task = asyncio.create_task(self._produce(slot, chunk, batch))
-            batch.chunks.add(task)
-            task.add_done_callback(batch.chunks.discard)
+            num_ready = sum(slot.worker is not None for slot in self.slots)
+            share = math.ceil(sum(each.num_queued for each in self.batches) / num_ready)
+            room = self._limit(slot) - slot.owed
+            self._send(slot, batch, batch.take(min(room, share)))
 
-    async def _produce(self, slot: Slot, chunk: Sequence[EpisodeRequest], batch: Batch) -> None:
-        """Produces the chunk's summaries; what a dying worker still owed goes back to the head of the queue."""
-        worker = slot.worker
-        missing = {request.key: request for request in chunk}
+    def _next(self) -> tuple[Slot, Batch] | None:
+        """The worker with the most room, and the first batch that has a request for it."""
+        open_slots = [slot for slot in self.slots if slot.worker is not None]
+        ready = [slot for slot in open_slots if self._limit(slot) - slot.owed >= min(self.refill, self._limit(slot))]
+        ready.sort(key=lambda slot: slot.owed)
+        for batch in self.batches:
+            for slot in ready if batch.num_queued else ():
+                if batch.queue or not self._plays_suspect(slot):
+                    return slot, batch
+        return None
+
+    def _limit(self, slot: Slot) -> int:
+        """Number of episodes that a worker may have at once: one while its episodes fail."""
+        return self.concurrency if self._breakers[slot].is_closed else 1
+
+    def _plays_suspect(self, slot: Slot) -> bool:
+        return any(chunk.is_suspect for chunk in self._chunks[slot])
+
+    def _send(self, slot: Slot, batch: Batch, requests: list[EpisodeRequest]) -> None:
+        assert slot.worker is not None
+        chunk = Chunk(batch, slot.worker, requests, is_suspect=self._suspects.is_suspect(requests[0]))
+        self._chunks[slot].add(chunk)
+        slot.owed += len(requests)
+        chunk.task = asyncio.create_task(self._produce(slot, chunk))
+
+    async def _produce(self, slot: Slot, chunk: Chunk) -> None:
+        """Produce the summaries of a chunk. Its requests are sent again if the worker dies (`on_death`)."""
         try:
-            try:
-                async for summaries in worker.rollout(chunk):
-                    for summary in summaries:
-                        del missing[summary.key]
-                        batch.results.put_nowait(summary)
-                    slot.owed -= len(summaries)
-                    self._dispatch()
-                assert not missing, f"a worker of the {self.name} pool left out {sorted(missing)}"
-            except DEATHS as death:
-                await self._revive(slot, worker, death)
-                batch.queue.extendleft(reversed(missing.values()))
+            async for summaries in chunk.worker.rollout(chunk.requests):
+                for summary in summaries:
+                    self._suspects.clear(chunk.missing.pop(summary.key))
+                    chunk.batch.results.put_nowait(summary)
+                slot.owed -= len(summaries)
+                self._judge(slot, chunk.worker, summaries)
+                self._dispatch()
+            assert not chunk.missing, f"a worker of the {self.name} pool left out {sorted(chunk.missing)}"
+        except DEATHS as death:
+            slot.report(chunk.worker, death)
         except Exception as error:
-            batch.results.put_nowait(error)  # raised where the batch is consumed
+            chunk.batch.results.put_nowait(error)  # raised where the batch is consumed
         finally:
-            slot.owed -= len(missing)
+            if chunk in self._chunks[slot]:
+                self._chunks[slot].remove(chunk)
+                slot.owed -= len(chunk.missing)
             self._dispatch()
 
-    async def _revive(self, slot: Slot, dead: Worker, death: Exception) -> None:
-        """Put a new worker in the place of a dead one; chunks that died with the same worker wait for the same one."""
-        async with slot.reviving:
-            if slot.worker is dead:
-                await self._stop_dead(dead)
-            while slot.worker is dead:
-                slot.deaths += 1
-                if not self.restarts.allows(slot.deaths):
-                    times = "once" if slot.deaths == 1 else f"{slot.deaths} times"
-                    raise PoolError(
-                        f"A worker of the {self.name} pool died {times}, and failures.{self.name}.max_restarts is "
-                        f"{self.restarts.max_restarts}; finished episodes are kept and the same command goes on from "
-                        f"there. {death}"
-                    ) from death
-                try:
-                    replacement = self.spawn()
-                    await replacement.start()
-                    if self.weights:
-                        await replacement.load_weights(*self.weights)
-                    slot.worker = replacement
-                except DEATHS as again:
-                    death = again
+    def _judge(self, slot: Slot, worker: Worker, summaries: Sequence[Trajectory]) -> None:
+        """Replace a worker whose episodes all fail in the same way while those of others succeed."""
+        breaker = self._breakers[slot]
+        for summary in summaries:
+            self._seen += 1
+            breaker.update(_workers_failure(summary), self._seen)
+            if not breaker.count:
+                slot.completed()
+        others = (self._breakers[other] for other in self.slots if other is not slot)
+        if breaker.count < self.policy.max_failures_in_a_row or all(b.last_success < breaker.since for b in others):
+            return
+        failure = summaries[-1].outcome.failure
+        assert failure is not None, "the last episode has failed"
+        last = f"its last {breaker.count} episodes failed ({failure.type}: {first_line(failure.message)})"
+        breaker.trip()
+        slot.report(worker, WorkerDied(f"{last}, and those of other workers did not"))
 
-    async def _stop_dead(self, worker: Worker) -> None:
-        """Free what a worker still holds whose engine died, so that there is room for the next one."""
-        try:
-            await with_timeout(2 * self.restarts.stop_timeout_s, worker.stop())  # a worker on Ray has the limit itself
-        except Exception as error:  # it is replaced whatever it answers
-            _log.warning("a dead worker of the %s pool did not stop: %s: %s", self.name, type(error).__name__, error)
+
+async def _call(worker: Worker, job: WorkerJob) -> Mapping[str, int]:
+    return await worker.call(job)
+
+
+def _workers_failure(summary: Trajectory) -> Failure | None:
+    """The failure of an episode if its worker may be to blame."""
+    failure = summary.outcome.failure
+    is_workers = failure is not None and is_owed(summary) and failure.cause not in (Cause.SETUP, Cause.BUG)
+    return failure if is_workers else None
+
+
+def _killed_workers(death: Exception) -> Failure:
+    return Failure(Boundary.ENVIRONMENT.value, KILLS_WORKERS, first_line(death), Cause.INFRASTRUCTURE)

@@ -92,6 +92,9 @@ class RolloutWorker:
         self.environments = {each.type: WorkerEnvironment(each, config, search) for each in config.environments}
         return tuple(notes)
 
+    async def ping(self) -> None:
+        """Answer, which a blocked event loop cannot."""
+
     async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
         """Produce the episodes of one spec, all at once; yields summaries (``segments=()``) of stored episodes.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.config.failures import FailurePolicies, ReplicaPolicy, WorkerPolicy
+from cluster.config.failures import FailurePolicies, WorkerPolicy
 from cluster.config.load import apply_override, load_recipe
 from rollout.errors import UserError
 
@@ -41,15 +41,3 @@ def test_one_policy_is_changed_and_the_others_keep_their_defaults() -> None:
 def test_a_wrong_policy_is_one_sentence(setting: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_recipe("smoke", [setting])
-
-
-@pytest.mark.parametrize(
-    ("policy", "allowed"),
-    [
-        (WorkerPolicy(max_restarts=0), []),
-        (WorkerPolicy(max_restarts=2), [1, 2]),
-        (ReplicaPolicy(), [1, 2, 3, 4, 5]),
-    ],
-)
-def test_a_restart_policy_allows_so_many_restarts(policy: WorkerPolicy | ReplicaPolicy, allowed: list[int]) -> None:
-    assert [restart for restart in range(1, 6) if policy.allows(restart)] == allowed

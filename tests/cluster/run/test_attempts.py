@@ -14,7 +14,7 @@ from cluster.config.recipe import Recipe
 from cluster.run.attempts import Attempts
 from cluster.run.directory import RunDirectory
 from cluster.run.episodes import EpisodeRequest
-from cluster.run.failed_episodes import FailedEpisodes, IncompleteError
+from cluster.run.failed_episodes import KILLS_WORKERS, FailedEpisodes, IncompleteError
 from cluster.run.plan import make_plan
 from cluster.run.steps.step import EpisodeStep
 from rollout.episode.config import EpisodePolicy
@@ -31,6 +31,7 @@ class Toy:
 
     poison: Collection[str] = ()
     cause: Cause = Cause.ENVIRONMENT
+    type: str = "OSError"
     dies: int = 10**9
     recovers: int = 10**9
     attempts: Counter[str] = field(default_factory=Counter)
@@ -45,7 +46,7 @@ class Toy:
             self.retries.append(request.retries)
             number = self.attempts.total()
             if request.task.id in self.poison or self.dies <= number < self.recovers:
-                yield failed_episode(request.identity, Failure("engine", "OSError", "no answer", self.cause))
+                yield failed_episode(request.identity, Failure("engine", self.type, "no answer", self.cause))
             else:
                 outcome = Outcome(1.0, True, StopReason.SUCCESS, retries=request.retries)
                 yield Trajectory(request.identity, Policy("m", 0, "react"), outcome, (), Counts(steps=3))
@@ -124,6 +125,22 @@ def test_a_task_that_fails_in_all_attempts_while_others_are_completed_is_given_u
     again = Toy(poison=[task(step, 3)])
     assert start(again) == []
     assert again.calls == []
+
+
+def test_a_task_that_killed_its_workers_is_given_up_at_once_if_the_control_is_completed(
+    start: Start, step: EpisodeStep, failed: FailedEpisodes
+) -> None:
+    toy = Toy(poison=[task(step, 3)], type=KILLS_WORKERS)
+    start(toy)
+    assert toy.calls == [12, 1]
+    assert [episode.identity.task for episode in failed.tombstones().values()] == [task(step, 3)]
+
+
+def test_tasks_that_killed_their_workers_are_owed_if_the_control_fails_too(
+    start: Start, failed: FailedEpisodes
+) -> None:
+    start(Toy(dies=4, type=KILLS_WORKERS))
+    assert (failed.tombstones(), len(failed.owed())) == ({}, 9)
 
 
 def test_deleting_the_tombstones_tries_their_episodes_again(
