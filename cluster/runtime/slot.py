@@ -191,12 +191,15 @@ class Slot:
             self._emit("note", note)
         self._owner.on_ready(self)
         watching = asyncio.create_task(self._watch(worker))
+        ends: set[asyncio.Future[Any]] = {watching, self._died}
         try:
-            death = await self._died
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if not self._died.done():
+                watching.result()  # raises what is no death
         finally:
             watching.cancel()
         await self._stop_dead(worker)
-        return death
+        return self._died.result()
 
     async def _load_newest(self, worker: Worker) -> None:
         """Load weights until none are newer."""

@@ -75,6 +75,9 @@ class RecordingBackend:
     async def start(self) -> tuple[str, ...]:
         return ()
 
+    async def ping(self) -> None:
+        """It is there."""
+
     async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
         TrajectoryStore(requests[0].spec.store).write([finished(request) for request in requests])
         for request in requests:
