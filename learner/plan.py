@@ -134,21 +134,34 @@ def _fit(packs: Iterable[Sequence[int]], lengths: NDArray[np.int64], limit: int)
 def _rows(step: Sequence[int], lengths: NDArray[np.int64], world_size: int, limit: int) -> list[list[int]]:
     """Padded micro-batches, longest sequences first, in a multiple of ranks.
 
-    A sequence joins a micro-batch only if it fills most of its row: computing padding costs more than another pass.
+    A sequence joins a micro-batch only if it fills most of its row, because padding costs more than another pass, unless
+    a rank would have no sequence then.
     """
+    for filled in (_FILLED_SHARE, 0.0):
+        groups = _split(_grouped(step, lengths, limit, filled), lengths, world_size)
+        if len(groups) % world_size == 0:
+            break
+    return groups + [[]] * (-len(groups) % world_size)
+
+
+def _grouped(step: Sequence[int], lengths: NDArray[np.int64], limit: int, filled: float) -> list[list[int]]:
     groups: list[list[int]] = []
     for index in sorted(step, key=lambda i: -int(lengths[i])):
         longest = padded_length(int(lengths[groups[-1][0]])) if groups else 0
-        if groups and longest * (len(groups[-1]) + 1) <= limit and lengths[index] >= _FILLED_SHARE * longest:
+        if groups and longest * (len(groups[-1]) + 1) <= limit and lengths[index] >= filled * longest:
             groups[-1].append(index)
         else:
             groups.append([index])
-    size = _padded_sizes(lengths)
+    return groups
+
+
+def _split(groups: list[list[int]], lengths: NDArray[np.int64], world_size: int) -> list[list[int]]:
+    """Halve the largest groups, as long as that is possible, until their number is a multiple of ranks."""
     while len(groups) % world_size and any(len(group) > 1 for group in groups):
-        largest = max((group for group in groups if len(group) > 1), key=size)
+        largest = max((group for group in groups if len(group) > 1), key=_padded_sizes(lengths))
         groups.remove(largest)
         groups += [largest[: len(largest) // 2], largest[len(largest) // 2 :]]
-    return groups + [[]] * (-len(groups) % world_size)
+    return groups
 
 
 def _padded_sizes(lengths: NDArray[np.int64]) -> Callable[[list[int]], int]:
