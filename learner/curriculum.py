@@ -51,7 +51,8 @@ class EpochOrder:
 
     A curriculum is followed by whole shuffled epochs: as many as fit into the budget after ``pace_fraction`` of it,
     rounded, but at least one. The curriculum lasts until they begin. So no episode is missed when the budget ends,
-    however long it is. A budget of less than one epoch ends the curriculum at ``pace_fraction``.
+    however long it is. A budget of exactly one epoch presents every sequence once, in an order that follows the
+    curriculum. With less than one epoch, the curriculum ends at ``pace_fraction``.
 
     Args:
         order: how to order.
@@ -100,11 +101,18 @@ class EpochOrder:
             rounds.append(_first(self._shuffle(easy, len(rounds), 1), self._lengths, tokens - used))
             used += int(self._lengths[rounds[-1]].sum())
         if not rounds:
-            return []
+            return [self._paced_once(order)]
         paced = np.concatenate(rounds)
         starts = np.cumsum(self._lengths[paced]) - self._lengths[paced]
         epochs = starts // int(self._lengths.sum())
         return [paced[epochs == number].tolist() for number in range(int(epochs[-1]) + 1)]
+
+    def _paced_once(self, order: ComplexityOrder) -> list[int]:
+        """A random order in which no sequence comes before the easiest fraction has grown to it."""
+        ranks = np.linspace(0.0, 1.0, len(self._easy_to_hard))
+        earliest = order.pace_fraction * np.maximum(0.0, ranks - order.pace_start) / max(1.0 - order.pace_start, 1e-9)
+        times = np.random.default_rng(self._seed).uniform(earliest, 1.0)
+        return self._easy_to_hard[np.argsort(times)].tolist()
 
     def _shuffle(self, indices: NDArray[np.int64], *seeds: int) -> NDArray[np.int64]:
         return np.random.default_rng((self._seed, *seeds)).permutation(indices)

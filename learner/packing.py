@@ -71,13 +71,12 @@ def packed_attention(
         )
         return output_LHD[None], None
     lengths = sequence_lengths or (query_BHLD.shape[2],)
-    parts = zip(*(tensor.split(lengths, dim=2) for tensor in (query_BHLD, key_BGLD, value_BGLD)), strict=True)
-    outputs = [
-        sdpa_attention_forward(
-            module, *part, _window_mask(part[0], sliding_window), dropout=dropout, scaling=scaling, **kwargs
-        )[0]
-        for part in parts
-    ]
+    outputs = []
+    for query, key, value in zip(
+        *(tensor.split(lengths, dim=2) for tensor in (query_BHLD, key_BGLD, value_BGLD)), strict=True
+    ):
+        mask = _window_mask(query, sliding_window)
+        outputs += sdpa_attention_forward(module, query, key, value, mask, dropout, scaling, **kwargs)[:1]
     return (torch.cat(outputs, dim=1) if len(outputs) > 1 else outputs[0]), None
 
 

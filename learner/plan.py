@@ -134,8 +134,8 @@ def _fit(packs: Iterable[Sequence[int]], lengths: NDArray[np.int64], limit: int)
 def _rows(step: Sequence[int], lengths: NDArray[np.int64], world_size: int, limit: int) -> list[list[int]]:
     """Padded micro-batches, longest sequences first, in a multiple of ranks.
 
-    A sequence joins a micro-batch only if it fills most of its row, because padding costs more than another pass, unless
-    a rank would have no sequence then.
+    A sequence joins a micro-batch only if it fills most of its row, because padding costs more than another pass. It
+    joins anyway if a rank would have no sequence otherwise.
     """
     for filled in (_FILLED_SHARE, 0.0):
         groups = _split(_grouped(step, lengths, limit, filled), lengths, world_size)

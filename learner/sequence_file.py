@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Any, overload
@@ -32,7 +31,7 @@ _TEACHER = {
     "logprobs": pa.float32(),
     "tail_mass": pa.float32(),
 }
-_COUNTS = [field.name for field in fields(TrainingSequence) if field.type == "int"]
+_COUNTS = ("reason_tokens", "act_tokens", "truncated_tokens", "truncated_trained_tokens")
 
 
 class SequenceFile(Sequence[TrainingSequence]):
@@ -48,7 +47,7 @@ class SequenceFile(Sequence[TrainingSequence]):
     def __init__(self, weight_names: Sequence[str], folder: Path | None = None) -> None:
         self._weight_names = tuple(weight_names)
         self._folder = folder
-        self._file = SpooledTemporaryFile(max_size=IN_MEMORY_BYTES, dir=folder)  # noqa: SIM115  # open while self is
+        self._file = SpooledTemporaryFile(max_size=IN_MEMORY_BYTES, dir=None if folder is None else str(folder))  # noqa: SIM115  # open while self is
         weights = [(f"weights/{name}", pa.list_(pa.float32())) for name in self._weight_names]
         teacher = [(f"teacher/{name}", pa.list_(type_)) for name, type_ in _TEACHER.items()]
         counts = [(name, pa.list_(pa.int32())) for name in _COUNTS]
@@ -125,7 +124,10 @@ def _array(column: pa.ListArray) -> NDArray[Any]:
 
 def _teacher(arrays: dict[str, NDArray[Any]]) -> TeacherScores:
     rows = len(arrays["teacher/positions"])
-    values = {name: arrays[f"teacher/{name}"] for name in _TEACHER}
     return TeacherScores(
-        **{name: value.reshape(rows, -1) if name in ("token_ids", "logprobs") else value for name, value in values.items()}
+        positions=arrays["teacher/positions"],
+        sizes=arrays["teacher/sizes"],
+        token_ids=arrays["teacher/token_ids"].reshape(rows, -1),
+        logprobs=arrays["teacher/logprobs"].reshape(rows, -1),
+        tail_mass=arrays["teacher/tail_mass"],
     )
