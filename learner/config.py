@@ -217,7 +217,7 @@ class ComplexityOrder(Frozen):
     pace_fraction: float = Field(0.3, ge=0.0, le=1.0)
     """Fraction of the training budget that the curriculum takes up. It shuffles the easiest fraction of the data, which
     grows linearly from ``pace_start`` to 1. Whole shuffled epochs follow: as many as fit into the rest of the budget,
-    rounded, but at least one, so the curriculum may be shorter or longer than this. With ``epochs: 1`` it orders the only
+    rounded, but at least one, so the curriculum may be shorter or longer than this. With ``epochs: 1`` it orders that
     epoch. 0 sorts every epoch from the easiest to the hardest episode, which is the literal reading of the paper and
     trains worse (docs/benchmarks.md)."""
     pace_start: float = Field(0.25, gt=0.0, le=1.0)

@@ -79,6 +79,11 @@ class EpochOrder:
         if isinstance(order, ComplexityOrder) and not self._sorts:
             self._paced = self._pace(order, _pace_tokens(order.pace_fraction, budget_tokens, int(lengths.sum())))
 
+    @property
+    def num_paced(self) -> int:
+        """Number of epochs, the last perhaps shorter, that the curriculum takes up."""
+        return len(self._paced)
+
     def epoch(self, epoch: int) -> Epoch:
         """Return the sequences of an epoch; the curriculum takes up the first ones."""
         if epoch < len(self._paced):
@@ -108,11 +113,18 @@ class EpochOrder:
         return [paced[epochs == number].tolist() for number in range(int(epochs[-1]) + 1)]
 
     def _paced_once(self, order: ComplexityOrder) -> list[int]:
-        """A random order in which no sequence comes before the easiest fraction has grown to it."""
-        ranks = np.linspace(0.0, 1.0, len(self._easy_to_hard))
-        earliest = order.pace_fraction * np.maximum(0.0, ranks - order.pace_start) / max(1.0 - order.pace_start, 1e-9)
-        times = np.random.default_rng(self._seed).uniform(earliest, 1.0)
-        return self._easy_to_hard[np.argsort(times)].tolist()
+        """Each sequence once, drawn from those of the easiest fraction that are left, while the fraction grows."""
+        count, random = len(self._easy_to_hard), np.random.default_rng(self._seed)
+        pool: list[int] = []
+        paced: list[int] = []
+        for place in range(count):
+            share = order.pace_start + (1.0 - order.pace_start) * place / (count * order.pace_fraction)
+            end = min(count, max(place + 1, round(share * count)))
+            pool += self._easy_to_hard[place + len(pool) : end].tolist()
+            drawn = int(random.integers(len(pool)))
+            pool[drawn], pool[-1] = pool[-1], pool[drawn]
+            paced.append(pool.pop())
+        return paced
 
     def _shuffle(self, indices: NDArray[np.int64], *seeds: int) -> NDArray[np.int64]:
         return np.random.default_rng((self._seed, *seeds)).permutation(indices)

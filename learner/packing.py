@@ -71,7 +71,7 @@ def packed_attention(
         )
         return output_LHD[None], None
     lengths = sequence_lengths or (query_BHLD.shape[2],)
-    outputs = []
+    outputs: list[Tensor] = []
     for query, key, value in zip(
         *(tensor.split(lengths, dim=2) for tensor in (query_BHLD, key_BGLD, value_BGLD)), strict=True
     ):
