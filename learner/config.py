@@ -207,16 +207,19 @@ class ShuffledOrder(Frozen):
 class ComplexityOrder(Frozen):
     """From easy to hard by C = alpha * reason tokens + beta * act tokens + gamma * mean teacher entropy in nats.
 
-    Source: the curriculum equation of arXiv 2505.13820.
+    Source: the curriculum equation of arXiv 2505.13820. It needs a budget of ``epochs`` or ``max_tokens``.
     """
 
     by: Literal["complexity"] = "complexity"
     alpha: float = Field(1.0, ge=0.0)
     beta: float = Field(1.0, ge=0.0)
     gamma: float = Field(0.0, ge=0.0)
-    pace_fraction: float = Field(0.0, ge=0.0, le=1.0)
-    """0 sorts every epoch from the easiest to the hardest episode. Above 0, an epoch shuffles the easiest fraction of
-    the data; the fraction grows linearly from ``pace_start`` to 1 at this fraction of the training budget."""
+    pace_fraction: float = Field(0.3, ge=0.0, le=1.0)
+    """Fraction of the training budget that the curriculum takes up. It shuffles the easiest fraction of the data, which
+    grows linearly from ``pace_start`` to 1. Whole shuffled epochs follow: as many as fit into the rest of the budget,
+    rounded, but at least one, so the curriculum may be shorter or longer than this. With ``epochs: 1`` it orders that
+    epoch. 0 sorts every epoch from the easiest to the hardest episode, which is the literal reading of the paper and
+    trains worse (docs/benchmarks.md)."""
     pace_start: float = Field(0.25, gt=0.0, le=1.0)
 
 
@@ -256,11 +259,15 @@ class LearnerConfig(Frozen):
     """Limit on the wall-clock time of training, the time before a resume included."""
 
     batch_episodes: int | None = Field(None, ge=1)
-    """Episodes per optimizer step, over all ranks."""
+    """Mean number of episodes per optimizer step, over all ranks. Steps have about equally many trained tokens."""
     batch_tokens: int | None = Field(None, ge=1)
-    """Tokens per optimizer step, over all ranks, padding excluded."""
+    """Mean number of tokens per optimizer step, over all ranks, padding excluded. Steps have about equally many trained
+    tokens."""
     micro_batch_tokens: int = Field(2048, ge=1)
     """Tokens per forward pass on one rank, padding included; a longer episode is a micro-batch by itself."""
+    packing: Literal["auto", "packed", "padded"] = "auto"
+    """``packed`` puts the episodes of a micro-batch into one row, with attention inside each episode only. ``padded``
+    gives each episode a row of its own. ``auto`` packs if the model's architecture allows it (`learner.packing`)."""
     max_sequence_tokens: int | None = Field(None, ge=2)
     """Longer episodes are truncated at the end; null is the model's maximum number of positions."""
 
@@ -297,6 +304,11 @@ class LearnerConfig(Frozen):
             raise ValueError("give either model or scratch, not both")
         if self.epochs is None and self.max_tokens is None and self.max_seconds is None:
             raise ValueError("give a budget: at least one of epochs, max_tokens and max_seconds")
+        if isinstance(self.order, ComplexityOrder) and self.epochs is None and self.max_tokens is None:
+            raise ValueError(
+                "order by complexity divides the budget, and max_seconds does not say how many tokens that is; "
+                "give epochs or max_tokens as well, or set order to {by: shuffled}"
+            )
         if (self.batch_episodes is None) == (self.batch_tokens is None):
             raise ValueError("give exactly one of batch_episodes and batch_tokens")
         if not self.terms:

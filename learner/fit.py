@@ -16,16 +16,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from learner.batching import collate, micro_batches, plan_steps
 from learner.config import LearnerConfig
-from learner.curriculum import EpochOrder
 from learner.data import Data, load_data
 from learner.distributed import Distributed
 from learner.export import TrainedFormat
 from learner.head import check_head
 from learner.losses.objective import term_coefficients
 from learner.model import make_model, save_model
+from learner.packing import use_packing
 from learner.progress import Progress, ResumeCheckpoint
+from learner.reader import PlannedStep, StepReader
 from learner.strategies.torch_trainer import Trainer, make_trainer
 from rollout.errors import UserError
 from rollout.trajectory import Trajectory
@@ -72,6 +72,12 @@ class FitResult:
         sequences: number of episodes in the training set.
         num_skipped: number of episodes that were read but not trained on.
         padding_share: fraction of the processed token positions that held padding.
+        packed: whether micro-batches were packed rows.
+        dummy_passes: number of forward passes without a sequence, over all ranks: other ranks had more to compute.
+        truncated_episodes: number of episodes that were truncated to the maximum length.
+        truncated_tokens: number of tokens that were removed from them.
+        truncated_trained_tokens: number of these that would have been trained.
+        notes: sentences on what may be wrong with the data or is not supported by the model.
     """
 
     steps: int
@@ -84,6 +90,12 @@ class FitResult:
     sequences: int
     num_skipped: int
     padding_share: float
+    packed: bool
+    dummy_passes: int
+    truncated_episodes: int
+    truncated_tokens: int
+    truncated_trained_tokens: int
+    notes: tuple[str, ...]
 
     @property
     def tokens_per_second(self) -> float:
@@ -125,12 +137,15 @@ def fit(
         raise UserError(f"{output_folder} exists already; remove it or choose another output folder.")
     model, tokenizer = make_model(config, base_model)
     check_head(model)
-    data = load_data(config, trajectories, model.config.max_position_embeddings)
+    packed, why_padded = use_packing(config, model)
+    vocabulary = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]  # a tensor
+    data = load_data(config, trajectories, model.config.max_position_embeddings, vocabulary, Path(output_folder).parent)
+    reader = StepReader(config, data, rank=distributed.rank, world_size=distributed.world_size, packed=packed)
     trainer = make_trainer(config, model, distributed)
     resume = ResumeCheckpoint(output_folder, config, data, base_model)
     progress = resume.load(trainer, distributed)
     saved_at_s, started_s = progress.seconds, time.monotonic() - progress.seconds
-    for step in _steps(config, data, progress):
+    for step in _steps(config, reader, progress):
         report, stop = _train_step(config, data, trainer, distributed, progress, step, started_s, should_stop)
         if on_step is not None:
             on_step(report)
@@ -145,23 +160,15 @@ def fit(
         save_model(model, weights, tokenizer, output_folder, dtype, trained)
         resume.remove()
     distributed.barrier()
-    return _result(progress, data, output_folder)
+    return _result(progress, data, output_folder, packed, why_padded)
 
 
-def _steps(config: LearnerConfig, data: Data, progress: Progress) -> Iterator[list[int]]:
-    """Yield the sequence indices of each step, starting at ``progress``, until the budget is used."""
-    order = EpochOrder(config.order, data.sequences, config.seed)
+def _steps(config: LearnerConfig, reader: StepReader, progress: Progress) -> Iterator[PlannedStep]:
+    """Yield the steps, starting at ``progress``, until the budget is used."""
     while True:
-        steps = plan_steps(
-            order.epoch(progress.epoch, progress.epoch_fraction),
-            data.lengths,
-            batch_episodes=config.batch_episodes,
-            batch_tokens=config.batch_tokens,
-            keep_order=order.fixed,
-            seed=(config.seed, progress.epoch),
-        )
+        steps = reader.plan(progress.epoch)
         progress.steps_of_epoch = len(steps)
-        for step in steps[progress.step_in_epoch :]:
+        for step in reader.read(steps[progress.step_in_epoch :]):
             if progress.fraction(config) >= 1.0:
                 return
             yield step
@@ -174,20 +181,17 @@ def _train_step(
     trainer: Trainer,
     distributed: Distributed,
     progress: Progress,
-    step: list[int],
+    step: PlannedStep,
     started_s: float,
     should_stop: Callable[[], bool] | None,
 ) -> tuple[StepReport, bool]:
     """Run one optimizer step and record it in ``progress``. Returns its report and whether any rank asks to stop."""
-    coefficients = term_coefficients(config.terms, data.term_counts[step].sum(axis=0))
-    weight_names = [term.weight_name for term in config.terms]
-    batches = micro_batches(step, data.lengths, distributed.rank, distributed.world_size, config.micro_batch_tokens)
-    values, padded_tokens = [0.0] * len(weight_names), 0
-    for number, members in enumerate(batches):
-        batch = collate([data.sequences[i] for i in members or step[:1]], weight_names)
+    coefficients = term_coefficients(config.terms, data.term_counts[step.members].sum(axis=0))
+    values, padded_tokens = [0.0] * len(config.terms), 0
+    for number, (batch, counts) in enumerate(step.batches()):
         padded_tokens += batch.input_ids.size
-        used = coefficients if members else [0.0] * len(weight_names)
-        shares = trainer.accumulate(batch, used, last=number == len(batches) - 1)
+        used = coefficients if counts else [0.0] * len(values)
+        shares = trainer.accumulate(batch, used, last=number == len(step.pending) - 1)
         values = [value + share for value, share in zip(values, shares, strict=True)]
     learning_rate, grad_norm = trainer.update(progress.fraction(config))
     clock = time.monotonic() - started_s if distributed.rank == 0 else 0.0
@@ -198,10 +202,11 @@ def _train_step(
         raise UserError(f"the loss is {loss} at step {progress.step}; lower learner.learning_rate.")
     progress.record(
         loss=loss,
-        tokens=sum(data.lengths[i] for i in step),
-        trained_tokens=int(data.trained_tokens[step].sum()),
+        tokens=int(data.lengths[step.members].sum()),
+        trained_tokens=int(data.trained_tokens[step.members].sum()),
         padded_tokens=int(all_padded_tokens),
         seconds=seconds,
+        dummy_passes=step.dummy_passes,
     )
     names = [f"{term.stream}/{term.divergence}" for term in config.terms]
     report = StepReport(
@@ -219,7 +224,7 @@ def _train_step(
     return report, stops > 0
 
 
-def _result(progress: Progress, data: Data, checkpoint: str) -> FitResult:
+def _result(progress: Progress, data: Data, checkpoint: str, packed: bool, why_padded: str) -> FitResult:
     return FitResult(
         steps=progress.step,
         tokens=progress.tokens,
@@ -231,4 +236,10 @@ def _result(progress: Progress, data: Data, checkpoint: str) -> FitResult:
         sequences=len(data.sequences),
         num_skipped=data.num_skipped,
         padding_share=1.0 - progress.tokens / progress.padded_tokens,
+        packed=packed,
+        dummy_passes=progress.dummy_passes,
+        truncated_episodes=data.truncated_episodes,
+        truncated_tokens=data.truncated_tokens,
+        truncated_trained_tokens=data.truncated_trained_tokens,
+        notes=(*data.notes, *([why_padded] if why_padded else [])),
     )

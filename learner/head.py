@@ -25,7 +25,7 @@ class SelectedLogits(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, inputs: Mapping[str, Tensor], positions_N: Tensor) -> Tensor:
+    def forward(self, inputs: Mapping[str, Any], positions_N: Tensor) -> Tensor:
         """Return logits ``[N, V]``.
 
         Args:

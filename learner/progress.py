@@ -30,6 +30,7 @@ class Progress:
         trained_tokens: tokens that at least one term trained on.
         padded_tokens: tokens processed, padding included.
         seconds: training time, the time before a resume included.
+        dummy_passes: forward passes without a sequence, over all ranks.
         first_losses, last_losses: losses of the first and of the last ten steps.
     """
 
@@ -42,6 +43,7 @@ class Progress:
     trained_tokens: int = 0
     padded_tokens: int = 0
     seconds: float = 0.0
+    dummy_passes: int = 0
     first_losses: list[float] = field(default_factory=list)
     last_losses: list[float] = field(default_factory=list)
 
@@ -63,7 +65,16 @@ class Progress:
         self.epoch += 1
         self.step_in_epoch = 0
 
-    def record(self, *, loss: float, tokens: int, trained_tokens: int, padded_tokens: int, seconds: float) -> None:
+    def record(
+        self,
+        *,
+        loss: float,
+        tokens: int,
+        trained_tokens: int,
+        padded_tokens: int,
+        seconds: float,
+        dummy_passes: int = 0,
+    ) -> None:
         """Count one finished step; ``seconds`` is the total training time after it."""
         self.step += 1
         self.step_in_epoch += 1
@@ -71,6 +82,7 @@ class Progress:
         self.trained_tokens += trained_tokens
         self.padded_tokens += padded_tokens
         self.seconds = seconds
+        self.dummy_passes += dummy_passes
         if len(self.first_losses) < _LOSS_WINDOW:
             self.first_losses.append(loss)
         self.last_losses = [*self.last_losses, loss][-_LOSS_WINDOW:]

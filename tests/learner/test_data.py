@@ -1,4 +1,4 @@
-"""Selection of episodes for training, and the check that terms have the teacher scores that they need."""
+"""Selection of episodes for training, what is counted, and what is refused when it is read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from learner.config import LearnerConfig
 from learner.data import Data, load_data
 from rollout.errors import UserError
-from rollout.trajectory import Author, TopK, Trajectory
+from rollout.trajectory import Author, Kind, TopK, Trajectory
 from tests.learner.toys import toy_trajectory
 
 
@@ -75,3 +75,82 @@ def test_the_random_stream_depends_on_the_learners_seed() -> None:
     one, same, other = (load([toy_trajectory(0)], terms=terms, seed=seed).sequences[0] for seed in (1, 1, 2))
     assert np.array_equal(one.weights["random"], same.weights["random"])
     assert not np.array_equal(one.weights["random"], other.weights["random"])
+
+
+CE = [{"stream": "generated", "divergence": "cross_entropy"}]
+KL = [{"stream": "generated", "divergence": "forward_kl"}]
+
+
+def test_truncated_episodes_and_their_tokens_are_counted_and_trained_ones_separately() -> None:
+    """The episodes have 50 tokens of context left; a failed episode is not kept, so it is not counted."""
+    episodes = [toy_trajectory(seed, turns=turns) for seed, turns in enumerate((1, 4, 6))]
+    data = load([*episodes, toy_trajectory(9, turns=9, success=False)], terms=CE, max_sequence_tokens=50)
+    beyond = [episode.token_ids[50:] for episode in episodes]
+    assert [len(tokens) > 0 for tokens in beyond] == [False, True, True]
+    whole = load(episodes, terms=CE)
+    assert data.truncated_episodes == 2
+    assert data.truncated_tokens == sum(map(len, beyond))
+    assert data.truncated_trained_tokens == whole.trained_tokens.sum() - data.trained_tokens.sum() > 0
+    assert (whole.truncated_episodes, whole.truncated_tokens, whole.truncated_trained_tokens) == (0, 0, 0)
+
+
+def test_an_episode_without_a_token_to_train_on_is_skipped_and_none_left_is_an_error() -> None:
+    prompt_only = {"terms": CE, "max_sequence_tokens": 12}
+    with pytest.raises(UserError, match="none of 1 trajectories has tokens to train on"):
+        load([toy_trajectory(0)], **prompt_only)
+    bare = toy_trajectory(0)
+    masked = dataclasses.replace(bare, segments=tuple(s for s in bare.segments if s.author is not Author.MODEL))
+    assert load([masked, toy_trajectory(1)], terms=CE).num_skipped == 1
+
+
+@pytest.mark.parametrize("wrong", [64, 1_000_000, -1])
+def test_an_id_beyond_the_vocabulary_is_refused_with_the_episode_and_the_id(wrong: int) -> None:
+    episode = toy_trajectory(3)
+    segments = list(episode.segments)
+    segments[5] = dataclasses.replace(segments[5], token_ids=(wrong, *segments[5].token_ids[1:]))
+    broken = dataclasses.replace(episode, segments=tuple(segments))
+    config = LearnerConfig.model_validate({"epochs": 1, "batch_episodes": 1})
+    with pytest.raises(UserError, match=f"teacher/0/task-3/0 .* has the token id {wrong}, but the student has 64 ids"):
+        load_data(config, [toy_trajectory(1), broken], 512, vocabulary=64)
+
+
+def scored_by(model: str, seed: int, k: int = 4) -> Trajectory:
+    episode = toy_trajectory(seed, k=k)
+    segments = [
+        s if s.teacher is None else dataclasses.replace(s, teacher=dataclasses.replace(s.teacher, model=model))
+        for s in episode.segments
+    ]
+    return dataclasses.replace(episode, segments=tuple(segments))
+
+
+def test_scores_of_different_teachers_are_refused_unless_no_term_uses_them() -> None:
+    episodes = [scored_by("large", 0), scored_by("", 1), scored_by("small", 2)]
+    with pytest.raises(UserError, match=r"task-0/0 and .*task-2/0 have scores of different teachers, large and small"):
+        load(episodes, terms=KL)
+    assert len(load(episodes, terms=CE).sequences) == len(load(episodes[:2], terms=KL).sequences) + 1 == 3
+
+
+def test_scores_with_different_numbers_of_entries_are_reported() -> None:
+    assert load([toy_trajectory(0, k=4), toy_trajectory(1, k=5)], terms=KL).notes == ()
+    (note,) = load([toy_trajectory(0, k=4), toy_trajectory(1, k=9)], terms=KL).notes
+    assert "4 entries a token in the episode teacher/0/task-0/0 and 9 in teacher/0/task-1/0" in note
+
+
+def test_the_digest_changes_with_ids_weights_and_scores_only() -> None:
+    def digest(*episodes: Trajectory, **changes: Any) -> str:
+        return load(list(episodes), **{"terms": KL, **changes}).digest
+
+    one, two = toy_trajectory(0, k=4), toy_trajectory(1, k=4)
+    renamed = dataclasses.replace(one, identity=dataclasses.replace(one.identity, run="other"))
+    assert digest(one, two) == digest(renamed, two) == digest(one, two, batch_episodes=7)
+    others = [digest(two, one), digest(one), digest(toy_trajectory(0, k=5), two)]
+    reweighted = digest(one, two, terms=[{"stream": "act", "divergence": "forward_kl"}])
+    assert len({digest(one, two), reweighted, *others}) == 5
+
+
+def test_the_complexity_of_the_curriculum_is_computed_while_reading() -> None:
+    episodes = [toy_trajectory(seed, turns=turns) for seed, turns in enumerate((5, 2))]
+    data = load(episodes, order={"by": "complexity"})
+    assert data.complexities.tolist() == [t.num_tokens(Kind.REASON, Kind.ACT) for t in episodes]
+    with pytest.raises(UserError, match="top_logprobs"):
+        load(episodes, order={"by": "complexity", "gamma": 1.0})

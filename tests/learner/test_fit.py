@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from learner.config import LearnerConfig
 from learner.fit import StepReport, fit
@@ -170,17 +170,61 @@ def test_the_result_counts_processed_trained_and_skipped_data(tmp_path: Path) ->
     assert (result.sequences, result.num_skipped) == (6, 1)
     assert result.tokens == sum(len(t.token_ids) for t in episodes[:6])
     assert result.trained_tokens == sum(t.num_tokens("act") for t in episodes[:6])  # type: ignore[arg-type]
-    assert 0.0 < result.padding_share < 0.6
+    assert 0.0 < result.padding_share < 0.1
+    assert (result.packed, result.dummy_passes, result.truncated_episodes) == (True, 0, 0)
     assert reports[0].term_values["act/cross_entropy"] == pytest.approx(reports[0].loss)
 
 
-def test_easy_episodes_come_first_with_the_complexity_order(tmp_path: Path) -> None:
+def test_a_pace_of_0_presents_easy_episodes_first(tmp_path: Path) -> None:
     episodes = [toy_trajectory(seed, turns=6 - seed) for seed in range(5)]
     tokens = [0]
-    config = settings(tmp_path, epochs=1, batch_episodes=1, order={"by": "complexity"})
+    order = {"by": "complexity", "pace_fraction": 0.0}
+    config = settings(tmp_path, epochs=1, batch_episodes=1, order=order)
     fit(config, episodes, str(tmp_path / "out"), on_step=lambda report: tokens.append(report.trained_tokens))
     sizes = [after - before for before, after in itertools.pairwise(tokens)]
     assert sizes == sorted(sizes)
+
+
+def test_a_curriculum_uses_its_whole_budget_and_ends_with_whole_epochs(tmp_path: Path) -> None:
+    """Of three epochs the first is the curriculum, which presents as many tokens as the others."""
+    reports: list[StepReport] = []
+    config = settings(tmp_path, epochs=3, order={"by": "complexity"})
+    result = fit(config, EPISODES, str(tmp_path / "out"), on_step=reports.append)
+    total = sum(len(t.token_ids) for t in EPISODES)
+    assert result.tokens == pytest.approx(3 * total, abs=200)
+    assert reports[-1].tokens - max(r.tokens for r in reports if r.epoch == 0) == 2 * total
+    assert [r.fraction for r in reports] == sorted(r.fraction for r in reports)
+
+
+@pytest.mark.parametrize("kind", ["packed", "padded"])
+def test_packed_and_padded_rows_train_the_same_steps(tmp_path: Path, kind: str) -> None:
+    """Small passes, so that gradients are accumulated; a model without AttentionInterface is padded with a note."""
+    reports: dict[str, list[StepReport]] = {"auto": [], kind: []}
+    for packing, found in reports.items():
+        config = settings(tmp_path, epochs=1, terms=KL, packing=packing, micro_batch_tokens=150)
+        result = fit(config, EPISODES, str(tmp_path / f"{packing}-out"), on_step=found.append)
+        assert (result.packed, result.notes) == (packing != "padded", ())
+        assert not result.packed or result.padding_share < 0.05
+    assert [r.loss for r in reports[kind]] == pytest.approx([r.loss for r in reports["auto"]], rel=1e-4)
+
+
+def test_truncation_and_the_reason_for_padding_are_in_the_result(tmp_path: Path) -> None:
+    toy_tokenizer(tmp_path / "mamba")
+    AutoModelForCausalLM.from_config(
+        AutoConfig.for_model("mamba", vocab_size=64, hidden_size=16, num_hidden_layers=1, state_size=4)
+    ).save_pretrained(tmp_path / "mamba")
+    config = settings(tmp_path, scratch=None, epochs=1, max_sequence_tokens=40)
+    result = fit(config, EPISODES, str(tmp_path / "out"), base_model=str(tmp_path / "mamba"))
+    assert not result.packed
+    assert "models of type 'mamba' do not take another attention function" in result.notes[0]
+    beyond = [len(t.token_ids) - 40 for t in EPISODES if len(t.token_ids) > 40]
+    assert (result.truncated_episodes, result.truncated_tokens) == (len(beyond), sum(beyond))
+    assert 0 < result.truncated_trained_tokens < result.truncated_tokens
+
+
+def test_a_checkpoint_does_not_name_the_attention_function_of_training(tmp_path: Path) -> None:
+    fit(settings(tmp_path, epochs=1), EPISODES, str(tmp_path / "out"))
+    assert "packed" not in (tmp_path / "out" / "config.json").read_text()
 
 
 def test_only_adapters_are_trained_and_saved(tmp_path: Path) -> None:
