@@ -23,10 +23,11 @@ from learner.data import Data, load_data
 from learner.distributed import Distributed
 from learner.export import TrainedFormat
 from learner.head import check_head
-from learner.losses.objective import term_coefficients
+from learner.losses.objective import term_coefficients, tokens_of_sums
 from learner.model import make_model, save_model
 from learner.progress import Progress, ResumeCheckpoint
 from learner.strategies.torch_trainer import Trainer, make_trainer
+from learner.teacher import load_teacher
 from rollout.errors import UserError
 from rollout.trajectory import Trajectory
 
@@ -125,8 +126,10 @@ def fit(
         raise UserError(f"{output_folder} exists already; remove it or choose another output folder.")
     model, tokenizer = make_model(config, base_model)
     check_head(model)
-    data = load_data(config, trajectories, model.config.max_position_embeddings)
-    trainer = make_trainer(config, model, distributed)
+    teacher = load_teacher(config, tokenizer)
+    positions = [m.config.max_position_embeddings for m in (model, teacher and teacher.model) if m is not None]
+    data = load_data(config, trajectories, min(positions))
+    trainer = make_trainer(config, model, distributed, teacher)
     resume = ResumeCheckpoint(output_folder, config, data, base_model)
     progress = resume.load(trainer, distributed)
     saved_at_s, started_s = progress.seconds, time.monotonic() - progress.seconds
@@ -179,7 +182,8 @@ def _train_step(
     should_stop: Callable[[], bool] | None,
 ) -> tuple[StepReport, bool]:
     """Run one optimizer step and record it in ``progress``. Returns its report and whether any rank asks to stop."""
-    coefficients = term_coefficients(config.terms, data.term_counts[step].sum(axis=0))
+    sum_divisor = len(step) * tokens_of_sums(config.terms, data.term_counts.mean(axis=0))
+    coefficients = term_coefficients(config.terms, data.term_counts[step].sum(axis=0), sum_divisor)
     weight_names = [term.weight_name for term in config.terms]
     batches = micro_batches(step, data.lengths, distributed.rank, distributed.world_size, config.micro_batch_tokens)
     values, padded_tokens = [0.0] * len(weight_names), 0
