@@ -25,6 +25,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "mistral": {},
     "gpt2": {},
     "gpt_neox": {},
+    "phi": {},
     "phi3": {},
     "olmo2": {},
     "opt": {"ffn_dim": 48},
