@@ -71,7 +71,10 @@ class _Term(Frozen):
     reduction: Literal["token_mean", "span_mean", "sum"] = "token_mean"
     """``token_mean`` divides the term's sum by its number of tokens in the step, over all ranks. ``span_mean`` averages
     over the tokens of each span, then over the step's spans; a span is the stream's tokens of one kind in one turn.
-    ``sum`` does not divide."""
+    ``sum`` is the papers' sum over the tokens of an episode: it divides by the number of episodes in the step, and by one
+    constant, the mean number of tokens that the terms with ``sum`` have in an episode of the training set. So its scale
+    is that of a mean and ``max_grad_norm`` does not cut it down, but a stream or an episode with more tokens counts
+    more."""
 
     @model_validator(mode="after")
     def _check_stream(self) -> Self:
@@ -97,30 +100,30 @@ class CrossEntropyTerm(_Term):
     signal: Literal["taken"] = "taken"
 
 
-class TopKTerm(_Term):
-    """Base of the divergences that compare teacher and student token by token.
+class TokenTerm(_Term):
+    """Base of the divergences that compare teacher and student token by token, who must use the same token ids."""
 
-    They are computed over the teacher's recorded top-k tokens and one bucket for the rest of the vocabulary. Teacher
-    and student must use the same token ids.
-    """
-
-    signal: Literal["top_k_tail"] = "top_k_tail"
+    signal: Literal["top_k_tail", "exact"] = "top_k_tail"
+    """``top_k_tail`` compares the teacher's recorded top-k tokens and one bucket for the rest of the vocabulary.
+    ``exact`` compares whole distributions: ``LearnerConfig.teacher`` reads the student's sequences while it trains. As
+    long as the student is far from the teacher, the reverse KL and the JSD of the two signals have very different
+    gradients; those of the forward KL are nearly the same. See docs/methods.md."""
     temperature: float = Field(1.0, gt=0.0)
 
 
-class ForwardKLTerm(TopKTerm):
+class ForwardKLTerm(TokenTerm):
     """KL(teacher || student)."""
 
     divergence: Literal["forward_kl"] = "forward_kl"
 
 
-class ReverseKLTerm(TopKTerm):
+class ReverseKLTerm(TokenTerm):
     """KL(student || teacher)."""
 
     divergence: Literal["reverse_kl"] = "reverse_kl"
 
 
-class JSDTerm(TopKTerm):
+class JSDTerm(TokenTerm):
     """Generalized Jensen-Shannon divergence (arXiv 2306.13649)."""
 
     divergence: Literal["jsd"] = "jsd"
@@ -143,9 +146,10 @@ class ULDTerm(_Term):
         return self
 
 
-class AddedTerm(TopKTerm):
+class AddedTerm(TokenTerm):
     """A divergence of another package, a function like `learner.losses.divergences.forward_kl`."""
 
+    signal: Literal["top_k_tail"] = "top_k_tail"
     divergence: str
     options: dict[str, bool | int | float | str] = Field(default_factory=dict)
     """Further arguments of the function, by name."""
@@ -223,6 +227,15 @@ class ComplexityOrder(Frozen):
     pace_start: float = Field(0.25, gt=0.0, le=1.0)
 
 
+class ExactTeacherConfig(Frozen):
+    """The frozen model that terms with the signal ``exact`` learn from, loaded in every training process."""
+
+    model: str | None = Field(None, min_length=1)
+    """Folder, ``builtin:`` name or hub name; null is ``teacher.engine.model`` of the recipe."""
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    """Precision of its weights and of its computation; the divergences are computed in float32."""
+
+
 Order = Annotated[ShuffledOrder | ComplexityOrder, Field(discriminator="by")]
 
 
@@ -242,6 +255,8 @@ class LearnerConfig(Frozen):
         CrossEntropyTerm(stream="act"),
         CrossEntropyTerm(stream="format"),
     )
+    teacher: ExactTeacherConfig | None = None
+    """Needed for terms with the signal ``exact``."""
     drop: tuple[Literal["hint", "example"], ...] = ()
     """Segment kinds that are removed from the training sequences."""
     teacher_tokenizer: str | None = Field(None, min_length=1)
@@ -313,10 +328,11 @@ class LearnerConfig(Frozen):
             raise ValueError("give exactly one of batch_episodes and batch_tokens")
         if not self.terms:
             raise ValueError("terms is empty; give at least one, such as {stream: act, divergence: cross_entropy}")
-        top_k = [term.divergence for term in self.terms if isinstance(term, TopKTerm)]
-        if self.teacher_tokenizer is not None and top_k:
+        self._check_signals()
+        by_token = [term.divergence for term in self.terms if isinstance(term, TokenTerm)]
+        if self.teacher_tokenizer is not None and by_token:
             raise ValueError(
-                f"{top_k[0]} compares tokens by id, and teacher_tokenizer has other ids; use uld or cross_entropy"
+                f"{by_token[0]} compares tokens by id, and teacher_tokenizer has other ids; use uld or cross_entropy"
             )
         if self.widen > 1 and (self.scratch is not None or self.lora is not None):
             raise ValueError("widen needs a trained model without adapters; set it to 1 or remove scratch and lora")
@@ -325,6 +341,29 @@ class LearnerConfig(Frozen):
         if self.optimizer == "muon" and (self.strategy != "ddp" or self.lora is not None):
             raise ValueError("optimizer muon needs strategy ddp and no lora; choose adamw otherwise")
         return self
+
+    def _check_signals(self) -> None:
+        if not self.exact:
+            if self.teacher is not None:
+                raise ValueError(
+                    "teacher is used by terms with signal: exact only; give one of forward_kl, reverse_kl and jsd this "
+                    "signal, or remove learner.teacher"
+                )
+        elif self.teacher is None:
+            raise ValueError(
+                "signal exact needs a teacher beside the student; add teacher: {model: FOLDER}, or use signal "
+                "top_k_tail"
+            )
+        elif self.drop:
+            raise ValueError(
+                f"signal exact lets the teacher read the student's sequences, without the {self.drop[0]} segments that "
+                "drop removes; use signal top_k_tail, which the teacher recorded with them, or remove drop"
+            )
+
+    @property
+    def exact(self) -> bool:
+        """Whether a term compares whole distributions."""
+        return any(term.signal == "exact" for term in self.terms)
 
     def check_divergences(self) -> None:
         """Raises `UserError` if another package's divergence cannot be imported, or does not take its options."""

@@ -21,12 +21,13 @@ from learner.data import Data, load_data
 from learner.distributed import Distributed
 from learner.export import TrainedFormat
 from learner.head import check_head
-from learner.losses.objective import term_coefficients
+from learner.losses.objective import term_coefficients, tokens_of_sums
 from learner.model import make_model, save_model
 from learner.packing import use_packing
 from learner.progress import Progress, ResumeCheckpoint
 from learner.reader import PlannedStep, StepReader
 from learner.strategies.torch_trainer import Trainer, make_trainer
+from learner.teacher import load_teacher
 from rollout.errors import UserError
 from rollout.trajectory import Trajectory
 
@@ -137,11 +138,15 @@ def fit(
         raise UserError(f"{output_folder} exists already; remove it or choose another output folder.")
     model, tokenizer = make_model(config, base_model)
     check_head(model)
+    teacher = load_teacher(config, tokenizer)
     packed, why_padded = use_packing(config, model)
+    if packed and teacher is not None:
+        packed, why_padded = use_packing(config, teacher.model)
     vocabulary = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]  # a tensor
-    data = load_data(config, trajectories, model.config.max_position_embeddings, vocabulary, Path(output_folder).parent)
+    positions = [m.config.max_position_embeddings for m in (model, *([teacher.model] if teacher else []))]
+    data = load_data(config, trajectories, min(positions), vocabulary, Path(output_folder).parent)
     reader = StepReader(config, data, rank=distributed.rank, world_size=distributed.world_size, packed=packed)
-    trainer = make_trainer(config, model, distributed)
+    trainer = make_trainer(config, model, distributed, teacher)
     resume = ResumeCheckpoint(output_folder, config, data, base_model)
     progress = resume.load(trainer, distributed)
     saved_at_s, started_s = progress.seconds, time.monotonic() - progress.seconds
@@ -186,7 +191,8 @@ def _train_step(
     should_stop: Callable[[], bool] | None,
 ) -> tuple[StepReport, bool]:
     """Run one optimizer step and record it in ``progress``. Returns its report and whether any rank asks to stop."""
-    coefficients = term_coefficients(config.terms, data.term_counts[step.members].sum(axis=0))
+    sum_divisor = len(step.members) * tokens_of_sums(config.terms, data.term_counts.mean(axis=0))
+    coefficients = term_coefficients(config.terms, data.term_counts[step.members].sum(axis=0), sum_divisor)
     values, padded_tokens = [0.0] * len(config.terms), 0
     for number, (batch, counts) in enumerate(step.batches()):
         padded_tokens += batch.input_ids.size

@@ -10,10 +10,10 @@ import torch
 from learner.batching import Batch
 from learner.config import LearnerConfig
 from learner.distributed import Distributed
-from learner.head import SelectedLogits
-from learner.losses.objective import objective
+from learner.losses.chunked import ChunkedLoss
 from learner.model_inputs import model_inputs
 from learner.optim import learning_rate_factor
+from learner.teacher import FrozenTeacher
 from rollout.errors import UserError
 
 
@@ -26,11 +26,14 @@ class DeepSpeedTrainer:
         UserError: there is no process group.
     """
 
-    def __init__(self, config: LearnerConfig, model: Any, distributed: Distributed) -> None:
+    def __init__(
+        self, config: LearnerConfig, model: Any, distributed: Distributed, teacher: FrozenTeacher | None = None
+    ) -> None:
         if not torch.distributed.is_initialized():
             raise UserError("strategy deepspeed needs a process group; start the learner with workers, or choose ddp.")
         self._config = config
         self._distributed = distributed
+        self._teacher = teacher
         self._model = model.to(distributed.device).train()
         self._created: Any = None
 
@@ -41,7 +44,7 @@ class DeepSpeedTrainer:
             import deepspeed
 
             self._created, *_ = deepspeed.initialize(
-                model=SelectedLogits(self._model),
+                model=ChunkedLoss(self._model, self._config.terms, self._teacher),
                 model_parameters=[p for p in self._model.parameters() if p.requires_grad],
                 config=_settings(self._config),
                 dist_init_required=False,
@@ -52,8 +55,7 @@ class DeepSpeedTrainer:
         engine, device = self._engine, self._distributed.device
         engine.set_gradient_accumulation_boundary(last)
         with torch.autocast(device.type, torch.bfloat16, enabled=self._config.precision == "bfloat16"):
-            logits = engine(model_inputs(batch, device), torch.from_numpy(batch.positions).to(device))
-        loss, values = objective(logits, batch, self._config.terms, coefficients)
+            loss, values = engine(model_inputs(batch, device), batch, coefficients)
         # DeepSpeed averages gradients over ranks, but the loss is the sum over ranks.
         engine.backward(loss * self._distributed.world_size)
         return [float(value) for value in values.tolist()]

@@ -19,11 +19,11 @@ from torch.nn.parallel import DistributedDataParallel
 from learner.batching import Batch
 from learner.config import LearnerConfig
 from learner.distributed import Distributed
-from learner.head import SelectedLogits
-from learner.losses.objective import objective
+from learner.losses.chunked import ChunkedLoss
 from learner.model import decoder_layers
 from learner.model_inputs import model_inputs
 from learner.optim import learning_rate_factor, make_optimizers
+from learner.teacher import FrozenTeacher
 
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 _BROADCAST = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
@@ -63,16 +63,18 @@ class Trainer(Protocol):
 class TorchTrainer:
     """Trains in one process, with DDP (replicated weights) or with FSDP2 (sharded weights, gradients, optimizer)."""
 
-    def __init__(self, config: LearnerConfig, model: Any, distributed: Distributed) -> None:
+    def __init__(
+        self, config: LearnerConfig, model: Any, distributed: Distributed, teacher: FrozenTeacher | None = None
+    ) -> None:
         self._config = config
         self._distributed = distributed
-        self._logits: Any = SelectedLogits(model.to(distributed.device).train())
+        self._loss: Any = ChunkedLoss(model.to(distributed.device).train(), config.terms, teacher)
         self._sharded = config.strategy == "fsdp2" and distributed.world_size > 1
         self._autocast = config.precision == "bfloat16" and not self._sharded
         if self._sharded:
-            _shard(self._logits, model, config.precision)
+            _shard(self._loss, model, config.precision)
         elif distributed.world_size > 1:
-            self._logits = DistributedDataParallel(self._logits)
+            self._loss = DistributedDataParallel(self._loss)
         self._model = model
         self._optimizers = make_optimizers(model, config)
         self._parameters = [p for p in model.parameters() if p.requires_grad]
@@ -85,11 +87,10 @@ class TorchTrainer:
         sync = nullcontext()
         if self._distributed.world_size > 1 and not self._sharded and not last:
             # FSDP2 reduces after every micro-batch, because ranks would keep unsharded gradients until the last one.
-            sync = self._logits.no_sync()
+            sync = self._loss.no_sync()
         with sync:
             with torch.autocast(device.type, torch.bfloat16, enabled=self._autocast):
-                logits = self._logits(model_inputs(batch, device), torch.from_numpy(batch.positions).to(device))
-            loss, values = objective(logits, batch, self._config.terms, coefficients)
+                loss, values = self._loss(model_inputs(batch, device), batch, coefficients)
             # Gradients are averaged over ranks, but the loss is the sum over ranks.
             (loss * self._distributed.world_size).backward()
         return [float(value) for value in values.tolist()]
@@ -118,7 +119,7 @@ class TorchTrainer:
         set_optimizer_state_dict(self._model, self._optimizers, state.get("optimizer", {}), options=options)
 
 
-def _shard(module: SelectedLogits, model: Any, precision: str) -> None:
+def _shard(module: ChunkedLoss, model: Any, precision: str) -> None:
     """Apply FSDP2 per layer. For bfloat16 it casts when gathering; autocast would cache a copy of every weight."""
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
@@ -129,10 +130,14 @@ def _shard(module: SelectedLogits, model: Any, precision: str) -> None:
     fully_shard(module, mp_policy=policy)
 
 
-def make_trainer(config: LearnerConfig, model: Any, distributed: Distributed) -> Trainer:
-    """Create the trainer of ``config.strategy``."""
+def make_trainer(
+    config: LearnerConfig, model: Any, distributed: Distributed, teacher: FrozenTeacher | None = None
+) -> Trainer:
+    """Create the trainer of ``config.strategy``. The ``teacher`` is needed for terms with the signal ``exact``."""
+    if teacher is not None:
+        teacher.to(distributed.device)
     if config.strategy == "deepspeed":
         from learner.strategies.deepspeed_trainer import DeepSpeedTrainer
 
-        return DeepSpeedTrainer(config, model, distributed)
-    return TorchTrainer(config, model, distributed)
+        return DeepSpeedTrainer(config, model, distributed, teacher)
+    return TorchTrainer(config, model, distributed, teacher)
