@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,6 +145,8 @@ def fit(
         dtype = torch.bfloat16 if (config.saved_precision or config.precision) == "bfloat16" else torch.float32
         save_model(model, weights, tokenizer, output_folder, dtype, trained)
         resume.remove()
+    else:
+        deque(weights, maxlen=0)  # all ranks gather the weights
     distributed.barrier()
     return _result(progress, data, output_folder)
 
@@ -182,17 +185,18 @@ def _train_step(
     coefficients = term_coefficients(config.terms, data.term_counts[step].sum(axis=0))
     weight_names = [term.weight_name for term in config.terms]
     batches = micro_batches(step, data.lengths, distributed.rank, distributed.world_size, config.micro_batch_tokens)
-    values, padded_tokens = [0.0] * len(weight_names), 0
+    values, padded_tokens = torch.zeros(len(weight_names), device=distributed.device), 0
     for number, members in enumerate(batches):
         batch = collate([data.sequences[i] for i in members or step[:1]], weight_names)
         padded_tokens += batch.input_ids.size
         used = coefficients if members else [0.0] * len(weight_names)
-        shares = trainer.accumulate(batch, used, last=number == len(batches) - 1)
-        values = [value + share for value, share in zip(values, shares, strict=True)]
+        values += trainer.accumulate(batch, used, last=number == len(batches) - 1)
     learning_rate, grad_norm = trainer.update(progress.fraction(config))
     clock = time.monotonic() - started_s if distributed.rank == 0 else 0.0
     stop = should_stop is not None and should_stop()
-    *summed, all_padded_tokens, seconds, stops = distributed.all_reduce_sum([*values, padded_tokens, clock, stop])
+    *summed, all_padded_tokens, seconds, stops = distributed.all_reduce_sum(
+        [*values.tolist(), padded_tokens, clock, stop]
+    )
     loss = sum(term.weight * value for term, value in zip(config.terms, summed, strict=True))
     if not math.isfinite(loss):
         raise UserError(f"the loss is {loss} at step {progress.step}; lower learner.learning_rate.")

@@ -27,7 +27,7 @@ def scratch(tokenizer: str, **changes: object) -> ScratchConfig:
 def test_a_saved_model_loads_with_equal_logits(tmp_path: Path, family: str, tie: bool) -> None:
     tokenizer = toy_tokenizer(tmp_path / "tokenizer")
     model = from_scratch(scratch(tokenizer, family=family, tie_embeddings=tie)).eval()
-    save_model(model, model.state_dict(), tokenizer, str(tmp_path / "saved"), torch.float32)
+    save_model(model, model.state_dict().items(), tokenizer, str(tmp_path / "saved"), torch.float32)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "saved", dtype=torch.float32).eval()
     assert torch.equal(model(IDS).logits, loaded(IDS).logits)
     assert loaded.config.vocab_size == VOCABULARY
@@ -37,7 +37,7 @@ def test_a_saved_model_loads_with_equal_logits(tmp_path: Path, family: str, tie:
 def test_a_saved_folder_has_the_files_that_vllm_reads_and_no_temporary_files_remain(tmp_path: Path) -> None:
     tokenizer = toy_tokenizer(tmp_path / "tokenizer")
     model = from_scratch(scratch(tokenizer))
-    save_model(model, model.state_dict(), tokenizer, str(tmp_path / "out" / "saved"), torch.bfloat16)
+    save_model(model, model.state_dict().items(), tokenizer, str(tmp_path / "out" / "saved"), torch.bfloat16)
     names = {path.name for path in (tmp_path / "out" / "saved").iterdir()}
     assert {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json"} <= names
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["saved"]
@@ -61,7 +61,7 @@ def test_random_initialization_depends_on_the_seed_only(tmp_path: Path) -> None:
 def test_new_adapters_keep_the_logits_and_train_few_parameters(tmp_path: Path) -> None:
     tokenizer = toy_tokenizer(tmp_path / "tokenizer")
     base = from_scratch(scratch(tokenizer)).eval()
-    save_model(base, base.state_dict(), tokenizer, str(tmp_path / "base"), torch.float32)
+    save_model(base, base.state_dict().items(), tokenizer, str(tmp_path / "base"), torch.float32)
     config = LearnerConfig(model=str(tmp_path / "base"), lora=LoraConfig(rank=2), epochs=1, batch_episodes=1)
     model, source = make_model(config, None)
     assert source == str(tmp_path / "base")
