@@ -40,14 +40,14 @@ def load_weights(source: str, **options: Any) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM
 
     options = {"dtype": "auto", "attn_implementation": "sdpa", **options}
+    load: Any = AutoModelForCausalLM.from_pretrained
+    model: PreTrainedModel
     try:
         with no_progress_bars():
-            model, report = AutoModelForCausalLM.from_pretrained(
-                source, **options, ignore_mismatched_sizes=True, output_loading_info=True
-            )
+            model, report = load(source, **options, ignore_mismatched_sizes=True, output_loading_info=True)
             stored = stored_dtype(_folder(source))
             if options["dtype"] == "auto" and stored not in (None, model.dtype):  # config.json names another one
-                model = AutoModelForCausalLM.from_pretrained(source, **{**options, "dtype": stored})
+                model = load(source, **{**options, "dtype": stored})
     except SafetensorError as error:
         raise UserError(
             f"a weight file of {source!r} is damaged or incomplete ({first_line(error)}); copy or download it again."
@@ -79,7 +79,7 @@ def _check_weights(source: str, model: PreTrainedModel, report: dict[str, Any]) 
 
 def _folder(source: str) -> Path:
     """The folder of a model that was loaded, which for a hub name is in the cache."""
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     return Path(source) if Path(source).is_dir() else Path(str(cached_file(source, "config.json"))).parent
 

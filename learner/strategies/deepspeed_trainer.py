@@ -74,7 +74,7 @@ class DeepSpeedTrainer:
 
         They depend on the number of ranks. Call `reload` after changing them.
         """
-        named = {}
+        named: dict[str, Tensor] = {}
         for i, weights in enumerate(self._flat_weights()):
             state = self._adamw.state[weights]
             if not state:  # as AdamW does in its first step

@@ -55,7 +55,8 @@ def full_weights(model: Any, device: torch.device) -> Iterator[tuple[str, Tensor
             continue
         seen.add(id(tensor))
         if isinstance(tensor, DTensor):
-            yield name, tensor.detach().to(device).full_tensor()
+            shards: Any = tensor.detach().to(device)
+            yield name, shards.full_tensor()
         elif hasattr(tensor, "ds_id"):
             import deepspeed
 
