@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from rollout.errors import UserError
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 MAX_FILE_BYTES = 5 * 10**9
-"""Size at which a weight file is full; it is exceeded by at most one decoder layer."""
+"""Size at which a file of weights is full, by default."""
 _DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
@@ -36,6 +37,7 @@ def load_weights(source: str, **options: Any) -> PreTrainedModel:
     Raises:
         UserError: there is no model, its files are damaged or incomplete, or they are those of another model.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
@@ -48,9 +50,18 @@ def load_weights(source: str, **options: Any) -> PreTrainedModel:
             stored = stored_dtype(_folder(source))
             if options["dtype"] == "auto" and stored not in (None, model.dtype):  # config.json names another one
                 model = load(source, **{**options, "dtype": stored})
+    except UnpicklingError as error:
+        raise UserError(
+            f"the pickled weights of {source!r} contain more than tensors, which is not safe to load; convert them to "
+            "safetensors."
+        ) from error
     except SafetensorError as error:
         raise UserError(
             f"a weight file of {source!r} is damaged or incomplete ({first_line(error)}); copy or download it again."
+        ) from error
+    except StrictDataclassError as error:
+        raise UserError(
+            f"the config.json of {source!r} contradicts itself ({first_line(error.__cause__ or error)}); correct it."
         ) from error
     except (OSError, ValueError) as error:
         raise UserError(
@@ -101,18 +112,25 @@ def stored_dtype(folder: Path) -> torch.dtype | None:
     return None if not names else getattr(torch, names.pop()) if len(names) == 1 else torch.float32
 
 
-def write_weights(empty: PreTrainedModel, weights: Iterable[tuple[str, Tensor]], folder: Path, dtype: Any) -> None:
+def write_weights(
+    empty: PreTrainedModel,
+    weights: Iterable[tuple[str, Tensor]],
+    folder: Path,
+    dtype: torch.dtype,
+    max_file_bytes: int = MAX_FILE_BYTES,
+) -> None:
     """Write configuration and weights to a folder, as ``save_pretrained`` does, one file of weights at a time.
 
     Args:
         empty: the model without weights, on the meta device.
         weights: tensors of the state dict by name, layer by layer; each is read once.
         dtype: type of the written floating-point weights.
+        max_file_bytes: size at which a file is full; it is exceeded by at most one decoder layer.
     """
     import torch
 
     with torch.no_grad():
-        parts = _parts(empty, weights, dtype)
+        parts = _parts(empty, weights, dtype, max_file_bytes)
         count = 0
         for count, part in enumerate(parts, start=1):
             empty.save_pretrained(folder / f"part-{count}", state_dict=part, max_shard_size="1000TB")
@@ -132,14 +150,14 @@ def write_weights(empty: PreTrainedModel, weights: Iterable[tuple[str, Tensor]],
 
 
 def _parts(
-    empty: PreTrainedModel, weights: Iterable[tuple[str, Tensor]], dtype: torch.dtype
+    empty: PreTrainedModel, weights: Iterable[tuple[str, Tensor]], dtype: torch.dtype, max_bytes: int
 ) -> Iterator[dict[str, Tensor]]:
     """Yield the weights in parts that end between layers, because a library may fuse or split those of one layer."""
     distinct = {id(tensor): name for name, tensor in reversed(empty.state_dict(keep_vars=True).items())}.values()
     kept = ((name, tensor) for name, tensor in weights if name in set(distinct))
     part: dict[str, Tensor] = {}
     for _, layer in groupby(kept, lambda pair: re.match(r"(.*?\.\d+\.)?", pair[0])[0]):  # type: ignore[index]
-        if sum(tensor.nbytes for tensor in part.values()) >= MAX_FILE_BYTES:
+        if sum(tensor.nbytes for tensor in part.values()) >= max_bytes:
             yield part
             part = {}
         for name, tensor in layer:
