@@ -58,6 +58,9 @@ class LoraConfig(Frozen):
     alpha: float = Field(32.0, gt=0.0)
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
     target_modules: str | tuple[str, ...] = "all-linear"
+    quantize: Literal["nf4"] | None = None
+    """``nf4`` keeps the frozen weights in 4 bits (QLoRA, arXiv 2305.14314). It needs an NVIDIA GPU, ``strategy: ddp``
+    and the package bitsandbytes (extra ``qlora``)."""
 
 
 class _Term(Frozen):
@@ -305,6 +308,11 @@ class LearnerConfig(Frozen):
     """Precision of the weights in a checkpoint; null is ``precision``."""
     recompute_activations: bool = False
     """Activation checkpointing: recompute the activations of a layer in the backward pass to save memory."""
+    cpu_offload: bool = False
+    """Keep sharded states in main memory and update the weights on the CPU: all states with fsdp2 on several processes
+    and with ZeRO stage 3, the optimizer's with ZeRO stages 1 and 2."""
+    compile: bool = False
+    """Compile the decoder layers with torch.compile, at the first step; not with deepspeed."""
     strategy: Literal["ddp", "fsdp2", "deepspeed"] = "ddp"
     """How several processes share the work; ignored for one process, except ``deepspeed``."""
     zero_stage: Literal[1, 2, 3] = 2
@@ -338,6 +346,14 @@ class LearnerConfig(Frozen):
             raise ValueError("widen needs a trained model without adapters; set it to 1 or remove scratch and lora")
         if self.scratch is not None and self.lora is not None:
             raise ValueError("lora adapts a trained model; remove lora or give model instead of scratch")
+        if self.lora is not None and self.lora.quantize and self.strategy != "ddp":
+            raise ValueError("lora.quantize needs strategy ddp, because 4-bit weights cannot be sharded")
+        if self.cpu_offload and self.strategy == "ddp":
+            raise ValueError(
+                "cpu_offload keeps shards in main memory; choose strategy fsdp2 or deepspeed, or remove it"
+            )
+        if self.compile and self.strategy == "deepspeed":
+            raise ValueError("compile does not work with strategy deepspeed; choose fsdp2 or ddp, or remove it")
         if self.optimizer == "muon" and (self.strategy != "ddp" or self.lora is not None):
             raise ValueError("optimizer muon needs strategy ddp and no lora; choose adamw otherwise")
         return self

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,6 +165,8 @@ def fit(
         dtype = torch.bfloat16 if (config.saved_precision or config.precision) == "bfloat16" else torch.float32
         save_model(model, weights, tokenizer, output_folder, dtype, trained)
         resume.remove()
+    else:
+        deque(weights, maxlen=0)  # all ranks gather the weights
     distributed.barrier()
     return _result(progress, data, output_folder, packed, why_padded)
 
@@ -193,16 +196,17 @@ def _train_step(
     """Run one optimizer step and record it in ``progress``. Returns its report and whether any rank asks to stop."""
     sum_divisor = len(step.members) * tokens_of_sums(config.terms, data.term_counts.mean(axis=0))
     coefficients = term_coefficients(config.terms, data.term_counts[step.members].sum(axis=0), sum_divisor)
-    values, padded_tokens = [0.0] * len(config.terms), 0
+    values, padded_tokens = torch.zeros(len(config.terms), device=distributed.device), 0
     for number, (batch, counts) in enumerate(step.batches()):
         padded_tokens += batch.input_ids.size
-        used = coefficients if counts else [0.0] * len(values)
-        shares = trainer.accumulate(batch, used, last=number == len(step.pending) - 1)
-        values = [value + share for value, share in zip(values, shares, strict=True)]
+        used = coefficients if counts else [0.0] * len(config.terms)
+        values += trainer.accumulate(batch, used, last=number == len(step.pending) - 1)
     learning_rate, grad_norm = trainer.update(progress.fraction(config))
     clock = time.monotonic() - started_s if distributed.rank == 0 else 0.0
     stop = should_stop is not None and should_stop()
-    *summed, all_padded_tokens, seconds, stops = distributed.all_reduce_sum([*values, padded_tokens, clock, stop])
+    *summed, all_padded_tokens, seconds, stops = distributed.all_reduce_sum(
+        [*values.tolist(), padded_tokens, clock, stop]
+    )
     loss = sum(term.weight * value for term, value in zip(config.terms, summed, strict=True))
     if not math.isfinite(loss):
         raise UserError(f"the loss is {loss} at step {progress.step}; lower learner.learning_rate.")

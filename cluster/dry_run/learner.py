@@ -6,14 +6,16 @@ from collections.abc import Iterator, Mapping
 
 from cluster.config.recipe import LearnerRole, Recipe, model_of
 from cluster.dry_run.findings import Assessment, Finding, MemoryUse
-from cluster.dry_run.memory import host_bytes, learner_memory, trained_parameters
-from cluster.dry_run.model_shapes import ModelShape, UnknownShapeError, scratch_shape, shape_of
+from cluster.dry_run.memory import file_bytes, host_bytes, learner_memory, trained_parameters
+from cluster.dry_run.model_shapes import ModelShape, UnknownShapeError, read_config, scratch_shape, shape_of
 from cluster.runtime.resources import GIB
 from rollout.errors import UserError
 
 LARGE_PARAMETERS = 100_000_000
 """Models with at least this many trained parameters get a note if they would train on the CPU."""
-MAX_RANKS = 16
+_RANKS = (2, 4, 8, 16)
+SHORTEST_TOKENS = 256
+"""Episodes are not truncated below this to make them fit."""
 
 
 def trained_shape(recipe: Recipe) -> ModelShape:
@@ -30,20 +32,21 @@ def trained_shape(recipe: Recipe) -> ModelShape:
 def assess_learner(recipe: Recipe, learner: LearnerRole, gpu_gib: float) -> Assessment:
     """Memory use and findings of one learner rank on a GPU of ``gpu_gib`` GiB."""
     try:
+        router = tuple(_router_findings(recipe, learner))
         shape = trained_shape(recipe)
     except UnknownShapeError as error:
-        return Assessment(None, (Finding(f"learner: memory is not estimated: {error}"),))
+        return Assessment(None, (Finding(f"learner: memory is not estimated: {error}"), *router))
     except UserError:  # `check_models` reports missing models
         return Assessment(None)
     on_gpu = learner.resources.gpus > 0
     available = gpu_gib * GIB * min(1.0, learner.resources.gpus) if on_gpu else None
     use = _learner_use(recipe, learner, shape, available)
-    findings = [*_learner_findings(recipe, learner, shape)]
+    findings = [*router, *_learner_findings(recipe, learner, shape)]
     if not use.fits:
         assert available is not None
         text = (
             f"learner: a rank that trains {shape.name} needs {use.total / GIB:.1f} GiB of its GPU's "
-            f"{available / GIB:.1f}"
+            f"{available / GIB:.1f}{_share_of_tokens(use, largest_micro_batch(recipe, learner, shape))}"
         )
         findings.append(_does_not_fit(recipe, learner, shape, available, text))
     return Assessment(use, tuple(findings))
@@ -53,25 +56,43 @@ def _learner_use(recipe: Recipe, learner: LearnerRole, shape: ModelShape, availa
     tokens = largest_micro_batch(recipe, learner, shape)
     memory = learner_memory(shape, learner, learner.workers, tokens, trained_share(recipe, learner))
     trained = trained_parameters(shape, learner)
-    loading = f"loading needs {host_bytes(shape) / GIB:.1f} GiB of main memory"
+    host = host_bytes(shape, learner, learner.workers)
+    loading = f"loading maps {file_bytes(shape) / GIB:.1f} GiB of weight files"
+    if learner.scratch is not None:
+        loading = "no weights are loaded"
+    if host and available is not None:
+        loading += f", {host / GIB:.1f} GiB of main memory for a rank"
     note = f"micro-batches of {tokens:,} tokens, {trained:,} trained parameters; {loading}"
     return MemoryUse(
         "learner rank", shape, "CPU" if available is None else "GPU", tuple(memory.items()), available, note
     )
 
 
+def _share_of_tokens(use: MemoryUse, tokens: int) -> str:
+    """Says so if the tokens of one forward pass take most of the memory."""
+    parts = dict(use.parts)
+    needed = parts.get("activations", 0) + parts.get("logits", 0)
+    return f", most of it for the {tokens:,} tokens of one pass" if needed > use.total / 2 else ""
+
+
 def _does_not_fit(recipe: Recipe, learner: LearnerRole, shape: ModelShape, available: float, text: str) -> Finding:
-    """Finding for a learner that does not fit, with the first change that fixes it: recomputation, then sharding."""
+    """Finding for a learner that does not fit, with the first change that fixes it."""
     for changes in _memory_savings(recipe, learner, shape):
-        if _learner_use(recipe, learner.model_copy(update=changes), shape, available).fits:
+        changed = learner.model_copy(update=changes)
+        if _learner_use(recipe, changed, shape, available).fits:
             fix = " ".join(f"learner.{key}={str(value).lower()}" for key, value in changes.items())
+            shortened = "max_sequence_tokens" in changes
+            text += "; longer episodes have to be truncated" if shortened else ""
             return Finding(text, fix, fatal=True, is_estimate=True)
     alternative = "a smaller model" if learner.lora else "a smaller model, or adapters (learner.lora)"
     return Finding(f"{text}; use larger GPUs (--gpu-memory-gib) or {alternative}", fatal=True, is_estimate=True)
 
 
 def _memory_savings(recipe: Recipe, learner: LearnerRole, shape: ModelShape) -> Iterator[Mapping[str, object]]:
-    """Changes of settings that save memory, in order of increasing cost."""
+    """Changes of settings that save memory, in order of increasing cost: passes, recomputation, sharding, offload.
+
+    The last ones truncate episodes, for sequences that are longer than one device can hold.
+    """
     shorter = {"micro_batch_tokens": longest_row(recipe, learner, shape)}
     recompute = {"recompute_activations": True}
     yield shorter
@@ -79,12 +100,30 @@ def _memory_savings(recipe: Recipe, learner: LearnerRole, shape: ModelShape) -> 
     yield {**shorter, **recompute}
     sharding: dict[str, object] = {"optimizer": "adamw"} if learner.optimizer == "muon" else {}
     sharding["strategy"] = "fsdp2"
-    ranks = 2
-    while ranks <= MAX_RANKS:
-        if ranks >= learner.workers:
+    all_ranks = [ranks for ranks in _RANKS if ranks >= learner.workers]
+    if learner.lora is None or learner.lora.quantize is None:
+        for ranks in all_ranks:
             yield {**sharding, "workers": ranks}
             yield {**shorter, **recompute, **sharding, "workers": ranks}
-        ranks *= 2
+        for ranks in all_ranks:
+            yield {**shorter, **recompute, **sharding, "workers": ranks, "cpu_offload": True}
+    length = shorter["micro_batch_tokens"] // 2
+    while length >= SHORTEST_TOKENS:
+        yield {"max_sequence_tokens": length, "micro_batch_tokens": length, **recompute}
+        length //= 2
+
+
+def _router_findings(recipe: Recipe, learner: LearnerRole) -> Iterator[Finding]:
+    """A mixture of experts whose router has a loss of its own, which the learner does not add."""
+    model = learner.model or (model_of(recipe.student) if recipe.student else None)
+    if learner.scratch is not None or model is None:
+        return
+    config = read_config(model)
+    if config.get("router_aux_loss_coef"):
+        yield Finding(
+            f"learner: {model} is a mixture of experts; it is trained without the load-balancing loss of its router "
+            "(router_aux_loss_coef)"
+        )
 
 
 def _learner_findings(recipe: Recipe, learner: LearnerRole, shape: ModelShape) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any, Protocol
 
@@ -18,11 +18,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from learner.batching import Batch
 from learner.config import LearnerConfig
-from learner.distributed import Distributed
+from learner.distributed import Distributed, check_precision
+from learner.head import bare_model
 from learner.losses.chunked import ChunkedLoss
 from learner.model import decoder_layers
 from learner.model_inputs import model_inputs
 from learner.optim import learning_rate_factor, make_optimizers
+from learner.strategies.sharding import clip_gradients, full_weights, shard_with_fsdp2
 from learner.teacher import FrozenTeacher
 
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -32,7 +34,7 @@ _BROADCAST = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
 class Trainer(Protocol):
     """Interface of a training strategy. All methods are called on all ranks."""
 
-    def accumulate(self, batch: Batch, coefficients: Sequence[float], last: bool) -> list[float]:
+    def accumulate(self, batch: Batch, coefficients: Sequence[float], last: bool) -> torch.Tensor:
         """Run forward and backward of one micro-batch and add its gradients.
 
         Args:
@@ -40,7 +42,7 @@ class Trainer(Protocol):
             last: whether it is the last micro-batch of the step on this rank.
 
         Returns:
-            The contribution of each loss term, without its lambda.
+            The contribution ``[S]`` of each loss term, without its lambda, on the trainer's device.
         """
 
     def update(self, fraction: float) -> tuple[float, float]:
@@ -50,8 +52,8 @@ class Trainer(Protocol):
             The learning rate, and the norm of the gradients before clipping.
         """
 
-    def weights(self) -> dict[str, torch.Tensor]:
-        """Return the full state dict of the model on the CPU; empty on ranks other than 0."""
+    def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield the full tensors of the model one at a time; see `learner.strategies.sharding.full_weights`."""
 
     def state(self) -> dict[str, Any]:
         """Return weights and optimizer state for resuming; empty on ranks other than 0."""
@@ -68,12 +70,19 @@ class TorchTrainer:
     ) -> None:
         self._config = config
         self._distributed = distributed
-        self._loss: Any = ChunkedLoss(model.to(distributed.device).train(), config.terms, teacher)
         self._sharded = config.strategy == "fsdp2" and distributed.world_size > 1
         self._autocast = config.precision == "bfloat16" and not self._sharded
+        self._loss: Any = ChunkedLoss(model.train(), config.terms, teacher)
+        if config.compile:
+            for layer in decoder_layers(model):
+                layer.compile(dynamic=True)
         if self._sharded:
-            _shard(self._loss, model, config.precision)
-        elif distributed.world_size > 1:
+            shard_with_fsdp2(self._loss, model, config)
+        else:
+            model.to(distributed.device)
+            if not getattr(bare_model(model), "is_loaded_in_4bit", False):
+                model.float()
+        if not self._sharded and distributed.world_size > 1:
             self._loss = DistributedDataParallel(self._loss)
         self._model = model
         self._optimizers = make_optimizers(model, config)
@@ -82,7 +91,7 @@ class TorchTrainer:
             for group in optimizer.param_groups:
                 group["full_lr"] = group["lr"]
 
-    def accumulate(self, batch: Batch, coefficients: Sequence[float], last: bool) -> list[float]:
+    def accumulate(self, batch: Batch, coefficients: Sequence[float], last: bool) -> torch.Tensor:
         device = self._distributed.device
         sync = nullcontext()
         if self._distributed.world_size > 1 and not self._sharded and not last:
@@ -93,25 +102,24 @@ class TorchTrainer:
                 loss, values = self._loss(model_inputs(batch, device), batch, coefficients)
             # Gradients are averaged over ranks, but the loss is the sum over ranks.
             (loss * self._distributed.world_size).backward()
-        return [float(value) for value in values.tolist()]
+        return values
 
     def update(self, fraction: float) -> tuple[float, float]:
         factor = learning_rate_factor(fraction, self._config)
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._config.max_grad_norm)
+        norm = clip_gradients(self._parameters, self._config.max_grad_norm, self._distributed.device)
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["full_lr"] * factor
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        full_norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
-        return self._config.learning_rate * factor, float(full_norm)
+        return self._config.learning_rate * factor, float(norm)
 
-    def weights(self) -> dict[str, torch.Tensor]:
-        return dict(get_model_state_dict(self._model, options=_FULL))  # type: ignore[arg-type]  # all are tensors
+    def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        return full_weights(self._model, self._distributed.device)
 
     def state(self) -> dict[str, Any]:
         optimizer = get_optimizer_state_dict(self._model, self._optimizers, options=_FULL)
-        return {"model": self.weights(), "optimizer": optimizer}
+        return {"model": get_model_state_dict(self._model, options=_FULL), "optimizer": optimizer}
 
     def restore(self, state: dict[str, Any]) -> None:
         options = _BROADCAST if self._distributed.world_size > 1 else StateDictOptions(full_state_dict=True)
@@ -119,21 +127,15 @@ class TorchTrainer:
         set_optimizer_state_dict(self._model, self._optimizers, state.get("optimizer", {}), options=options)
 
 
-def _shard(module: ChunkedLoss, model: Any, precision: str) -> None:
-    """Apply FSDP2 per layer. For bfloat16 it casts when gathering; autocast would cache a copy of every weight."""
-    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-
-    dtype = torch.bfloat16 if precision == "bfloat16" else None
-    policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
-    for layer in decoder_layers(model):
-        fully_shard(layer, mp_policy=policy)
-    fully_shard(module, mp_policy=policy)
-
-
 def make_trainer(
     config: LearnerConfig, model: Any, distributed: Distributed, teacher: FrozenTeacher | None = None
 ) -> Trainer:
-    """Create the trainer of ``config.strategy``. The ``teacher`` is needed for terms with the signal ``exact``."""
+    """Create the trainer of ``config.strategy``. The ``teacher`` is needed for terms with the signal ``exact``.
+
+    Raises:
+        UserError: the device does not compute in ``config.precision``, or DeepSpeed has no process group.
+    """
+    check_precision(config, distributed)
     if teacher is not None:
         teacher.to(distributed.device)
     if config.strategy == "deepspeed":
