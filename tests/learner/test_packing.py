@@ -10,8 +10,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from learner.batching import collate
 from learner.config import CrossEntropyTerm, ForwardKLTerm, JSDTerm, LearnerConfig, Term, ULDTerm
-from learner.head import SelectedLogits
-from learner.losses.objective import objective, term_coefficients
+from learner.losses.chunked import ChunkedLoss
+from learner.losses.objective import term_coefficients
 from learner.model_inputs import model_inputs
 from learner.packing import PACKED, packed_attention, use_packing, why_not_packed
 from learner.streams import to_sequence
@@ -52,8 +52,8 @@ def loss_and_gradient(model: Any, packed: bool) -> tuple[list[float], torch.Tens
     batch = collate(sequences, names, packed=packed)
     model.zero_grad()
     device = torch.device("cpu")
-    logits = SelectedLogits(model)(model_inputs(batch, device), torch.from_numpy(batch.positions))
-    loss, values = objective(logits, batch, TERMS, term_coefficients(TERMS, batch.weights.sum(axis=1)))
+    coefficients = term_coefficients(TERMS, batch.weights.sum(axis=1))
+    loss, values = ChunkedLoss(model, TERMS)(model_inputs(batch, device), batch, coefficients)
     loss.backward()
     return values.tolist(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
