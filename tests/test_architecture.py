@@ -117,11 +117,7 @@ ADAPTERS: Mapping[str, Sequence[str]] = {
     "sentence_transformers": ("rollout/tools/retrieval/dense.py",),
     "stillhouse_cli": ("cluster/__init__.py",),  # ours: the check at start-up, which imports none of the four packages
     "textworld": ("rollout/environments/household/alfworld_child.py",),
-    "tokenizers": (
-        "cluster/bench/learner/models.py",
-        "rollout/environments/make_tokenizer.py",
-        "rollout/prompts/tokenizer.py",
-    ),
+    "tokenizers": ("cluster/bench/learner/*", "rollout/environments/make_tokenizer.py", "rollout/prompts/tokenizer.py"),
     "torch": (
         "learner/*",
         "rollout/engines/transformers_engine.py",
@@ -131,8 +127,7 @@ ADAPTERS: Mapping[str, Sequence[str]] = {
         "cluster/runtime/train_learner.py",
     ),
     "transformers": (
-        "cluster/bench/learner/models.py",
-        "cluster/bench/learner/trl_peers.py",
+        "cluster/bench/learner/*",
         "learner/check_student.py",
         "learner/model.py",
         "learner/widen.py",
@@ -148,10 +143,7 @@ ADAPTERS: Mapping[str, Sequence[str]] = {
 LIGHT = {"filelock", "jinja2", "psutil", "regex", "stillhouse_cli"}
 """Adapted packages that may be imported when the adapter is; all others only at call time."""
 
-HEAVY_AT_START = (
-    *("learner/*", "cluster/runtime/ray_backend.py", "cluster/bench/learner/contenders.py"),
-    *("cluster/bench/learner/models.py", "cluster/bench/learner/trl_peers.py"),
-)
+HEAVY_AT_START = ("learner/*", "cluster/runtime/ray_backend.py", "cluster/bench/learner/*")
 """Files that nothing imports at start-up, so that their torch or Ray may stand at the top."""
 
 PUBLIC: Mapping[str, Sequence[str]] = {

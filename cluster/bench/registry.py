@@ -77,7 +77,7 @@ def measure(name: str, options: BenchOptions, *, command: Sequence[str]) -> dict
     """Run one benchmark.
 
     Returns:
-        ``name``, ``command``, ``versions``, ``hardware``, ``seeds``, ``figures``, ``ratios``, and what a benchmark adds.
+        ``name``, ``command``, ``versions``, ``hardware``, ``seeds``, ``figures``, ``ratios``, and more of some.
 
     Raises:
         UserError: if the benchmark does not exist, or its data is missing.
