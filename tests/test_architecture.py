@@ -100,6 +100,7 @@ EVERYWHERE = {"numpy", "pyarrow", "pydantic", "pydantic_core", "rapidfuzz", "ric
 ADAPTERS: Mapping[str, Sequence[str]] = {
     "alfworld": ("rollout/environments/household/alfworld_child.py",),
     "bm25s": ("rollout/tools/retrieval/lexical.py",),
+    "datasets": ("cluster/bench/learner/trl_peers.py",),
     "deepspeed": ("learner/strategies/deepspeed_trainer.py",),
     "filelock": ("rollout/storage/locks.py",),
     "faiss": ("rollout/tools/retrieval/dense.py",),
@@ -116,15 +117,17 @@ ADAPTERS: Mapping[str, Sequence[str]] = {
     "sentence_transformers": ("rollout/tools/retrieval/dense.py",),
     "stillhouse_cli": ("cluster/__init__.py",),  # ours: the check at start-up, which imports none of the four packages
     "textworld": ("rollout/environments/household/alfworld_child.py",),
-    "tokenizers": ("rollout/environments/make_tokenizer.py", "rollout/prompts/tokenizer.py"),
+    "tokenizers": ("cluster/bench/learner/*", "rollout/environments/make_tokenizer.py", "rollout/prompts/tokenizer.py"),
     "torch": (
         "learner/*",
         "rollout/engines/transformers_engine.py",
         "rollout/engines/vllm_worker.py",
         "rollout/models/smollm2.py",
+        "cluster/bench/learner/*",
         "cluster/runtime/train_learner.py",
     ),
     "transformers": (
+        "cluster/bench/learner/*",
         "learner/check_student.py",
         "learner/model.py",
         "learner/widen.py",
@@ -132,6 +135,7 @@ ADAPTERS: Mapping[str, Sequence[str]] = {
         "rollout/models/smollm2.py",
         "rollout/prompts/tokenizer.py",
     ),
+    "trl": ("cluster/bench/learner/trl_peers.py",),
     "vllm": ("rollout/engines/vllm_engine.py",),
 }
 """Files that may import each other package from elsewhere; a package that is in neither table is refused."""
@@ -139,7 +143,7 @@ ADAPTERS: Mapping[str, Sequence[str]] = {
 LIGHT = {"filelock", "jinja2", "psutil", "regex", "stillhouse_cli"}
 """Adapted packages that may be imported when the adapter is; all others only at call time."""
 
-HEAVY_AT_START = ("learner/*", "cluster/runtime/ray_backend.py")
+HEAVY_AT_START = ("learner/*", "cluster/runtime/ray_backend.py", "cluster/bench/learner/*")
 """Files that nothing imports at start-up, so that their torch or Ray may stand at the top."""
 
 PUBLIC: Mapping[str, Sequence[str]] = {
