@@ -274,7 +274,8 @@ class LearnerConfig(Frozen):
     max_tokens: int | None = Field(None, ge=1)
     """Limit on the tokens that the model processes, observations included, padding excluded."""
     max_seconds: float | None = Field(None, gt=0.0)
-    """Limit on the wall-clock time of training, the time before a resume included."""
+    """Limit on the wall-clock time of training, the time before a resume included. The learning rate follows it only if
+    it is the only limit, so give another one for results that do not depend on the speed of the machine."""
 
     batch_episodes: int | None = Field(None, ge=1)
     """Mean number of episodes per optimizer step, over all ranks. Steps have about equally many trained tokens."""
@@ -292,7 +293,7 @@ class LearnerConfig(Frozen):
     optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = Field(2e-3, gt=0.0)
     warmup_fraction: float = Field(0.03, ge=0.0, lt=1.0)
-    """Fraction of the budget (epochs, tokens or seconds, whichever is used most) with a rising learning rate."""
+    """Fraction of the budget (epochs or tokens, whichever is used most) with a rising learning rate."""
     decay: Literal["cosine", "linear", "constant"] = "cosine"
     final_learning_rate_fraction: float = Field(0.05, ge=0.0, le=1.0)
     """Learning rate at the end of the budget, as a fraction of ``learning_rate``."""
@@ -300,6 +301,10 @@ class LearnerConfig(Frozen):
     adam_beta1: float = Field(0.9, ge=0.0, lt=1.0)
     adam_beta2: float = Field(0.98, ge=0.0, lt=1.0)
     max_grad_norm: float = Field(1.0, gt=0.0)
+    max_bad_steps: int = Field(5, ge=1)
+    """Training stops after this many steps in a row whose loss or gradients are not finite. Such a step is skipped."""
+    carry_optimizer: bool = True
+    """Rounds after the first continue with the optimizer's state; their weights continue in float32 in either case."""
 
     precision: Literal["float32", "bfloat16"] = "float32"
     """``bfloat16`` keeps float32 weights and computes under autocast. With fsdp2 on several processes, gathered weights
@@ -318,8 +323,11 @@ class LearnerConfig(Frozen):
     zero_stage: Literal[1, 2, 3] = 2
     """Stage of DeepSpeed ZeRO; used with ``strategy: deepspeed``."""
     seed: int = Field(0, ge=0)
-    checkpoint_every_s: float | None = Field(300.0, gt=0.0)
-    """Seconds between intermediate checkpoints, from which a killed fit resumes; null writes none."""
+    checkpoint_every_s: float | None = Field(None, gt=0.0)
+    """Seconds between intermediate checkpoints, from which a killed fit resumes; null is 5 % of the budget, but at most
+    30 seconds."""
+    keep_checkpoints: int = Field(2, ge=0)
+    """Number of intermediate checkpoints that are kept; 0 writes none."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -32,6 +32,7 @@ class Data:
         truncated_episodes: number of episodes that ``keep`` includes and that were truncated.
         truncated_tokens: number of tokens that were removed from them.
         truncated_trained_tokens: number of these that would have been trained.
+        episodes: `Key.session` of each sequence's episode.
         digest: SHA-256 of token ids, weights and teacher scores of all sequences.
         notes: sentences on what may be wrong with the data.
     """
@@ -45,6 +46,7 @@ class Data:
     truncated_episodes: int
     truncated_tokens: int
     truncated_trained_tokens: int
+    episodes: tuple[str, ...]
     digest: str
     notes: tuple[str, ...]
 
@@ -80,7 +82,7 @@ def load_data(
             _check_ids(sequence, trajectory, vocabulary)
             _check_scored(config, sequence)
             teachers.add(sequence, trajectory)
-            counts.add(sequence)
+            counts.add(sequence, trajectory.key.session)
             sequences.append(sequence)
     if not counts.lengths:
         streams = ", ".join(dict.fromkeys(term.stream for term in config.terms))
@@ -101,12 +103,14 @@ class _Counts:
         self._trained_tokens = array("q")
         self._terms, self._complexities = array("d"), array("d")
         self._truncated = [0, 0, 0]
+        self._episodes: list[str] = []
 
     def add_truncation(self, sequence: TrainingSequence) -> None:
         found = (bool(sequence.truncated_tokens), sequence.truncated_tokens, sequence.truncated_trained_tokens)
         self._truncated = [total + count for total, count in zip(self._truncated, found, strict=True)]
 
-    def add(self, sequence: TrainingSequence) -> None:
+    def add(self, sequence: TrainingSequence, episode: str) -> None:
+        self._episodes.append(episode)
         order, weights = self._config.order, sequence.weights
         self.lengths.append(len(sequence))
         self._terms.extend(float(weights[term.weight_name].sum(dtype=np.float64)) for term in self._config.terms)
@@ -125,6 +129,7 @@ class _Counts:
             truncated_episodes=episodes,
             truncated_tokens=tokens,
             truncated_trained_tokens=trained,
+            episodes=tuple(self._episodes),
             digest=sequences.digest,
             notes=notes,
         )

@@ -3,34 +3,46 @@
 trajectories ─▶ data ─▶ epoch order ─▶ steps ─▶ micro-batches ─▶ trainer ─▶ checkpoint folder
                                          ▲                          │
                                          └─────── progress ◀────────┘    (saved at intervals for resuming)
+
+A step whose loss or gradients are not finite updates nothing, on any rank, and its episodes are saved.
 """
 
 from __future__ import annotations
 
+import logging
 import math
+import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from learner.bad_steps import MAX_SAVED_STEPS, bad_steps_folder, save_bad_step
+from learner.carry import load_state, save_state
 from learner.config import LearnerConfig
 from learner.data import Data, load_data
 from learner.distributed import Distributed
 from learner.export import TrainedFormat
+from learner.fingerprint import Fingerprint
 from learner.head import check_head
 from learner.losses.objective import term_coefficients, tokens_of_sums
 from learner.model import make_model, save_model
 from learner.packing import use_packing
-from learner.progress import Progress, ResumeCheckpoint
+from learner.progress import Progress, StoppedBy
 from learner.reader import PlannedStep, StepReader
+from learner.resume import ResumeCheckpoint
 from learner.strategies.torch_trainer import Trainer, make_trainer
 from learner.teacher import load_teacher
+from learner.tensor_files import part_of
 from rollout.errors import UserError
 from rollout.trajectory import Trajectory
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +50,7 @@ class StepReport:
     """Metrics of one optimizer step; the same on every rank.
 
     Attributes:
-        loss: weighted sum of the terms.
+        loss: weighted sum of the terms; may be not finite if the step was skipped.
         term_values: unweighted value of each term, by ``stream/divergence``.
         learning_rate: rate of this step.
         grad_norm: norm of the gradients before clipping.
@@ -46,6 +58,10 @@ class StepReport:
         tokens: tokens processed so far, padding excluded.
         trained_tokens: tokens so far that at least one term trains on.
         seconds: training time so far, the time before a resume included.
+        updated: whether the weights were updated. They are not if the loss or the gradients are not finite, or if no
+            term has weight.
+        skipped_steps: steps so far whose loss or gradients were not finite.
+        stopped_by: the limit of the budget that ends training after this step; None if it goes on.
     """
 
     step: int
@@ -58,6 +74,9 @@ class StepReport:
     tokens: int
     trained_tokens: int
     seconds: float
+    updated: bool
+    skipped_steps: int
+    stopped_by: StoppedBy | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +84,7 @@ class FitResult:
     """Result of a fit.
 
     Attributes:
-        steps: number of optimizer steps.
+        steps: number of steps, those included that were skipped.
         tokens: tokens processed, padding excluded.
         trained_tokens: tokens that at least one term trained on, counted once per epoch.
         seconds: training time, the time before a resume included.
@@ -80,6 +99,8 @@ class FitResult:
         truncated_tokens: number of tokens that were removed from them.
         truncated_trained_tokens: number of these that would have been trained.
         notes: sentences on what may be wrong with the data or is not supported by the model.
+        skipped_steps: number of steps without an update because their loss or gradients were not finite.
+        stopped_by: what ended training.
     """
 
     steps: int
@@ -98,6 +119,8 @@ class FitResult:
     truncated_tokens: int
     truncated_trained_tokens: int
     notes: tuple[str, ...]
+    skipped_steps: int
+    stopped_by: StoppedBy
 
     @property
     def tokens_per_second(self) -> float:
@@ -111,7 +134,10 @@ def fit(
     *,
     base_model: str | None = None,
     trained: TrainedFormat | None = None,
+    initial_state: str | None = None,
+    state_folder: str | None = None,
     on_step: Callable[[StepReport], None] | None = None,
+    on_note: Callable[[str], None] = _log.warning,
     should_stop: Callable[[], bool] | None = None,
 ) -> FitResult:
     """Train a model and save it as a Hugging Face model folder, or as a PEFT adapter folder with ``config.lora``.
@@ -126,13 +152,18 @@ def fit(
         output_folder: created atomically at the end; must not exist.
         base_model: folder or hub name; overrides ``config.model`` and ``config.scratch``.
         trained: chat format of the trajectories, with which the model is saved; None is that of its tokenizer.
+        initial_state: ``state_folder`` of the fit that made ``base_model``. Training continues from its float32 weights
+            and, with ``config.carry_optimizer``, from its optimizer's state.
+        state_folder: where to keep this state for a following fit; its contents are replaced.
         on_step: called on every rank after each step.
+        on_note: called on rank 0 with sentences on checkpoints and states that cannot be used, and why.
         should_stop: called on every rank after each step. If it returns True on any rank, training ends and the model
             is saved.
 
     Raises:
-        UserError: there is no model or nothing to train on, the output folder exists, the loss is not finite, or the
-            disk is full.
+        UserError: there is no model or nothing to train on, the output folder exists, the loss or the gradients are not
+            finite in ``config.max_bad_steps`` steps in a row, or the disk is full. What was trained up to the last
+            intermediate checkpoint is kept.
     """
     distributed = Distributed.current()
     if Path(output_folder).exists():
@@ -148,93 +179,182 @@ def fit(
     data = load_data(config, trajectories, min(positions), vocabulary, Path(output_folder).parent)
     reader = StepReader(config, data, rank=distributed.rank, world_size=distributed.world_size, packed=packed)
     trainer = make_trainer(config, model, distributed, teacher)
-    resume = ResumeCheckpoint(output_folder, config, data, base_model)
-    progress = resume.load(trainer, distributed)
-    saved_at_s, started_s = progress.seconds, time.monotonic() - progress.seconds
-    for step in _steps(config, reader, progress):
-        report, stop = _train_step(config, data, trainer, distributed, progress, step, started_s, should_stop)
-        if on_step is not None:
-            on_step(report)
-        if stop:
-            break
-        if config.checkpoint_every_s is not None and progress.seconds - saved_at_s >= config.checkpoint_every_s:
-            resume.save(trainer, distributed, progress)
-            saved_at_s = progress.seconds
-    weights = trainer.weights()
-    if distributed.rank == 0:
-        dtype = torch.bfloat16 if (config.saved_precision or config.precision) == "bfloat16" else torch.float32
-        save_model(model, weights, tokenizer, output_folder, dtype, trained)
-        resume.remove()
-    else:
-        deque(weights, maxlen=0)  # all ranks gather the weights
-    distributed.barrier()
-    return _result(progress, data, output_folder, packed, why_padded)
+    resume = ResumeCheckpoint(output_folder, config, Fingerprint.of(config, data, tokenizer), distributed, on_note)
+    try:
+        progress = resume.load(trainer)
+        if initial_state is not None and base_model is not None and progress.step == 0:
+            optimizer = config.carry_optimizer
+            load_state(Path(initial_state), base_model, trainer, distributed, optimizer=optimizer, notify=on_note)
+        bad_steps = bad_steps_folder(output_folder)
+        training = _Training(config, data, trainer, distributed, progress, resume, bad_steps, should_stop)
+        stopped_by = training.run(_steps(config, reader, progress), on_step)
+        resume.finish()
+        _require_finite(trainer, distributed, progress)
+        state = _keep_state(state_folder, resume.name(progress), trainer, distributed)
+        weights = trainer.weights()
+        if distributed.rank == 0:
+            dtype = torch.bfloat16 if (config.saved_precision or config.precision) == "bfloat16" else torch.float32
+            save_model(model, weights, tokenizer, output_folder, dtype, trained, state)
+            resume.remove()
+        else:
+            deque(weights, maxlen=0)  # all ranks gather the weights
+        distributed.barrier()
+    finally:
+        resume.close()
+    notes = (*data.notes, *([why_padded] if why_padded else []))
+    return _result(progress, data, output_folder, packed, notes, stopped_by)
 
 
-def _steps(config: LearnerConfig, reader: StepReader, progress: Progress) -> Iterator[PlannedStep]:
-    """Yield the steps, starting at ``progress``, until the budget is used."""
+def _steps(config: LearnerConfig, reader: StepReader, progress: Progress) -> Generator[PlannedStep]:
+    """Yield the steps, starting at ``progress``, until a limit of the budget is reached."""
     while True:
         steps = reader.plan(progress.epoch)
         progress.steps_of_epoch = len(steps)
         for step in reader.read(steps[progress.step_in_epoch :]):
-            if progress.fraction(config) >= 1.0:
+            if progress.limit(config) is not None:
                 return
             yield step
-        progress.begin_epoch(config)
+        progress.begin_epoch()
 
 
-def _train_step(
-    config: LearnerConfig,
-    data: Data,
-    trainer: Trainer,
-    distributed: Distributed,
-    progress: Progress,
-    step: PlannedStep,
-    started_s: float,
-    should_stop: Callable[[], bool] | None,
-) -> tuple[StepReport, bool]:
-    """Run one optimizer step and record it in ``progress``. Returns its report and whether any rank asks to stop."""
-    sum_divisor = len(step.members) * tokens_of_sums(config.terms, data.term_counts.mean(axis=0))
-    coefficients = term_coefficients(config.terms, data.term_counts[step.members].sum(axis=0), sum_divisor)
-    values, padded_tokens = torch.zeros(len(config.terms), device=distributed.device), 0
-    for number, (batch, counts) in enumerate(step.batches()):
-        padded_tokens += batch.input_ids.size
-        used = coefficients if counts else [0.0] * len(config.terms)
-        values += trainer.accumulate(batch, used, last=number == len(step.pending) - 1)
-    learning_rate, grad_norm = trainer.update(progress.fraction(config))
-    clock = time.monotonic() - started_s if distributed.rank == 0 else 0.0
-    stop = should_stop is not None and should_stop()
-    *summed, all_padded_tokens, seconds, stops = distributed.all_reduce_sum(
-        [*values.tolist(), padded_tokens, clock, stop]
-    )
-    loss = sum(term.weight * value for term, value in zip(config.terms, summed, strict=True))
-    if not math.isfinite(loss):
-        raise UserError(f"the loss is {loss} at step {progress.step}; lower learner.learning_rate.")
-    progress.record(
-        loss=loss,
-        tokens=int(data.lengths[step.members].sum()),
-        trained_tokens=int(data.trained_tokens[step.members].sum()),
-        padded_tokens=int(all_padded_tokens),
-        seconds=seconds,
-        dummy_passes=step.dummy_passes,
-    )
-    names = [f"{term.stream}/{term.divergence}" for term in config.terms]
-    report = StepReport(
-        step=progress.step,
-        epoch=progress.epoch,
-        loss=loss,
-        term_values=dict(zip(names, summed, strict=True)),
-        learning_rate=learning_rate,
-        grad_norm=grad_norm,
-        fraction=progress.fraction(config),
-        tokens=progress.tokens,
-        trained_tokens=progress.trained_tokens,
-        seconds=seconds,
-    )
-    return report, stops > 0
+@dataclass
+class _Training:
+    """What the steps of one fit share."""
+
+    config: LearnerConfig
+    data: Data
+    trainer: Trainer
+    distributed: Distributed
+    progress: Progress
+    resume: ResumeCheckpoint
+    bad_steps: Path
+    should_stop: Callable[[], bool] | None
+
+    def __post_init__(self) -> None:
+        self.started_s = time.monotonic() - self.progress.seconds
+
+    def run(self, steps: Generator[PlannedStep], on_step: Callable[[StepReport], None] | None) -> StoppedBy:
+        """Train until the steps end or any rank asks to stop; save checkpoints. Returns what ended it."""
+        with closing(steps):
+            for step in steps:
+                report, (stop, due, busy, failed) = self.step(step)
+                if on_step is not None:
+                    on_step(report)
+                if failed:
+                    self.resume.raise_failure()
+                if stop:
+                    return "should_stop"
+                if due and not busy:
+                    self.resume.save(self.trainer, self.progress)
+        limit = self.progress.limit(self.config)
+        assert limit is not None, "steps end at a limit only"
+        return limit
+
+    def step(self, step: PlannedStep) -> tuple[StepReport, list[bool]]:
+        """Run one step and record it in the progress.
+
+        Returns:
+            The step's report, and whether any rank wants to stop, is to save a checkpoint, still writes one, and could
+            not write one.
+        """
+        config, progress, num_terms = self.config, self.progress, len(self.config.terms)
+        coefficients = self._coefficients(step.members)
+        values, padded = self._accumulate(step, coefficients) if any(coefficients) else ([0.0] * num_terms, 0)
+        clock_s = time.monotonic() - self.started_s if self.distributed.rank == 0 else 0.0
+        stop = self.should_stop is not None and self.should_stop()
+        votes = (stop, self.resume.is_due(progress), self.resume.is_busy, self.resume.has_failed)
+        summed = self.distributed.all_reduce_sum([*values, padded, clock_s, *votes])
+        values, (padded_tokens, seconds, *asked) = summed[:num_terms], summed[num_terms:]
+        loss = sum(term.weight * value for term, value in zip(config.terms, values, strict=True))
+        learning_rate, grad_norm = 0.0, 0.0
+        if any(coefficients) and math.isfinite(loss):
+            learning_rate, grad_norm = self.trainer.update(progress.schedule(config))
+        elif any(coefficients):
+            self.trainer.discard()
+        progress.record(
+            tokens=int(self.data.lengths[step.members].sum()),
+            trained_tokens=int(self.data.trained_tokens[step.members].sum()),
+            padded_tokens=int(padded_tokens),
+            dummy_passes=step.dummy_passes,
+            seconds=seconds,
+        )
+        is_finite = math.isfinite(loss) and math.isfinite(grad_norm)
+        if not is_finite:
+            self._skip(step.members, {"loss": loss, "grad_norm": grad_norm if math.isfinite(loss) else "not computed"})
+        elif any(coefficients):
+            progress.record_update(loss)
+        names = [f"{term.stream}/{term.divergence}" for term in config.terms]
+        report = StepReport(
+            step=progress.step,
+            epoch=progress.epoch,
+            loss=loss,
+            term_values=dict(zip(names, values, strict=True)),
+            learning_rate=learning_rate,
+            grad_norm=grad_norm,
+            fraction=progress.fraction(config),
+            tokens=progress.tokens,
+            trained_tokens=progress.trained_tokens,
+            seconds=seconds,
+            updated=is_finite and any(coefficients),
+            skipped_steps=progress.skipped_steps,
+            stopped_by=progress.limit(config),
+        )
+        return report, [count > 0 for count in asked]
+
+    def _coefficients(self, members: list[int]) -> list[float]:
+        counts, terms = self.data.term_counts, self.config.terms
+        sum_divisor = len(members) * tokens_of_sums(terms, counts.mean(axis=0))
+        return term_coefficients(terms, counts[members].sum(axis=0), sum_divisor)
+
+    def _accumulate(self, step: PlannedStep, coefficients: list[float]) -> tuple[list[float], int]:
+        """Add up this rank's gradients. Returns its contribution to each term and the processed positions."""
+        values, padded_tokens = torch.zeros(len(coefficients), device=self.distributed.device), 0
+        for number, (batch, counts) in enumerate(step.batches()):
+            padded_tokens += batch.input_ids.size
+            used = coefficients if counts else [0.0] * len(coefficients)
+            values += self.trainer.accumulate(batch, used, last=number == len(step.pending) - 1)
+        return values.tolist(), padded_tokens
+
+    def _skip(self, members: list[int], figures: dict[str, float | str]) -> None:
+        """Count a step without an update and save its episodes. Raises `UserError` after too many in a row."""
+        progress, most = self.progress, self.config.max_bad_steps
+        progress.record_bad_step()
+        if self.distributed.rank == 0 and progress.skipped_steps <= MAX_SAVED_STEPS:
+            save_bad_step(self.bad_steps, progress.step, members, self.data, figures)
+        if progress.bad_steps_in_a_row >= most:
+            raise UserError(
+                f"the loss or the gradients were not finite in {most} steps in a row, up to step {progress.step} (loss "
+                f"{figures['loss']}, gradient norm {figures['grad_norm']}); lower learner.learning_rate, or leave out "
+                f"the episodes that caused it, which are in {self.bad_steps}."
+            )
 
 
-def _result(progress: Progress, data: Data, checkpoint: str, packed: bool, why_padded: str) -> FitResult:
+def _require_finite(trainer: Trainer, distributed: Distributed, progress: Progress) -> None:
+    """Raise `UserError` on all ranks if a weight is not finite or nothing was trained."""
+    tensors = [part_of(tensor).tensor for tensor in trainer.state(optimizer=False).values()]
+    bad = any(tensor.is_floating_point() and not tensor.isfinite().all() for tensor in tensors)
+    if distributed.all_reduce_sum([bad])[0] or not progress.last_losses:
+        raise UserError(
+            f"the weights are not finite after {progress.step} steps, or no step could update them; lower "
+            "learner.learning_rate."
+        )
+
+
+def _keep_state(folder: str | None, name: str, trainer: Trainer, distributed: Distributed) -> str:
+    """Write the training state for a following fit. Returns its name; empty if none is kept."""
+    if folder is None:
+        return ""
+    if distributed.rank == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+    distributed.barrier()
+    save_state(Path(folder) / name, trainer, distributed)
+    distributed.barrier()
+    return name
+
+
+def _result(
+    progress: Progress, data: Data, checkpoint: str, packed: bool, notes: tuple[str, ...], stopped_by: StoppedBy
+) -> FitResult:
     return FitResult(
         steps=progress.step,
         tokens=progress.tokens,
@@ -245,11 +365,13 @@ def _result(progress: Progress, data: Data, checkpoint: str, packed: bool, why_p
         checkpoint=checkpoint,
         sequences=len(data.sequences),
         num_skipped=data.num_skipped,
-        padding_share=1.0 - progress.tokens / progress.padded_tokens,
+        padding_share=1.0 - progress.tokens / max(1, progress.padded_tokens),
         packed=packed,
         dummy_passes=progress.dummy_passes,
         truncated_episodes=data.truncated_episodes,
         truncated_tokens=data.truncated_tokens,
         truncated_trained_tokens=data.truncated_trained_tokens,
-        notes=(*data.notes, *([why_padded] if why_padded else [])),
+        notes=notes,
+        skipped_steps=progress.skipped_steps,
+        stopped_by=stopped_by,
     )

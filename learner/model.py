@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from learner.config import LearnerConfig, LoraConfig, ScratchConfig
 from learner.export import TrainedFormat, export_format
 from learner.generation_config import repair
+from learner.handover import write_handover
 from learner.weight_files import load_weights, no_progress_bars, write_weights
 from learner.widen import widen
 from rollout.errors import UserError
@@ -229,6 +230,7 @@ def save_model(
     folder: str,
     dtype: torch.dtype,
     trained: TrainedFormat | None = None,
+    state: str = "",
 ) -> None:
     """Write a model folder or adapter folder atomically.
 
@@ -242,9 +244,10 @@ def save_model(
         folder: target folder; must not exist.
         dtype: type of the saved floating-point weights.
         trained: chat format of the training data; None is that of the tokenizer.
+        state: name of the training state that the weights belong to; see `rollout.models.handover`.
 
     Raises:
-        UserError: the disk is full.
+        UserError: the disk is full, or the weights are not finite.
     """
     with atomic_write(Path(folder)) as temporary, no_progress_bars():
         if hasattr(model, "peft_config"):
@@ -253,7 +256,9 @@ def save_model(
             temporary.mkdir()
             write_weights(_empty_model(model, dtype), weights, temporary, dtype)
         _copy_tokenizer(tokenizer, temporary)
-        export_format(temporary, load_tokenizer(tokenizer), trained)
+        loaded = load_tokenizer(tokenizer)
+        export_format(temporary, loaded, trained)
+        write_handover(temporary, loaded, state)
 
 
 def _empty_model(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:

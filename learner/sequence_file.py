@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
+from threading import Lock
 from typing import Any, overload
 
 import numpy as np
@@ -54,6 +55,7 @@ class SequenceFile(Sequence[TrainingSequence]):
         self._schema = pa.schema([("token_ids", pa.list_(pa.int32())), *weights, *teacher, *counts])
         self._writer: Any = pa.ipc.new_file(pa.PythonFile(self._file, "w"), self._schema, options=_WRITE)
         self._reader: Any = None
+        self._lock = Lock()
         self._hash = hashlib.sha256(repr(self._weight_names).encode())
 
     def append(self, sequence: TrainingSequence) -> None:
@@ -92,7 +94,8 @@ class SequenceFile(Sequence[TrainingSequence]):
             return [self[i] for i in range(*index.indices(len(self)))]
         if not -len(self) <= index < len(self):
             raise IndexError(index)
-        batch = self._reader.get_batch(index % len(self))
+        with self._lock:  # the file has one position
+            batch = self._reader.get_batch(index % len(self))
         arrays = {field.name: _array(batch.column(i)) for i, field in enumerate(self._schema)}
         return TrainingSequence(
             token_ids=arrays["token_ids"],

@@ -17,6 +17,7 @@ from learner.model_inputs import model_inputs
 from learner.optim import learning_rate_factor, make_optimizers
 from learner.strategies.sharding import full_weights, partition_with_zero3
 from learner.teacher import FrozenTeacher
+from learner.tensor_files import OWN
 from rollout.errors import UserError
 
 
@@ -68,6 +69,15 @@ class DeepSpeedTrainer:
         self._engine.step()
         return rate, float(self._engine.get_global_grad_norm() or 0.0)
 
+    def discard(self) -> None:
+        """Run a step at a learning rate of 0, because DeepSpeed keeps gradients in several places.
+
+        Weights do not change, nor does anything if a gradient is not finite; otherwise Adam's moments do.
+        """
+        for group in self._adamw.param_groups:
+            group["lr"] = 0.0
+        self._engine.step()
+
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         return full_weights(self._model, self._distributed.device)
 
@@ -104,18 +114,11 @@ class DeepSpeedTrainer:
         )
         return weights
 
-    def state(self) -> dict[str, Any]:
-        mine = {name: tensor.cpu() for name, tensor in self.partitions().items()}
-        is_first = self._distributed.rank == 0
-        ranks: list[Any] | None = [None] * self._distributed.world_size if is_first else None
-        dist.gather_object(mine, ranks)
-        return {"ranks": ranks} if is_first else {}
+    def state(self, *, optimizer: bool = True) -> dict[str, Tensor]:
+        parts = self.partitions().items()
+        return {f"{OWN}{name}": tensor for name, tensor in parts if optimizer or name.endswith(".weights")}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        mine: list[Any] = [None]
-        dist.scatter_object_list(mine, state.get("ranks"))
-        for name, tensor in self.partitions().items():
-            tensor.copy_(mine[0][name])
+    def restored(self) -> None:
         self.reload()
 
 

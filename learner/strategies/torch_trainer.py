@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any, Protocol
@@ -11,8 +12,6 @@ from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
     get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
 )
 from torch.nn.parallel import DistributedDataParallel
 
@@ -27,8 +26,8 @@ from learner.optim import learning_rate_factor, make_optimizers
 from learner.strategies.sharding import clip_gradients, full_weights, shard_with_fsdp2
 from learner.teacher import FrozenTeacher
 
-_FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
-_BROADCAST = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
+_TRAINED = StateDictOptions(ignore_frozen_params=True)
+_FLAT = StateDictOptions(flatten_optimizer_state_dict=True)
 
 
 class Trainer(Protocol):
@@ -46,20 +45,32 @@ class Trainer(Protocol):
         """
 
     def update(self, fraction: float) -> tuple[float, float]:
-        """Clip the gradients and run one optimizer step, when ``fraction`` of the budget is used.
+        """Clip the gradients and run one optimizer step at ``fraction`` of the schedule.
+
+        If the norm is not finite, which it is on all ranks then, the gradients are discarded and nothing changes.
 
         Returns:
             The learning rate, and the norm of the gradients before clipping.
         """
 
+    def discard(self) -> None:
+        """Drop the gradients that were accumulated."""
+
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the full tensors of the model one at a time; see `learner.strategies.sharding.full_weights`."""
 
-    def state(self) -> dict[str, Any]:
-        """Return weights and optimizer state for resuming; empty on ranks other than 0."""
+    def state(self, *, optimizer: bool = True) -> dict[str, torch.Tensor]:
+        """Return the tensors that training continues from, by name: those in use, which may be overwritten.
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Load what `state` returned on rank 0; other ranks pass an empty dict."""
+        A name that begins with `learner.tensor_files.OWN` is this rank's alone, a DTensor is this rank's shard, and any
+        other tensor is the same on every rank.
+
+        Args:
+            optimizer: whether to include the optimizer's state besides the trained weights.
+        """
+
+    def restored(self) -> None:
+        """Take over what was copied into the tensors of `state`."""
 
 
 class TorchTrainer:
@@ -107,24 +118,35 @@ class TorchTrainer:
     def update(self, fraction: float) -> tuple[float, float]:
         factor = learning_rate_factor(fraction, self._config)
         norm = clip_gradients(self._parameters, self._config.max_grad_norm, self._distributed.device)
+        grad_norm = float(norm)
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["full_lr"] * factor
-            optimizer.step()
+            if math.isfinite(grad_norm):
+                optimizer.step()
+        self.discard()
+        return self._config.learning_rate * factor, grad_norm
+
+    def discard(self) -> None:
+        for optimizer in self._optimizers:
             optimizer.zero_grad(set_to_none=True)
-        return self._config.learning_rate * factor, float(norm)
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         return full_weights(self._model, self._distributed.device)
 
-    def state(self) -> dict[str, Any]:
-        optimizer = get_optimizer_state_dict(self._model, self._optimizers, options=_FULL)
-        return {"model": get_model_state_dict(self._model, options=_FULL), "optimizer": optimizer}
+    def state(self, *, optimizer: bool = True) -> dict[str, torch.Tensor]:
+        found: dict[str, Any] = {"model": get_model_state_dict(self._model, options=_TRAINED)}
+        if optimizer:
+            found["optimizer"] = get_optimizer_state_dict(self._model, self._optimizers, options=_FLAT)
+        return {
+            f"{part}/{name}": value
+            for part, values in found.items()
+            for name, value in values.items()
+            if isinstance(value, torch.Tensor)
+        }
 
-    def restore(self, state: dict[str, Any]) -> None:
-        options = _BROADCAST if self._distributed.world_size > 1 else StateDictOptions(full_state_dict=True)
-        set_model_state_dict(self._model, state.get("model", {}), options=options)
-        set_optimizer_state_dict(self._model, self._optimizers, state.get("optimizer", {}), options=options)
+    def restored(self) -> None:
+        """Nothing to do: the tensors of `state` are those of the model."""
 
 
 def make_trainer(

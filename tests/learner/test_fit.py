@@ -94,7 +94,7 @@ class KilledError(Exception):
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_a_killed_fit_resumes_and_ends_with_the_same_weights(tmp_path: Path, optimizer: str) -> None:
-    """It is killed within an epoch, one step after its last intermediate checkpoint."""
+    """It is killed within an epoch, a step or more after its last intermediate checkpoint."""
     config = settings(tmp_path, epochs=3, optimizer=optimizer, checkpoint_every_s=1e-9)
     fit(config, EPISODES, str(tmp_path / "whole"))
     steps: list[int] = []
@@ -108,7 +108,8 @@ def test_a_killed_fit_resumes_and_ends_with_the_same_weights(tmp_path: Path, opt
         fit(config, EPISODES, str(tmp_path / "resumed"), on_step=killed)
     assert not (tmp_path / "resumed").exists()
     result = fit(config, EPISODES, str(tmp_path / "resumed"), on_step=killed)
-    assert steps == [1, 2, 3, 4, 5, 6, 7, 8, 8, 9, 10, 11, 12, 13, 14, 15]
+    assert steps[:8] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert steps[8:] == list(range(steps[8], 16)) and 1 < steps[8] <= 8
     assert result.steps == 15
     assert result.tokens == 3 * sum(len(t.token_ids) for t in EPISODES)
     assert_equal_weights(tmp_path / "whole", tmp_path / "resumed")
@@ -132,17 +133,6 @@ def resumed_steps(tmp_path: Path, change: Callable[[LearnerConfig], LearnerConfi
 
 def test_an_intermediate_checkpoint_of_other_settings_is_ignored(tmp_path: Path) -> None:
     assert resumed_steps(tmp_path, lambda config: config.model_copy(update={"seed": 5}))[0] == 1
-
-
-def test_an_intermediate_checkpoint_with_other_counters_is_ignored(tmp_path: Path) -> None:
-    def rename_counter(config: LearnerConfig) -> LearnerConfig:
-        file = tmp_path / ".out.resume" / "state.pt"
-        saved = torch.load(file, weights_only=True)
-        saved["progress"]["places"] = saved["progress"].pop("padded_tokens")
-        torch.save(saved, file)
-        return config
-
-    assert resumed_steps(tmp_path, rename_counter)[0] == 1
 
 
 @pytest.mark.parametrize("limit", [{"max_tokens": 1000}, {"epochs": 100, "max_seconds": 0.2}])
