@@ -186,7 +186,7 @@ def test_a_pace_of_0_presents_easy_episodes_first(tmp_path: Path) -> None:
 
 
 def test_a_curriculum_uses_its_whole_budget_and_ends_with_whole_epochs(tmp_path: Path) -> None:
-    """Of three epochs the first is the curriculum, which presents as many tokens as the others."""
+    """The first of three epochs is the curriculum, which presents as many tokens as the others."""
     reports: list[StepReport] = []
     config = settings(tmp_path, epochs=3, order={"by": "complexity"})
     result = fit(config, EPISODES, str(tmp_path / "out"), on_step=reports.append)
