@@ -184,7 +184,7 @@ def test_a_pace_of_0_presents_easy_episodes_first(tmp_path: Path) -> None:
 
 
 def test_a_curriculum_uses_its_whole_budget_and_ends_with_whole_epochs(tmp_path: Path) -> None:
-    """Of three epochs the first is the curriculum, which presents as many tokens as the others."""
+    """The first of three epochs is the curriculum, which presents as many tokens as the others."""
     reports: list[StepReport] = []
     config = settings(tmp_path, epochs=3, order={"by": "complexity"})
     result = fit(config, EPISODES, str(tmp_path / "out"), on_step=reports.append)
@@ -207,14 +207,14 @@ def test_packed_and_padded_rows_train_the_same_steps(tmp_path: Path, kind: str) 
 
 
 def test_truncation_and_the_reason_for_padding_are_in_the_result(tmp_path: Path) -> None:
-    toy_tokenizer(tmp_path / "mamba")
-    AutoModelForCausalLM.from_config(
-        AutoConfig.for_model("mamba", vocab_size=64, hidden_size=16, num_hidden_layers=1, state_size=4)
-    ).save_pretrained(tmp_path / "mamba")
+    toy_tokenizer(tmp_path / "falcon")
+    sizes = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("falcon", alibi=True, **sizes))
+    model.save_pretrained(tmp_path / "falcon")
     config = settings(tmp_path, scratch=None, epochs=1, max_sequence_tokens=40)
-    result = fit(config, EPISODES, str(tmp_path / "out"), base_model=str(tmp_path / "mamba"))
+    result = fit(config, EPISODES, str(tmp_path / "out"), base_model=str(tmp_path / "falcon"))
     assert not result.packed
-    assert "models of type 'mamba' do not take another attention function" in result.notes[0]
+    assert "models of type 'falcon' do not take another attention function" in result.notes[0]
     beyond = [len(t.token_ids) - 40 for t in EPISODES if len(t.token_ids) > 40]
     assert (result.truncated_episodes, result.truncated_tokens) == (len(beyond), sum(beyond))
     assert 0 < result.truncated_trained_tokens < result.truncated_tokens

@@ -161,6 +161,13 @@ def left_out_of_training(run: RunDirectory, round: int) -> list[str]:
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
             sentences.append(f"round {round} is trained without {sum(dropped.values()):,} episodes: {reasons}")
         sentences += [f"{path} is left out: {reason}" for path, reason in row["unreadable"].items()]
+        if count := row.get("truncated_episodes"):
+            sentences.append(
+                f"round {round} is trained on {count:,} truncated episodes: {row['truncated_tokens']:,} tokens at their"
+                f" end were removed, {row['truncated_trained_tokens']:,} of them to be trained; raise "
+                "learner.max_sequence_tokens if the model's context allows it"
+            )
+        sentences += [f"round {round}: {note}" for note in row.get("notes", ())]
     return sentences
 
 
