@@ -85,7 +85,9 @@ class _GivenStates(nn.Module):
         (decoder,) = self.__dict__.get("_decoder", (None,))
         value = getattr(decoder, name)
         if isinstance(value, nn.Module | Tensor):
-            raise UserError(f"the head uses {name} of its decoder, which is not supported; choose another student model.")
+            raise UserError(
+                f"the head uses {name} of its decoder, which is not supported; choose another student model."
+            )
         return value
 
     def give(self, states_1RH: Tensor) -> None:

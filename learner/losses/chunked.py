@@ -61,7 +61,6 @@ class ChunkedLoss(nn.Module):
             inputs: keyword arguments of the model's forward for the rows of ``batch``.
         """
         device = inputs["input_ids"].device
-        vocabulary = self.model.config.vocab_size
         max_rows = self._max_chunk_rows or chunk_rows(self.model.config.vocab_size, device.type)
         parts = chunks(batch, self._terms, coefficients, max_rows)
         positions_N = torch.from_numpy(np.concatenate([part.positions for part in parts])).to(device)

@@ -73,6 +73,8 @@ class TorchTrainer:
         self._autocast = config.precision == "bfloat16" and not self._sharded
         if self._sharded:
             _shard(self._loss, model, config.precision)
+            if teacher is not None:
+                _shard(teacher.decoder, teacher.model, config.precision)
         elif distributed.world_size > 1:
             self._loss = DistributedDataParallel(self._loss)
         self._model = model
@@ -119,7 +121,7 @@ class TorchTrainer:
         set_optimizer_state_dict(self._model, self._optimizers, state.get("optimizer", {}), options=options)
 
 
-def _shard(module: ChunkedLoss, model: Any, precision: str) -> None:
+def _shard(module: torch.nn.Module, model: Any, precision: str) -> None:
     """Apply FSDP2 per layer. For bfloat16 it casts when gathering; autocast would cache a copy of every weight."""
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
@@ -135,7 +137,7 @@ def make_trainer(
 ) -> Trainer:
     """Create the trainer of ``config.strategy``. The ``teacher`` is needed for terms with the signal ``exact``."""
     if teacher is not None:
-        teacher.to(distributed.device)
+        teacher.model.to(distributed.device)
     if config.strategy == "deepspeed":
         from learner.strategies.deepspeed_trainer import DeepSpeedTrainer
 
