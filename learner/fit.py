@@ -127,8 +127,10 @@ def fit(
     model, tokenizer = make_model(config, base_model)
     check_head(model)
     teacher = load_teacher(config, tokenizer)
-    positions = [m.config.max_position_embeddings for m in (model, teacher and teacher.model) if m is not None]
-    data = load_data(config, trajectories, min(positions))
+    max_positions = model.config.max_position_embeddings
+    if teacher is not None:
+        max_positions = min(max_positions, teacher.model.config.max_position_embeddings)
+    data = load_data(config, trajectories, max_positions)
     trainer = make_trainer(config, model, distributed, teacher)
     resume = ResumeCheckpoint(output_folder, config, data, base_model)
     progress = resume.load(trainer, distributed)

@@ -129,6 +129,8 @@ def learner_memory(
         *_copies(shape, learner, ranks),
         ("activations", _activations(shape, learner, ranks, micro_batch_tokens)),
         ("logits", _logits(shape, learner, int(micro_batch_tokens * trained_share))),
+        # It is summed over the chunks of logits before it is added to the gradients.
+        ("head gradient", 0 if learner.lora else FLOAT32 * shape.vocabulary * shape.hidden),
         ("frozen teacher", _teacher_bytes(teacher, learner, ranks) if teacher else 0),
         ("reserve", OVERHEAD_BYTES),
     ]
@@ -136,10 +138,9 @@ def learner_memory(
 
 
 def _logits(shape: ModelShape, learner: LearnerConfig, trained_tokens: int) -> int:
-    """Arrays of the largest chunk, and the gradient of the head's weight that is summed over the chunks."""
+    """Arrays of the largest chunk of logits."""
     rows = min(trained_tokens, chunk_rows(shape.vocabulary, "cuda"))
-    head = 0 if learner.lora else FLOAT32 * shape.vocabulary * shape.hidden
-    return rows * shape.vocabulary * _LOGIT_BYTES[_has_divergence(learner)] + head
+    return rows * shape.vocabulary * _LOGIT_BYTES[_has_divergence(learner)]
 
 
 def _teacher_bytes(teacher: ModelShape, learner: LearnerConfig, ranks: int) -> int:
