@@ -85,7 +85,9 @@ class _GivenStates(nn.Module):
         (decoder,) = self.__dict__.get("_decoder", (None,))
         value = getattr(decoder, name)
         if isinstance(value, nn.Module | Tensor):
-            raise UserError(f"the head uses {name} of its decoder, which is not supported; choose another student model.")
+            raise UserError(
+                f"the head uses {name} of its decoder, which is not supported; choose another student model."
+            )
         return value
 
     def give(self, states_1RH: Tensor) -> None:
@@ -151,7 +153,7 @@ class _AccumulatingLinear(torch.autograd.Function):
         return nn.functional.linear(states_1RH, weight, bias)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient_1RV: Tensor) -> tuple[Tensor, None]:
         (states_1RH,) = ctx.saved_tensors
         ctx.projection.accumulate(states_1RH[0], gradient_1RV[0])

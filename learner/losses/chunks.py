@@ -33,9 +33,7 @@ def term_groups(terms: Sequence[Term]) -> list[list[int]]:
     return list(groups.values())
 
 
-def group_weights(
-    batch: Batch, group: Sequence[int], coefficients: Sequence[float]
-) -> NDArray[np.float32]:
+def group_weights(batch: Batch, group: Sequence[int], coefficients: Sequence[float]) -> NDArray[np.float32]:
     """Return ``[N]``: the summed weight of each token in the terms of a group."""
     return sum(
         (np.float32(coefficients[s]) * batch.weights[s] for s in group), np.zeros(batch.weights.shape[1], np.float32)

@@ -97,7 +97,7 @@ def _divergence(
         return _uld(logits_RV, batch, rows)
     if term.signal == "exact":
         assert teacher_logits is not None, "a term with the signal exact needs the teacher's logits"
-        beta = {"forward_kl": 0.0, "reverse_kl": 1.0}.get(term.divergence, term.parameters.get("beta"))
+        beta = float(term.parameters.get("beta", term.divergence == "reverse_kl"))
         return full_divergence(logits_RV, _select(teacher_logits(), rows), beta, term.temperature)
     at = np.searchsorted(batch.teacher_rows, rows)
     teacher = known_entries(

@@ -78,6 +78,9 @@ class TorchTrainer:
                 layer.compile(dynamic=True)
         if self._sharded:
             shard_with_fsdp2(self._loss, model, config)
+            self._loss.float()
+            if teacher is not None:
+                shard_with_fsdp2(teacher.decoder, teacher.model, config)
         else:
             model.to(distributed.device)
             if not getattr(bare_model(model), "is_loaded_in_4bit", False):
@@ -137,7 +140,7 @@ def make_trainer(
     """
     check_precision(config, distributed)
     if teacher is not None:
-        teacher.to(distributed.device)
+        teacher.model.to(distributed.device)
     if config.strategy == "deepspeed":
         from learner.strategies.deepspeed_trainer import DeepSpeedTrainer
 

@@ -89,11 +89,19 @@ def plan_training(planner: Planner, round: int) -> Iterator[TrainStep]:
         after=tuple(before),
         round=round,
         # The checkpoint of an earlier round has been widened already.
-        learner=learner.model_copy(update={"widen": 1}) if round else learner,
+        learner=with_exact_teacher(planner.recipe, learner.model_copy(update={"widen": 1}) if round else learner),
         sources=tuple(sources),
         base_model=base_model(planner, round),
         other_stores=planner.recipe.collect.also,
     )
+
+
+def with_exact_teacher(recipe: Recipe, learner: LearnerRole) -> LearnerRole:
+    """The learner with the model of its exact teacher, which is the recipe's teacher if none is given."""
+    if learner.teacher is None or learner.teacher.model is not None:
+        return learner
+    teacher = learner.teacher.model_copy(update={"model": model_of(recipe.teacher)})
+    return learner.model_copy(update={"teacher": teacher})
 
 
 def select_training_data(planner: Planner, round: int) -> list[EpisodeStep]:

@@ -120,7 +120,7 @@ def test_groups_count_the_gpus_of_all_concurrent_workers() -> None:
             "paper-agent-distillation",
             [f"student.engine.model={QWEN_7B}", "learner.lora=null", "learner.workers=1"],
             80,
-            "learner.strategy=fsdp2 learner.workers=4",
+            "learner.strategy=fsdp2 learner.workers=2",
         ),
         ("paper-hints-webshop", ["learner.micro_batch_tokens=65536"], 80, "learner.micro_batch_tokens=8192"),
         (
@@ -242,3 +242,25 @@ def test_a_dry_run_loads_no_torch_no_ray_and_no_vllm() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+EXACT = ("learner.terms.0.signal=exact", "learner.terms.1.signal=exact", "learner.terms.2.signal=exact")
+
+
+def test_reverse_kl_and_jsd_on_the_top_k_are_noted_with_the_exact_form() -> None:
+    """beta 0 is the forward KL, whose gradient is nearly exact."""
+    notes = [finding.text for finding in planned("on-policy").findings if "another objective" in finding.text]
+    assert len(notes) == 3
+    assert all("signal: exact" in note and "0.79 for jsd" in note for note in notes)
+    for overrides in (["learner.terms.2.beta=0"], [EXACT[2], "learner.teacher={}"]):
+        texts = [finding.text for finding in planned("on-policy", *overrides).findings]
+        assert sum("another objective" in text for text in texts) == 2
+    assert not any("another objective" in finding.text for finding in planned("sad").findings)
+
+
+def test_the_exact_teacher_counts_in_the_learners_memory() -> None:
+    plan = planned("on-policy", *EXACT, "learner.teacher={}")
+    (use,) = [use for use in plan.memory if use.name == "learner rank"]
+    (teacher,) = [use for use in plan.memory if use.name.startswith("teacher")]
+    assert dict(use.parts)["frozen teacher"] == 2 * teacher.shape.parameters
+    assert plan.can_run

@@ -65,8 +65,8 @@ def learner(**settings: Any) -> LearnerConfig:
     return LearnerConfig.model_validate({"epochs": 1, "batch_episodes": 8, **settings})
 
 
-def parts(ranks: int = 1, shape: ModelShape = TINY, **settings: Any) -> dict[str, int]:
-    return learner_memory(shape, learner(**settings), ranks, micro_batch_tokens=100, trained_share=0.5)
+def parts(ranks: int = 1, shape: ModelShape = TINY, tokens: int = 100, **settings: Any) -> dict[str, int]:
+    return learner_memory(shape, learner(**settings), ranks, micro_batch_tokens=tokens, trained_share=0.5)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -237,6 +237,13 @@ def test_fsdp2_gathers_embeddings_and_two_layers_in_bfloat16_without_autocast_co
 def test_logits_count_for_trained_tokens_only_and_more_with_a_divergence() -> None:
     assert parts(terms=[CrossEntropyTerm(stream="act")])["logits"] == 50 * 1000 * 16
     assert parts(terms=[ForwardKLTerm(stream="act")])["logits"] == 50 * 1000 * 22
+
+
+def test_logits_of_many_tokens_take_one_chunk_and_the_heads_gradient_is_counted() -> None:
+    few, many, more = (parts(tokens=tokens, terms=[ForwardKLTerm(stream="act")]) for tokens in (100, 10**6, 10**7))
+    assert few["logits"] < many["logits"] == more["logits"] < 1 << 30
+    assert few["head gradient"] == 4 * 1000 * 64
+    assert "head gradient" not in parts(lora=LoraConfig(rank=8))
 
 
 def test_recomputation_keeps_one_layer_and_the_input_of_each() -> None:
