@@ -110,16 +110,20 @@ def _memory_savings(recipe: Recipe, learner: LearnerRole, shape: ModelShape) -> 
     yield {**shorter, **recompute}
     sharding: dict[str, object] = {"optimizer": "adamw"} if learner.optimizer == "muon" else {}
     sharding["strategy"] = "fsdp2"
-    all_ranks = [ranks for ranks in _RANKS if ranks >= learner.workers]
-    if learner.lora is None or learner.lora.quantize is None:
-        for ranks in all_ranks:
-            yield {**sharding, "workers": ranks}
-            yield {**shorter, **recompute, **sharding, "workers": ranks}
-        for ranks in all_ranks:
-            yield {**shorter, **recompute, **sharding, "workers": ranks, "cpu_offload": True}
+    can_shard = learner.lora is None or learner.lora.quantize is None
+    all_ranks = [ranks for ranks in _RANKS if can_shard and ranks >= learner.workers]
+    for ranks in all_ranks:
+        yield {**sharding, "workers": ranks}
+        yield {**shorter, **recompute, **sharding, "workers": ranks}
+    for ranks in all_ranks:
+        yield {**shorter, **recompute, **sharding, "workers": ranks, "cpu_offload": True}
     length = shorter["micro_batch_tokens"] // 2
     while length >= SHORTEST_TOKENS:
-        yield {"max_sequence_tokens": length, "micro_batch_tokens": length, **recompute}
+        truncated = {"max_sequence_tokens": length, "micro_batch_tokens": length, **recompute}
+        yield truncated
+        for ranks in all_ranks[-1:]:
+            yield {**truncated, **sharding, "workers": ranks}
+            yield {**truncated, **sharding, "workers": ranks, "cpu_offload": True}
         length //= 2
 
 

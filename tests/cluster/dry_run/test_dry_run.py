@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -151,6 +152,53 @@ def test_a_cache_for_fewer_episodes_than_run_concurrently_is_noted_with_the_sett
     sequences = small.split(" = ")[1].split()[0]
     assert f"set student.concurrency={sequences} or a larger student.engine.kv_cache_gib" in small
     assert "run concurrently" not in note(f"student.concurrency={sequences}", "student.engine.max_model_len=1024")
+
+
+LONG = ("agent.max_tokens=32768", "learner.max_sequence_tokens=32768")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "gpu_gib", "fix"),
+    [
+        (["learner.recompute_activations=false"], 80, "learner.recompute_activations=true"),
+        (
+            [],
+            16,
+            "learner.max_sequence_tokens=16384 learner.micro_batch_tokens=16384 learner.recompute_activations=true",
+        ),
+    ],
+)
+def test_sequences_that_one_device_cannot_hold_are_refused_with_the_lever_that_helps(
+    overrides: list[str], gpu_gib: float, fix: str
+) -> None:
+    before = fatal(planned("paper-agent-distillation", *LONG, *overrides, gpu_gib=gpu_gib))
+    (finding,) = [f for f in before if "rank" in f.text]
+    assert "most of it for the 32,768 tokens of one pass" in finding.text
+    assert ("longer episodes have to be truncated" in finding.text) == ("max_sequence_tokens" in fix)
+    assert finding.fix == fix
+    after = fatal(planned("paper-agent-distillation", *LONG, *overrides, *fix.split(), gpu_gib=gpu_gib))
+    assert not any("rank" in f.text for f in after)
+
+
+def test_a_large_student_needs_its_shard_and_offload_is_the_last_lever_before_truncation() -> None:
+    student = ["student.engine.model=Qwen/Qwen2.5-32B-Instruct", "student.engine.tensor_parallel_size=2"]
+    full = [*student, "student.resources.gpus=2", "learner.lora=null", "learner.workers=16", "learner.strategy=fsdp2"]
+    plan = planned("paper-agent-distillation", *full)
+    assert plan.can_run
+    (use,) = [use for use in plan.memory if use.name == "learner rank"]
+    assert dict(use.parts)["weights"] == 4 * 32_763_876_352 // 16
+    assert "loading maps 61.0 GiB of weight files" in use.note
+    small = fatal(planned("paper-agent-distillation", *full, gpu_gib=40))
+    (finding,) = [f for f in small if "rank" in f.text]
+    assert finding.fix.endswith("learner.strategy=fsdp2 learner.workers=16 learner.cpu_offload=true")
+
+
+@pytest.mark.parametrize("coefficient", [0.02, None])
+def test_the_router_loss_that_is_left_out_is_a_note(tmp_path: Path, coefficient: float | None) -> None:
+    config = {"model_type": "mixtral", "router_aux_loss_coef": coefficient}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    plan = planned("quickstart", f"learner.model={tmp_path}")
+    assert any("without the load-balancing loss" in f.text and not f.fatal for f in plan.findings) == bool(coefficient)
 
 
 def test_without_a_fix_larger_gpus_or_a_smaller_model_are_suggested() -> None:
