@@ -160,11 +160,12 @@ LONG = ("agent.max_tokens=32768", "learner.max_sequence_tokens=32768")
 @pytest.mark.parametrize(
     ("overrides", "gpu_gib", "fix"),
     [
-        (["learner.recompute_activations=false"], 80, "learner.recompute_activations=true"),
+        (["learner.recompute_activations=false"], 40, "learner.recompute_activations=true"),
         (
             [],
-            16,
-            "learner.max_sequence_tokens=16384 learner.micro_batch_tokens=16384 learner.recompute_activations=true",
+            6,
+            "learner.max_sequence_tokens=16384 learner.micro_batch_tokens=16384 learner.recompute_activations=true "
+            "learner.strategy=fsdp2 learner.workers=16",
         ),
     ],
 )
