@@ -132,7 +132,7 @@ def to_sequence(
         truncated_trained_tokens=sum(
             n - int(kept)
             for segment, n, kept in zip(segments, lengths, np.bincount(segment_of, minlength=len(lengths)), strict=True)
-            if any(selects(segment, _stream(name)) for name in weight_names)
+            if n > kept and any(selects(segment, _stream(name)) for name in weight_names)
         ),
     )
 
