@@ -156,6 +156,20 @@ def test_a_budget_of_tokens_or_seconds_ends_a_fit(tmp_path: Path, limit: dict[st
     assert result.steps == len(reports) < 500
 
 
+def test_a_sum_over_tokens_has_gradients_of_the_size_of_a_mean_and_other_updates(tmp_path: Path) -> None:
+    """Spans of reasoning have more tokens than actions, so only the mean gives both streams the same weight."""
+    norms = []
+    for reduction in ("token_mean", "sum"):
+        terms = [{"stream": s, "divergence": "cross_entropy", "reduction": reduction} for s in ("reason", "act")]
+        reports: list[StepReport] = []
+        config = settings(tmp_path, epochs=1, terms=terms)
+        fit(config, EPISODES, str(tmp_path / reduction), on_step=reports.append)
+        norms.append(reports[0].grad_norm)
+    assert 0.3 < norms[1] / norms[0] < 1.1
+    one, other = weights(tmp_path / "token_mean"), weights(tmp_path / "sum")
+    assert not all(torch.equal(one[name], other[name]) for name in one)
+
+
 def test_should_stop_ends_training_and_saves_the_model(tmp_path: Path) -> None:
     result = fit(settings(tmp_path, epochs=9), EPISODES, str(tmp_path / "out"), should_stop=lambda: True)
     assert result.steps == 1
@@ -290,6 +304,14 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> TwoRanks:
     configs = {
         "gpt2": small.model_copy(update={"strategy": "fsdp2", "scratch": None, "model": str(folder / "gpt2-model")}),
         "bfloat16": small.model_copy(update={"strategy": "fsdp2", "precision": "bfloat16"}),
+        "exact": LearnerConfig.model_validate(
+            {
+                **small.model_dump(),
+                "strategy": "fsdp2",
+                "terms": [{"stream": "generated", "divergence": "reverse_kl", "signal": "exact"}],
+                "teacher": {"model": str(folder / "gpt2-model"), "precision": "float32"},
+            }
+        ),
     }
     has_deepspeed = importlib.util.find_spec("deepspeed") is not None
     names = [name for name, extra in STRATEGIES.items() if has_deepspeed or extra["strategy"] != "deepspeed"]
@@ -316,8 +338,8 @@ def test_two_processes_follow_the_losses_of_one(two_ranks: TwoRanks, alone: list
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("name", "rounding"), [("gpt2", 1e-5), ("bfloat16", 1e-3)])
-def test_two_processes_under_fsdp2_follow_the_losses_of_one_with_gpt2_and_in_bfloat16(
+@pytest.mark.parametrize(("name", "rounding"), [("gpt2", 1e-5), ("bfloat16", 1e-3), ("exact", 1e-5)])
+def test_two_processes_under_fsdp2_follow_the_losses_of_one_with_gpt2_in_bfloat16_and_with_an_exact_teacher(
     two_ranks: TwoRanks, name: str, rounding: float
 ) -> None:
     """One process computes under autocast, whose norms and sums between layers are float32, so they drift apart."""
