@@ -25,6 +25,7 @@ from learner.head import check_head
 from learner.losses.objective import term_coefficients, tokens_of_sums
 from learner.model import make_model, save_model
 from learner.packing import use_packing
+from learner.precision import check_precision
 from learner.progress import Progress, ResumeCheckpoint
 from learner.reader import PlannedStep, StepReader
 from learner.strategies.torch_trainer import Trainer, make_trainer
@@ -137,6 +138,9 @@ def fit(
     distributed = Distributed.current()
     if Path(output_folder).exists():
         raise UserError(f"{output_folder} exists already; remove it or choose another output folder.")
+    check_precision("learner.precision", config.precision, distributed.device)
+    if config.teacher is not None:
+        check_precision("learner.teacher.precision", config.teacher.precision, distributed.device)
     model, tokenizer = make_model(config, base_model)
     check_head(model)
     teacher = load_teacher(config, tokenizer)

@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from learner.batching import Batch
 from learner.config import Term
+from learner.distributed import to_device
 from learner.head import Head, selected_states
 from learner.losses.chunks import chunk_rows, chunks
 from learner.losses.objective import objective
@@ -63,7 +64,7 @@ class ChunkedLoss(nn.Module):
         device = inputs["input_ids"].device
         max_rows = self._max_chunk_rows or chunk_rows(self.model.config.vocab_size, device.type)
         parts = chunks(batch, self._terms, coefficients, max_rows)
-        positions_N = torch.from_numpy(np.concatenate([part.positions for part in parts])).to(device)
+        positions_N = to_device(np.concatenate([part.positions for part in parts]), device)
         teacher = self._teacher.read(inputs, positions_N) if self._teacher else None
         states_NH, output = selected_states(self.model, inputs, positions_N)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from learner.batching import Batch
 from learner.config import DIVERGENCES, CrossEntropyTerm, Term, ULDTerm
+from learner.distributed import to_device
 from learner.losses.chunks import group_weights, term_groups
 from learner.losses.divergences import cross_entropy
 from learner.losses.full_vocabulary import full_divergence
@@ -143,4 +144,4 @@ def _select(logits_NV: Tensor, rows: NDArray[np.int64]) -> Tensor:
 
 
 def _tensor(array: NDArray[np.float32] | NDArray[np.int64], like: Tensor) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array)).to(like.device, non_blocking=True)
+    return to_device(array, like.device)

@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from learner.batching import Batch
 from learner.config import LearnerConfig
-from learner.distributed import Distributed, check_precision
+from learner.distributed import Distributed
 from learner.head import bare_model
 from learner.losses.chunked import ChunkedLoss
 from learner.model import decoder_layers
@@ -136,9 +136,8 @@ def make_trainer(
     """Create the trainer of ``config.strategy``. The ``teacher`` is needed for terms with the signal ``exact``.
 
     Raises:
-        UserError: the device does not compute in ``config.precision``, or DeepSpeed has no process group.
+        UserError: DeepSpeed has no process group.
     """
-    check_precision(config, distributed)
     if teacher is not None:
         teacher.model.to(distributed.device)
     if config.strategy == "deepspeed":

@@ -51,6 +51,24 @@ GOOD: dict[str, Any] = {"epochs": 1, "batch_episodes": 4}
             {"terms": [{"stream": "act", "divergence": "jsd"}], "teacher_tokenizer": "t"},
             "jsd compares tokens by id, and teacher_tokenizer has other ids; use uld or cross_entropy",
         ),
+        ({"terms": [{"stream": "act", "divergence": "jsd", "signal": "exact"}]}, r"add teacher: \{model: FOLDER\}"),
+        ({"teacher": {"model": "t"}}, "teacher is used by terms with signal: exact only"),
+        (
+            {
+                "terms": [{"stream": "act", "divergence": "forward_kl", "signal": "exact"}],
+                "teacher": {"model": "t"},
+                "drop": ["hint"],
+            },
+            "signal exact lets the teacher read the student's sequences, without the hint segments",
+        ),
+        (
+            {
+                "terms": [{"stream": "act", "divergence": "forward_kl", "signal": "exact"}],
+                "teacher": {"model": "t"},
+                "teacher_tokenizer": "t",
+            },
+            "forward_kl compares tokens by id",
+        ),
         ({"keep": "student"}, "'success', 'success_or_student' or 'all'"),
     ],
 )

@@ -154,6 +154,20 @@ def test_a_budget_of_tokens_or_seconds_ends_a_fit(tmp_path: Path, limit: dict[st
     assert result.steps == len(reports) < 500
 
 
+def test_a_sum_over_tokens_has_gradients_of_the_size_of_a_mean_and_other_updates(tmp_path: Path) -> None:
+    """Spans of reasoning have more tokens than actions, so only the mean gives both streams the same weight."""
+    norms = []
+    for reduction in ("token_mean", "sum"):
+        terms = [{"stream": s, "divergence": "cross_entropy", "reduction": reduction} for s in ("reason", "act")]
+        reports: list[StepReport] = []
+        config = settings(tmp_path, epochs=1, terms=terms)
+        fit(config, EPISODES, str(tmp_path / reduction), on_step=reports.append)
+        norms.append(reports[0].grad_norm)
+    assert 0.3 < norms[1] / norms[0] < 1.1
+    one, other = weights(tmp_path / "token_mean"), weights(tmp_path / "sum")
+    assert not all(torch.equal(one[name], other[name]) for name in one)
+
+
 def test_should_stop_ends_training_and_saves_the_model(tmp_path: Path) -> None:
     result = fit(settings(tmp_path, epochs=9), EPISODES, str(tmp_path / "out"), should_stop=lambda: True)
     assert result.steps == 1
@@ -296,6 +310,10 @@ REFERENCES: dict[str, dict[str, Any]] = {
     "lora": {"lora": {"rank": 4}},
     "gpt2": {"model": "gpt2"},
     "bfloat16": HALF,
+    "exact": {
+        "terms": [{"stream": "generated", "divergence": "reverse_kl", "signal": "exact"}],
+        "teacher": {"model": "gpt2", "precision": "float32"},
+    },
 }
 """Settings of one process, by name."""
 QUICK: dict[str, tuple[str, dict[str, Any]]] = {
@@ -316,6 +334,8 @@ SLOW: dict[str, tuple[str, dict[str, Any]]] = {
     "zero3-recompute": ("plain", ZERO[3] | RECOMPUTE),
     "zero3-lora-recompute": ("lora", ZERO[3] | RECOMPUTE),
     "zero3-gpt2": ("gpt2", ZERO[3]),
+    "fsdp2-exact": ("exact", FSDP2),
+    "zero3-exact": ("exact", ZERO[3]),
     "fsdp2-bfloat16": ("bfloat16", FSDP2),
     "zero2-bfloat16": ("bfloat16", ZERO[2]),
     "zero3-bfloat16": ("bfloat16", ZERO[3]),
@@ -336,6 +356,8 @@ def two_rank_config(folder: Path, reference: str, changes: dict[str, Any]) -> Le
     base = {"model": "qwen2", "terms": terms, "epochs": 3, "batch_episodes": 3, "micro_batch_tokens": 64,
             "learning_rate": 1e-3, "warmup_fraction": 0.0, "weight_decay": 0.3}  # fmt: skip
     merged = {**base, **REFERENCES[reference], **changes}
+    if "teacher" in merged:
+        merged["teacher"] = {**merged["teacher"], "model": str(folder / merged["teacher"]["model"])}
     return LearnerConfig.model_validate({**merged, "model": str(folder / merged["model"])})
 
 
