@@ -12,7 +12,6 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
-from learner.config import LearnerConfig
 from rollout.errors import UserError
 
 
@@ -60,9 +59,9 @@ class Distributed:
             dist.barrier()
 
 
-def check_precision(config: LearnerConfig, distributed: Distributed) -> None:
+def check_precision(precision: str, distributed: Distributed) -> None:
     """Raise `UserError` if ``precision`` is bfloat16 and the device does not compute in it."""
-    if config.precision == "bfloat16" and not distributed.has_bfloat16:
+    if precision == "bfloat16" and not distributed.has_bfloat16:
         raise UserError(
             "the GPU of this learner does not compute in bfloat16, which needs an Ampere GPU or a newer one; set "
             "learner.precision to float32."

@@ -131,7 +131,7 @@ def make_trainer(config: LearnerConfig, model: Any, distributed: Distributed) ->
     Raises:
         UserError: the device does not compute in ``config.precision``, or DeepSpeed has no process group.
     """
-    check_precision(config, distributed)
+    check_precision(config.precision, distributed)
     if config.strategy == "deepspeed":
         from learner.strategies.deepspeed_trainer import DeepSpeedTrainer
 

@@ -218,6 +218,16 @@ def test_an_existing_output_folder_is_rejected(tmp_path: Path) -> None:
         fit(settings(tmp_path, epochs=1), EPISODES, str(tmp_path))
 
 
+@pytest.mark.slow
+def test_compiled_layers_compute_the_same(tmp_path: Path) -> None:
+    losses: list[list[float]] = [[], []]
+    for compiled in (False, True):
+        config = settings(tmp_path, epochs=1, compile=compiled)
+        out = str(tmp_path / f"compiled-{compiled}")
+        fit(config, EPISODES, out, on_step=lambda report, to=losses[compiled]: to.append(report.loss))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
 def run_two_ranks(tmp_path: Path, configs: dict[str, LearnerConfig], kill_after: int = 0) -> list[list[dict[str, Any]]]:
     """Train each config in two processes on ``EPISODES``; return rank 0's step reports of each."""
     for name, config in configs.items():
