@@ -21,6 +21,7 @@ import torch.distributed as dist
 from learner.config import LearnerConfig
 from learner.distributed import Distributed
 from learner.model import make_model, save_model
+from learner.strategies.sharding import full_weights, partition_with_zero3
 from learner.strategies.torch_trainer import make_trainer
 
 
@@ -54,15 +55,20 @@ def main(folder: Path, rank: int, strategy: str) -> None:
     peak = Peak()
     peak.start()
     model, tokenizer = make_model(config, None)
-    trainer = make_trainer(config, model, Distributed.current())
+    if strategy == "zero3":  # without the engine, which allocates gradients and optimizer states at once
+        partition_with_zero3(model, {"train_micro_batch_size_per_gpu": 1, "zero_optimization": {"stage": 3}})
+        weights = full_weights(model, torch.device("cpu"))
+    else:
+        weights = make_trainer(config, model, Distributed.current()).weights()
     loaded = peak.peak_bytes - peak.start_bytes
     if rank == 0:
-        save_model(model, trainer.weights(), tokenizer, str(folder / strategy), torch.bfloat16)
+        save_model(model, weights, tokenizer, str(folder / strategy), torch.bfloat16)
     else:
-        deque(trainer.weights(), maxlen=0)
+        deque(weights, maxlen=0)
     saved = peak.peak_bytes - peak.start_bytes
     (folder / f"{strategy}.{rank}.json").write_text(json.dumps({"loaded": loaded, "saved": saved}))
     dist.barrier()
+    dist.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -276,6 +276,16 @@ def test_an_existing_output_folder_is_rejected(tmp_path: Path) -> None:
         fit(settings(tmp_path, epochs=1), EPISODES, str(tmp_path))
 
 
+@pytest.mark.slow
+def test_compiled_layers_compute_the_same(tmp_path: Path) -> None:
+    losses: list[list[float]] = [[], []]
+    for compiled in (False, True):
+        config = settings(tmp_path, epochs=1, compile=compiled)
+        out = str(tmp_path / f"compiled-{compiled}")
+        fit(config, EPISODES, out, on_step=lambda report, to=losses[compiled]: to.append(report.loss))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
 def run_two_ranks(tmp_path: Path, configs: dict[str, LearnerConfig], kill_after: int = 0) -> list[list[dict[str, Any]]]:
     """Train each config in two processes on ``EPISODES``; return rank 0's step reports of each."""
     for name, config in configs.items():
@@ -417,13 +427,29 @@ def test_two_processes_compute_what_one_does_with_every_strategy(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp2", 1, 2, 3])
-def test_two_killed_processes_resume_at_their_last_checkpoint(tmp_path: Path, strategy: str | int) -> None:
-    sharding = {"strategy": strategy} if isinstance(strategy, str) else ZERO[strategy]
-    config = settings(tmp_path, epochs=1, batch_episodes=3, **sharding, checkpoint_every_s=1e-9)
+def test_two_killed_processes_resume_at_their_last_checkpoint(tmp_path: Path) -> None:
+    config = settings(tmp_path, epochs=1, batch_episodes=3, strategy="fsdp2", checkpoint_every_s=1e-9)
     (whole,) = run_two_ranks(tmp_path, {"whole": config})
     (first,) = run_two_ranks(tmp_path, {"resumed": config}, kill_after=4)
     (rest,) = run_two_ranks(tmp_path, {"resumed": config})
     assert [report["step"] for report in first + rest] == [1, 2, 3, 4, 4, 5, 6, 7]
     assert [r["loss"] for r in rest] == [r["loss"] for r in whole[3:]]
     assert_equal_weights(tmp_path / "whole", tmp_path / "resumed")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_every_strategy_restores_weights_and_moments(tmp_path: Path) -> None:
+    pytest.importorskip("deepspeed")
+    sharding = {"ddp": {}, "fsdp2": FSDP2, **{f"zero{stage}": zero for stage, zero in ZERO.items()}}
+    configs = {
+        f"{name}{suffix}": settings(tmp_path, epochs=1, batch_episodes=3, checkpoint_every_s=1e-9, **changes)
+        for name, changes in sharding.items()
+        for suffix in ("", "-interrupted")
+    }
+    steps = dict(zip(configs, run_two_ranks(tmp_path, configs), strict=True))
+    for name in sharding:
+        whole, parts = steps[name], steps[f"{name}-interrupted"]
+        assert [report["step"] for report in parts] == [1, 2, 3, 4, 4, 5, 6, 7], name
+        assert [r["loss"] for r in parts[4:]] == [r["loss"] for r in whole[3:]], name
+        assert_equal_weights(tmp_path / name, tmp_path / f"{name}-interrupted")

@@ -50,17 +50,16 @@ def measured(folder: Path, strategy: str) -> list[dict[str, int]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["fsdp2", "zero3"])
-def test_a_rank_loads_its_shard_and_one_layer_and_saves_one_file(folder: Path, strategy: str) -> None:
+def test_a_rank_holds_its_shard_and_a_few_layers_and_one_file_while_it_saves(folder: Path, strategy: str) -> None:
     """The first rank also holds one file of bfloat16 weights while it saves, which is the whole of this small model."""
     pytest.importorskip("deepspeed")
     shard, layer, file = 4 * WEIGHTS // 2, 4 * max(LAYER, EMBEDDINGS), 2 * WEIGHTS
     first, second = measured(folder, strategy)
     print(strategy, [{key: round(value / MIB) for key, value in rank.items()} for rank in (first, second)])
-    states = 2 if strategy == "zero3" else 1  # ZeRO keeps master weights beside those that it computes with
     for rank in (first, second):
-        assert rank["loaded"] < states * shard + 2 * layer + 40 * MIB
-    assert second["saved"] < states * shard + 2 * layer + 40 * MIB
-    assert first["saved"] < states * shard + 2 * layer + file + 40 * MIB
+        assert rank["loaded"] < shard + 3 * layer + 40 * MIB < 4 * WEIGHTS
+    assert second["saved"] < shard + 3 * layer + 40 * MIB
+    assert first["saved"] < shard + 4 * layer + file + 40 * MIB
     before, after = (load_file(folder / name / "model.safetensors") for name in ("model", strategy))
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
