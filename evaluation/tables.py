@@ -151,6 +151,7 @@ def _work(report: Mapping[str, Any]) -> Table:
         ("last loss", _number(learner["loss_last"], ".4f")),
         *((f"not trained on: {reason}", f"{count:,}") for reason, count in learner.get("dropped", {}).items()),
         *((f"not read: {path}", reason) for path, reason in learner.get("unreadable", {}).items()),
+        *((f"truncated: {name.replace('_', ' ')}", f"{n:,}") for name, n in learner.get("truncated", {}).items()),
     )
     return Table("Rollouts and learner", ("figure", "value"), rows)
 

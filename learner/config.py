@@ -74,10 +74,10 @@ class _Term(Frozen):
     reduction: Literal["token_mean", "span_mean", "sum"] = "token_mean"
     """``token_mean`` divides the term's sum by its number of tokens in the step, over all ranks. ``span_mean`` averages
     over the tokens of each span, then over the step's spans; a span is the stream's tokens of one kind in one turn.
-    ``sum`` is the papers' sum over the tokens of an episode: it divides by the number of episodes in the step, and by one
-    constant, the mean number of tokens that the terms with ``sum`` have in an episode of the training set. So its scale
-    is that of a mean and ``max_grad_norm`` does not cut it down, but a stream or an episode with more tokens counts
-    more."""
+    ``sum`` is the papers' sum over the tokens of an episode: it divides by the number of episodes in the step, and by
+    one constant, the mean number of tokens that the terms with ``sum`` have in an episode of the training set. So it
+    has the scale of a mean, and ``max_grad_norm`` does not clip every step. A stream, an episode or a step with more
+    tokens counts more."""
 
     @model_validator(mode="after")
     def _check_stream(self) -> Self:

@@ -12,9 +12,6 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
-from learner.config import LearnerConfig
-from rollout.errors import UserError
-
 
 @dataclass(frozen=True, slots=True)
 class Distributed:
@@ -23,20 +20,17 @@ class Distributed:
     rank: int
     world_size: int
     device: torch.device
-    has_bfloat16: bool = True
-    """Whether the device computes in bfloat16. CPUs without such instructions do it slowly."""
 
     @classmethod
     def current(cls) -> Distributed:
         """Describe this process in the default process group; ``LOCAL_RANK`` selects the GPU of a node."""
         initialized = dist.is_available() and dist.is_initialized()
         rank, world_size = (dist.get_rank(), dist.get_world_size()) if initialized else (0, 1)
-        device, has_bfloat16 = torch.device("cpu"), True
+        device = torch.device("cpu")
         if torch.cuda.is_available():
             device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
             torch.cuda.set_device(device)
-            has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
-        return cls(rank, world_size, device, has_bfloat16)
+        return cls(rank, world_size, device)
 
     def all_reduce_sum(self, values: Sequence[float]) -> list[float]:
         """Return the element-wise sum over all ranks, on every rank."""
@@ -58,15 +52,6 @@ class Distributed:
         """Wait for all ranks."""
         if self.world_size > 1:
             dist.barrier()
-
-
-def check_precision(config: LearnerConfig, distributed: Distributed) -> None:
-    """Raise `UserError` if ``precision`` is bfloat16 and the device does not compute in it."""
-    if config.precision == "bfloat16" and not distributed.has_bfloat16:
-        raise UserError(
-            "the GPU of this learner does not compute in bfloat16, which needs an Ampere GPU or a newer one; set "
-            "learner.precision to float32."
-        )
 
 
 def to_device(array: NDArray[np.float32] | NDArray[np.int64], device: torch.device) -> torch.Tensor:

@@ -33,6 +33,7 @@ from learner.head import check_head
 from learner.losses.objective import term_coefficients, tokens_of_sums
 from learner.model import make_model, save_model
 from learner.packing import use_packing
+from learner.precision import check_precision
 from learner.progress import Progress, StoppedBy
 from learner.reader import PlannedStep, StepReader
 from learner.resume import ResumeCheckpoint
@@ -101,6 +102,7 @@ class FitResult:
         notes: sentences on what may be wrong with the data or is not supported by the model.
         skipped_steps: number of steps without an update because their loss or gradients were not finite.
         stopped_by: what ended training.
+        schedule_fraction: fraction of the learning-rate schedule that was completed.
     """
 
     steps: int
@@ -121,6 +123,7 @@ class FitResult:
     notes: tuple[str, ...]
     skipped_steps: int
     stopped_by: StoppedBy
+    schedule_fraction: float
 
     @property
     def tokens_per_second(self) -> float:
@@ -168,6 +171,9 @@ def fit(
     distributed = Distributed.current()
     if Path(output_folder).exists():
         raise UserError(f"{output_folder} exists already; remove it or choose another output folder.")
+    check_precision("learner.precision", config.precision, distributed.device)
+    if config.teacher is not None:
+        check_precision("learner.teacher.precision", config.teacher.precision, distributed.device)
     model, tokenizer = make_model(config, base_model)
     check_head(model)
     teacher = load_teacher(config, tokenizer)
@@ -179,12 +185,13 @@ def fit(
     data = load_data(config, trajectories, min(positions), vocabulary, Path(output_folder).parent)
     reader = StepReader(config, data, rank=distributed.rank, world_size=distributed.world_size, packed=packed)
     trainer = make_trainer(config, model, distributed, teacher)
-    resume = ResumeCheckpoint(output_folder, config, Fingerprint.of(config, data, tokenizer), distributed, on_note)
+    notify = on_note if distributed.rank == 0 else _ignore
+    resume = ResumeCheckpoint(output_folder, config, Fingerprint.of(config, data, tokenizer), distributed, notify)
     try:
         progress = resume.load(trainer)
         if initial_state is not None and base_model is not None and progress.step == 0:
             optimizer = config.carry_optimizer
-            load_state(Path(initial_state), base_model, trainer, distributed, optimizer=optimizer, notify=on_note)
+            load_state(Path(initial_state), base_model, trainer, distributed, optimizer=optimizer, notify=notify)
         bad_steps = bad_steps_folder(output_folder)
         training = _Training(config, data, trainer, distributed, progress, resume, bad_steps, should_stop)
         stopped_by = training.run(_steps(config, reader, progress), on_step)
@@ -202,7 +209,7 @@ def fit(
     finally:
         resume.close()
     notes = (*data.notes, *([why_padded] if why_padded else []))
-    return _result(progress, data, output_folder, packed, notes, stopped_by)
+    return _result(config, progress, data, output_folder, packed, notes, stopped_by)
 
 
 def _steps(config: LearnerConfig, reader: StepReader, progress: Progress) -> Generator[PlannedStep]:
@@ -329,6 +336,10 @@ class _Training:
             )
 
 
+def _ignore(note: str) -> None:
+    """Drop a sentence that rank 0 passes on."""
+
+
 def _require_finite(trainer: Trainer, distributed: Distributed, progress: Progress) -> None:
     """Raise `UserError` on all ranks if a weight is not finite or nothing was trained."""
     tensors = [part_of(tensor).tensor for tensor in trainer.state(optimizer=False).values()]
@@ -353,7 +364,7 @@ def _keep_state(folder: str | None, name: str, trainer: Trainer, distributed: Di
 
 
 def _result(
-    progress: Progress, data: Data, checkpoint: str, packed: bool, notes: tuple[str, ...], stopped_by: StoppedBy
+    config: LearnerConfig, progress: Progress, data: Data, checkpoint: str, packed: bool, notes: tuple[str, ...], stopped_by: StoppedBy
 ) -> FitResult:
     return FitResult(
         steps=progress.step,
@@ -374,4 +385,5 @@ def _result(
         notes=notes,
         skipped_steps=progress.skipped_steps,
         stopped_by=stopped_by,
+        schedule_fraction=progress.schedule(config),
     )

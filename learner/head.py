@@ -153,7 +153,7 @@ class _AccumulatingLinear(torch.autograd.Function):
         return nn.functional.linear(states_1RH, weight, bias)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient_1RV: Tensor) -> tuple[Tensor, None]:
         (states_1RH,) = ctx.saved_tensors
         ctx.projection.accumulate(states_1RH[0], gradient_1RV[0])

@@ -1,4 +1,7 @@
-"""Measures the memory that head and loss take above weights and hidden states. A program of its own, see `head_peak_mib`."""
+"""Measures the memory that head and loss take above weights and hidden states.
+
+It is a program of its own, so that memory which other code released does not count; see `head_peak_mib`.
+"""
 
 from __future__ import annotations
 

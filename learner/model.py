@@ -89,6 +89,11 @@ def make_model(config: LearnerConfig, base_model: str | None) -> tuple[PreTraine
         model = widen(model.float(), config.widen)
     _check_router_loss(model.config)
     if config.recompute_activations:
+        if not model.supports_gradient_checkpointing:
+            raise UserError(
+                f"models of type {model.config.model_type!r} cannot recompute activations; set "
+                "learner.recompute_activations to false."
+            )
         # ZeRO-3 frees gathered weights, which the non-reentrant form takes for a change of what it saved.
         reentrant = config.strategy == "deepspeed" and config.zero_stage == 3
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": reentrant})

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 
 from learner.batching import Batch
+from learner.distributed import to_device
 
 
 def model_inputs(batch: Batch, device: torch.device) -> dict[str, Any]:
     """Return the keyword arguments with which a causal language model reads the rows of ``batch``."""
-    inputs = {"input_ids": torch.from_numpy(batch.input_ids).to(device, non_blocking=True)}
+    inputs = {"input_ids": to_device(batch.input_ids, device)}
     if batch.sequence_lengths is None:
         return inputs
     return {**inputs, **packed_inputs(batch.sequence_lengths, device)}

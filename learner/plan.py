@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -179,3 +180,42 @@ def _deal(groups: list[list[int]], size: Callable[[list[int]], int], world_size:
             ranks[rank].append(group)
             work[rank] += size(group)
     return ranks
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFigures:
+    """How well a plan uses the ranks.
+
+    Attributes:
+        used_share: fraction of the computed positions that hold a token; the rest is padding.
+        balance: computed positions of a mean rank over those of the largest, as a mean over steps.
+        dummy_passes: number of forward passes without a sequence.
+        passes: number of all forward passes.
+    """
+
+    used_share: float
+    balance: float
+    dummy_passes: int
+    passes: int
+
+
+def plan_figures(
+    steps: Iterable[Sequence[int]],
+    lengths: NDArray[np.int64],
+    world_size: int,
+    micro_batch_tokens: int,
+    *,
+    packed: bool,
+) -> PlanFigures:
+    """Measure the micro-batches of ``steps`` without computing them."""
+    size = (lambda group: packed_length(int(lengths[group].sum()))) if packed else _padded_sizes(lengths)
+    used = computed = dummies = passes = 0
+    balances = []
+    for step in steps:
+        ranks = micro_batches(step, lengths, world_size, micro_batch_tokens, packed=packed)
+        work = [sum(size(group) for group in groups) for groups in ranks]
+        used, computed = used + int(lengths[step].sum()), computed + sum(work)
+        balances.append(sum(work) / world_size / max(work))
+        passes += world_size * len(ranks[0])
+        dummies += sum(not group for groups in ranks for group in groups)
+    return PlanFigures(used / computed, float(np.mean(balances)), dummies, passes)

@@ -46,7 +46,7 @@ class ResumeCheckpoint:
     """The intermediate checkpoints of one fit, in a hidden folder beside the output folder. Used on all ranks.
 
     Args:
-        notify: called on rank 0 with a sentence when a checkpoint cannot be used, and why.
+        notify: called with a sentence when a checkpoint cannot be used, and why.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class ResumeCheckpoint:
         target = Path(output_folder)
         self._folder = target.with_name(f".{target.name}.resume")
         self._config, self._fingerprint, self._distributed = config, fingerprint, distributed
-        self._notify = notify if distributed.rank == 0 else lambda note: None
+        self._notify = notify
         self._session: str = distributed.broadcast(uuid.uuid4().hex[:8])
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[None] | None = None

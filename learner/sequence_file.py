@@ -7,6 +7,7 @@ even if it is killed.
 from __future__ import annotations
 
 import hashlib
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -49,6 +50,7 @@ class SequenceFile(Sequence[TrainingSequence]):
         self._weight_names = tuple(weight_names)
         self._folder = folder
         self._file = SpooledTemporaryFile(max_size=IN_MEMORY_BYTES, dir=None if folder is None else str(folder))  # noqa: SIM115  # open while self is
+        weakref.finalize(self, self._file.close)
         weights = [(f"weights/{name}", pa.list_(pa.float32())) for name in self._weight_names]
         teacher = [(f"teacher/{name}", pa.list_(type_)) for name, type_ in _TEACHER.items()]
         counts = [(name, pa.list_(pa.int32())) for name in _COUNTS]

@@ -130,9 +130,9 @@ def to_sequence(
         act_tokens=sum(n for s, n in zip(segments, lengths, strict=True) if s.kind is Kind.ACT),
         truncated_tokens=sum(lengths) - len(token_ids),
         truncated_trained_tokens=sum(
-            n - kept
+            n - int(kept)
             for segment, n, kept in zip(segments, lengths, np.bincount(segment_of, minlength=len(lengths)), strict=True)
-            if any(selects(segment, _stream(name)) for name in weight_names)
+            if n > kept and any(selects(segment, _stream(name)) for name in weight_names)
         ),
     )
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from learner.config import LearnerConfig
 from learner.head import Head, check_head, selected_states
@@ -20,21 +20,23 @@ from rollout.models import model_folder
 
 
 class FrozenTeacher:
-    """A causal language model that gives its logits at chosen positions. It is not a module, so nothing trains it."""
+    """A causal language model that gives its logits at chosen positions.
+
+    It is no module, so a strategy that wraps the student's loss neither trains nor saves it.
+
+    Attributes:
+        decoder: the module whose forward runs the decoder, for sharding. The head needs its weights afterwards.
+    """
 
     def __init__(self, model: Any) -> None:
         self.model = model.eval().requires_grad_(False)
-
-    def to(self, device: torch.device) -> FrozenTeacher:
-        """Move the teacher to a device."""
-        self.model.to(device)
-        return self
+        self.decoder = _SelectedStates(self.model)
 
     @torch.no_grad()
     def read(self, inputs: Mapping[str, Tensor], positions_N: Tensor) -> Callable[[slice], Tensor]:
         """Run the decoder; return a function that gives the logits ``[R, U]`` of some of the positions."""
         with torch.autocast(positions_N.device.type, enabled=False):
-            states_NH, output = selected_states(self.model, inputs, positions_N)
+            states_NH, output = self.decoder(inputs, positions_N)
             head = Head(self.model, output)
 
         @torch.no_grad()
@@ -43,6 +45,15 @@ class FrozenTeacher:
                 return head(states_NH[rows])
 
         return logits
+
+
+class _SelectedStates(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Mapping[str, Tensor], positions_N: Tensor) -> tuple[Tensor, Any]:
+        return selected_states(self.model, inputs, positions_N)
 
 
 def load_teacher(config: LearnerConfig, student_tokenizer: str) -> FrozenTeacher | None:
@@ -59,7 +70,7 @@ def load_teacher(config: LearnerConfig, student_tokenizer: str) -> FrozenTeacher
     if config.teacher.model is None:
         raise UserError("the signal exact needs the teacher's weights; set learner.teacher.model.")
     source = model_folder(config.teacher.model)
-    if load_tokenizer(source).get_vocab() != load_tokenizer(student_tokenizer).get_vocab():
+    if not _same_ids(load_tokenizer(source).get_vocab(), load_tokenizer(student_tokenizer).get_vocab()):
         raise UserError(
             f"the tokenizers of {source} (learner.teacher.model) and {student_tokenizer} differ, so their "
             "distributions cannot be compared token by token; choose a teacher with the student's tokenizer, or the "
@@ -69,3 +80,9 @@ def load_teacher(config: LearnerConfig, student_tokenizer: str) -> FrozenTeacher
     model = model.to(getattr(torch, config.teacher.precision))
     check_head(model)
     return FrozenTeacher(model)
+
+
+def _same_ids(one: Mapping[str, int], other: Mapping[str, int]) -> bool:
+    """Whether ids that both vocabularies use mean the same token; a variant of a model may add tokens at the end."""
+    tokens = {number: token for token, number in one.items()}
+    return all(tokens.get(number, token) == token for token, number in other.items())

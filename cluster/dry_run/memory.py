@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from cluster.dry_run.model_shapes import ModelShape
 from cluster.runtime.resources import GIB
 from learner.config import LearnerConfig
+from learner.losses.chunks import chunk_rows
 from rollout.engines.vllm_engine import VllmConfig
 
 FLOAT32, BFLOAT16 = 4, 2
@@ -110,7 +111,12 @@ def trained_parameters(shape: ModelShape, learner: LearnerConfig) -> int:
 
 
 def learner_memory(
-    shape: ModelShape, learner: LearnerConfig, ranks: int, micro_batch_tokens: int, trained_share: float
+    shape: ModelShape,
+    learner: LearnerConfig,
+    ranks: int,
+    micro_batch_tokens: int,
+    trained_share: float,
+    teacher: ModelShape | None = None,
 ) -> dict[str, int]:
     """Peak memory of one learner rank during a step, in bytes by name.
 
@@ -118,15 +124,33 @@ def learner_memory(
         shape: shape of the trained model after widening.
         micro_batch_tokens: tokens of one forward pass, including padding.
         trained_share: fraction of these tokens whose logits are computed.
+        teacher: shape of the frozen teacher in the learner's process.
     """
     named = [
         *_states(shape, learner, ranks),
         *_copies(shape, learner, ranks),
         ("activations", _activations(shape, learner, ranks, micro_batch_tokens)),
-        ("logits", int(micro_batch_tokens * trained_share) * shape.vocabulary * _LOGIT_BYTES[_has_divergence(learner)]),
+        ("logits", _logits(shape, learner, int(micro_batch_tokens * trained_share))),
+        # It is summed over the chunks of logits before it is added to the gradients.
+        ("head gradient", 0 if learner.lora else FLOAT32 * shape.vocabulary * shape.hidden),
+        ("frozen teacher", _teacher_bytes(teacher, learner, ranks) if teacher else 0),
         ("reserve", OVERHEAD_BYTES),
     ]
     return {name: size for name, size in named if size}
+
+
+def _logits(shape: ModelShape, learner: LearnerConfig, trained_tokens: int) -> int:
+    """Arrays of the largest chunk of logits."""
+    rows = min(trained_tokens, chunk_rows(shape.vocabulary, "cuda"))
+    return rows * shape.vocabulary * _LOGIT_BYTES[_has_divergence(learner)]
+
+
+def _teacher_bytes(teacher: ModelShape, learner: LearnerConfig, ranks: int) -> int:
+    """Weights of the frozen teacher. FSDP2 shards its layers; embeddings and head stay whole on every rank."""
+    assert learner.teacher is not None
+    number = BFLOAT16 if learner.teacher.precision == "bfloat16" else FLOAT32
+    sharded = teacher.parameters - teacher.embedding_parameters if learner.strategy == "fsdp2" else 0
+    return number * (teacher.parameters - sharded + sharded // ranks)
 
 
 def _states(shape: ModelShape, learner: LearnerConfig, ranks: int) -> Iterator[tuple[str, int]]:

@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from learner.batching import Batch
 from learner.config import Term
+from learner.distributed import to_device
 from learner.head import Head, selected_states
 from learner.losses.chunks import chunk_rows, chunks
 from learner.losses.objective import objective
@@ -45,7 +46,7 @@ class ChunkedLoss(nn.Module):
             max_chunk_rows: maximum number of tokens per chunk; None is `learner.losses.chunks.chunk_rows`.
         """
         super().__init__()
-        self.model = model
+        self.model: Any = model
         self._terms = terms
         self._teacher = teacher
         self._max_chunk_rows = max_chunk_rows
@@ -61,16 +62,16 @@ class ChunkedLoss(nn.Module):
             inputs: keyword arguments of the model's forward for the rows of ``batch``.
         """
         device = inputs["input_ids"].device
-        vocabulary = self.model.config.vocab_size
         max_rows = self._max_chunk_rows or chunk_rows(self.model.config.vocab_size, device.type)
         parts = chunks(batch, self._terms, coefficients, max_rows)
-        positions_N = torch.from_numpy(np.concatenate([part.positions for part in parts])).to(device)
-        teacher = self._teacher and self._teacher.read(inputs, positions_N)
+        positions_N = to_device(np.concatenate([part.positions for part in parts]), device)
+        teacher = self._teacher.read(inputs, positions_N) if self._teacher else None
         states_NH, output = selected_states(self.model, inputs, positions_N)
 
-        def loss_of(part: Batch, logits_RV: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+        def loss_of(part: Batch, rows: slice, logits_RV: Tensor) -> tuple[Tensor, Tensor]:
+            teacher_logits = partial(teacher, rows) if teacher else None
             with torch.autocast(device.type, enabled=False):
-                return objective(logits_RV, part, self._terms, coefficients, teacher and partial(teacher, rows))
+                return objective(logits_RV, part, self._terms, coefficients, teacher_logits)
 
         head = Head(self.model, output)
         loss, values = _Chunks.apply(states_NH, head, parts, loss_of, *head.parameters)
@@ -84,7 +85,7 @@ class _Chunks(torch.autograd.Function):
         states_NH: Tensor,
         head: Head,
         parts: Sequence[Batch],
-        loss_of: Callable[[Batch, Tensor, slice], tuple[Tensor, Tensor]],
+        loss_of: Callable[[Batch, slice, Tensor], tuple[Tensor, Tensor]],
         *parameters: Tensor,
     ) -> tuple[Tensor, Tensor]:
         gradient_NH = torch.empty_like(states_NH)
@@ -92,7 +93,7 @@ class _Chunks(torch.autograd.Function):
         end = 0
         for part in parts:
             rows = slice(end, end := end + len(part.positions))
-            gradient_NH[rows], *one = _one_chunk(head, states_NH[rows], partial(loss_of, part, rows=rows))
+            gradient_NH[rows], *one = _one_chunk(head, states_NH[rows], partial(loss_of, part, rows))
             sums.append((one[0], one[1]))
         ctx.gradients = [gradient_NH, *head.gradients()]
         ctx.dtypes = [tensor.dtype for tensor in (states_NH, *parameters)]
@@ -101,7 +102,7 @@ class _Chunks(torch.autograd.Function):
         return loss, values
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor, _values: Tensor) -> tuple[Tensor | None, ...]:
         gradients, ctx.gradients = ctx.gradients, None
         assert gradients is not None, "the backward pass of ChunkedLoss can run only once"

@@ -99,7 +99,7 @@ def student_buckets(logits_NV: Tensor, teacher_ids_Nk: Tensor, teacher_logprobs_
 
     The backward pass reuses memory of the forward pass, so it can run only once.
     """
-    top, tail = _TopAndTail.apply(logits_NV.float(), teacher_ids_Nk)  # type: ignore[no-untyped-call]
+    top, tail = _TopAndTail.apply(logits_NV.float(), teacher_ids_Nk)
     buckets = torch.cat([top.masked_fill(torch.isneginf(teacher_logprobs_Nk), LOG_ZERO), tail], dim=1)
     return buckets - buckets.logsumexp(dim=1, keepdim=True)
 
@@ -121,7 +121,7 @@ class _TopAndTail(torch.autograd.Function):
         return logits_NV.gather(1, ids_Nk), tail_N1
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, top_Nk: Tensor, tail_N1: Tensor) -> tuple[Tensor, None]:
         (ids_Nk,) = ctx.saved_tensors
         gradient_NV, ctx.others_NV = ctx.others_NV, None

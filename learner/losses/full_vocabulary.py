@@ -36,7 +36,7 @@ def full_divergence(logits_NV: Tensor, teacher_logits_NU: Tensor, beta: float, t
     if missing := vocabulary - log_p.shape[1]:
         absent = math.log(MIN_TAIL) if beta == 1.0 else LOG_ZERO
         log_p = torch.nn.functional.pad(log_p, (0, missing), value=absent)
-    divergence_N: Tensor = _Divergence.apply(logits_NV, log_p, beta, temperature)  # type: ignore[no-untyped-call]
+    divergence_N: Tensor = _Divergence.apply(logits_NV, log_p, beta, temperature)
     return divergence_N
 
 
@@ -56,7 +56,7 @@ class _Divergence(torch.autograd.Function):
         return value_N1[:, 0] * temperature**2
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient_N: Tensor) -> tuple[Tensor, None, None, None]:
         gradient_NV, ctx.gradient_NV = ctx.gradient_NV, None
         assert gradient_NV is not None, "the backward pass of full_divergence can run only once"

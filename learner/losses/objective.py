@@ -17,6 +17,7 @@ from torch import Tensor
 
 from learner.batching import Batch
 from learner.config import DIVERGENCES, CrossEntropyTerm, Term, ULDTerm
+from learner.distributed import to_device
 from learner.losses.chunks import group_weights, term_groups
 from learner.losses.divergences import cross_entropy
 from learner.losses.full_vocabulary import full_divergence
@@ -97,7 +98,7 @@ def _divergence(
         return _uld(logits_RV, batch, rows)
     if term.signal == "exact":
         assert teacher_logits is not None, "a term with the signal exact needs the teacher's logits"
-        beta = {"forward_kl": 0.0, "reverse_kl": 1.0}.get(term.divergence, term.parameters.get("beta"))
+        beta = float(term.parameters.get("beta", term.divergence == "reverse_kl"))
         return full_divergence(logits_RV, _select(teacher_logits(), rows), beta, term.temperature)
     at = np.searchsorted(batch.teacher_rows, rows)
     teacher = known_entries(
@@ -143,4 +144,4 @@ def _select(logits_NV: Tensor, rows: NDArray[np.int64]) -> Tensor:
 
 
 def _tensor(array: NDArray[np.float32] | NDArray[np.int64], like: Tensor) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array)).to(like.device, non_blocking=True)
+    return to_device(array, like.device)

@@ -18,7 +18,7 @@ _NORM_EPSILON = 1e-6
 
 
 def shard_with_fsdp2(module: nn.Module, model: Any, config: LearnerConfig) -> None:
-    """Apply FSDP2 to the layers of ``model`` and to ``module``, which contains it; the shards become float32.
+    """Apply FSDP2 to the layers of ``model`` and to ``module``, which contains it.
 
     For bfloat16, FSDP2 casts weights when it gathers them; autocast would keep a copy of every weight.
     """
@@ -28,7 +28,6 @@ def shard_with_fsdp2(module: nn.Module, model: Any, config: LearnerConfig) -> No
     for layer in decoder_layers(model):
         fully_shard(layer, mp_policy=policy, offload_policy=offload)
     fully_shard(module, mp_policy=policy, offload_policy=offload)
-    module.float()
 
 
 def partition_with_zero3(model: Any, settings: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from learner.batching import Batch
 from learner.config import LearnerConfig
-from learner.distributed import Distributed, check_precision
+from learner.distributed import Distributed
 from learner.head import bare_model
 from learner.losses.chunked import ChunkedLoss
 from learner.model import decoder_layers
@@ -89,6 +89,9 @@ class TorchTrainer:
                 layer.compile(dynamic=True)
         if self._sharded:
             shard_with_fsdp2(self._loss, model, config)
+            self._loss.float()
+            if teacher is not None:
+                shard_with_fsdp2(teacher.decoder, teacher.model, config)
         else:
             model.to(distributed.device)
             if not getattr(bare_model(model), "is_loaded_in_4bit", False):
@@ -155,11 +158,10 @@ def make_trainer(
     """Create the trainer of ``config.strategy``. The ``teacher`` is needed for terms with the signal ``exact``.
 
     Raises:
-        UserError: the device does not compute in ``config.precision``, or DeepSpeed has no process group.
+        UserError: DeepSpeed has no process group.
     """
-    check_precision(config, distributed)
     if teacher is not None:
-        teacher.to(distributed.device)
+        teacher.model.to(distributed.device)
     if config.strategy == "deepspeed":
         from learner.strategies.deepspeed_trainer import DeepSpeedTrainer
 

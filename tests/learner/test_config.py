@@ -21,6 +21,7 @@ from learner.config import (
     LoraConfig,
     ReverseKLTerm,
     ScratchConfig,
+    ShuffledOrder,
     ULDTerm,
 )
 
@@ -51,6 +52,29 @@ GOOD: dict[str, Any] = {"epochs": 1, "batch_episodes": 4}
             {"terms": [{"stream": "act", "divergence": "jsd"}], "teacher_tokenizer": "t"},
             "jsd compares tokens by id, and teacher_tokenizer has other ids; use uld or cross_entropy",
         ),
+        ({"terms": [{"stream": "act", "divergence": "jsd", "signal": "exact"}]}, r"add teacher: \{model: FOLDER\}"),
+        ({"teacher": {"model": "t"}}, "teacher is used by terms with signal: exact only"),
+        (
+            {
+                "terms": [{"stream": "act", "divergence": "forward_kl", "signal": "exact"}],
+                "teacher": {"model": "t"},
+                "drop": ["hint"],
+            },
+            "signal exact lets the teacher read the student's sequences, without the hint segments",
+        ),
+        (
+            {
+                "terms": [{"stream": "act", "divergence": "forward_kl", "signal": "exact"}],
+                "teacher": {"model": "t"},
+                "teacher_tokenizer": "t",
+            },
+            "forward_kl compares tokens by id",
+        ),
+        (
+            {"order": {"by": "complexity"}, "epochs": None, "max_seconds": 60.0},
+            "give epochs or max_tokens as well, or set order to {by: shuffled}",
+        ),
+        ({"packing": "dense"}, "'auto', 'packed' or 'padded'"),
         ({"keep": "student"}, "'success', 'success_or_student' or 'all'"),
     ],
 )
@@ -143,3 +167,8 @@ def test_numbers_of_heads_must_divide_the_width(heads: dict[str, int]) -> None:
 def test_importing_the_config_loads_no_heavy_package() -> None:
     code = "import sys, learner.config; sys.exit(bool({'torch', 'transformers', 'numpy'} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_default_order_is_shuffled_and_a_curriculum_paces() -> None:
+    assert isinstance(LearnerConfig.model_validate(GOOD).order, ShuffledOrder)
+    assert ComplexityOrder().pace_fraction == 0.3

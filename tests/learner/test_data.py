@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from learner.config import LearnerConfig
 from learner.data import Data, load_data
+from learner.reader import StepReader
 from rollout.errors import UserError
 from rollout.trajectory import Author, Kind, TopK, Trajectory
 from tests.learner.toys import toy_trajectory
@@ -154,3 +158,21 @@ def test_the_complexity_of_the_curriculum_is_computed_while_reading() -> None:
     assert data.complexities.tolist() == [t.num_tokens(Kind.REASON, Kind.ACT) for t in episodes]
     with pytest.raises(UserError, match="top_logprobs"):
         load(episodes, order={"by": "complexity", "gamma": 1.0})
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_100_000_episodes_are_read_planned_and_collated_in_256_mib(tmp_path: Path) -> None:
+    """The growth of this process, whose libraries are loaded."""
+    base = [toy_trajectory(seed) for seed in range(50)]
+    process, config = psutil.Process(), LearnerConfig.model_validate({"epochs": 1, "batch_episodes": 50, "terms": CE})
+    load_data(config, base, 512, 64, tmp_path)
+    before = process.memory_info().rss
+    data = load_data(config, itertools.islice(itertools.cycle(base), 100_000), 512, 64, tmp_path)
+    reader = StepReader(config, data, rank=0, world_size=2, packed=True)
+    tokens = sum(b.input_ids.size for s in itertools.islice(reader.read(reader.plan(0)), 500) for b, _ in s.batches())
+    assert tokens > 500_000
+    assert len(data.sequences) == 100_000
+    growth = process.memory_info().rss - before
+    print(f"{growth / 2**20:.0f} MiB")
+    assert growth < 256 * 2**20

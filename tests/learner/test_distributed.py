@@ -1,23 +1,11 @@
-"""What a process knows about its device."""
+"""Arrays are copied to the device of the process."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 
-from learner.config import LearnerConfig
-from learner.distributed import Distributed, check_precision, to_device
-from rollout.errors import UserError
-
-
-def test_bfloat16_is_refused_on_a_device_without_it() -> None:
-    half = LearnerConfig(epochs=1, batch_episodes=1, precision="bfloat16")
-    old, new = (Distributed(0, 1, torch.device("cpu"), has_bfloat16=has) for has in (False, True))
-    with pytest.raises(UserError, match=r"does not compute in bfloat16.*set learner\.precision to float32"):
-        check_precision(half, old)
-    check_precision(half, new)
-    check_precision(half.model_copy(update={"precision": "float32"}), old)
+from learner.distributed import to_device
 
 
 def test_an_array_is_copied_to_a_device_with_its_type() -> None:

@@ -144,6 +144,20 @@ def test_a_budget_of_tokens_or_seconds_ends_a_fit(tmp_path: Path, limit: dict[st
     assert result.steps == len(reports) < 500
 
 
+def test_a_sum_over_tokens_has_gradients_of_the_size_of_a_mean_and_other_updates(tmp_path: Path) -> None:
+    """Spans of reasoning have more tokens than actions, so only the mean gives both streams the same weight."""
+    norms = []
+    for reduction in ("token_mean", "sum"):
+        terms = [{"stream": s, "divergence": "cross_entropy", "reduction": reduction} for s in ("reason", "act")]
+        reports: list[StepReport] = []
+        config = settings(tmp_path, epochs=1, terms=terms)
+        fit(config, EPISODES, str(tmp_path / reduction), on_step=reports.append)
+        norms.append(reports[0].grad_norm)
+    assert 0.3 < norms[1] / norms[0] < 1.1
+    one, other = weights(tmp_path / "token_mean"), weights(tmp_path / "sum")
+    assert not all(torch.equal(one[name], other[name]) for name in one)
+
+
 def test_should_stop_ends_training_and_saves_the_model(tmp_path: Path) -> None:
     result = fit(settings(tmp_path, epochs=9), EPISODES, str(tmp_path / "out"), should_stop=lambda: True)
     assert result.steps == 1
@@ -174,7 +188,7 @@ def test_a_pace_of_0_presents_easy_episodes_first(tmp_path: Path) -> None:
 
 
 def test_a_curriculum_uses_its_whole_budget_and_ends_with_whole_epochs(tmp_path: Path) -> None:
-    """Of three epochs the first is the curriculum, which presents as many tokens as the others."""
+    """The first of three epochs is the curriculum, which presents as many tokens as the others."""
     reports: list[StepReport] = []
     config = settings(tmp_path, epochs=3, order={"by": "complexity"})
     result = fit(config, EPISODES, str(tmp_path / "out"), on_step=reports.append)
@@ -197,14 +211,14 @@ def test_packed_and_padded_rows_train_the_same_steps(tmp_path: Path, kind: str) 
 
 
 def test_truncation_and_the_reason_for_padding_are_in_the_result(tmp_path: Path) -> None:
-    toy_tokenizer(tmp_path / "mamba")
-    AutoModelForCausalLM.from_config(
-        AutoConfig.for_model("mamba", vocab_size=64, hidden_size=16, num_hidden_layers=1, state_size=4)
-    ).save_pretrained(tmp_path / "mamba")
+    toy_tokenizer(tmp_path / "falcon")
+    sizes = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("falcon", alibi=True, **sizes))
+    model.save_pretrained(tmp_path / "falcon")
     config = settings(tmp_path, scratch=None, epochs=1, max_sequence_tokens=40)
-    result = fit(config, EPISODES, str(tmp_path / "out"), base_model=str(tmp_path / "mamba"))
+    result = fit(config, EPISODES, str(tmp_path / "out"), base_model=str(tmp_path / "falcon"))
     assert not result.packed
-    assert "models of type 'mamba' do not take another attention function" in result.notes[0]
+    assert "models of type 'falcon' do not take another attention function" in result.notes[0]
     beyond = [len(t.token_ids) - 40 for t in EPISODES if len(t.token_ids) > 40]
     assert (result.truncated_episodes, result.truncated_tokens) == (len(beyond), sum(beyond))
     assert 0 < result.truncated_trained_tokens < result.truncated_tokens
@@ -252,6 +266,16 @@ def test_an_existing_output_folder_is_rejected(tmp_path: Path) -> None:
         fit(settings(tmp_path, epochs=1), EPISODES, str(tmp_path))
 
 
+@pytest.mark.slow
+def test_compiled_layers_compute_the_same(tmp_path: Path) -> None:
+    losses: list[list[float]] = [[], []]
+    for compiled in (False, True):
+        config = settings(tmp_path, epochs=1, compile=compiled)
+        out = str(tmp_path / f"compiled-{compiled}")
+        fit(config, EPISODES, out, on_step=lambda report, to=losses[compiled]: to.append(report.loss))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
 def run_two_ranks(tmp_path: Path, configs: dict[str, LearnerConfig], kill_after: int = 0) -> list[list[dict[str, Any]]]:
     """Train each config in two processes on ``EPISODES``; return rank 0's step reports of each."""
     for name, config in configs.items():
@@ -286,6 +310,10 @@ REFERENCES: dict[str, dict[str, Any]] = {
     "lora": {"lora": {"rank": 4}},
     "gpt2": {"model": "gpt2"},
     "bfloat16": HALF,
+    "exact": {
+        "terms": [{"stream": "generated", "divergence": "reverse_kl", "signal": "exact"}],
+        "teacher": {"model": "gpt2", "precision": "float32"},
+    },
 }
 """Settings of one process, by name."""
 QUICK: dict[str, tuple[str, dict[str, Any]]] = {
@@ -306,6 +334,8 @@ SLOW: dict[str, tuple[str, dict[str, Any]]] = {
     "zero3-recompute": ("plain", ZERO[3] | RECOMPUTE),
     "zero3-lora-recompute": ("lora", ZERO[3] | RECOMPUTE),
     "zero3-gpt2": ("gpt2", ZERO[3]),
+    "fsdp2-exact": ("exact", FSDP2),
+    "zero3-exact": ("exact", ZERO[3]),
     "fsdp2-bfloat16": ("bfloat16", FSDP2),
     "zero2-bfloat16": ("bfloat16", ZERO[2]),
     "zero3-bfloat16": ("bfloat16", ZERO[3]),
@@ -326,6 +356,8 @@ def two_rank_config(folder: Path, reference: str, changes: dict[str, Any]) -> Le
     base = {"model": "qwen2", "terms": terms, "epochs": 3, "batch_episodes": 3, "micro_batch_tokens": 64,
             "learning_rate": 1e-3, "warmup_fraction": 0.0, "weight_decay": 0.3}  # fmt: skip
     merged = {**base, **REFERENCES[reference], **changes}
+    if "teacher" in merged:
+        merged["teacher"] = {**merged["teacher"], "model": str(folder / merged["teacher"]["model"])}
     return LearnerConfig.model_validate({**merged, "model": str(folder / merged["model"])})
 
 
@@ -337,6 +369,8 @@ def follows(folder: Path, name: str, reference: str, steps: list[dict[str, Any]]
         fit(two_rank_config(folder, reference, {}), EPISODES, str(alone), on_step=reports.append)
         log.write_text(json.dumps([[report.loss, report.grad_norm] for report in reports]))
     rounding = 1e-6 if reference != "bfloat16" else 1e-2
+    # The gradient of GPT-2's key biases is zero but for rounding, which AdamW scales up.
+    of_weights = 1e-5 if reference == "gpt2" else rounding
     expected = json.loads(log.read_text())
     assert len(expected) == 21
     assert [r["loss"] for r in steps] == pytest.approx([loss for loss, _ in expected], rel=rounding)
@@ -345,7 +379,7 @@ def follows(folder: Path, name: str, reference: str, steps: list[dict[str, Any]]
     left, right = load_file(file), load_file(folder / name / file.name)
     assert left.keys() == right.keys()
     for key in left:
-        torch.testing.assert_close(right[key].float(), left[key].float(), rtol=0.0, atol=rounding)
+        torch.testing.assert_close(right[key].float(), left[key].float(), rtol=0.0, atol=of_weights)
 
 
 def train_all(folder: Path, cases: dict[str, tuple[str, dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
@@ -383,13 +417,29 @@ def test_two_processes_compute_what_one_does_with_every_strategy(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp2", 1, 2, 3])
-def test_two_killed_processes_resume_at_their_last_checkpoint(tmp_path: Path, strategy: str | int) -> None:
-    sharding = {"strategy": strategy} if isinstance(strategy, str) else ZERO[strategy]
-    config = settings(tmp_path, epochs=1, batch_episodes=3, **sharding, checkpoint_every_s=1e-9)
+def test_two_killed_processes_resume_at_their_last_checkpoint(tmp_path: Path) -> None:
+    config = settings(tmp_path, epochs=1, batch_episodes=3, strategy="fsdp2", checkpoint_every_s=1e-9)
     (whole,) = run_two_ranks(tmp_path, {"whole": config})
     (first,) = run_two_ranks(tmp_path, {"resumed": config}, kill_after=4)
     (rest,) = run_two_ranks(tmp_path, {"resumed": config})
     assert [report["step"] for report in first + rest] == [1, 2, 3, 4, 4, 5, 6, 7]
     assert [r["loss"] for r in rest] == [r["loss"] for r in whole[3:]]
     assert_equal_weights(tmp_path / "whole", tmp_path / "resumed")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_every_strategy_restores_weights_and_moments(tmp_path: Path) -> None:
+    pytest.importorskip("deepspeed")
+    sharding = {"ddp": {}, "fsdp2": FSDP2, **{f"zero{stage}": zero for stage, zero in ZERO.items()}}
+    configs = {
+        f"{name}{suffix}": settings(tmp_path, epochs=1, batch_episodes=3, checkpoint_every_s=1e-9, **changes)
+        for name, changes in sharding.items()
+        for suffix in ("", "-interrupted")
+    }
+    steps = dict(zip(configs, run_two_ranks(tmp_path, configs), strict=True))
+    for name in sharding:
+        whole, parts = steps[name], steps[f"{name}-interrupted"]
+        assert [report["step"] for report in parts] == [1, 2, 3, 4, 4, 5, 6, 7], name
+        assert [r["loss"] for r in parts[4:]] == [r["loss"] for r in whole[3:]], name
+        assert_equal_weights(tmp_path / name, tmp_path / f"{name}-interrupted")

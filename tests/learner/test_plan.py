@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from learner.batching import packed_length, padded_length
-from learner.plan import divide, micro_batches, plan_steps
+from learner.plan import divide, micro_batches, plan_figures, plan_steps
 
 LENGTHS = st.lists(st.integers(1, 900), min_size=1, max_size=60)
 
@@ -130,33 +130,35 @@ def test_no_pass_is_empty_if_a_step_has_enough_sequences_for_the_limit(
         assert all(group for groups in ranks for group in groups)
 
 
-@pytest.mark.parametrize(("limit", "balance"), [(2048, 0.95), (4096, 0.95)])
-def test_packs_use_97_percent_of_their_slots_and_give_8_ranks_equal_work_without_dummy_passes(
-    limit: int, balance: float
-) -> None:
-    """Steps of 20,000 tokens. ``balance`` is the mean number of tokens of a rank over the largest, mean over steps."""
+@pytest.mark.parametrize("limit", [2048, 4096])
+def test_packs_use_97_percent_of_their_slots_and_give_8_ranks_equal_work_without_dummy_passes(limit: int) -> None:
     lengths, trained = episodes(2000)
-    used = slots = 0
-    balances = []
-    for step in steps_of(lengths, trained, batch_tokens=20_000):
-        ranks = micro_batches(step, lengths, 8, limit, packed=True)
-        groups = [group for rank in ranks for group in rank]
-        assert all(groups)
-        used += int(lengths[step].sum())
-        slots += sum(packed_length(int(lengths[group].sum())) for group in groups)
-        loads = [sum(int(lengths[group].sum()) for group in rank) for rank in ranks]
-        balances.append(np.mean(loads) / max(loads))
-    assert used / slots >= 0.97
-    assert np.mean(balances) >= balance
+    steps = steps_of(lengths, trained, batch_tokens=20_000)
+    figures = plan_figures(steps, lengths, 8, limit, packed=True)
+    assert figures.used_share >= 0.99
+    assert figures.balance >= 0.95
+    assert figures.dummy_passes == 0
 
 
-def test_padded_micro_batches_hold_sequences_of_similar_length() -> None:
+@pytest.mark.parametrize("size", [{"batch_episodes": 16}, {"batch_episodes": 64}, {"batch_tokens": 10_000}])
+@pytest.mark.parametrize("world_size", [1, 2, 8])
+def test_steps_of_usual_sizes_need_no_dummy_passes(size: dict[str, int], world_size: int) -> None:
     lengths, trained = episodes(600)
-    slots = 0
-    for step in steps_of(lengths, trained, batch_tokens=2500):
-        for group in micro_batches(step, lengths, 1, 4096, packed=False)[0]:
-            slots += len(group) * padded_length(int(lengths[group].max()))
-    assert lengths.sum() / slots > 0.9
+    for packed in (False, True):
+        figures = plan_figures(steps_of(lengths, trained, **size), lengths, world_size, 2048, packed=packed)
+        assert figures.dummy_passes == 0
+        assert figures.used_share >= (0.97 if packed else 0.85)
+
+
+def test_the_figures_of_a_plan_count_padding_and_passes() -> None:
+    """Two ranks with sequences of 100, 90 and 20 tokens: 2 x 128 and 64 positions padded, 104 and 112 packed."""
+    lengths = np.array([100, 90, 20])
+    padded, packed = (plan_figures([[0, 1, 2]], lengths, 2, 300, packed=packed) for packed in (False, True))
+    assert packed.used_share == pytest.approx(210 / (104 + 112))
+    assert packed.balance == pytest.approx(108 / 112)
+    assert (packed.passes, packed.dummy_passes) == (2, 0)
+    assert padded.used_share == pytest.approx(210 / (256 + 64))
+    assert (padded.passes, padded.dummy_passes) == (2, 0)
 
 
 def test_a_step_with_fewer_sequences_than_ranks_has_dummy_passes() -> None:

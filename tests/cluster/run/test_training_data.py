@@ -132,6 +132,26 @@ def test_a_run_says_what_its_training_left_out(toy_recipe: Callable[..., Recipe]
     assert contents(other) == before
 
 
+def test_a_run_says_how_much_of_its_training_data_was_truncated(
+    toy_recipe: Callable[..., Recipe], toy_model: str, tmp_path: Path
+) -> None:
+    learner = {
+        "model": toy_model,
+        "epochs": 1,
+        "batch_episodes": 4,
+        "max_sequence_tokens": 150,
+        "resources": {"cpus": 1},
+    }
+    recipe = toy_recipe(collect={"teacher_episodes": 2}, learner=learner)
+    shown = " ".join(go(recipe, tmp_path / "run").split())
+    figures = json.loads((tmp_path / "run" / "report.json").read_text())["learner"]
+    truncated = figures["truncated"]
+    assert truncated["episodes"] == 2
+    assert 0 < truncated["trained_tokens"] < truncated["tokens"]
+    assert f"2 truncated episodes: {truncated['tokens']:,} tokens at their end were removed" in shown
+    assert "| truncated: episodes | 2 |" in (tmp_path / "run" / "report.md").read_text()
+
+
 def test_a_trained_run_no_longer_needs_the_stores_of_other_runs(
     toy_recipe: Callable[..., Recipe], tmp_path: Path
 ) -> None:
