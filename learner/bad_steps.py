@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from learner.data import Data
+from learner.data.training_set import Data
 from rollout.storage.atomic import atomic_write_text
 
 MAX_SAVED_STEPS = 100

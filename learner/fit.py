@@ -18,28 +18,30 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from learner.bad_steps import MAX_SAVED_STEPS, bad_steps_folder, save_bad_step
-from learner.carry import load_state, save_state
+from learner.checkpoints.carry import load_state, save_state
+from learner.checkpoints.fingerprint import Fingerprint
+from learner.checkpoints.resume import ResumeCheckpoint
+from learner.checkpoints.tensor_files import part_of
 from learner.config import LearnerConfig
-from learner.data import Data, load_data
+from learner.data.reader import PlannedStep, StepReader
+from learner.data.training_set import Data, load_data
 from learner.distributed import Distributed
 from learner.export import TrainedFormat
-from learner.fingerprint import Fingerprint
 from learner.head import check_head
 from learner.losses.objective import term_coefficients, tokens_of_sums
 from learner.model import make_model, save_model
 from learner.packing import use_packing
 from learner.precision import check_precision
 from learner.progress import Progress, StoppedBy
-from learner.reader import PlannedStep, StepReader
-from learner.resume import ResumeCheckpoint
-from learner.strategies.torch_trainer import Trainer, make_trainer
-from learner.teacher import load_teacher
-from learner.tensor_files import part_of
+from learner.strategies.torch_trainer import make_trainer
+from learner.teacher import FrozenTeacher, load_teacher
+from learner.trainer import Trainer
 from rollout.errors import UserError
 from rollout.trajectory import Trajectory
 
@@ -171,22 +173,13 @@ def fit(
     distributed = Distributed.current()
     if Path(output_folder).exists():
         raise UserError(f"{output_folder} exists already; remove it or choose another output folder.")
-    check_precision("learner.precision", config.precision, distributed.device)
-    if config.teacher is not None:
-        check_precision("learner.teacher.precision", config.teacher.precision, distributed.device)
-    model, tokenizer = make_model(config, base_model)
-    check_head(model)
-    teacher = load_teacher(config, tokenizer)
-    packed, why_padded = use_packing(config, model)
-    if packed and teacher is not None:
-        packed, why_padded = use_packing(config, teacher.model)
-    vocabulary = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]  # a tensor
-    positions = [m.config.max_position_embeddings for m in (model, *([teacher.model] if teacher else []))]
-    data = load_data(config, trajectories, min(positions), vocabulary, Path(output_folder).parent)
-    reader = StepReader(config, data, rank=distributed.rank, world_size=distributed.world_size, packed=packed)
-    trainer = make_trainer(config, model, distributed, teacher)
+    models = _load_models(config, base_model, distributed)
+    data = load_data(config, trajectories, models.max_positions, models.vocabulary, Path(output_folder).parent)
+    reader = StepReader(config, data, rank=distributed.rank, world_size=distributed.world_size, packed=models.packed)
+    trainer = make_trainer(config, models.student, distributed, models.teacher)
     notify = on_note if distributed.rank == 0 else _ignore
-    resume = ResumeCheckpoint(output_folder, config, Fingerprint.of(config, data, tokenizer), distributed, notify)
+    fingerprint = Fingerprint.of(config, data, models.tokenizer)
+    resume = ResumeCheckpoint(output_folder, config, fingerprint, distributed, notify)
     try:
         progress = resume.load(trainer)
         if initial_state is not None and base_model is not None and progress.step == 0:
@@ -201,15 +194,55 @@ def fit(
         weights = trainer.weights()
         if distributed.rank == 0:
             dtype = torch.bfloat16 if (config.saved_precision or config.precision) == "bfloat16" else torch.float32
-            save_model(model, weights, tokenizer, output_folder, dtype, trained, state)
+            save_model(models.student, weights, models.tokenizer, output_folder, dtype, trained, state)
             resume.remove()
         else:
             deque(weights, maxlen=0)  # all ranks gather the weights
         distributed.barrier()
     finally:
         resume.close()
-    notes = (*data.notes, *([why_padded] if why_padded else []))
-    return _result(config, progress, data, output_folder, packed, notes, stopped_by)
+    return _result(config, progress, data, output_folder, models, stopped_by)
+
+
+@dataclass(frozen=True, slots=True)
+class _Models:
+    """The student, its tokenizer's name, and the teacher of exact divergences.
+
+    Attributes:
+        packed: whether rows are packed; both models have the attention for it then.
+        why_padded: reason why rows are not packed; may be empty.
+    """
+
+    student: Any
+    tokenizer: str
+    teacher: FrozenTeacher | None
+    packed: bool
+    why_padded: str
+
+    @property
+    def vocabulary(self) -> int:
+        """The student's number of token ids."""
+        return len(self.student.get_input_embeddings().weight)
+
+    @property
+    def max_positions(self) -> int:
+        """Maximum number of tokens that all models can read."""
+        read = [self.student, *([self.teacher.model] if self.teacher else [])]
+        return min(model.config.max_position_embeddings for model in read)
+
+
+def _load_models(config: LearnerConfig, base_model: str | None, distributed: Distributed) -> _Models:
+    """Raises `UserError` if a model cannot be loaded or used, or the device does not compute in its precision."""
+    check_precision("learner.precision", config.precision, distributed.device)
+    if config.teacher is not None:
+        check_precision("learner.teacher.precision", config.teacher.precision, distributed.device)
+    student, tokenizer = make_model(config, base_model)
+    check_head(student)
+    teacher = load_teacher(config, tokenizer)
+    packed, why_padded = use_packing(config, student)
+    if packed and teacher is not None:
+        packed, why_padded = use_packing(config, teacher.model)
+    return _Models(student, tokenizer, teacher, packed, why_padded)
 
 
 def _steps(config: LearnerConfig, reader: StepReader, progress: Progress) -> Generator[PlannedStep]:
@@ -364,7 +397,7 @@ def _keep_state(folder: str | None, name: str, trainer: Trainer, distributed: Di
 
 
 def _result(
-    config: LearnerConfig, progress: Progress, data: Data, checkpoint: str, packed: bool, notes: tuple[str, ...], stopped_by: StoppedBy
+    config: LearnerConfig, progress: Progress, data: Data, checkpoint: str, models: _Models, stopped_by: StoppedBy
 ) -> FitResult:
     return FitResult(
         steps=progress.step,
@@ -377,12 +410,12 @@ def _result(
         sequences=len(data.sequences),
         num_skipped=data.num_skipped,
         padding_share=1.0 - progress.tokens / max(1, progress.padded_tokens),
-        packed=packed,
+        packed=models.packed,
         dummy_passes=progress.dummy_passes,
         truncated_episodes=data.truncated_episodes,
         truncated_tokens=data.truncated_tokens,
         truncated_trained_tokens=data.truncated_trained_tokens,
-        notes=notes,
+        notes=(*data.notes, *([models.why_padded] if models.why_padded else [])),
         skipped_steps=progress.skipped_steps,
         stopped_by=stopped_by,
         schedule_fraction=progress.schedule(config),

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from learner.batching import Batch
 from learner.config import ForwardKLTerm, JSDTerm, Term
+from learner.data.batching import Batch
 from learner.losses.chunked import ChunkedLoss
 from learner.teacher import FrozenTeacher
 

@@ -10,10 +10,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from learner.checkpoints.handover import write_handover
 from learner.config import LearnerConfig, LoraConfig, ScratchConfig
 from learner.export import TrainedFormat, export_format
 from learner.generation_config import repair
-from learner.handover import write_handover
 from learner.weight_files import load_weights, no_progress_bars, write_weights
 from learner.widen import widen
 from rollout.errors import UserError

@@ -71,7 +71,7 @@ INSIDE: Mapping[str, Rows] = {
         ("openai_engine", "scripted", "transformers_engine", "vllm_engine"),
         ("config",),
     ),
-    "learner": (("config", "distributed", "streams"), ("losses",), ("strategies",), ("fit",)),
+    "learner": (("config", "distributed"), ("data",), ("losses",), ("checkpoints",), ("strategies",), ("fit",)),
     "evaluation": (("records", "tables"), ("metrics",), ("report", "seeds")),
     "cluster.config": (("errors", "settings"), ("collect", "environments"), ("recipe",), ("load",)),
 }
@@ -114,7 +114,7 @@ ADAPTERS: Mapping[str, Sequence[str]] = {
     "psutil": ("cluster/bench/webshop.py", "rollout/environments/math/grading/verify_child.py"),
     "ray": ("cluster/runtime/*",),
     "regex": ("rollout/environments/webshop/search/analysis.py",),
-    "safetensors": ("learner/weight_files.py",),
+    "safetensors": ("learner/checkpoints/tensor_files.py", "learner/weight_files.py"),
     "sentence_transformers": ("rollout/tools/retrieval/dense.py",),
     "stillhouse_cli": ("cluster/__init__.py",),  # ours: the check at start-up, which imports none of the four packages
     "textworld": ("rollout/environments/household/alfworld_child.py",),
@@ -130,7 +130,9 @@ ADAPTERS: Mapping[str, Sequence[str]] = {
     "transformers": (
         "cluster/bench/learner/*",
         "learner/check_student.py",
+        "learner/checkpoints/handover.py",
         "learner/model.py",
+        "learner/packing.py",
         "learner/weight_files.py",
         "learner/widen.py",
         "rollout/engines/transformers_engine.py",

@@ -109,7 +109,8 @@ def test_a_killed_fit_resumes_and_ends_with_the_same_weights(tmp_path: Path, opt
     assert not (tmp_path / "resumed").exists()
     result = fit(config, EPISODES, str(tmp_path / "resumed"), on_step=killed)
     assert steps[:8] == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert steps[8:] == list(range(steps[8], 16)) and 1 < steps[8] <= 8
+    assert steps[8:] == list(range(steps[8], 16))
+    assert 1 < steps[8] <= 8
     assert result.steps == 15
     assert result.tokens == 3 * sum(len(t.token_ids) for t in EPISODES)
     assert_equal_weights(tmp_path / "whole", tmp_path / "resumed")

@@ -8,13 +8,13 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from learner.batching import collate
 from learner.config import CrossEntropyTerm, ForwardKLTerm, JSDTerm, LearnerConfig, Term, ULDTerm
+from learner.data.batching import collate
+from learner.data.streams import to_sequence
 from learner.losses.chunked import ChunkedLoss
 from learner.losses.objective import term_coefficients
 from learner.model_inputs import model_inputs
 from learner.packing import PACKED, packed_attention, use_packing, why_not_packed
-from learner.streams import to_sequence
 from rollout.errors import UserError
 from tests.learner.test_head import ARCHITECTURES, model_of
 from tests.learner.toys import VOCABULARY, small_model, toy_model, toy_trajectory
