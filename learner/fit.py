@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from learner.batches.reader import PlannedStep, StepReader
 from learner.config import LearnerConfig
 from learner.data import Data, load_data
 from learner.distributed import Distributed
@@ -25,7 +26,6 @@ from learner.losses.objective import term_coefficients
 from learner.model import make_model, save_model
 from learner.packing import use_packing
 from learner.progress import Progress, ResumeCheckpoint
-from learner.reader import PlannedStep, StepReader
 from learner.strategies.torch_trainer import Trainer, make_trainer
 from rollout.errors import UserError
 from rollout.trajectory import Trajectory

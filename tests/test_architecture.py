@@ -127,6 +127,7 @@ ADAPTERS: Mapping[str, Sequence[str]] = {
     "transformers": (
         "learner/check_student.py",
         "learner/model.py",
+        "learner/packing.py",
         "learner/widen.py",
         "rollout/engines/transformers_engine.py",
         "rollout/models/smollm2.py",

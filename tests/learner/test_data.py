@@ -11,9 +11,9 @@ import numpy as np
 import psutil
 import pytest
 
+from learner.batches.reader import StepReader
 from learner.config import LearnerConfig
 from learner.data import Data, load_data
-from learner.reader import StepReader
 from rollout.errors import UserError
 from rollout.trajectory import Author, Kind, TopK, Trajectory
 from tests.learner.toys import toy_trajectory

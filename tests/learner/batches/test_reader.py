@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from learner.batches.reader import StepReader
 from learner.batching import Batch
 from learner.config import LearnerConfig
 from learner.data import Data, load_data
-from learner.reader import StepReader
 from learner.streams import TrainingSequence
 from tests.learner.toys import toy_trajectory
 

@@ -1,0 +1,1 @@
+"""Where batches come from: the plan of steps, and reading them ahead."""
