@@ -364,7 +364,13 @@ def _keep_state(folder: str | None, name: str, trainer: Trainer, distributed: Di
 
 
 def _result(
-    config: LearnerConfig, progress: Progress, data: Data, checkpoint: str, packed: bool, notes: tuple[str, ...], stopped_by: StoppedBy
+    config: LearnerConfig,
+    progress: Progress,
+    data: Data,
+    checkpoint: str,
+    packed: bool,
+    notes: tuple[str, ...],
+    stopped_by: StoppedBy,
 ) -> FitResult:
     return FitResult(
         steps=progress.step,
