@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from learner.data.training_set import Data
 from rollout.storage.atomic import atomic_write_text
+
+if TYPE_CHECKING:
+    from learner.data.training_set import Data
 
 MAX_SAVED_STEPS = 100
 """Number of steps of one fit whose batches are kept."""

@@ -106,4 +106,6 @@ def learner_figures(metrics: Metrics) -> LearnerFigures:
         dropped=dict(dropped.most_common()),
         unreadable={path: reason for row in trained for path, reason in row.get("unreadable", {}).items()},
         truncated=_truncated(trained),
+        stopped_by=dict(Counter(row["stopped_by"] for row in trained if "stopped_by" in row)),
+        skipped={"steps": skipped} if (skipped := sum(row.get("skipped_steps", 0) for row in trained)) else {},
     )

@@ -78,6 +78,7 @@ class ResumeCheckpoint:
         """
         distributed = self._distributed
         seed_rank(self._config.seed, distributed.rank)
+        distributed.barrier()  # other ranks of this machine may still have been writing for an earlier fit
         names = [path.name for path in _newest_first(self._folder, self._fingerprint.digest)]
         for name in distributed.broadcast(names):
             files, problem = self._open(self._folder / name)
