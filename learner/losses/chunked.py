@@ -106,9 +106,10 @@ class _Chunks(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor, _values: Tensor) -> tuple[Tensor | None, ...]:
         gradients, ctx.gradients = ctx.gradients, None
         assert gradients is not None, "the backward pass of ChunkedLoss can run only once"
+        if gradient.device.type != "cpu" or gradient != 1.0:  # reading it on a GPU would wait for the GPU
+            gradients = [part if part is None else part.mul_(gradient) for part in gradients]
         of_states, *of_parameters = [
-            None if part is None else part.mul_(gradient).to(dtype)
-            for part, dtype in zip(gradients, ctx.dtypes, strict=True)
+            part if part is None else part.to(dtype) for part, dtype in zip(gradients, ctx.dtypes, strict=True)
         ]
         return of_states, None, None, None, *of_parameters
 
