@@ -47,6 +47,7 @@ def load_weights(source: str, **options: Any) -> PreTrainedModel:
     try:
         with no_progress_bars():
             model, report = load(source, **options, ignore_mismatched_sizes=True, output_loading_info=True)
+            _check_weights(source, model, report)
             stored = stored_dtype(_folder(source))
             if options["dtype"] == "auto" and stored not in (None, model.dtype):  # config.json names another one
                 model = load(source, **{**options, "dtype": stored})
@@ -68,7 +69,6 @@ def load_weights(source: str, **options: Any) -> PreTrainedModel:
             f"no model could be loaded from {source!r} ({first_line(error)}); name a complete Hugging Face model "
             "folder."
         ) from error
-    _check_weights(source, model, report)
     return model
 
 

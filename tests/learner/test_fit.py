@@ -320,11 +320,11 @@ REFERENCES: dict[str, dict[str, Any]] = {
 QUICK: dict[str, tuple[str, dict[str, Any]]] = {
     "ddp": ("plain", {}),
     "fsdp2": ("plain", FSDP2),
-    "fsdp2-lora": ("lora", FSDP2),
 }
 """Settings of two processes by name, with the name of the reference that they follow."""
 SLOW: dict[str, tuple[str, dict[str, Any]]] = {
     "ddp-lora": ("lora", {}),
+    "fsdp2-lora": ("lora", FSDP2),
     "fsdp2-recompute": ("plain", FSDP2 | RECOMPUTE),
     "fsdp2-offload": ("plain", FSDP2 | OFFLOAD),
     "fsdp2-lora-recompute": ("lora", FSDP2 | RECOMPUTE),
