@@ -41,7 +41,7 @@ def load_weights(source: str, **options: Any) -> PreTrainedModel:
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
-    options = {"dtype": "auto", "attn_implementation": "sdpa", **options}
+    options = {"dtype": "auto", **options}
     load: Any = AutoModelForCausalLM.from_pretrained
     model: PreTrainedModel
     try:
@@ -51,6 +51,8 @@ def load_weights(source: str, **options: Any) -> PreTrainedModel:
             stored = stored_dtype(_folder(source))
             if options["dtype"] == "auto" and stored not in (None, model.dtype):  # config.json names another one
                 model = load(source, **{**options, "dtype": stored})
+            if getattr(model.config.get_text_config(), "attn_logit_softcapping", None):
+                model.set_attn_implementation("eager")  # the faster kernels would leave out the cap
     except UnpicklingError as error:
         raise UserError(
             f"the pickled weights of {source!r} contain more than tensors, which is not safe to load; convert them to "

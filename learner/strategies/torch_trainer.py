@@ -17,11 +17,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from learner.config import LearnerConfig
 from learner.data.batching import Batch
+from learner.data.model_inputs import model_inputs
 from learner.distributed import Distributed
 from learner.head import bare_model
 from learner.losses.chunked import ChunkedLoss
 from learner.model import decoder_layers
-from learner.model_inputs import model_inputs
 from learner.optim import learning_rate_factor, make_optimizers
 from learner.strategies.sharding import clip_gradients, full_weights, shard_with_fsdp2
 from learner.teacher import FrozenTeacher
