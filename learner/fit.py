@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -125,16 +126,12 @@ def fit(
     distributed = Distributed.current()
     if Path(output_folder).exists():
         raise UserError(f"{output_folder} exists already; remove it or choose another output folder.")
-    check_precision("learner.precision", config.precision, distributed.device)
-    if config.teacher is not None:
-        check_precision("learner.teacher.precision", config.teacher.precision, distributed.device)
+    check_precision(config, distributed.device)
     model, tokenizer = make_model(config, base_model)
     check_head(model)
     teacher = load_teacher(config, tokenizer)
-    max_positions = model.config.max_position_embeddings
-    if teacher is not None:
-        max_positions = min(max_positions, teacher.model.config.max_position_embeddings)
-    data = load_data(config, trajectories, max_positions)
+    readers: list[Any] = [model, teacher.model] if teacher is not None else [model]
+    data = load_data(config, trajectories, min(reader.config.max_position_embeddings for reader in readers))
     trainer = make_trainer(config, model, distributed, teacher)
     resume = ResumeCheckpoint(output_folder, config, data, base_model)
     progress = resume.load(trainer, distributed)
