@@ -126,9 +126,7 @@ class _Models:
 
 def _load_models(config: LearnerConfig, base_model: str | None, distributed: Distributed) -> _Models:
     """Raises `UserError` if a model cannot be loaded or used, or the device does not compute in its precision."""
-    check_precision("learner.precision", config.precision, distributed.device)
-    if config.teacher is not None:
-        check_precision("learner.teacher.precision", config.teacher.precision, distributed.device)
+    check_precision(config, distributed.device)
     student, tokenizer = make_model(config, base_model)
     check_head(student)
     teacher = load_teacher(config, tokenizer)
