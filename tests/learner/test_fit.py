@@ -13,7 +13,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -109,30 +108,12 @@ def test_a_killed_fit_resumes_and_ends_with_the_same_weights(tmp_path: Path, opt
     assert not (tmp_path / "resumed").exists()
     result = fit(config, EPISODES, str(tmp_path / "resumed"), on_step=killed)
     assert steps[:8] == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert steps[8:] == list(range(steps[8], 16)) and 1 < steps[8] <= 8
+    assert steps[8:] == list(range(steps[8], 16))
+    assert 1 < steps[8] <= 8
     assert result.steps == 15
     assert result.tokens == 3 * sum(len(t.token_ids) for t in EPISODES)
     assert_equal_weights(tmp_path / "whole", tmp_path / "resumed")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["resumed", "tokenizer", "whole"]
-
-
-def resumed_steps(tmp_path: Path, change: Callable[[LearnerConfig], LearnerConfig]) -> list[int]:
-    """Kill a fit after three steps; return the steps of the next one, with the settings of ``change``."""
-
-    def killed(report: StepReport) -> None:
-        if report.step == 3:
-            raise KilledError
-
-    config = settings(tmp_path, epochs=2, checkpoint_every_s=1e-9)
-    with pytest.raises(KilledError):
-        fit(config, EPISODES, str(tmp_path / "out"), on_step=killed)
-    steps: list[int] = []
-    fit(change(config), EPISODES, str(tmp_path / "out"), on_step=lambda report: steps.append(report.step))
-    return steps
-
-
-def test_an_intermediate_checkpoint_of_other_settings_is_ignored(tmp_path: Path) -> None:
-    assert resumed_steps(tmp_path, lambda config: config.model_copy(update={"seed": 5}))[0] == 1
 
 
 @pytest.mark.parametrize("limit", [{"max_tokens": 1000}, {"epochs": 100, "max_seconds": 0.2}])
@@ -140,6 +121,7 @@ def test_a_budget_of_tokens_or_seconds_ends_a_fit(tmp_path: Path, limit: dict[st
     reports: list[StepReport] = []
     result = fit(settings(tmp_path, **limit), EPISODES, str(tmp_path / "out"), on_step=reports.append)
     assert reports[-1].fraction == 1.0
+    assert result.stopped_by == reports[-1].stopped_by == ("tokens" if "max_tokens" in limit else "seconds")
     assert all(report.fraction < 1.0 for report in reports[:-1])
     assert result.steps == len(reports) < 500
 
@@ -160,7 +142,7 @@ def test_a_sum_over_tokens_has_gradients_of_the_size_of_a_mean_and_other_updates
 
 def test_should_stop_ends_training_and_saves_the_model(tmp_path: Path) -> None:
     result = fit(settings(tmp_path, epochs=9), EPISODES, str(tmp_path / "out"), should_stop=lambda: True)
-    assert result.steps == 1
+    assert (result.steps, result.stopped_by) == (1, "should_stop")
     assert (tmp_path / "out" / "model.safetensors").exists()
 
 
@@ -422,8 +404,9 @@ def test_two_killed_processes_resume_at_their_last_checkpoint(tmp_path: Path) ->
     (whole,) = run_two_ranks(tmp_path, {"whole": config})
     (first,) = run_two_ranks(tmp_path, {"resumed": config}, kill_after=4)
     (rest,) = run_two_ranks(tmp_path, {"resumed": config})
-    assert [report["step"] for report in first + rest] == [1, 2, 3, 4, 4, 5, 6, 7]
-    assert [r["loss"] for r in rest] == [r["loss"] for r in whole[3:]]
+    start = rest[0]["step"]  # they are killed while a checkpoint is written
+    assert [report["step"] for report in first + rest] == [1, 2, 3, 4, *range(start, 8)]
+    assert [r["loss"] for r in rest] == [r["loss"] for r in whole[start - 1 :]]
     assert_equal_weights(tmp_path / "whole", tmp_path / "resumed")
 
 
@@ -440,6 +423,8 @@ def test_every_strategy_restores_weights_and_moments(tmp_path: Path) -> None:
     steps = dict(zip(configs, run_two_ranks(tmp_path, configs), strict=True))
     for name in sharding:
         whole, parts = steps[name], steps[f"{name}-interrupted"]
-        assert [report["step"] for report in parts] == [1, 2, 3, 4, 4, 5, 6, 7], name
-        assert [r["loss"] for r in parts[4:]] == [r["loss"] for r in whole[3:]], name
+        start = parts[4]["step"]
+        assert 1 < start <= 4, name
+        assert [report["step"] for report in parts] == [1, 2, 3, 4, *range(start, 8)], name
+        assert [r["loss"] for r in parts[4:]] == [r["loss"] for r in whole[start - 1 :]], name
         assert_equal_weights(tmp_path / name, tmp_path / f"{name}-interrupted")
