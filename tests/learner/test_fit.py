@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -113,30 +112,12 @@ def test_a_killed_fit_resumes_and_ends_with_the_same_weights(tmp_path: Path, opt
     assert sorted(path.name for path in tmp_path.iterdir()) == ["resumed", "tokenizer", "whole"]
 
 
-def resumed_steps(tmp_path: Path, change: Callable[[LearnerConfig], LearnerConfig]) -> list[int]:
-    """Kill a fit after three steps; return the steps of the next one, with the settings of ``change``."""
-
-    def killed(report: StepReport) -> None:
-        if report.step == 3:
-            raise KilledError
-
-    config = settings(tmp_path, epochs=2, checkpoint_every_s=1e-9)
-    with pytest.raises(KilledError):
-        fit(config, EPISODES, str(tmp_path / "out"), on_step=killed)
-    steps: list[int] = []
-    fit(change(config), EPISODES, str(tmp_path / "out"), on_step=lambda report: steps.append(report.step))
-    return steps
-
-
-def test_an_intermediate_checkpoint_of_other_settings_is_ignored(tmp_path: Path) -> None:
-    assert resumed_steps(tmp_path, lambda config: config.model_copy(update={"seed": 5}))[0] == 1
-
-
 @pytest.mark.parametrize("limit", [{"max_tokens": 1000}, {"epochs": 100, "max_seconds": 0.2}])
 def test_a_budget_of_tokens_or_seconds_ends_a_fit(tmp_path: Path, limit: dict[str, Any]) -> None:
     reports: list[StepReport] = []
     result = fit(settings(tmp_path, **limit), EPISODES, str(tmp_path / "out"), on_step=reports.append)
     assert reports[-1].fraction == 1.0
+    assert result.stopped_by == reports[-1].stopped_by == ("tokens" if "max_tokens" in limit else "seconds")
     assert all(report.fraction < 1.0 for report in reports[:-1])
     assert result.steps == len(reports) < 500
 
@@ -157,7 +138,7 @@ def test_a_sum_over_tokens_has_gradients_of_the_size_of_a_mean_and_other_updates
 
 def test_should_stop_ends_training_and_saves_the_model(tmp_path: Path) -> None:
     result = fit(settings(tmp_path, epochs=9), EPISODES, str(tmp_path / "out"), should_stop=lambda: True)
-    assert result.steps == 1
+    assert (result.steps, result.stopped_by) == (1, "should_stop")
     assert (tmp_path / "out" / "model.safetensors").exists()
 
 
