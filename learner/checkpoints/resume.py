@@ -66,6 +66,7 @@ class ResumeCheckpoint:
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[None] | None = None
         self._saved_at_s, self._copy_s = 0.0, 0.0
+        self._rejected: set[str] = set()
 
     def name(self, progress: Progress) -> str:
         """Name of a checkpoint at this step of this process group."""
@@ -86,6 +87,7 @@ class ResumeCheckpoint:
             damaged = distributed.all_reduce_sum([files is None])[0] > 0
             if problem or damaged or files is None:
                 self._notify(f"the checkpoint {name} is not used: {problem or 'it is incomplete or damaged'}")
+                self._rejected.add(name)
                 continue
             try:
                 files.copy_into(trainer.state(), distributed.rank, distributed.world_size)
@@ -166,9 +168,13 @@ class ResumeCheckpoint:
             self._remove_old()
 
     def _remove_old(self) -> None:
-        """Delete what is older than the newest complete checkpoints of this fit, and those of other fits."""
+        """Delete what is older than the newest complete checkpoints of this fit, those of other fits and rejected ones.
+
+        A rejected one may be of a later step than all that are whole.
+        """
         digest = self._fingerprint.digest
-        own = [path for path in _newest_first(self._folder, digest) if _is_own(path, digest)]
+        found = [path for path in _newest_first(self._folder, digest) if path.name not in self._rejected]
+        own = [path for path in found if _is_own(path, digest)]
         complete = [path for path in own if _is_complete(path)][: self._config.keep_checkpoints]
         if not complete:
             return

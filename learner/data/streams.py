@@ -194,7 +194,7 @@ def _teacher(segments: Sequence[Segment], num_tokens: int) -> TeacherScores | No
                 for token, logprob in zip(
                     segment.teacher.token_ids[offset], segment.teacher.logprobs[offset], strict=True
                 )
-                if logprob > -np.inf
+                if logprob != -np.inf  # a NaN stays, so that its step is skipped and reported
             ]
             if possible:
                 positions.append(start + offset)

@@ -244,6 +244,22 @@ def test_the_newest_checkpoints_are_kept(tmp_path: Path, data: Data, keep: int) 
     assert [step_of(path) for path in sorted((tmp_path / ".out.resume").iterdir())] == list(range(6 - keep, 6))
 
 
+def test_a_damaged_checkpoint_of_a_later_step_does_not_displace_whole_ones(tmp_path: Path, data: Data) -> None:
+    first: Any = checkpoints(tmp_path, data, keep_checkpoints=1)
+    first.save(Weights(1.0), Progress(step=9))
+    first.finish()
+    (damaged,) = (tmp_path / ".out.resume").iterdir()
+    (damaged / "rank=0-of-1.safetensors").write_bytes(b"damaged")
+    second: Any = checkpoints(tmp_path, data, keep_checkpoints=1)
+    assert second.load(Weights(0.0)).step == 0
+    second.save(Weights(2.0), Progress(step=3))
+    second.finish()
+    assert [step_of(path) for path in (tmp_path / ".out.resume").iterdir()] == [3]
+    restored: Any = Weights(0.0)
+    assert checkpoints(tmp_path, data).load(restored).step == 3
+    assert restored.tensor.tolist() == [2.0] * 3
+
+
 @pytest.mark.parametrize(
     ("changes", "seconds", "tokens", "is_due"),
     [
