@@ -19,8 +19,9 @@ from learner.checkpoints.resume import ResumeCheckpoint
 from learner.config import LearnerConfig
 from learner.data.training_set import Data, load_data
 from learner.distributed import Distributed
-from learner.fit import StepReport, fit
+from learner.fit import fit
 from learner.progress import Progress
+from learner.reports import StepReport
 from rollout.trajectory import Trajectory
 from tests.learner.toys import small_model, toy_tokenizer, toy_trajectory
 
