@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rollout.storage.atomic import atomic_write_text
 
 if TYPE_CHECKING:
-    from learner.data import Data
+    from learner.data.training_set import Data
 
 MAX_SAVED_STEPS = 100
 """Number of steps of one fit whose batches are kept."""

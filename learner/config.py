@@ -68,7 +68,7 @@ class _Term(Frozen):
     """Tokens that the term trains on: a segment kind (``format``: only the part that the model generated),
     ``generated``, ``assistant``, ``all``, or ``random``. ``random`` is a random choice of as many tokens as ``reason``
     and ``act`` have in the episode, anywhere after its prompt. Text that a model generated after its action is removed
-    from the sequences unless a term names ``trailing``. See `learner.streams.in_stream`."""
+    from the sequences unless a term names ``trailing``. See `learner.data.streams.in_stream`."""
     weight: float = Field(1.0, gt=0.0)
     """Factor lambda of the term in the loss."""
     reduction: Literal["token_mean", "span_mean", "sum"] = "token_mean"
@@ -87,7 +87,7 @@ class _Term(Frozen):
 
     @property
     def weight_name(self) -> str:
-        """Name of the term's token weights in `learner.streams.TrainingSequence.weights`."""
+        """Name of the term's token weights in `learner.data.streams.TrainingSequence.weights`."""
         return f"{self.stream}/span_mean" if self.reduction == "span_mean" else self.stream
 
     @property

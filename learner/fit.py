@@ -16,118 +16,37 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from learner.bad_steps import MAX_SAVED_STEPS, bad_steps_folder, save_bad_step
-from learner.carry import load_state, save_state
+from learner.checkpoints.carry import load_state, save_state
+from learner.checkpoints.fingerprint import Fingerprint
+from learner.checkpoints.resume import ResumeCheckpoint
+from learner.checkpoints.tensor_files import part_of
 from learner.config import LearnerConfig
-from learner.data import Data, load_data
+from learner.data.reader import PlannedStep, StepReader
+from learner.data.training_set import Data, load_data
 from learner.distributed import Distributed
 from learner.export import TrainedFormat
-from learner.fingerprint import Fingerprint
 from learner.head import check_head
 from learner.losses.objective import term_coefficients, tokens_of_sums
 from learner.model import make_model, save_model
 from learner.packing import use_packing
 from learner.precision import check_precision
 from learner.progress import Progress, StoppedBy
-from learner.reader import PlannedStep, StepReader
-from learner.resume import ResumeCheckpoint
-from learner.strategies.torch_trainer import Trainer, make_trainer
-from learner.teacher import load_teacher
-from learner.tensor_files import part_of
+from learner.reports import FitResult, StepReport
+from learner.strategies.torch_trainer import make_trainer
+from learner.teacher import FrozenTeacher, load_teacher
+from learner.trainer import Trainer
 from rollout.errors import UserError
 from rollout.trajectory import Trajectory
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class StepReport:
-    """Metrics of one optimizer step; the same on every rank.
-
-    Attributes:
-        loss: weighted sum of the terms; may be not finite if the step was skipped.
-        term_values: unweighted value of each term, by ``stream/divergence``.
-        learning_rate: rate of this step.
-        grad_norm: norm of the gradients before clipping.
-        fraction: fraction of the budget that is used.
-        tokens: tokens processed so far, padding excluded.
-        trained_tokens: tokens so far that at least one term trains on.
-        seconds: training time so far, the time before a resume included.
-        updated: whether the weights were updated. They are not if the loss or the gradients are not finite, or if no
-            term has weight.
-        skipped_steps: steps so far whose loss or gradients were not finite.
-        stopped_by: the limit of the budget that ends training after this step; None if it goes on.
-    """
-
-    step: int
-    epoch: int
-    loss: float
-    term_values: dict[str, float]
-    learning_rate: float
-    grad_norm: float
-    fraction: float
-    tokens: int
-    trained_tokens: int
-    seconds: float
-    updated: bool
-    skipped_steps: int
-    stopped_by: StoppedBy | None
-
-
-@dataclass(frozen=True, slots=True)
-class FitResult:
-    """Result of a fit.
-
-    Attributes:
-        steps: number of steps, those included that were skipped.
-        tokens: tokens processed, padding excluded.
-        trained_tokens: tokens that at least one term trained on, counted once per epoch.
-        seconds: training time, the time before a resume included.
-        loss_first, loss_last: mean loss of the first and of the last ten steps.
-        checkpoint: the output folder.
-        sequences: number of episodes in the training set.
-        num_skipped: number of episodes that were read but not trained on.
-        padding_share: fraction of the processed token positions that held padding.
-        packed: whether micro-batches were packed rows.
-        dummy_passes: number of forward passes without a sequence, over all ranks: other ranks had more to compute.
-        truncated_episodes: number of episodes that were truncated to the maximum length.
-        truncated_tokens: number of tokens that were removed from them.
-        truncated_trained_tokens: number of these that would have been trained.
-        notes: sentences on what may be wrong with the data or is not supported by the model.
-        skipped_steps: number of steps without an update because their loss or gradients were not finite.
-        stopped_by: what ended training.
-        schedule_fraction: fraction of the learning-rate schedule that was completed.
-    """
-
-    steps: int
-    tokens: int
-    trained_tokens: int
-    seconds: float
-    loss_first: float
-    loss_last: float
-    checkpoint: str
-    sequences: int
-    num_skipped: int
-    padding_share: float
-    packed: bool
-    dummy_passes: int
-    truncated_episodes: int
-    truncated_tokens: int
-    truncated_trained_tokens: int
-    notes: tuple[str, ...]
-    skipped_steps: int
-    stopped_by: StoppedBy
-    schedule_fraction: float
-
-    @property
-    def tokens_per_second(self) -> float:
-        return self.tokens / max(self.seconds, 1e-9)
 
 
 def fit(
@@ -168,48 +87,53 @@ def fit(
             finite in ``config.max_bad_steps`` steps in a row, or the disk is full. What was trained up to the last
             intermediate checkpoint is kept.
     """
-    distributed = Distributed.current()
     if Path(output_folder).exists():
         raise UserError(f"{output_folder} exists already; remove it or choose another output folder.")
-    check_precision("learner.precision", config.precision, distributed.device)
-    if config.teacher is not None:
-        check_precision("learner.teacher.precision", config.teacher.precision, distributed.device)
-    model, tokenizer = make_model(config, base_model)
-    check_head(model)
+    training = _prepare(config, trajectories, output_folder, base_model, on_note, should_stop)
+    with closing(training.resume):
+        training.begin(initial_state, base_model)
+        stopped_by = training.run(on_step)
+        training.finish(output_folder, state_folder, trained)
+    return _result(training, output_folder, stopped_by)
+
+
+@dataclass(frozen=True, slots=True)
+class _Models:
+    """The student, its tokenizer's name, and the teacher of exact divergences.
+
+    Attributes:
+        packed: whether rows are packed; both models have the attention for it then.
+        why_padded: reason why rows are not packed; may be empty.
+    """
+
+    student: Any
+    tokenizer: str
+    teacher: FrozenTeacher | None
+    packed: bool
+    why_padded: str
+
+    @property
+    def vocabulary(self) -> int:
+        """The student's number of token ids."""
+        return len(self.student.get_input_embeddings().weight)
+
+    @property
+    def max_positions(self) -> int:
+        """Maximum number of tokens that all models can read."""
+        read = [self.student, *([self.teacher.model] if self.teacher else [])]
+        return min(model.config.max_position_embeddings for model in read)
+
+
+def _load_models(config: LearnerConfig, base_model: str | None, distributed: Distributed) -> _Models:
+    """Raises `UserError` if a model cannot be loaded or used, or the device does not compute in its precision."""
+    check_precision(config, distributed.device)
+    student, tokenizer = make_model(config, base_model)
+    check_head(student)
     teacher = load_teacher(config, tokenizer)
-    packed, why_padded = use_packing(config, model)
+    packed, why_padded = use_packing(config, student)
     if packed and teacher is not None:
         packed, why_padded = use_packing(config, teacher.model)
-    vocabulary = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]  # a tensor
-    positions = [m.config.max_position_embeddings for m in (model, *([teacher.model] if teacher else []))]
-    data = load_data(config, trajectories, min(positions), vocabulary, Path(output_folder).parent)
-    reader = StepReader(config, data, rank=distributed.rank, world_size=distributed.world_size, packed=packed)
-    trainer = make_trainer(config, model, distributed, teacher)
-    notify = on_note if distributed.rank == 0 else _ignore
-    resume = ResumeCheckpoint(output_folder, config, Fingerprint.of(config, data, tokenizer), distributed, notify)
-    try:
-        progress = resume.load(trainer)
-        if initial_state is not None and base_model is not None and progress.step == 0:
-            optimizer = config.carry_optimizer
-            load_state(Path(initial_state), base_model, trainer, distributed, optimizer=optimizer, notify=notify)
-        bad_steps = bad_steps_folder(output_folder)
-        training = _Training(config, data, trainer, distributed, progress, resume, bad_steps, should_stop)
-        stopped_by = training.run(_steps(config, reader, progress), on_step)
-        resume.finish()
-        _require_finite(trainer, distributed, progress)
-        state = _keep_state(state_folder, resume.name(progress), trainer, distributed)
-        weights = trainer.weights()
-        if distributed.rank == 0:
-            dtype = torch.bfloat16 if (config.saved_precision or config.precision) == "bfloat16" else torch.float32
-            save_model(model, weights, tokenizer, output_folder, dtype, trained, state)
-            resume.remove()
-        else:
-            deque(weights, maxlen=0)  # all ranks gather the weights
-        distributed.barrier()
-    finally:
-        resume.close()
-    notes = (*data.notes, *([why_padded] if why_padded else []))
-    return _result(config, progress, data, output_folder, packed, notes, stopped_by)
+    return _Models(student, tokenizer, teacher, packed, why_padded)
 
 
 def _steps(config: LearnerConfig, reader: StepReader, progress: Progress) -> Generator[PlannedStep]:
@@ -224,25 +148,63 @@ def _steps(config: LearnerConfig, reader: StepReader, progress: Progress) -> Gen
         progress.begin_epoch()
 
 
+def _prepare(
+    config: LearnerConfig,
+    trajectories: Iterable[Trajectory],
+    output_folder: str,
+    base_model: str | None,
+    on_note: Callable[[str], None],
+    should_stop: Callable[[], bool] | None,
+) -> _Training:
+    """Load the models and the training set."""
+    distributed = Distributed.current()
+    notify = on_note if distributed.rank == 0 else _ignore
+    models = _load_models(config, base_model, distributed)
+    data = load_data(config, trajectories, models.max_positions, models.vocabulary, Path(output_folder).parent)
+    return _Training(
+        config=config,
+        models=models,
+        data=data,
+        reader=StepReader(config, data, rank=distributed.rank, world_size=distributed.world_size, packed=models.packed),
+        trainer=make_trainer(config, models.student, distributed, models.teacher),
+        distributed=distributed,
+        resume=ResumeCheckpoint(
+            output_folder, config, Fingerprint.of(config, data, models.tokenizer), distributed, notify
+        ),
+        bad_steps=bad_steps_folder(output_folder),
+        should_stop=should_stop,
+        notify=notify,
+    )
+
+
 @dataclass
 class _Training:
-    """What the steps of one fit share."""
+    """The parts of one fit."""
 
     config: LearnerConfig
+    models: _Models
     data: Data
+    reader: StepReader
     trainer: Trainer
     distributed: Distributed
-    progress: Progress
     resume: ResumeCheckpoint
     bad_steps: Path
     should_stop: Callable[[], bool] | None
+    notify: Callable[[str], None]
+    progress: Progress = field(default_factory=Progress)
 
-    def __post_init__(self) -> None:
+    def begin(self, initial_state: str | None, base_model: str | None) -> None:
+        """Continue from the last intermediate checkpoint, or else from the state of an earlier fit."""
+        self.progress = self.resume.load(self.trainer)
+        if initial_state is not None and base_model is not None and self.progress.step == 0:
+            optimizer = self.config.carry_optimizer
+            state = Path(initial_state)
+            load_state(state, base_model, self.trainer, self.distributed, optimizer=optimizer, notify=self.notify)
         self.started_s = time.monotonic() - self.progress.seconds
 
-    def run(self, steps: Generator[PlannedStep], on_step: Callable[[StepReport], None] | None) -> StoppedBy:
-        """Train until the steps end or any rank asks to stop; save checkpoints. Returns what ended it."""
-        with closing(steps):
+    def run(self, on_step: Callable[[StepReport], None] | None) -> StoppedBy:
+        """Train until a limit is reached or any rank asks to stop; save checkpoints. Returns what ended it."""
+        with closing(_steps(self.config, self.reader, self.progress)) as steps:
             for step in steps:
                 report, (stop, due, busy, failed) = self.step(step)
                 if on_step is not None:
@@ -256,6 +218,21 @@ class _Training:
         limit = self.progress.limit(self.config)
         assert limit is not None, "steps end at a limit only"
         return limit
+
+    def finish(self, output_folder: str, state_folder: str | None, trained: TrainedFormat | None) -> None:
+        """Save the model and, with ``state_folder``, the training state; delete the intermediate checkpoints."""
+        config, models = self.config, self.models
+        self.resume.finish()
+        _require_finite(self.trainer, self.distributed, self.progress)
+        state = _keep_state(state_folder, self.resume.name(self.progress), self.trainer, self.distributed)
+        weights = self.trainer.weights()
+        if self.distributed.rank == 0:
+            dtype = torch.bfloat16 if (config.saved_precision or config.precision) == "bfloat16" else torch.float32
+            save_model(models.student, weights, models.tokenizer, output_folder, dtype, trained, state)
+            self.resume.remove()
+        else:
+            deque(weights, maxlen=0)  # all ranks gather the weights
+        self.distributed.barrier()
 
     def step(self, step: PlannedStep) -> tuple[StepReport, list[bool]]:
         """Run one step and record it in the progress.
@@ -363,15 +340,8 @@ def _keep_state(folder: str | None, name: str, trainer: Trainer, distributed: Di
     return name
 
 
-def _result(
-    config: LearnerConfig,
-    progress: Progress,
-    data: Data,
-    checkpoint: str,
-    packed: bool,
-    notes: tuple[str, ...],
-    stopped_by: StoppedBy,
-) -> FitResult:
+def _result(training: _Training, checkpoint: str, stopped_by: StoppedBy) -> FitResult:
+    config, progress, data, models = training.config, training.progress, training.data, training.models
     return FitResult(
         steps=progress.step,
         tokens=progress.tokens,
@@ -383,12 +353,12 @@ def _result(
         sequences=len(data.sequences),
         num_skipped=data.num_skipped,
         padding_share=1.0 - progress.tokens / max(1, progress.padded_tokens),
-        packed=packed,
+        packed=models.packed,
         dummy_passes=progress.dummy_passes,
         truncated_episodes=data.truncated_episodes,
         truncated_tokens=data.truncated_tokens,
         truncated_trained_tokens=data.truncated_trained_tokens,
-        notes=notes,
+        notes=(*data.notes, *([models.why_padded] if models.why_padded else [])),
         skipped_steps=progress.skipped_steps,
         stopped_by=stopped_by,
         schedule_fraction=progress.schedule(config),

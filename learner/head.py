@@ -44,7 +44,7 @@ class Head:
             replaced[output] = self._projection
         self._model: Any = _copied(bare, replaced)
         self._others = [p for p in self._model.parameters() if p.requires_grad]
-        projected = [] if self._projection is None else [p for p, _ in self._projection.gradients]
+        projected = self._projection.trained if self._projection is not None else []
         self.parameters = [*projected, *self._others]
         self._other_gradients: list[Tensor | None] = [None] * len(self._others)
 
@@ -66,7 +66,7 @@ class Head:
 
     def gradients(self) -> list[Tensor | None]:
         """The gradients of ``parameters`` so far, summed in float32; None if the logits do not depend on one."""
-        projected = [] if self._projection is None else [gradient for _, gradient in self._projection.gradients]
+        projected = self._projection.gradients if self._projection is not None else []
         return [*projected, *self._other_gradients]
 
 
@@ -107,13 +107,14 @@ def _with_states(output: Any, states_1RH: Tensor) -> Any:
 
 
 class _Projection(nn.Module):
-    """Stands in for a linear layer; its backward adds to ``gradients`` in place, in float32.
+    """Stands in for a linear layer; its backward adds to ``gradients`` in place.
 
     So there is one gradient of the size of the weight, however many chunks there are. Under autocast the weight is cast
     once.
 
     Attributes:
-        gradients: the trained parameters of the layer with their gradients.
+        trained: trained parameters of the layer.
+        gradients: their gradients in float32; None before the first backward.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -122,8 +123,8 @@ class _Projection(nn.Module):
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
         # Plain attributes: parameters of the layer must not be found twice.
         self.values = tuple(None if p is None else p.detach().to(dtype) for p in (weight, bias))
-        trained = [p for p in (weight, bias) if p is not None and p.requires_grad and torch.is_grad_enabled()]
-        self.gradients = [(p, torch.zeros_like(p, dtype=torch.float32)) for p in trained]
+        self.trained = [p for p in (weight, bias) if p is not None and p.requires_grad and torch.is_grad_enabled()]
+        self.gradients: list[Tensor | None] = [None] * len(self.trained)
 
     def forward(self, states_1RH: Tensor) -> Tensor:
         logits_1RV: Tensor = _AccumulatingLinear.apply(states_1RH, self)
@@ -131,15 +132,21 @@ class _Projection(nn.Module):
 
     def accumulate(self, states_RH: Tensor, gradient_RV: Tensor) -> None:
         """Add the gradients of weight and bias, given that of the output."""
-        for parameter, total in self.gradients:
+        for i, parameter in enumerate(self.trained):
+            total = self.gradients[i]
             if parameter.ndim == 1:
-                total.add_(gradient_RV.sum(0, dtype=torch.float32))
-            elif gradient_RV.dtype == torch.float32:
-                total.addmm_(gradient_RV.T, states_RH)
-            else:
+                bias_V = gradient_RV.sum(0, dtype=torch.float32)
+                self.gradients[i] = bias_V if total is None else total.add_(bias_V)
+            elif gradient_RV.dtype != torch.float32:
+                total = torch.zeros_like(parameter, dtype=torch.float32) if total is None else total
                 for start in range(0, gradient_RV.shape[1], _BLOCK_ROWS):
                     rows = slice(start, start + _BLOCK_ROWS)
                     total[rows] += gradient_RV[:, rows].T @ states_RH
+                self.gradients[i] = total
+            elif total is None:
+                self.gradients[i] = gradient_RV.T @ states_RH
+            else:
+                total.addmm_(gradient_RV.T, states_RH)
 
 
 class _AccumulatingLinear(torch.autograd.Function):

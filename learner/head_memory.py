@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from learner.batching import Batch
 from learner.config import ForwardKLTerm, JSDTerm, Term
+from learner.data.batching import Batch
 from learner.losses.chunked import ChunkedLoss
 from learner.teacher import FrozenTeacher
 
@@ -29,8 +29,8 @@ LIMIT_S = 600.0
 def head_peak_mib(tokens: int, *, vocabulary: int = VOCABULARY, hidden: int = HIDDEN, kind: str = "kl") -> float:
     """Return the peak of forward and backward on the CPU in MiB, measured in a process of its own.
 
-    It is the resident memory above that with the head's weight and the hidden states, and includes their gradients.
-    Linux only.
+    It is the resident memory above that of the head's weight, the hidden states and the gradient of these, and includes
+    the gradient of the weight. Linux only.
 
     Args:
         tokens: number of trained tokens in the micro-batch.
@@ -95,7 +95,8 @@ def measure(tokens: int, vocabulary: int, hidden: int, kind: str) -> dict[str, f
     loss_of, batch = ChunkedLoss(model, (term,), teacher), fixed_batch(tokens, vocabulary)
     inputs = {"input_ids": torch.from_numpy(batch.input_ids)}
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak
-    before, started_s = _status_mib("VmRSS"), time.perf_counter()
+    states_gradient_mib = tokens * hidden * 4 / 2**20
+    before, started_s = _status_mib("VmRSS") + states_gradient_mib, time.perf_counter()
     loss, _ = loss_of(inputs, batch, [1.0 / tokens])
     loss.backward()
     return {"peak_mib": _status_mib("VmHWM") - before, "seconds": time.perf_counter() - started_s}

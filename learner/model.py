@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 import shutil
 from collections.abc import Iterable
@@ -10,10 +11,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from learner.checkpoints.handover import write_handover
 from learner.config import LearnerConfig, LoraConfig, ScratchConfig
 from learner.export import TrainedFormat, export_format
 from learner.generation_config import repair
-from learner.handover import write_handover
 from learner.weight_files import load_weights, no_progress_bars, write_weights
 from learner.widen import widen
 from rollout.errors import UserError
@@ -35,6 +36,9 @@ TOKENIZER_FILES = (
     "tokenizer.model",
     "chat_template.jinja",
 )
+
+
+_ADAPTER = "adapter_config.json"
 
 
 def load_tokenizer(source: str) -> Any:
@@ -84,7 +88,7 @@ def make_model(config: LearnerConfig, base_model: str | None) -> tuple[PreTraine
     if config.scratch is not None and base_model is None:
         model = from_scratch(config.scratch)
     else:
-        model = load_model(source, _quantization(config))
+        model = load_model(_adapted_model(source, config), _quantization(config))
     if config.widen > 1:
         model = widen(model.float(), config.widen)
     _check_router_loss(model.config)
@@ -97,7 +101,23 @@ def make_model(config: LearnerConfig, base_model: str | None) -> tuple[PreTraine
         # ZeRO-3 frees gathered weights, which the non-reentrant form takes for a change of what it saved.
         reentrant = config.strategy == "deepspeed" and config.zero_stage == 3
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": reentrant})
+    if (Path(source) / _ADAPTER).is_file():
+        import peft
+
+        return peft.PeftModel.from_pretrained(model, source, is_trainable=True), source  # type: ignore[return-value]
     return (_with_adapters(model, config.lora) if config.lora else model), source
+
+
+def _adapted_model(source: str, config: LearnerConfig) -> str:
+    """The model under the adapters in the folder ``source``, which are trained further; without adapters ``source``."""
+    if not (Path(source) / _ADAPTER).is_file():
+        return source
+    if config.lora is None:
+        raise UserError(
+            f"{source} holds adapters, not a model; set learner.lora to train them further, or name the model that "
+            "they adapt."
+        )
+    return str(json.loads((Path(source) / _ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"])
 
 
 def load_model(source: str, options: dict[str, Any] | None = None) -> PreTrainedModel:

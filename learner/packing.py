@@ -1,7 +1,7 @@
 """Packed rows: several episodes one after the other in one row, with attention inside each episode only.
 
 The attention function `packed_attention` is registered with transformers under `PACKED`. It takes the lengths of the
-episodes from the keyword arguments of the model's forward call (`learner.model_inputs`), so no mask is built.
+episodes from the keyword arguments of the model's forward call (`learner.data.model_inputs`), so no mask is built.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from learner.config import LearnerConfig
+from learner.data.model_inputs import packed_inputs
 from learner.head import bare_model
-from learner.model_inputs import packed_inputs
 from rollout.errors import UserError
 
 PACKED = "packed_sdpa"
@@ -131,6 +131,8 @@ def why_not_packed(model: Any) -> str:
     if "position_ids" not in parameters or not takes_kwargs or not bare._supports_attention_backend:
         return f"models of type {kind!r} do not take another attention function, so their rows are not packed"
     text = bare.config.get_text_config()
+    if getattr(text, "attn_logit_softcapping", None):
+        return f"models of type {kind!r} cap the logits of their attention, so their rows are not packed"
     if other := set(getattr(text, "layer_types", None) or ()) - _PACKABLE_LAYERS:
         return f"models of type {kind!r} have layers of type {min(other)}, so their rows are not packed"
     if getattr(text, "sliding_window", None) and not bare._supports_flash_attn:

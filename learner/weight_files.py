@@ -41,15 +41,18 @@ def load_weights(source: str, **options: Any) -> PreTrainedModel:
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
-    options = {"dtype": "auto", "attn_implementation": "sdpa", **options}
+    options = {"dtype": "auto", **options}
     load: Any = AutoModelForCausalLM.from_pretrained
     model: PreTrainedModel
     try:
         with no_progress_bars():
             model, report = load(source, **options, ignore_mismatched_sizes=True, output_loading_info=True)
+            _check_weights(source, model, report)
             stored = stored_dtype(_folder(source))
             if options["dtype"] == "auto" and stored not in (None, model.dtype):  # config.json names another one
                 model = load(source, **{**options, "dtype": stored})
+            if getattr(model.config.get_text_config(), "attn_logit_softcapping", None):
+                model.set_attn_implementation("eager")  # the faster kernels would leave out the cap
     except UnpicklingError as error:
         raise UserError(
             f"the pickled weights of {source!r} contain more than tensors, which is not safe to load; convert them to "
@@ -68,7 +71,6 @@ def load_weights(source: str, **options: Any) -> PreTrainedModel:
             f"no model could be loaded from {source!r} ({first_line(error)}); name a complete Hugging Face model "
             "folder."
         ) from error
-    _check_weights(source, model, report)
     return model
 
 

@@ -186,7 +186,7 @@ def largest_micro_batch(recipe: Recipe, learner: LearnerRole, shape: ModelShape)
 
 def longest_row(recipe: Recipe, learner: LearnerRole, shape: ModelShape) -> int:
     """Tokens of the longest episode that the learner reads, including padding."""
-    from learner.batching import padded_length
+    from learner.data.batching import padded_length
 
     return padded_length(min(longest_sequence(learner, shape), recipe.agent.max_tokens))
 

@@ -49,9 +49,8 @@ MUTABLE_PATHS = frozenset(
         *(f"learner.{key}" for key in ("checkpoint_every_s", "keep_checkpoints", "max_bad_steps")),
     }
 )
-"""The same for timeouts and retries of requests, and for the learner's intermediate checkpoints.
-
-``agent.time_limit_s`` and ``agent.step_timeout_s`` are not among them because they decide how an episode ends."""
+"""The same for timeouts and retries of requests, and for the learner's intermediate checkpoints. ``agent.time_limit_s``
+and ``agent.step_timeout_s`` are not among them, because they decide how an episode ends."""
 
 DISK_FULL = {
     errno.ENOSPC: "there is no space left on the disk of {where}; free some and start the same command again.",

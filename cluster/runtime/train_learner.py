@@ -28,7 +28,7 @@ from rollout.prompts.retokenize import Retokenizer
 if TYPE_CHECKING:
     from ray.train import RunConfig
 
-    from learner.fit import StepReport
+    from learner.reports import StepReport
 
 METRICS_INTERVAL_S = 1.0
 """Minimum number of seconds between two lines of metrics."""

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from learner.batching import Batch
 from learner.config import Term
+from learner.data.batching import Batch
 from learner.distributed import to_device
 from learner.head import Head, selected_states
 from learner.losses.chunks import chunk_rows, chunks
@@ -106,9 +106,10 @@ class _Chunks(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor, _values: Tensor) -> tuple[Tensor | None, ...]:
         gradients, ctx.gradients = ctx.gradients, None
         assert gradients is not None, "the backward pass of ChunkedLoss can run only once"
+        if gradient.device.type != "cpu" or gradient != 1.0:  # reading it on a GPU would wait for the GPU
+            gradients = [part if part is None else part.mul_(gradient) for part in gradients]
         of_states, *of_parameters = [
-            None if part is None else part.mul_(gradient).to(dtype)
-            for part, dtype in zip(gradients, ctx.dtypes, strict=True)
+            part if part is None else part.to(dtype) for part, dtype in zip(gradients, ctx.dtypes, strict=True)
         ]
         return of_states, None, None, None, *of_parameters
 

@@ -34,8 +34,32 @@ MIN_TAIL = 2.0**-24
 
 
 def cross_entropy(logits_NV: Tensor, labels_N: Tensor) -> Tensor:
-    """CE_n = -log q(label_n) = logsumexp_v z_nv - z_n,label. Returns ``[N]`` in float32."""
-    return torch.nn.functional.cross_entropy(logits_NV.float(), labels_N, reduction="none")
+    """CE_n = -log q(label_n) = logsumexp_v z_nv - z_n,label. Returns ``[N]`` in float32.
+
+    The backward pass reuses memory of the forward pass, so it can run only once.
+    """
+    value_N: Tensor = _CrossEntropy.apply(logits_NV.float(), labels_N[:, None])
+    return value_N
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """As `torch.nn.functional.cross_entropy`, which has two arrays of the size of the logits more."""
+
+    @staticmethod
+    def forward(ctx: Any, logits_NV: Tensor, labels_N1: Tensor) -> Tensor:
+        ctx.log_q_NV = logits_NV.log_softmax(dim=1)
+        ctx.save_for_backward(labels_N1)
+        value_N: Tensor = -ctx.log_q_NV.gather(1, labels_N1)[:, 0]
+        return value_N
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient_N: Tensor) -> tuple[Tensor, None]:
+        (labels_N1,) = ctx.saved_tensors
+        log_q_NV, ctx.log_q_NV = ctx.log_q_NV, None
+        assert log_q_NV is not None, "the backward pass of cross_entropy can run only once"
+        gradient_N1 = gradient_N[:, None]
+        return log_q_NV.exp_().mul_(gradient_N1).scatter_add_(1, labels_N1, -gradient_N1), None
 
 
 def forward_kl(

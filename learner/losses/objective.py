@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from learner.batching import Batch
 from learner.config import DIVERGENCES, CrossEntropyTerm, Term, ULDTerm
+from learner.data.batching import Batch
 from learner.distributed import to_device
 from learner.losses.chunks import group_weights, term_groups
 from learner.losses.divergences import cross_entropy

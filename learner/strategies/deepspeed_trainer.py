@@ -9,20 +9,20 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from learner.batching import Batch
+from learner.checkpoints.tensor_files import OWN
 from learner.config import LearnerConfig
+from learner.data.batching import Batch
+from learner.data.model_inputs import model_inputs
 from learner.distributed import Distributed
 from learner.losses.chunked import ChunkedLoss
-from learner.model_inputs import model_inputs
 from learner.optim import learning_rate_factor, make_optimizers
 from learner.strategies.sharding import full_weights, partition_with_zero3
 from learner.teacher import FrozenTeacher
-from learner.tensor_files import OWN
 from rollout.errors import UserError
 
 
 class DeepSpeedTrainer:
-    """Trains with DeepSpeed; see `learner.strategies.torch_trainer.Trainer` for the methods.
+    """Trains with DeepSpeed; see `learner.trainer.Trainer` for the methods.
 
     It computes what `learner.strategies.torch_trainer.TorchTrainer` does: the same optimizer with the same parameter
     groups, float32 weights, and autocast for bfloat16.

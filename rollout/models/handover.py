@@ -31,7 +31,8 @@ class Handover(FrozenModel):
     top_ids: tuple[int, ...]
     """The ``n - 1`` tokens that are the most likely ones after each prefix of the sequence."""
     top_logprobs: tuple[FiniteFloat, ...]
-    """Their log-probabilities, computed in float32 from the weights as they are in the files."""
+    """Their log-probabilities, computed in float32 from the weights as they are in the files. Weights of more than 8
+    GiB are computed with in the precision of the files."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

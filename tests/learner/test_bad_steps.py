@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 
+from learner.checkpoints.fingerprint import Fingerprint
+from learner.checkpoints.resume import ResumeCheckpoint
 from learner.config import LearnerConfig
-from learner.data import load_data
+from learner.data.reader import StepReader
+from learner.data.training_set import load_data
 from learner.distributed import Distributed
-from learner.fingerprint import Fingerprint
 from learner.fit import StepReport, _Training, fit
 from learner.progress import Progress
-from learner.reader import StepReader
-from learner.resume import ResumeCheckpoint
 from learner.strategies.torch_trainer import TorchTrainer
 from rollout.errors import UserError
 from rollout.trajectory import Trajectory

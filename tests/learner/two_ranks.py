@@ -16,7 +16,8 @@ from pathlib import Path
 import torch.distributed as dist
 
 from learner.config import LearnerConfig
-from learner.fit import StepReport, fit
+from learner.fit import fit
+from learner.reports import StepReport
 from tests.learner.toys import toy_trajectory
 
 

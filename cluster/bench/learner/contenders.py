@@ -13,7 +13,8 @@ from cluster.bench.learner.gate import Gate
 from cluster.bench.learner.models import load_model, scored_episodes, selected_logits, top_k
 from cluster.bench.learner.workload import Workload, parameters, trained
 from learner.config import LearnerConfig
-from learner.fit import StepReport, fit
+from learner.fit import fit
+from learner.reports import StepReport
 from rollout.errors import UserError
 from rollout.trajectory import TopK, Trajectory
 

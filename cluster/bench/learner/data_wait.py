@@ -8,15 +8,15 @@ from statistics import median
 
 from cluster.bench.learner.models import scored_episodes
 from cluster.bench.learner.workload import Workload
-from learner.batching import collate, micro_batches
 from learner.config import LearnerConfig
-from learner.data import load_data
+from learner.data.reader import StepReader
+from learner.data.training_set import load_data
 
 _REPEATS = 20
 
 
 def data_wait_s(workload: Workload, folder: Path) -> float:
-    """Median seconds in which one step of ``kl`` builds its batches; the trainer does nothing meanwhile."""
+    """Median seconds in which the batches of one step of ``kl`` are read; the trainer does nothing meanwhile."""
     config = LearnerConfig.model_validate(
         {
             "model": str(folder / "student"),
@@ -26,11 +26,12 @@ def data_wait_s(workload: Workload, folder: Path) -> float:
         }
     )
     data = load_data(config, scored_episodes(folder), workload.max_positions)
-    step, names = list(range(workload.episodes)), [term.weight_name for term in config.terms]
+    reader = StepReader(config, data, rank=0, world_size=1, packed=True)
     seconds = []
-    for _ in range(_REPEATS):
-        started_s = time.perf_counter()
-        for members in micro_batches(step, data.lengths, 0, 1, workload.micro_batch_tokens):
-            collate([data.sequences[i] for i in members], names)
-        seconds.append(time.perf_counter() - started_s)
+    started_s = time.perf_counter()
+    for step in reader.read(reader.plan(0) * _REPEATS):
+        list(step.batches())
+        now_s = time.perf_counter()
+        seconds.append(now_s - started_s)
+        started_s = now_s
     return median(seconds)

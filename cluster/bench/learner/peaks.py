@@ -24,7 +24,8 @@ from cluster.bench.learner.workload import (
     with_scores,
 )
 from learner.config import LearnerConfig
-from learner.fit import StepReport, fit
+from learner.fit import fit
+from learner.reports import StepReport
 from rollout.trajectory import TopK, Trajectory
 
 SMALL = ModelSize(32, 1, 2, 1, 32)

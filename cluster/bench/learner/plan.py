@@ -5,66 +5,41 @@ This file and `data_wait.py` are the only ones of the benchmark that call parts 
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+import numpy as np
+from numpy.typing import NDArray
 
-from learner.batching import micro_batches, padded_length, plan_steps
+from learner.data.plan import PlanFigures, plan_figures, plan_steps
 
 EPISODES, BATCH_TOKENS, MICRO_BATCH_TOKENS = 4000, 20_000, 2048
 """Size of the planned epoch, tokens of a step, and positions of a forward pass."""
 RANKS = 8
 
 
-@dataclass(frozen=True, slots=True)
-class StepPlan:
-    """One optimizer step: its tokens, and the positions that each rank computes, padding and dummy passes included."""
-
-    tokens: int
-    positions: list[int]
-
-
-def agent_lengths(count: int = EPISODES, seed: int = 0) -> list[int]:
+def agent_lengths(count: int = EPISODES, seed: int = 0) -> NDArray[np.int64]:
     """Lengths of agent episodes: log-normal around 400 tokens, between 64 and `MICRO_BATCH_TOKENS`."""
-    rng = random.Random(seed)
-    return [max(64, min(MICRO_BATCH_TOKENS, round(rng.lognormvariate(6.0, 0.5)))) for _ in range(count)]
+    lengths = np.random.default_rng(seed).lognormal(6.0, 0.5, count).round()
+    return np.clip(lengths, 64, MICRO_BATCH_TOKENS).astype(np.int64)
 
 
-def plan(lengths: Sequence[int], ranks: int, seed: int = 0) -> list[StepPlan]:
-    """Plan one shuffled epoch as `learner.fit.fit` does."""
-    order = list(range(len(lengths)))
-    random.Random(seed).shuffle(order)
-    steps = plan_steps(order, lengths, batch_episodes=None, batch_tokens=BATCH_TOKENS, keep_order=False, seed=(seed, 0))
-    return [
-        StepPlan(sum(lengths[i] for i in step), [_positions(step, lengths, rank, ranks) for rank in range(ranks)])
-        for step in steps
-    ]
-
-
-def _positions(step: list[int], lengths: Sequence[int], rank: int, ranks: int) -> int:
-    """A rank without work in a pass computes one of the step's sequences with weight 0."""
-    passes = micro_batches(step, lengths, rank, ranks, MICRO_BATCH_TOKENS)
-    rows = [members or step[:1] for members in passes]
-    return sum(len(members) * max(padded_length(lengths[i]) for i in members) for members in rows)
-
-
-def packing_efficiency(steps: Sequence[StepPlan]) -> float:
-    """Tokens divided by computed positions, over all steps and ranks."""
-    return sum(step.tokens for step in steps) / sum(sum(step.positions) for step in steps)
-
-
-def rank_efficiency(steps: Sequence[StepPlan]) -> float:
-    """Mean tokens of a rank divided by the positions of the slowest rank, for which the others wait in every step."""
-    mean = sum(step.tokens / len(step.positions) for step in steps)
-    return mean / sum(max(step.positions) for step in steps)
+def plan(lengths: NDArray[np.int64], ranks: int, *, packed: bool, seed: int = 0) -> PlanFigures:
+    """Plan one shuffled epoch as `learner.fit.fit` does. A quarter of the tokens are trained on."""
+    order = np.random.default_rng(seed).permutation(len(lengths)).tolist()
+    trained = lengths // 4
+    steps = plan_steps(
+        order, trained, lengths, batch_episodes=None, batch_tokens=BATCH_TOKENS, keep_order=False, seed=(seed, 0)
+    )
+    return plan_figures(steps, lengths, ranks, MICRO_BATCH_TOKENS, packed=packed)
 
 
 def figures() -> dict[str, float]:
-    """`packing_efficiency` of one rank and of 8 ranks, and `efficiency_8_ranks`."""
+    """Efficiency of packed and padded passes, and of the ranks, which wait for the slowest one in every step."""
     lengths = agent_lengths()
-    one, many = plan(lengths, 1), plan(lengths, RANKS)
+    packed, padded = plan(lengths, 1, packed=True), plan(lengths, 1, packed=False)
+    ranks = plan(lengths, RANKS, packed=True)
     return {
-        "packing_efficiency": packing_efficiency(one),
-        f"packing_efficiency_{RANKS}_ranks": packing_efficiency(many),
-        f"efficiency_{RANKS}_ranks": rank_efficiency(many),
+        "packing_efficiency": packed.used_share,
+        "packing_efficiency_padded": padded.used_share,
+        f"packing_efficiency_{RANKS}_ranks": ranks.used_share,
+        f"efficiency_{RANKS}_ranks": ranks.used_share * ranks.balance,
+        f"dummy_passes_{RANKS}_ranks": float(ranks.dummy_passes),
     }

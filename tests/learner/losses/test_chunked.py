@@ -17,7 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from learner.batching import Batch
 from learner.config import (
     CrossEntropyTerm,
     ForwardKLTerm,
@@ -26,6 +25,7 @@ from learner.config import (
     Term,
     ULDTerm,
 )
+from learner.data.batching import Batch
 from learner.losses.chunked import ChunkedLoss
 from learner.losses.chunks import chunk_rows, chunks
 from learner.losses.objective import objective, term_coefficients

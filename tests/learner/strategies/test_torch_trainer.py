@@ -10,9 +10,9 @@ import torch
 import torch.distributed as dist
 from torch.distributed.tensor import DTensor
 
-from learner.batching import Batch, collate
 from learner.config import LearnerConfig
-from learner.data import load_data
+from learner.data.batching import Batch, collate
+from learner.data.training_set import load_data
 from learner.distributed import Distributed
 from learner.model import decoder_layers
 from learner.strategies.torch_trainer import TorchTrainer

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from learner import sequence_file
-from learner.sequence_file import SequenceFile
-from learner.streams import TrainingSequence, to_sequence
+from learner.data.sequence_file import SequenceFile
+from learner.data.streams import TrainingSequence, to_sequence
 from rollout.errors import UserError
 from tests.learner.toys import toy_trajectory
 

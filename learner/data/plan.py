@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.batching import packed_length, padded_length
+from learner.data.batching import packed_length, padded_length
 
 _WINDOW_STEPS = 16
 """Number of steps that are balanced against each other. More would be more even, but less random."""

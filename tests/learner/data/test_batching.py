@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from learner.batching import collate, packed_length, padded_length
-from learner.streams import to_sequence
+from learner.data.batching import collate, packed_length, padded_length
+from learner.data.streams import to_sequence
 from tests.learner.toys import toy_trajectory
 
 

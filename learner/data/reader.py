@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from learner.batching import Batch, collate
 from learner.config import LearnerConfig
-from learner.curriculum import EpochOrder, budget_tokens
-from learner.data import Data
-from learner.plan import micro_batches, plan_steps
+from learner.data.batching import Batch, collate
+from learner.data.curriculum import EpochOrder, budget_tokens
+from learner.data.plan import micro_batches, plan_steps
+from learner.data.training_set import Data
 from rollout.errors import UserError
 
 WAIT_LIMIT_S = 600.0

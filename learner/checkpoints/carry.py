@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from learner.checkpoints.tensor_files import DamagedError, TensorFiles, parts_to_write, write_parts
 from learner.distributed import Distributed
-from learner.strategies.torch_trainer import Trainer
-from learner.tensor_files import DamagedError, TensorFiles, parts_to_write, write_parts
+from learner.trainer import Trainer
 from rollout.models.handover import read_handover
 
 

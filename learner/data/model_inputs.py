@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from learner.batching import Batch
+from learner.data.batching import Batch
 from learner.distributed import to_device
 
 

@@ -14,13 +14,13 @@ import torch
 from safetensors.torch import load_file
 
 from cluster.config.recipe import LearnerRole
+from learner.checkpoints.fingerprint import Fingerprint, depends_on_budget, model_digest
+from learner.checkpoints.resume import ResumeCheckpoint
 from learner.config import LearnerConfig
-from learner.data import Data, load_data
+from learner.data.training_set import Data, load_data
 from learner.distributed import Distributed
-from learner.fingerprint import Fingerprint, depends_on_budget, model_digest
 from learner.fit import StepReport, fit
 from learner.progress import Progress
-from learner.resume import ResumeCheckpoint
 from rollout.trajectory import Trajectory
 from tests.learner.toys import small_model, toy_tokenizer, toy_trajectory
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.streams import TrainingSequence
+from learner.data.streams import TrainingSequence
 
 LENGTH_MULTIPLE = 64
 """Row lengths are rounded up to a multiple of this, so that kernels and allocators see few distinct shapes."""

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learner.config import ComplexityOrder, LearnerConfig
-from learner.curriculum import complexity
-from learner.sequence_file import SequenceFile
-from learner.streams import TrainingSequence, selects, to_sequence
+from learner.data.curriculum import complexity
+from learner.data.sequence_file import SequenceFile
+from learner.data.streams import TrainingSequence, selects, to_sequence
 from rollout.errors import UserError
 from rollout.trajectory import Segment, Trajectory
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from learner.config import ComplexityOrder, LearnerConfig, ShuffledOrder
-from learner.curriculum import EpochOrder, budget_tokens, complexity, mean_entropy
-from learner.streams import TeacherScores, TrainingSequence
+from learner.data.curriculum import EpochOrder, budget_tokens, complexity, mean_entropy
+from learner.data.streams import TeacherScores, TrainingSequence
 from rollout.errors import UserError
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from learner.tensor_files import OWN, DamagedError, Part, TensorFiles, overlap, parts_to_write, write_parts
+from learner.checkpoints.tensor_files import OWN, DamagedError, Part, TensorFiles, overlap, parts_to_write, write_parts
 
 STATE = {
     "weight": torch.arange(12.0).reshape(4, 3),

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learner.tensor_files import OWN
+from learner.checkpoints.tensor_files import OWN
 
 _CPU, _CUDA = f"{OWN}random/cpu", f"{OWN}random/cuda"
 

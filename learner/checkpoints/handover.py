@@ -13,6 +13,8 @@ from rollout.errors import UserError
 from rollout.models.handover import FILE_NAME, Handover, weight_digests
 
 _NUM_TOKENS = 32
+_FLOAT32_BYTES = 8 * 2**30
+"""Larger files of weights stay mapped and are computed with in their own precision, so that no copy of them is made."""
 
 
 def write_handover(folder: Path, tokenizer: Any, state: str) -> None:
@@ -27,7 +29,9 @@ def write_handover(folder: Path, tokenizer: Any, state: str) -> None:
     """
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False).eval()
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    dtype = torch.float32 if size <= _FLOAT32_BYTES else "auto"
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=False).eval()
     vocabulary = min(len(tokenizer), model.get_input_embeddings().weight.shape[0])
     length = min(_NUM_TOKENS, model.config.max_position_embeddings)
     ids = np.random.default_rng(0).integers(vocabulary, size=length).tolist()

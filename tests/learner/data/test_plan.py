@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from learner.batching import packed_length, padded_length
-from learner.plan import divide, micro_batches, plan_figures, plan_steps
+from learner.data.batching import packed_length, padded_length
+from learner.data.plan import divide, micro_batches, plan_figures, plan_steps
 
 LENGTHS = st.lists(st.integers(1, 900), min_size=1, max_size=60)
 

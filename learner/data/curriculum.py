@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learner.config import ComplexityOrder, LearnerConfig, ShuffledOrder
-from learner.streams import TeacherScores, TrainingSequence
+from learner.data.streams import TeacherScores, TrainingSequence
 from rollout.errors import UserError
 
 

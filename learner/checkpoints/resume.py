@@ -2,7 +2,8 @@
 
     .NAME.resume/step=00000120.FINGERPRINT.SESSION/rank=0-of-2.{safetensors,json}, ...
 
-Each rank copies its part to main memory, and a thread writes it while training goes on (`learner.tensor_files`).
+Each rank copies its part to main memory, and a thread writes it while training goes on
+(`learner.checkpoints.tensor_files`).
 """
 
 from __future__ import annotations
@@ -17,19 +18,19 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from learner.config import LearnerConfig
-from learner.distributed import Distributed
-from learner.fingerprint import Fingerprint, depends_on_budget
-from learner.progress import Progress
-from learner.random_state import (
+from learner.checkpoints.fingerprint import Fingerprint, depends_on_budget
+from learner.checkpoints.random_state import (
     random_json,
     random_tensors,
     seed_rank,
     set_random_json,
     set_random_tensors,
 )
-from learner.strategies.torch_trainer import Trainer
-from learner.tensor_files import DamagedError, Part, TensorFiles, parts_to_write, write_parts
+from learner.checkpoints.tensor_files import DamagedError, Part, TensorFiles, parts_to_write, write_parts
+from learner.config import LearnerConfig
+from learner.distributed import Distributed
+from learner.progress import Progress
+from learner.trainer import Trainer
 from rollout.errors import UserError
 
 MAX_INTERVAL_S = 30.0

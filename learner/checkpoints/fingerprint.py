@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from learner.config import ComplexityOrder, LearnerConfig
-from learner.data import Data
+from learner.data.training_set import Data
 
 BUDGET = ("epochs", "max_tokens", "max_seconds")
 PLACEMENT = frozenset(

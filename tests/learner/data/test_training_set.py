@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from learner.config import LearnerConfig
-from learner.data import Data, load_data
-from learner.reader import StepReader
+from learner.data.reader import StepReader
+from learner.data.training_set import Data, load_data
 from rollout.errors import UserError
 from rollout.trajectory import Author, Kind, TopK, Trajectory
 from tests.learner.toys import toy_trajectory

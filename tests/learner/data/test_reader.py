@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learner.batching import Batch
 from learner.config import LearnerConfig
-from learner.data import Data, load_data
-from learner.reader import StepReader
-from learner.streams import TrainingSequence
+from learner.data.batching import Batch
+from learner.data.reader import StepReader
+from learner.data.streams import TrainingSequence
+from learner.data.training_set import Data, load_data
 from tests.learner.toys import toy_trajectory
 
 EPISODES = [toy_trajectory(seed, turns=1 + seed % 7, k=3) for seed in range(30)]

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from learner.streams import TeacherScores, TrainingSequence
+from learner.data.streams import TeacherScores, TrainingSequence
 from rollout.errors import UserError
 
 IN_MEMORY_BYTES = 64 * 2**20

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learner.config import STREAMS
-from learner.streams import TeacherScores, to_sequence
+from learner.data.streams import TeacherScores, to_sequence
 from rollout.trajectory import Author, Kind, Segment, TopK, Trajectory
 from tests.learner.toys import toy_trajectory
 
