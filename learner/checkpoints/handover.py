@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,14 @@ from rollout.models.handover import FILE_NAME, Handover, weight_digests
 
 _NUM_TOKENS = 32
 _FLOAT32_BYTES = 8 * 2**30
-"""Larger files of weights stay mapped and are computed with in their own precision, so that no copy of them is made."""
+"""Larger files of weights, and the base model of an adapter, stay mapped and are computed with in their own
+precision, so that no copy of them is made."""
 
 
 def write_handover(folder: Path, tokenizer: Any, state: str) -> None:
     """Load the model or adapter that is in a folder, and record its files and what it predicts.
+
+    Nothing is written for an adapter that does not name its base model.
 
     Args:
         tokenizer: the transformers tokenizer of the model; random tokens are drawn from its vocabulary.
@@ -29,8 +33,11 @@ def write_handover(folder: Path, tokenizer: Any, state: str) -> None:
     """
     from transformers import AutoModelForCausalLM
 
+    adapter = folder / "adapter_config.json"
+    if adapter.is_file() and not json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path"):
+        return
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    dtype = torch.float32 if size <= _FLOAT32_BYTES else "auto"
+    dtype = torch.float32 if size <= _FLOAT32_BYTES and not adapter.is_file() else "auto"
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=False).eval()
     vocabulary = min(len(tokenizer), model.get_input_embeddings().weight.shape[0])
     length = min(_NUM_TOKENS, model.config.max_position_embeddings)
