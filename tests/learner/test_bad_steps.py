@@ -172,9 +172,12 @@ def test_a_step_without_weight_anywhere_changes_nothing(tmp_path: Path) -> None:
     data = dataclasses.replace(data, term_counts=np.zeros_like(data.term_counts))
     trainer, progress = trainer_of(config), Progress()
     resume = ResumeCheckpoint(str(tmp_path / "out"), config, Fingerprint.of(config, data, "model"), ALONE, print)
-    training = _Training(config, data, trainer, ALONE, progress, resume, tmp_path / "bad", None)
-    before = copy.deepcopy(trainer.state(optimizer=False))
     reader = StepReader(config, data, rank=0, world_size=1, packed=False)
+    no_models: Any = None  # they are for the beginning and the end of a fit
+    training = _Training(
+        config, no_models, data, reader, trainer, ALONE, resume, tmp_path / "bad", None, print, progress
+    )
+    before = copy.deepcopy(trainer.state(optimizer=False))
     (step,) = reader.read(reader.plan(0))
     report, _ = training.step(step)
     assert (report.loss, report.updated, report.skipped_steps) == (0.0, False, 0)
