@@ -191,6 +191,7 @@ def submit_smoke(head: Head, run_dir: Path, *overrides: str, **environment: str)
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_job_runs_a_recipe_on_a_real_cluster_and_passes_on_its_exit_code(head: Head, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
