@@ -251,7 +251,7 @@ async def test_a_pool_and_its_workers_get_the_failure_policies_of_their_role(
     limits: dict[Role, int] = {"teacher": 3, "student": 7}
     for role, max_restarts in limits.items():
         pool = await driver.pool(role)
-        assert pool.restarts.max_restarts == max_restarts
+        assert pool.policy.max_restarts == max_restarts
         worker = pool.slots[0].worker
         assert isinstance(worker, RolloutWorker)
         assert worker.config.episode_policy.max_retries == 4
