@@ -44,6 +44,7 @@ from learner.strategies.torch_trainer import make_trainer
 from learner.teacher import FrozenTeacher, load_teacher
 from learner.trainer import Trainer
 from rollout.errors import UserError
+from rollout.storage.atomic import remove_leftovers
 from rollout.trajectory import Trajectory
 
 _log = logging.getLogger(__name__)
@@ -159,6 +160,8 @@ def _prepare(
     """Load the models and the training set."""
     distributed = Distributed.current()
     notify = on_note if distributed.rank == 0 else _ignore
+    if distributed.rank == 0:
+        remove_leftovers(Path(output_folder))
     models = _load_models(config, base_model, distributed)
     data = load_data(config, trajectories, models.max_positions, models.vocabulary, Path(output_folder).parent)
     return _Training(

@@ -33,6 +33,7 @@ from cluster.config.recipe import Recipe
 from cluster.config.settings import dump_yaml, read_settings
 from cluster.run.claim import LOCK_NAME, LOGS_NAME, clear, given_back, has_results, made_folder, run_folder
 from cluster.run.provenance import git_revision, hardware, versions
+from learner.checkpoints.folders import resume_folder
 from rollout.environment import Task
 from rollout.errors import UserError
 from rollout.messages import one_line
@@ -116,9 +117,10 @@ class RunDirectory:
         return self.path / "checkpoints" / f".round={round:03d}.state"
 
     def remove_training_states(self, before: int) -> None:
-        """Delete the states of the rounds before a round, which is trained."""
+        """Delete the states of the rounds before a round, which is trained, and what a killed learner left of them."""
         for round in range(before):
-            shutil.rmtree(self.training_state(round), ignore_errors=True)
+            for folder in (self.training_state(round), resume_folder(self.checkpoint(round))):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def stores(self) -> dict[tuple[str, int | None], str]:
         """Paths of all existing stores by (role, round) for collected episodes and (agent, None) for evaluations."""

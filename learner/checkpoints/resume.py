@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from learner.checkpoints.fingerprint import Fingerprint, depends_on_budget
+from learner.checkpoints.folders import resume_folder
 from learner.checkpoints.random_state import (
     random_json,
     random_tensors,
@@ -58,8 +59,7 @@ class ResumeCheckpoint:
         distributed: Distributed,
         notify: Callable[[str], None],
     ) -> None:
-        target = Path(output_folder)
-        self._folder = target.with_name(f".{target.name}.resume")
+        self._folder = resume_folder(Path(output_folder))
         self._config, self._fingerprint, self._distributed = config, fingerprint, distributed
         self._notify = notify
         self._session: str = distributed.broadcast(uuid.uuid4().hex[:8])
