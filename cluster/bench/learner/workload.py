@@ -53,7 +53,7 @@ class Workload:
     micro_batch_tokens: int = 2048
     warm_up: int = 2
     rounds: int = 5
-    steps: int = 3
+    steps: int = 2
     threads: tuple[int, ...] = (1, 2)
     device: Literal["cpu", "cuda"] = "cpu"
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -73,8 +73,8 @@ CPU = Workload(
     student=ModelSize(256, 4, 4, 2, 512),
     teacher=ModelSize(512, 6, 8, 4, 1240),
     vocabulary=32_000,
-    episodes=6,
-    tokens=(200, 500),
+    episodes=4,
+    tokens=(200, 400),
 )
 """A student of 10.6 and a teacher of 32.5 million parameters in float32."""
 QUICK = Workload(
