@@ -101,6 +101,8 @@ def load_model(source: str) -> PreTrainedModel:
     except (OSError, ValueError) as error:
         raise UserError(f"no model could be loaded from {source!r}; name a Hugging Face model folder.") from error
     repair(model.generation_config)
+    if getattr(model.config.get_text_config(), "attn_logit_softcapping", None):
+        model.set_attn_implementation("eager")  # the faster kernels would leave out the cap
     return model
 
 
