@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,9 @@ TOKENIZER_FILES = (
     "tokenizer.model",
     "chat_template.jinja",
 )
+
+
+_ADAPTER = "adapter_config.json"
 
 
 def load_tokenizer(source: str) -> Any:
@@ -78,12 +82,28 @@ def make_model(config: LearnerConfig, base_model: str | None) -> tuple[PreTraine
     torch.manual_seed(config.seed)
     if config.scratch is not None and base_model is None:
         return from_scratch(config.scratch), source
-    model = load_model(source)
+    model = load_model(_adapted_model(source, config))
     if config.widen > 1:
         model = widen(model, config.widen)
     if config.recompute_activations:
         model.gradient_checkpointing_enable()
+    if (Path(source) / _ADAPTER).is_file():
+        import peft
+
+        return peft.PeftModel.from_pretrained(model, source, is_trainable=True), source  # type: ignore[return-value]
     return (_with_adapters(model, config.lora) if config.lora else model), source
+
+
+def _adapted_model(source: str, config: LearnerConfig) -> str:
+    """The model under the adapters in the folder ``source``, which are trained further; without adapters ``source``."""
+    if not (Path(source) / _ADAPTER).is_file():
+        return source
+    if config.lora is None:
+        raise UserError(
+            f"{source} holds adapters, not a model; set learner.lora to train them further, or name the model that "
+            "they adapt."
+        )
+    return str(json.loads((Path(source) / _ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"])
 
 
 def load_model(source: str) -> PreTrainedModel:

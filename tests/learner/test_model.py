@@ -70,6 +70,26 @@ def test_new_adapters_keep_the_logits_and_train_few_parameters(tmp_path: Path) -
     assert 0 < trained < sum(p.numel() for p in base.parameters()) / 3
 
 
+def test_adapters_of_a_folder_are_trained_further(tmp_path: Path) -> None:
+    """A round starts from the adapters of the round before, not from new ones."""
+    tokenizer = toy_tokenizer(tmp_path / "tokenizer")
+    base = from_scratch(scratch(tokenizer))
+    save_model(base, base.state_dict(), tokenizer, str(tmp_path / "base"), torch.bfloat16)
+    config = LearnerConfig(model=str(tmp_path / "base"), lora=LoraConfig(rank=2), epochs=1, batch_episodes=1)
+    first = make_model(config, None)[0].eval()
+    for name, parameter in first.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter)
+    save_model(first, dict(first.state_dict()), tokenizer, str(tmp_path / "adapters"), torch.float32)
+    second, source = make_model(config, str(tmp_path / "adapters"))
+    assert source == str(tmp_path / "adapters")
+    assert torch.equal(second.eval()(IDS).logits, first(IDS).logits)
+    trained = {name for name, parameter in second.named_parameters() if parameter.requires_grad}
+    assert trained == {name for name, parameter in first.named_parameters() if parameter.requires_grad}
+    with pytest.raises(UserError, match="holds adapters, not a model; set learner.lora"):
+        make_model(config.model_copy(update={"lora": None}), str(tmp_path / "adapters"))
+
+
 def test_the_callers_base_model_overrides_the_configured_one() -> None:
     named = LearnerConfig(model="named", epochs=1, batch_episodes=1)
     new = LearnerConfig(scratch=scratch("words"), epochs=1, batch_episodes=1)
