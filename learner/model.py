@@ -16,6 +16,7 @@ from learner.generation_config import repair
 from learner.widen import widen
 from rollout.errors import UserError
 from rollout.models import model_folder
+from rollout.models.attention import keep_attention_cap
 from rollout.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
@@ -103,7 +104,16 @@ def _adapted_model(source: str, config: LearnerConfig) -> str:
             f"{source} holds adapters, not a model; set learner.lora to train them further, or name the model that "
             "they adapt."
         )
-    return str(json.loads((Path(source) / _ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"])
+    try:
+        adapted = json.loads((Path(source) / _ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (ValueError, KeyError, TypeError):
+        adapted = None
+    if not isinstance(adapted, str):
+        raise UserError(
+            f"{Path(source) / _ADAPTER} does not name the model that its adapters adapt; set base_model_name_or_path "
+            "there."
+        )
+    return adapted
 
 
 def load_model(source: str) -> PreTrainedModel:
@@ -121,8 +131,7 @@ def load_model(source: str) -> PreTrainedModel:
     except (OSError, ValueError) as error:
         raise UserError(f"no model could be loaded from {source!r}; name a Hugging Face model folder.") from error
     repair(model.generation_config)
-    if getattr(model.config.get_text_config(), "attn_logit_softcapping", None):
-        model.set_attn_implementation("eager")  # the faster kernels would leave out the cap
+    keep_attention_cap(model)
     return model
 
 
