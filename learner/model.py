@@ -117,7 +117,16 @@ def _adapted_model(source: str, config: LearnerConfig) -> str:
             f"{source} holds adapters, not a model; set learner.lora to train them further, or name the model that "
             "they adapt."
         )
-    return str(json.loads((Path(source) / _ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"])
+    try:
+        adapted = json.loads((Path(source) / _ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (ValueError, KeyError, TypeError):
+        adapted = None
+    if not isinstance(adapted, str):
+        raise UserError(
+            f"{Path(source) / _ADAPTER} does not name the model that its adapters adapt; set base_model_name_or_path "
+            "there."
+        )
+    return adapted
 
 
 def load_model(source: str, options: dict[str, Any] | None = None) -> PreTrainedModel:

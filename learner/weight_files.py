@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from rollout.errors import UserError
 from rollout.messages import first_line
+from rollout.models.attention import keep_attention_cap
 
 if TYPE_CHECKING:
     import torch
@@ -51,8 +52,6 @@ def load_weights(source: str, **options: Any) -> PreTrainedModel:
             stored = stored_dtype(_folder(source))
             if options["dtype"] == "auto" and stored not in (None, model.dtype):  # config.json names another one
                 model = load(source, **{**options, "dtype": stored})
-            if getattr(model.config.get_text_config(), "attn_logit_softcapping", None):
-                model.set_attn_implementation("eager")  # the faster kernels would leave out the cap
     except UnpicklingError as error:
         raise UserError(
             f"the pickled weights of {source!r} contain more than tensors, which is not safe to load; convert them to "
@@ -71,6 +70,7 @@ def load_weights(source: str, **options: Any) -> PreTrainedModel:
             f"no model could be loaded from {source!r} ({first_line(error)}); name a complete Hugging Face model "
             "folder."
         ) from error
+    keep_attention_cap(model)
     return model
 
 

@@ -17,23 +17,16 @@ UNLIMITED = -1
 """As a number of restarts or failures: no limit, as in Ray."""
 
 
-class RestartPolicy(FrozenModel):
-    """How often a process that died is started again."""
-
-    max_restarts: int = Field(ge=UNLIMITED)
-    """Restarts of each process; 0 for none, -1 for no limit."""
-
-
-class WorkerPolicy(RestartPolicy):
+class WorkerPolicy(FrozenModel):
     """Rollout workers of one role."""
 
     max_restarts: int = Field(3, ge=UNLIMITED)
     """Restarts of each worker within ``restart_window_s``; 0 for none, -1 for no limit. Its unfinished episodes are
     played by others at once. A worker that died more often is left out, and the others finish the step."""
     restart_window_s: float = Field(3600.0, gt=0.0)
+    """Seconds for which a restart counts against ``max_restarts``."""
     restart_wait_s: float = Field(1.0, ge=0.0)
-    """Seconds before the second restart without a completed episode between; doubled before each further one, up to a
-    minute."""
+    """Seconds before the second restart without a completed episode; doubled before each further one, at most 60."""
     start_timeout_s: float = Field(1800.0, gt=0.0)
     """Seconds that a worker may take to start its engine; then it counts as dead."""
     load_timeout_s: float = Field(900.0, gt=0.0)
@@ -47,7 +40,7 @@ class WorkerPolicy(RestartPolicy):
     """Seconds that a worker on Ray may take to stop its engine before it is killed."""
 
 
-class ReplicaPolicy(RestartPolicy):
+class ReplicaPolicy(FrozenModel):
     """Replicas of the retrieval service."""
 
     max_restarts: int = Field(UNLIMITED, ge=UNLIMITED)

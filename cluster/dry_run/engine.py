@@ -63,10 +63,10 @@ def _vllm_use(
     note = f"cache of {memory.cache_tokens:,} tokens = {sequences:,} episodes of {length:,}"
     wanted = min(role.concurrency, engine.max_num_seqs)
     if 0 < sequences < wanted:
-        # The prefix cache evicts the contexts of waiting episodes, so each of their turns starts with a whole prefill.
+        # The prefix cache may evict the context of an episode between two turns; the next one starts with a prefill.
         lever = "gpu_memory_utilization" if role.resources.gpus else "kv_cache_gib"
         note += (
-            f"; {wanted} run concurrently, so contexts of long ones are evicted and computed again in every turn; "
+            f"; {wanted} run concurrently, so contexts of long ones may be evicted and computed again in each turn; "
             f"set {section}.concurrency={sequences} or a larger {section}.engine.{lever}"
         )
     cache = max(memory.cache, length * memory.cache_per_token)

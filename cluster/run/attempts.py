@@ -125,10 +125,9 @@ class Attempts:
             if failure := summary.outcome.failure:
                 before = self.owed.get(key)
                 attempts, counted = (before.attempts, before.counted) if before else (0, 0)
-                enough = self.policy.max_attempts if failure.type == KILLS_WORKERS else counted + 1
-                self.owed[key] = FailedEpisode(
-                    summary.identity, failure, attempts + 1, enough if is_healthy else counted
-                )
+                if is_healthy:
+                    counted = self.policy.max_attempts if failure.type == KILLS_WORKERS else counted + 1
+                self.owed[key] = FailedEpisode(summary.identity, failure, attempts + 1, counted)
         self.owed = {key: episode for key, episode in self.owed.items() if key not in self.completed}
         for key in [key for key, episode in self.owed.items() if episode.counted >= self.policy.max_attempts]:
             self.tombstones[key] = self.owed.pop(key)

@@ -91,14 +91,17 @@ class Pool:
         self.slots: list[Slot] = []
         self.batches: list[Batch] = []
         self.weights: Weights | None = None
-        self._chunks: dict[Slot, set[Chunk]] = {}
+        self._chunks: dict[Slot, list[Chunk]] = {}
         self._breakers: dict[Slot, Breaker] = {}
         self._suspects = Suspects()
         self._keepers: list[asyncio.Task[None]] = []
         self._up = asyncio.Event()
         """Set while a worker is ready, and when the pool has failed."""
+        self._has_worked = False
+        """Whether a worker has been ready, so that the settings are not to blame for one that is not."""
         self._error: Exception | None = None
         self._seen = 0
+        """Number of summaries that have come out."""
 
     @property
     def weight_version(self) -> int:
@@ -113,7 +116,7 @@ class Pool:
             PoolError: all workers died.
         """
         self.slots = [Slot(number, self.spawn, self.policy, self) for number in range(self.num_workers)]
-        self._chunks = {slot: set() for slot in self.slots}
+        self._chunks = {slot: [] for slot in self.slots}
         self._breakers = {slot: Breaker() for slot in self.slots}
         for slot in self.slots:
             keeper = asyncio.create_task(slot.run())
@@ -174,12 +177,13 @@ class Pool:
 
     def on_ready(self, slot: Slot) -> None:
         """See `cluster.runtime.slot.SlotOwner`."""
+        self._has_worked = True
         self._up.set()
         self._dispatch()
 
     def on_death(self, slot: Slot, death: Exception) -> None:
         """Request again at once what a dead worker still owed, except an episode that explains its deaths."""
-        chunks, self._chunks[slot], slot.owed = self._chunks[slot], set(), 0
+        chunks, self._chunks[slot], slot.owed = self._chunks[slot], [], 0
         lost = [(chunk.batch, request) for chunk in chunks for request in chunk.missing.values()]
         for chunk in chunks:
             assert chunk.task is not None
@@ -195,15 +199,14 @@ class Pool:
         self._dispatch()
 
     def _on_retired(self, slot: Slot, keeper: asyncio.Task[None]) -> None:
-        """A slot starts no worker any more: the pool goes on if another one can, else it has failed."""
+        """A slot starts no worker any more: the pool goes on if another one is ready or was, else it has failed."""
         if keeper.cancelled():
             return
         error = keeper.exception()
         if isinstance(error, Exception):
             slot.error = error
-        if isinstance(error, UserError) and self._up.is_set():
-            text = f"worker {slot.number + 1} of the {self.name} pool cannot start: {error}"
-            self.on_event(PoolEvent("retired", slot.number, text))
+        if isinstance(error, UserError) and self._has_worked:
+            self.on_event(PoolEvent("retired", f"{slot.name} cannot start: {error}"))
         elif isinstance(error, Exception):
             self._fail(error)
         if all(each.error for each in self.slots):
@@ -249,26 +252,28 @@ class Pool:
 
     def _next(self) -> tuple[Slot, Batch] | None:
         """The worker with the most room, and the first batch that has a request for it."""
-        open_slots = [slot for slot in self.slots if slot.worker is not None]
-        ready = [slot for slot in open_slots if self._limit(slot) - slot.owed >= min(self.refill, self._limit(slot))]
-        ready.sort(key=lambda slot: slot.owed)
         for batch in self.batches:
-            for slot in ready if batch.num_queued else ():
-                if batch.queue or not self._plays_suspect(slot):
+            if batch.num_queued:
+                able = (slot for slot in self.slots if self._has_room(slot))
+                if not batch.queue:  # suspects only
+                    able = (slot for slot in able if not any(chunk.is_suspect for chunk in self._chunks[slot]))
+                if slot := min(able, key=lambda slot: slot.owed, default=None):
                     return slot, batch
         return None
+
+    def _has_room(self, slot: Slot) -> bool:
+        """Whether a worker is ready and has so few episodes that it is sent new ones."""
+        limit = self._limit(slot)
+        return slot.worker is not None and limit - slot.owed >= min(self.refill, limit)
 
     def _limit(self, slot: Slot) -> int:
         """Number of episodes that a worker may have at once: one while its episodes fail."""
         return self.concurrency if self._breakers[slot].is_closed else 1
 
-    def _plays_suspect(self, slot: Slot) -> bool:
-        return any(chunk.is_suspect for chunk in self._chunks[slot])
-
     def _send(self, slot: Slot, batch: Batch, requests: list[EpisodeRequest]) -> None:
         assert slot.worker is not None
         chunk = Chunk(batch, slot.worker, requests, is_suspect=self._suspects.is_suspect(requests[0]))
-        self._chunks[slot].add(chunk)
+        self._chunks[slot].append(chunk)
         slot.owed += len(requests)
         chunk.task = asyncio.create_task(self._produce(slot, chunk))
 

@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from cluster.config.failures import UNLIMITED, WorkerPolicy
 from cluster.runtime.worker import DEATHS, Worker, WorkerDied
 from rollout.concurrency import with_timeout
+from rollout.errors import UserError
 from rollout.messages import first_line
 
 T = TypeVar("T")
@@ -34,11 +35,9 @@ class PoolEvent:
 
     Attributes:
         kind: what a worker reported when it started, that it is started again, or that it no longer is.
-        worker: number of the worker in its pool.
     """
 
     kind: Literal["note", "restart", "retired"]
-    worker: int
     text: str
 
 
@@ -92,13 +91,14 @@ class Slot:
     """One place of a pool.
 
     Attributes:
+        name: for messages.
         worker: the worker that is ready; None while one starts, and once the slot is retired.
         owed: number of episodes that the worker was given and has not delivered.
         error: why no worker is started any more.
     """
 
     def __init__(self, number: int, spawn: Callable[[], Worker], policy: WorkerPolicy, owner: SlotOwner) -> None:
-        self.number = number
+        self.name = f"worker {number + 1} of the {owner.name} pool"
         self.worker: Worker | None = None
         self.owed = 0
         self.error: Exception | None = None
@@ -108,7 +108,8 @@ class Slot:
         self.budget = RestartBudget(policy)
         self._version: int | None = None
         self._spawned: Worker | None = None
-        self._died: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        self._died: asyncio.Future[Exception]
+        self._was_ready = False
         self._idle_deaths = 0
         """Deaths since the last episode was completed."""
 
@@ -116,17 +117,17 @@ class Slot:
         """Keep a worker here until it has died too often, which sets ``error``.
 
         Raises:
-            UserError: a worker cannot start with its settings.
+            UserError: the first worker cannot start with its settings. Later ones count as dead, because the settings
+                have worked.
         """
         while True:
             death = await self._live()
-            name = f"worker {self.number + 1} of the {self._owner.name} pool"
             if self.budget.is_spent:
                 self.error = death
-                self._emit("retired", f"{name} died {times(self.budget.deaths)} and is not started again: {death}")
+                self._emit("retired", f"{self.name} died {times(self.budget.deaths)} and is not started again: {death}")
                 return
             limit = "" if self._policy.max_restarts == UNLIMITED else f" of at most {self._policy.max_restarts}"
-            again = f"{name} died and is started again (restart {self.budget.deaths}{limit})"
+            again = f"{self.name} died and is started again (restart {self.budget.deaths}{limit})"
             self._emit("restart", f"{again}: {first_line(death)}")
             await asyncio.sleep(self._pause_s())
 
@@ -182,24 +183,23 @@ class Slot:
         try:
             notes = await _limited(worker.start(), limit_s, "did not start")
             await self._load_newest(worker)
-        except DEATHS as error:
+        except (*DEATHS, UserError) as error:
+            if isinstance(error, UserError) and not self._was_ready:
+                raise
             self._record_death()
             await self._stop_dead(worker)
             return error
-        self.worker = worker
+        self.worker, self._was_ready = worker, True
         for note in notes:
             self._emit("note", note)
         self._owner.on_ready(self)
         watching = asyncio.create_task(self._watch(worker))
-        ends: set[asyncio.Future[Any]] = {watching, self._died}
         try:
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            if not self._died.done():
-                watching.result()  # raises what is no death
+            death = await self._died
         finally:
             watching.cancel()
         await self._stop_dead(worker)
-        return self._died.result()
+        return death
 
     async def _load_newest(self, worker: Worker) -> None:
         """Load weights until none are newer."""
@@ -209,14 +209,14 @@ class Slot:
             self._version = newest[1]
 
     async def _watch(self, worker: Worker) -> None:
-        """Ping a worker until it does not answer in time."""
+        """Ping a worker until it does not answer, for whatever reason."""
         limit_s = self._policy.heartbeat_timeout_s
         try:
             while True:
                 await asyncio.sleep(limit_s / _PINGS_PER_TIMEOUT)
                 await _limited(worker.ping(), limit_s, "did not answer")
-        except DEATHS as death:
-            self.report(worker, death)
+        except Exception as error:
+            self.report(worker, WorkerDied(str(error) or type(error).__name__))
 
     def _record_death(self) -> None:
         self.budget.record()
@@ -228,7 +228,7 @@ class Slot:
         return min(MAX_PAUSE_S, self._policy.restart_wait_s * 2.0**further) if further >= 0 else 0.0
 
     def _emit(self, kind: Literal["note", "restart", "retired"], text: str) -> None:
-        self._owner.on_event(PoolEvent(kind, self.number, text))
+        self._owner.on_event(PoolEvent(kind, text))
 
     async def _stop_dead(self, worker: Worker) -> None:
         """Free what a worker still holds, so that there is room for the next one."""

@@ -18,6 +18,7 @@ from rollout.frozen_model import FrozenModel
 from rollout.grammar import Grammar
 from rollout.messages import first_line
 from rollout.models import model_folder
+from rollout.models.attention import keep_attention_cap
 from rollout.prompts.tokenizer import ChatSettings, Tokenizer, load_tokenizer
 from rollout.trajectory import TopK
 
@@ -297,4 +298,5 @@ def _load(folder: str, config: TransformersConfig) -> Any:
             model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=config.dtype, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise UserError(f"no model can be loaded from {folder}: {first_line(error)}") from error
+    keep_attention_cap(model)
     return model.to(device).eval()

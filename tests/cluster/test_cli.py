@@ -155,9 +155,10 @@ def test_another_recipe_in_the_same_folder_is_refused(finished: Path) -> None:
     assert "differs in seed" in done.stderr
 
 
-def restore_ctrl_c() -> None:
-    """Restore Ctrl-C, which processes started in the background of a shell ignore."""
+def restore_signals() -> None:
+    """Restore Ctrl-C and the end of a terminal, which processes in the background of a shell or under nohup ignore."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def interrupt_after_first_new_shard(arguments: list[str], folder: Path, number: signal.Signals) -> tuple[int, str, str]:
@@ -168,7 +169,7 @@ def interrupt_after_first_new_shard(arguments: list[str], folder: Path, number: 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=restore_ctrl_c,
+        preexec_fn=restore_signals,
     )
     wait_until(lambda: len(list(folder.rglob("*.parquet"))) > before or process.poll() is not None, "a new shard")
     process.send_signal(number)
@@ -208,7 +209,7 @@ def test_a_terminal_that_closes_before_the_first_episode_leaves_a_run_that_can_b
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=restore_ctrl_c,
+        preexec_fn=restore_signals,
     )
     wait_until(lambda: (folder / "manifest.json").exists() or process.poll() is not None, "the folder")
     process.send_signal(signal.SIGHUP)

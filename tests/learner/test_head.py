@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from learner.config import CrossEntropyTerm, ForwardKLTerm, LoraConfig
 from learner.head import Head, check_head, selected_states
 from learner.losses.chunked import ChunkedLoss
 from learner.losses.objective import objective, term_coefficients
-from learner.model import _with_adapters
+from learner.model import _with_adapters, load_model
 from rollout.errors import UserError
 from tests.learner.losses.test_objective import batch_of
 from tests.learner.toys import VOCABULARY, toy_model
@@ -108,3 +109,12 @@ class _Fading(Qwen2ForCausalLM):
 def test_a_model_whose_logits_depend_on_the_position_is_refused() -> None:
     with pytest.raises(UserError, match=r"models of type 'qwen2'.*choose another student model"):
         check_head(_Fading(toy_model().config))
+
+
+def test_a_cap_on_the_logits_of_attention_is_kept(tmp_path: Path) -> None:
+    config = model_of("gemma2").config
+    config.attn_logit_softcapping = 1e-3
+    capped = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+    capped.save_pretrained(tmp_path)
+    ids = torch.arange(1, 20)[None]
+    assert torch.allclose(load_model(str(tmp_path))(ids).logits, capped(ids).logits, atol=1e-5)

@@ -91,6 +91,14 @@ def test_adapters_of_a_folder_are_trained_further(tmp_path: Path) -> None:
         make_model(config.model_copy(update={"lora": None}), str(tmp_path / "adapters"))
 
 
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"base_model_name_or_path": null}'])
+def test_adapters_that_name_no_model_are_refused_in_one_sentence(tmp_path: Path, content: str) -> None:
+    (tmp_path / "adapter_config.json").write_text(content)
+    config = LearnerConfig(model=str(tmp_path), lora=LoraConfig(rank=2), epochs=1, batch_episodes=1)
+    with pytest.raises(UserError, match=r"adapter_config\.json does not name the model that its adapters adapt"):
+        make_model(config, None)
+
+
 def test_the_callers_base_model_overrides_the_configured_one() -> None:
     named = LearnerConfig(model="named", epochs=1, batch_episodes=1)
     new = LearnerConfig(scratch=scratch("words"), epochs=1, batch_episodes=1)

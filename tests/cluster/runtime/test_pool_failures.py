@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 
 import pytest
@@ -128,6 +128,34 @@ async def test_a_worker_that_cannot_start_is_left_out_if_another_one_is_ready() 
     assert len(await play(pool, requests(30))) == 30
     (event,) = events
     assert event.text == "worker 2 of the teacher pool cannot start: the model is not on this node"
+
+
+@pytest.mark.parametrize("others", [0, 1])
+async def test_a_setting_that_worked_before_is_not_to_blame_when_a_restart_fails(others: int) -> None:
+    """An endpoint that is away for a while refuses a worker that starts again with the words of a wrong setting."""
+
+    class Refused(ToyWorker):
+        async def start(self) -> tuple[str, ...]:
+            raise UserError("the engine cannot be used")
+
+    answers: list[Callable[[], ToyWorker]] = [Refused, Refused, ToyWorker]
+    dying = [ToyWorker(lifetime=2) for _ in range(1 + others)]
+    pool = pool_of(*dying, then=lambda: (answers.pop(0) if answers else ToyWorker)())
+    assert len(await play(pool, requests(20))) == 20
+    await pool.stop()
+
+
+async def test_a_ping_that_fails_is_a_death() -> None:
+    class Broken(ToyWorker):
+        async def ping(self) -> None:
+            raise OSError("the connection is lost")
+
+        async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
+            await asyncio.Event().wait()
+            yield []
+
+    pool = pool_of(Broken(), restarts=WorkerPolicy(heartbeat_timeout_s=0.05))
+    assert len(await play(pool, requests(5))) == 5
 
 
 async def test_all_workers_that_cannot_start_are_one_error() -> None:

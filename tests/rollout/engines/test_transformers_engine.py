@@ -106,6 +106,26 @@ async def test_a_score_is_the_distribution_that_predicts_each_token(
         assert scores.tail_mass[row] == pytest.approx(1 - values[row - 1].exp().sum().item(), abs=1e-5)
 
 
+async def test_a_cap_on_the_logits_of_attention_is_part_of_a_score(first_model: str, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    widths = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
+    vocabulary = AutoConfig.from_pretrained(first_model).vocab_size
+    sizes = {"intermediate_size": 48, "head_dim": 16, "vocab_size": vocabulary, "initializer_range": 0.5}
+    config = AutoConfig.for_model("gemma2", **widths, **sizes, attn_logit_softcapping=1e-3)
+    torch.manual_seed(0)
+    shutil.copytree(first_model, tmp_path, dirs_exist_ok=True)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    capped = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32, attn_implementation="eager")
+    with torch.inference_mode():
+        expected = capped(torch.tensor([PROMPTS[1]])).logits[0].log_softmax(-1)[:-1].max(-1).values
+    engine = await start(TransformersConfig(model=str(tmp_path), device="cpu"))
+    scores = await engine.score(PROMPTS[1], 1)
+    await engine.close()
+    assert [row[0] for row in scores.logprobs[1:]] == pytest.approx(expected.tolist(), abs=1e-4)
+
+
 async def test_recorded_likely_tokens_are_those_of_a_score(engine: TransformersEngine) -> None:
     result = await engine.generate(PROMPTS[0], Sampling(max_tokens=6, top_logprobs=5), "s")
     scores = await engine.score([*PROMPTS[0], *result.token_ids], 5)
