@@ -39,7 +39,7 @@ def ours(workload: Workload, folder: Path, gate: Gate, divergence: str) -> None:
             "adam_beta2": BETAS[1],
             "max_grad_norm": MAX_GRAD_NORM,
             "precision": workload.precision,
-            "checkpoint_every_s": None,
+            "keep_checkpoints": 0,
         }
     )
     recorded = scored_episodes(folder)

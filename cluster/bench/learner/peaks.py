@@ -102,7 +102,7 @@ def _config(workload: Workload, folder: Path, divergence: str, budget: dict[str,
         "model": str(folder / "student"),
         "terms": [{"stream": "generated", "divergence": divergence}],
         "micro_batch_tokens": workload.micro_batch_tokens,
-        "checkpoint_every_s": None,
+        "keep_checkpoints": 0,
         "precision": "bfloat16" if workload.device == "cuda" else "float32",
     }
     return LearnerConfig.model_validate({**settings, **budget})

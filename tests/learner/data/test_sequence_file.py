@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from learner import sequence_file
+from learner.data import sequence_file
 from learner.data.sequence_file import SequenceFile
 from learner.data.streams import TrainingSequence, to_sequence
 from rollout.errors import UserError
