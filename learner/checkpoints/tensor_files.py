@@ -18,9 +18,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
+from pydantic import BaseModel, NonNegativeInt, PositiveInt, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -215,11 +216,30 @@ def _digest(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+class _Place(BaseModel):
+    shape: tuple[NonNegativeInt, ...]
+    offset: tuple[NonNegativeInt, ...]
+    size: tuple[NonNegativeInt, ...]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not len(self.shape) == len(self.offset) == len(self.size):
+            raise ValueError("shape, offset and size differ in length")
+        return self
+
+
+class _About(BaseModel, extra="allow"):
+    """What a JSON file holds besides what its writer adds."""
+
+    world_size: PositiveInt
+    sha256: str
+    tensors: dict[str, _Place]
+
+
 def _read(file: Path) -> dict[str, Any]:
     try:
-        about = json.loads(file.read_text(encoding="utf-8"))
-        return {**about, "world_size": int(about["world_size"]), "tensors": {**about["tensors"]}}
+        return _About.model_validate_json(file.read_bytes()).model_dump()
     except FileNotFoundError as error:
         raise DamagedError(f"{file.parent} is incomplete") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise DamagedError(f"{file} is damaged") from error

@@ -102,7 +102,17 @@ def test_nothing_is_copied_if_a_tensor_is_missing_or_has_another_shape(tmp_path:
         assert not target["weight"].any()
 
 
-@pytest.mark.parametrize("damage", ["flipped", "short", "no tensors", "no json", "half a json", "other json"])
+OTHER_JSON = {
+    "a list": "[1, 2]",
+    "no checksum": '{"world_size": 2, "tensors": {}}',
+    "a place without a size": '{"world_size": 2, "sha256": "", "tensors": {"w": {"shape": [1], "offset": [0]}}}',
+    "a place of other dimensions": (
+        '{"world_size": 2, "sha256": "", "tensors": {"w": {"shape": [1], "offset": [0, 0], "size": [1]}}}'
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", ["flipped", "short", "no tensors", "no json", "half a json", *OTHER_JSON])
 def test_damaged_and_half_written_files_are_found(tmp_path: Path, damage: str) -> None:
     write(tmp_path, STATE, 2)
     tensors, about = tmp_path / "rank=1-of-2.safetensors", tmp_path / "rank=1-of-2.json"
@@ -117,6 +127,6 @@ def test_damaged_and_half_written_files_are_found(tmp_path: Path, damage: str) -
     elif damage == "no json":
         about.unlink()
     else:
-        about.write_text(about.read_text()[:20] if damage == "half a json" else "[1, 2]")
+        about.write_text(OTHER_JSON.get(damage, about.read_text()[:20]))
     with pytest.raises(DamagedError, match="damaged|incomplete"):
         TensorFiles(tmp_path).check(range(2))
