@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from learner.config import ForwardKLTerm, JSDTerm, Term
 from learner.data.batching import Batch
 from learner.losses.chunked import ChunkedLoss
 from learner.teacher import FrozenTeacher
+from learner.terms import ForwardKLTerm, JSDTerm, Term
 
 VOCABULARY, HIDDEN, TOP_K = 151_936, 64, 16
 LIMIT_S = 600.0

@@ -70,7 +70,15 @@ INSIDE: Mapping[str, Rows] = {
         ("openai_engine", "scripted", "transformers_engine", "vllm_engine"),
         ("config",),
     ),
-    "learner": (("config", "distributed"), ("data",), ("losses",), ("checkpoints",), ("strategies",), ("fit",)),
+    "learner": (
+        ("distributed", "terms"),
+        ("config",),
+        ("data",),
+        ("losses",),
+        ("checkpoints",),
+        ("strategies",),
+        ("fit",),
+    ),
     "evaluation": (("records", "tables"), ("metrics",), ("report", "seeds")),
     "cluster.config": (("errors", "settings"), ("collect", "environments"), ("recipe",), ("load",)),
 }

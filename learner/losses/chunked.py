@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from learner.config import Term
 from learner.data.batching import Batch
 from learner.distributed import to_device
 from learner.head import Head, selected_states
 from learner.losses.chunks import chunk_rows, chunks
 from learner.losses.objective import objective
 from learner.teacher import FrozenTeacher
+from learner.terms import Term
 
 
 class ChunkedLoss(nn.Module):

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.config import Term, ULDTerm
 from learner.data.batching import Batch
+from learner.terms import Term, ULDTerm
 
 CHUNK_BYTES = {"cpu": 64 << 20}
 """Bytes of one float32 array of a chunk's logits by device type. A loss holds a few of them."""

@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from learner.config import DIVERGENCES, CrossEntropyTerm, Term, ULDTerm
 from learner.data.batching import Batch
 from learner.distributed import to_device
 from learner.losses.chunks import group_weights, term_groups
 from learner.losses.divergences import cross_entropy
 from learner.losses.full_vocabulary import full_divergence
 from learner.losses.uld import uld
+from learner.terms import DIVERGENCES, CrossEntropyTerm, Term, ULDTerm
 
 
 def term_coefficients(terms: Sequence[Term], counts: Sequence[float], sum_divisor: float = 1.0) -> list[float]:

@@ -12,18 +12,8 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from learner.config import (
-    ComplexityOrder,
-    CrossEntropyTerm,
-    ForwardKLTerm,
-    JSDTerm,
-    LearnerConfig,
-    LoraConfig,
-    ReverseKLTerm,
-    ScratchConfig,
-    ShuffledOrder,
-    ULDTerm,
-)
+from learner.config import ComplexityOrder, LearnerConfig, LoraConfig, ScratchConfig, ShuffledOrder
+from learner.terms import CrossEntropyTerm, ForwardKLTerm, JSDTerm, ReverseKLTerm, ULDTerm
 
 GOOD: dict[str, Any] = {"epochs": 1, "batch_episodes": 4}
 

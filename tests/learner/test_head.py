@@ -9,11 +9,12 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, Qwen2ForCausalLM
 
-from learner.config import CrossEntropyTerm, ForwardKLTerm, LoraConfig
+from learner.config import LoraConfig
 from learner.head import Head, check_head, selected_states
 from learner.losses.chunked import ChunkedLoss
 from learner.losses.objective import objective, term_coefficients
 from learner.model import _with_adapters, load_model
+from learner.terms import CrossEntropyTerm, ForwardKLTerm
 from rollout.errors import UserError
 from tests.learner.losses.test_objective import batch_of
 from tests.learner.toys import VOCABULARY, toy_model

@@ -9,13 +9,14 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from learner.config import CrossEntropyTerm, ForwardKLTerm, JSDTerm, LearnerConfig, Term, ULDTerm
+from learner.config import LearnerConfig
 from learner.data.batching import collate
 from learner.data.model_inputs import model_inputs
 from learner.data.streams import to_sequence
 from learner.losses.chunked import ChunkedLoss
 from learner.losses.objective import term_coefficients
 from learner.packing import PACKED, packed_attention, use_packing, why_not_packed
+from learner.terms import CrossEntropyTerm, ForwardKLTerm, JSDTerm, Term, ULDTerm
 from learner.weight_files import load_weights
 from rollout.errors import UserError
 from tests.learner.test_head import ARCHITECTURES, model_of

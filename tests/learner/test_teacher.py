@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from learner.config import ForwardKLTerm, LearnerConfig
+from learner.config import LearnerConfig
 from learner.fit import fit
 from learner.head import check_head
 from learner.losses.chunked import ChunkedLoss
 from learner.losses.objective import term_coefficients
 from learner.teacher import FrozenTeacher, load_teacher
+from learner.terms import ForwardKLTerm
 from rollout.errors import UserError
 from tests.learner.losses.test_objective import batch_of
 from tests.learner.test_fit import SMALL

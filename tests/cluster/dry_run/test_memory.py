@@ -22,7 +22,8 @@ from cluster.dry_run.memory import (
 )
 from cluster.dry_run.model_shapes import KNOWN_SHAPES, ModelShape, UnknownShapeError, scratch_shape, shape_of
 from cluster.runtime.resources import GIB
-from learner.config import CrossEntropyTerm, ForwardKLTerm, LearnerConfig, LoraConfig, ScratchConfig
+from learner.config import LearnerConfig, LoraConfig, ScratchConfig
+from learner.terms import CrossEntropyTerm, ForwardKLTerm
 from rollout.engines.vllm_engine import VllmConfig
 from rollout.errors import UserError
 

@@ -16,7 +16,8 @@ from cluster.driver import run
 from cluster.run.directory import open_run
 from cluster.run.progress import Screen
 from cluster.run.training_data import Selection, check_other_stores
-from learner.config import CrossEntropyTerm, LearnerConfig
+from learner.config import LearnerConfig
+from learner.terms import CrossEntropyTerm
 from rollout.episode.filters import KeepConfig
 from rollout.errors import UserError
 from rollout.trajectory import Cause, Failure, Outcome, StopReason, Trajectory

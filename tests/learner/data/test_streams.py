@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learner.config import STREAMS
 from learner.data.streams import TeacherScores, to_sequence
+from learner.terms import STREAMS
 from rollout.trajectory import Author, Kind, Segment, TopK, Trajectory
 from tests.learner.toys import toy_trajectory
 

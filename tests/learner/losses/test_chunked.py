@@ -17,19 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from learner.config import (
-    CrossEntropyTerm,
-    ForwardKLTerm,
-    JSDTerm,
-    ReverseKLTerm,
-    Term,
-    ULDTerm,
-)
 from learner.data.batching import Batch
 from learner.losses.chunked import ChunkedLoss
 from learner.losses.chunks import chunk_rows, chunks
 from learner.losses.objective import objective, term_coefficients
 from learner.teacher import FrozenTeacher
+from learner.terms import CrossEntropyTerm, ForwardKLTerm, JSDTerm, ReverseKLTerm, Term, ULDTerm
 from tests.learner.losses.test_objective import batch_of
 from tests.learner.test_head import model_of
 from tests.learner.toys import VOCABULARY, toy_model

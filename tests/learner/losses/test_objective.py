@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import torch
 
-from learner.config import CrossEntropyTerm, ForwardKLTerm, JSDTerm, ReverseKLTerm, Term, ULDTerm
 from learner.data.batching import Batch, collate
 from learner.data.streams import to_sequence
 from learner.head import selected_states
 from learner.losses.chunked import ChunkedLoss
 from learner.losses.divergences import cross_entropy, forward_kl
 from learner.losses.objective import known_entries, objective, term_coefficients, tokens_of_sums
+from learner.terms import CrossEntropyTerm, ForwardKLTerm, JSDTerm, ReverseKLTerm, Term, ULDTerm
 from tests.learner.toys import VOCABULARY, toy_model, toy_trajectory
 
 
