@@ -15,7 +15,7 @@ from learner.data.batching import Batch
 from learner.data.model_inputs import model_inputs
 from learner.distributed import Distributed
 from learner.losses.chunked import ChunkedLoss
-from learner.optim import learning_rate_factor, make_optimizers
+from learner.strategies.optim import learning_rate_factor, make_optimizers
 from learner.strategies.sharding import full_weights, partition_with_zero3
 from learner.teacher import FrozenTeacher
 from rollout.errors import UserError

@@ -22,7 +22,7 @@ from learner.distributed import Distributed
 from learner.head import bare_model
 from learner.losses.chunked import ChunkedLoss
 from learner.model import decoder_layers
-from learner.optim import learning_rate_factor, make_optimizers
+from learner.strategies.optim import learning_rate_factor, make_optimizers
 from learner.strategies.sharding import clip_gradients, full_weights, shard_with_fsdp2
 from learner.teacher import FrozenTeacher
 from learner.trainer import Trainer
