@@ -70,10 +70,7 @@ INSIDE: Mapping[str, Rows] = {
         ("openai_engine", "scripted", "transformers_engine", "vllm_engine"),
         ("config",),
     ),
-    "learner": (
-        *(("distributed", "terms"), ("config",), ("data",), ("losses",)),
-        *(("checkpoints",), ("strategies",), ("fit",)),
-    ),
+    "learner": [[name] for name in "distributed terms config data losses checkpoints strategies fit".split()],
     "evaluation": (("records", "tables"), ("metrics",), ("report", "seeds")),
     "cluster.config": (("errors", "settings"), ("collect", "environments"), ("recipe",), ("load",)),
 }

@@ -88,7 +88,9 @@ def test_rows_are_the_steps_of_the_plan_in_its_order(tmp_path: Path) -> None:
 
 
 def test_token_bounds_follow_from_the_longest_episodes_and_the_learners_budget() -> None:
-    tokens = {row.title: row.tokens for row in planned("quickstart", "learner.epochs=3").rows}
+    tokens = {
+        row.title: row.tokens for row in planned("quickstart", "learner.epochs=3", "learner.max_tokens=null").rows
+    }
     assert tokens["teacher collects"] == 800 * 2000
     assert tokens["evaluate student"] == 120 * 2000
     assert tokens["learner trains"] == 3 * 800 * 2000
