@@ -1,4 +1,4 @@
-"""Parses plain numbers exactly and without evaluating expressions: decimals, fractions, mixed and scientific notation."""
+"""Parses plain numbers exactly, without evaluating: decimals, fractions, mixed and scientific notation."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def same_number(one: Number, other: Number) -> bool:
 
 
 def join_thousands(text: str) -> str:
-    r"""Remove separators of thousands that cannot separate the parts of a list: ``10,\!080``, ``1\,000``, ``2{,}000``."""
+    r"""Remove separators of thousands that cannot separate the parts of a list: ``10,\!080``, ``2{,}000``."""
     text = re.sub(
         r"(?<![\d.,])[1-9]\d{0,2}(?:(?:,\\!|\\!,|\{,\}|\\[,;: ]|~)\d{3})+(?!\d)", lambda match: _bare(match[0]), text
     )

@@ -31,9 +31,9 @@ _UNIT = re.compile(
 _DEGREES = re.compile(r"(?:\^\{?\\circ\}?|\\degree)([cf]?)")
 _WORDS = re.compile(rf"(?:/\s*)?[a-z]+\.?{_EXPONENT}(?:(?:\s*/\s*|[ -]+)[a-z]+\.?{_EXPONENT})*")
 _NO_UNIT = frozenset(
-    "sin cos tan cot sec csc log ln exp sqrt frac mod squared cubed factorial or and plus minus times divided over more "
-    "less fewer than to through out of half halves third thirds quarter quarters fourth fourths fifth fifths eighth "
-    "eighths tenth tenths hundredth hundredths not no is are was were isn wrong if but percentage choose".split()
+    "sin cos tan cot sec csc log ln exp sqrt frac mod squared cubed factorial or and plus minus times divided over "
+    "more less fewer than to through out of half halves third thirds quarter quarters fourth fourths fifth fifths "
+    "eighth eighths tenth tenths hundredth hundredths not no is are was were isn wrong if but percentage choose".split()
 )
 _SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
 _MONEY_SCALES = {"k": 10**3, "m": 10**6, "mn": 10**6, "b": 10**9, "bn": 10**9} | _SCALES
