@@ -94,8 +94,10 @@ def _with_unit(text: str, currency: str, glued: bool) -> Quantity | None:
     scale, _, rest = unit.partition(" ")
     factor = (_MONEY_SCALES if currency else _SCALES).get(scale)
     if factor:
-        scaled = Number(number.value * factor) if number else None
-        return scaled and Quantity(scaled.latex, scaled, unit=_joined(currency, rest))
+        if number is None:
+            return None
+        scaled = Number(number.value * factor)
+        return Quantity(scaled.latex, scaled, unit=_joined(currency, rest))
     if not _is_unit(unit, match, number is not None, glued):
         return None
     return Quantity(expression.strip(), number, unit=_joined(currency, unit))

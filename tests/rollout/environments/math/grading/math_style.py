@@ -56,7 +56,7 @@ def root(random: Random, right: bool) -> Pair:
 
 def circle(random: Random, right: bool) -> Pair:
     value = Fraction(random.randint(1, 40), random.choice([1, 1, 2, 3, 4, 6]))
-    other = value if right else value + random.choice([1, Fraction(1, 2)])
+    other = value if right else value + random.choice([Fraction(1), Fraction(1, 2)])
     gold = rf"{value}\pi" if value.denominator == 1 else rf"\frac{{{value.numerator}\pi}}{{{value.denominator}}}"
     spelled = [rf"{frac(other)} \pi", frac(other, r"\dfrac") + r"\pi", rf"\pi \cdot {frac(other)}"]
     return Pair(gold, random.choice(spelled), right)

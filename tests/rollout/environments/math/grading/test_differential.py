@@ -13,7 +13,7 @@ import pytest
 from rollout.environments.math.grading.verify import AnswerChecker
 from tests.rollout.environments.math.grading.math_style import Pair, math_pairs, matrix_pairs
 
-pytest.importorskip("math_verify")
+library = pytest.importorskip("math_verify")
 MAX_FALSE_REJECTS = 0.002
 
 
@@ -38,12 +38,10 @@ def checker() -> Iterator[AnswerChecker]:
 
 def raw(pair: Pair) -> bool:
     """The verdict of math-verify alone, for each way to hand it an answer."""
-    from math_verify import parse, verify
-
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)
     return any(
-        verify(
-            *(parse(form.replace("@", text), parsing_timeout=None) for text in (pair.gold, pair.answer)),
+        library.verify(
+            *(library.parse(form.replace("@", text), parsing_timeout=None) for text in (pair.gold, pair.answer)),
             timeout_seconds=None,
         )
         for form in ("$@$", r"\boxed{@}")
@@ -73,7 +71,7 @@ def test_no_verdict_on_a_sample_is_worse_than_that_of_math_verify(checker: Answe
 
 @pytest.mark.slow
 def test_no_false_accepts_and_few_false_rejects_on_thousands_of_pairs(checker: AnswerChecker) -> None:
-    for pairs in ([*math_pairs(4000, seed=3)], [*matrix_pairs(1500, seed=4)]):
+    for pairs in ([*math_pairs(2000, seed=3)], [*matrix_pairs(1000, seed=4)]):
         found = difference(checker, pairs)
         assert found.accepted == []
         assert len(found.rejected) <= MAX_FALSE_REJECTS * found.num_right
