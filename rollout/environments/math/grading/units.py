@@ -78,7 +78,7 @@ _SCALED = {"speed": "length^1/time^1"}
 CURRENCY = (
     r"(?:US|A|C|NZ|HK|S|R)?\\?\$|[€£¥₹₽₩₺₫฿₪₦₱₴]|Rs\.?|\\(?:pounds|euro|texteuro|yen)(?![a-zA-Z])|"
     r"(?:USD|EUR|GBP|JPY|CNY|RMB|INR|CHF|AUD|CAD|NZD|HKD|SGD|BRL|RUB|KRW|TRY|VND|THB|ILS|NGN|PHP|UAH|MXN|ZAR|SEK|NOK|"
-    r"DKK|PLN)(?![A-Za-z])"
+    r"DKK|PLN|CZK|HUF|AED|SAR|QAR|KWD|EGP|KES|GHS|PKR|BDT|LKR|IDR|MYR|TWD|ARS|CLP|COP|kr\.?)(?![A-Za-z])"
 )
 """Pattern of a sign or code that stands before an amount of money. The yen sign is also that of the yuan."""
 

@@ -21,17 +21,19 @@ RIGHT = r"""
 5 := 5^\circ ;; 5^{\circ} ;; 5 degrees ;; 5e0 ;; 05 ;; \displaystyle 5 ;; 4.9999999999999 ;; 5.000000000000001
 5 := USD 5.00 ;; CHF 5 ;; {5} ;; 5 people. ;; 5\text{ dollars} ;; \text{USD }5 ;; 5 hours per day ;; $5 per hour
 5 := $5/hour ;; ₹ 5 ;; 5 ;; Final answer: 5 ;; The result is 5. ;; Result: 5 ;; \sqrt{25}
-5 := 3+4=7, and 7-2=5, so the answer is 5. ;; The number of apples she has is 5. ;; 5/hour ;; 5 / hour
+5 := 3+4=7, and 7-2=5, so the answer is 5. ;; The number of apples she has is 5. ;; 5/hour ;; 5 / hour ;; kr 5
+5 := AED 5 ;; CAD 5 ;; 5 rupees ;; 5 pounds ;; $ 5 ;; \text{€}5 ;; 5\,€ ;; We get 5 ;; I think the answer is 5 ;; ≈5
+5 := 5 cm³ ;; The area is 5 square meters. ;; So we need 5 tiles ;; 5\%
 59,616 := 59615.99999999999
 59616 := 59615.99999999999
 0.3 := 0.30000000000000004
 72 := 72 clips
 \frac{1}{2} := $\frac{1}{2}$ cup ;; ½ ;; $\frac12$
 2.5 := 2½ ;; 2 ½
-1.5 := 1\frac12 ;; 1 \dfrac{1}{2}
+1.5 := 1\frac12 ;; 1 \dfrac{1}{2} ;; 1 \frac{1}{2} cups
 10080 := 10,\!080 ;; 10\,080 ;; 10 080 ;; 10{,}080 ;; 10'080 ;; 10_080
 10,\!080 := 10080 ;; 10,080
-1234.5 := 1,234.50 ;; USD 1,234.50 ;; $1,234.50 ;; 1.234,50
+1234.5 := 1,234.50 ;; USD 1,234.50 ;; $1,234.50 ;; 1.234,50 ;; €1.234,50
 1234567 := 1.234.567 ;; 1 234 567
 123456 := ₹1,23,456
 x \leqslant 3 := x \le 3 ;; x \leq 3 ;; x ≤ 3
@@ -165,6 +167,7 @@ x := x
 \begin{pmatrix} 1\\ 2\end{pmatrix} := \begin{pmatrix} 1\\[4pt] 2\end{pmatrix}
 \begin{pmatrix} 1\\ 2\end{pmatrix} := \begin{pmatrix} 1\\ 2 \\ \end{pmatrix} ;; \begin{pmatrix} 1.0\\ 2\end{pmatrix}
 \begin{pmatrix} 10,\!080\\ 2\end{pmatrix} := \begin{pmatrix} 10080\\ 2\end{pmatrix}
+(1,2) := The point is (1, 2).
 """
 WRONG = r"""
 5 := 6 ;; not 5 ;; The answer is not 5 ;; The answer isn't 5. ;; less than 5 ;; 5 or 6 ;; 5, 6
@@ -173,7 +176,7 @@ WRONG = r"""
 5 := \boxed{5}, \boxed{6} ;; 5 thirds ;; 5 is wrong ;; If x is 5 ;; (5,5) ;; 50 ;; 0.5 ;; 5.1 ;; 5.00001 ;; $50 ;; x
 5 := five? ;; ~5~5 ;; 5,000 ;; 5.000.000 ;; 5 \cdot 2 ;; $ ;; 5 5/8 ;; 5\frac12 ;; 5e1 ;; }5{ ;; 5 out of 10 ;; 5 to 1
 5 := 5 apples or 6 apples ;; The answer is either 5 or 6 ;; between 5 and 6 ;; at least 5 ;; > 5 ;; 5 < 6 ;; x > 5
-5 := x \ne 5 ;; 5 + x ;; 5i ;; |5 - x| ;; 5, 5 or 5x ;; $5 million ;; $5k ;; $5M
+5 := x \ne 5 ;; 5 + x ;; 5i ;; |5 - x| ;; 5, 5 or 5x ;; $5 million ;; $5k ;; $5M ;; -€5 ;; 5a
 72 := 7 2 ;; 7\,2 ;; 7\ 2 ;; 7~2 ;; 7, 2 ;; The answer is 7 2.
 9 := 7 2 ;; \boxed{7 2}
 7 2 := 72
@@ -201,7 +204,7 @@ Evelyn := Angela ;; not Evelyn ;; Evelyn or Angela
 6xyz := 6
 even := odd ;; not even
 2x := 2
-2 := 2x ;; 2y^2
+2 := 2x ;; 2y^2 ;; 2 sin x
 1234 := 1.234
 1.234 := 1,234
 1,234 := 1, 234
@@ -223,7 +226,7 @@ x is even := y is even
 x=5 := y=5
 x=5,y=6 := x=6,y=5
 12 := \boxed{11} \boxed{12} ;; 11 and 12 ;; 12 or 13 ;; 12 - 1 ;; 1 2 ;; 1, 2 ;; (1, 2) ;; 12:30 ;; 12 5/6
-12 := \frac{12}{5} cm
+12 := \frac{12}{5} cm ;; 12 of 15 ;; 1{,}2 ;; 1\,2 ;; not sure, 12
 yes := no
 1/3 := 0.33
 3.14 := 3.1416
@@ -240,6 +243,7 @@ no solution := 0
 D := The answer is not D ;; A D ;; Dd
 x := y
 45^\circ := 45 minutes
+100 := 1,00
 """
 """Each line: a reference answer, ``:=``, and answers to it, separated by ``;;``."""
 RIGHT_WITH_SPACE = [
