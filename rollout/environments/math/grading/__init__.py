@@ -1,1 +1,1 @@
-"""Comparison of two answers by notation, units and groups of values; math-verify compares the rest."""
+"""Checking of answers: text around an answer, plain numbers and units here; math-verify compares all mathematics."""

@@ -1,18 +1,17 @@
-"""Compares an answer with the reference by exact arithmetic and text, where these can decide.
+"""Decides which parts of two answers math-verify has to compare, and compares plain numbers, units and words itself.
 
 Conventions: a unit that only one side has is ignored; two known units must have the same dimension and the values must
-agree after conversion; 25 % equals 25 and 0.25; a decimal with three or more digits equals any number that rounds to
-it; sets and bare lists are unordered, tuples are ordered; words are compared without case and articles.
+agree after conversion; 25 % equals 25 and 0.25; floats are equal within 1e-9; words are compared without case and
+articles. All else is what math-verify says.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from fractions import Fraction
+from dataclasses import dataclass
 
-from rollout.environments.math.grading.groups import Group, read_group
-from rollout.environments.math.grading.notation import plain
+from rollout.environments.math.grading.notation import TEXT_COMMAND, answer_in, bare
+from rollout.environments.math.grading.numbers import SPACE, join_thousands, same_number
 from rollout.environments.math.grading.quantities import Quantity, read_quantity
 from rollout.environments.math.grading.units import unit_of
 
@@ -20,127 +19,139 @@ MAX_LENGTH = 1000
 """Maximum number of characters; a longer answer is wrong unless the reference is long as well."""
 
 _LONGEST = 4000
-_MAX_NESTING = 4
-_MIN_DIGITS = 3
-_NAME = re.compile(r"(?P<name>(?:[A-Za-z]|\\[a-z]+)(?:_\{?\w+\}?)?)\s*(?:=|\\in(?![a-z]))\s*")
-_INFINITY = re.compile(r"[+-]?\\infty")
-_LETTER = re.compile(r"\(?\s*([A-Za-z])\s*\)?")
-_WORD = re.compile(r"[a-z]+(?:[ -][a-z]+)*")
-_SHORT_WORDS = frozenset("yes no odd red mon tue wed thu fri sat sun".split())
+_MAX_NESTING = 40
+_NAME = re.compile(r"(?P<name>(?:[A-Za-z]|\\[a-z]+)(?:_\{?\w+\}?)?)\s*(?:=|\\in(?![a-z]))\s*(?P<rest>[^=<>]+)")
+_LETTER = re.compile(r"\(?\s*([A-Za-z])\s*[):]?")
+_NUMERAL = re.compile(r"(?P<digits>\w+)\s*_\s*\{?\s*(?P<base>\d+)\s*\}?")
+_COMMANDS = re.compile(
+    r"\\(?:begin|end|operatorname)\s*\{[^{}]*\}|\\[a-zA-Z]+"
+    r"|(?<![A-Za-z])(?:sqrt|sinh|cosh|tanh|arcsin|arccos|arctan|infinity)(?![A-Za-z])"
+)
+_LONG_WORD = re.compile(r"[A-Za-z]{4}")
+_SHORT_WORDS = re.compile(
+    r"(?<![A-Za-z])(?:yes|no|not|odd|red|one|two|six|ten|all|any|mon|tue|wed|thu|fri|sat|sun)(?![A-Za-z])",
+    re.IGNORECASE,
+)
+_SPACED_DIGITS = re.compile(rf"\d{SPACE}+\d")
+_ARGUMENTS = re.compile(r"\\[a-zA-Z]+\s*\d\s+\d")
+_LIBRARY = (
+    (re.compile(r"\\varnothing(?![a-zA-Z])"), r"\\emptyset"),
+    (re.compile(r"(?<![A-Za-z\\])pi(?![A-Za-z])"), r"\\pi "),
+    (re.compile(r"\*\*"), "^"),
+    (re.compile(r"\\\\\s*\[[\d.]+\s*(?:pt|em|ex|mm|cm|in)\]"), r"\\\\"),
+)
+"""Notation that math-verify does not know. Each pattern matches whole tokens only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Two texts in LaTeX for math-verify."""
+
+    answer: str
+    right: str
+
+
+def compare(answer: str, right: str) -> bool | Question:
+    """Return the verdict, or what math-verify has to decide. Runs in bounded time for all texts."""
+    if len(answer) > max(MAX_LENGTH, min(2 * len(right), _LONGEST)):
+        return False
+    ours, theirs = answer_in(answer), bare(right)
+    if not ours or not theirs:
+        return False
+    if _text(bare(answer)) == _text(theirs) or _text(ours) == _text(theirs):
+        return True
+    named = _without_names(ours, theirs)
+    if named is None:
+        return False
+    ours, theirs = named
+    gold = read_quantity(theirs)
+    return _same(read_quantity(ours, glued=gold.number is not None), gold)
 
 
 def same_answer(answer: str, right: str) -> bool | None:
-    """Return True or False, or None if neither can be decided. Runs in bounded time for all texts."""
-    if len(answer) > max(MAX_LENGTH, min(2 * len(right), _LONGEST)):
+    """Return True or False, or None if only math-verify can decide."""
+    verdict = compare(answer, right)
+    return None if isinstance(verdict, Question) else verdict
+
+
+def library_text(text: str) -> str:
+    """``text`` without the few notations that math-verify misreads."""
+    for pattern, replacement in _LIBRARY:
+        text = pattern.sub(replacement, text)
+    return join_thousands(text)
+
+
+def _same(ours: Quantity, theirs: Quantity) -> bool | Question:
+    size, other_size = unit_of(ours.unit), unit_of(theirs.unit)
+    if size and other_size and size[0] != other_size[0]:
         return False
-    ours, theirs = plain(answer), plain(right)
-    return bool(ours) and _same(ours, theirs, _MAX_NESTING)
-
-
-def _same(ours: str, theirs: str, nesting: int) -> bool | None:
-    if re.sub(r"\s+", "", ours) == re.sub(r"\s+", "", theirs):
+    if ours.number and theirs.number:
+        return _same_quantity(ours, theirs)
+    if size and other_size and size[1] != other_size[1]:
+        return False
+    if _text(ours.expression) == _text(theirs.expression):
         return True
-    if not nesting:
-        return None
-    one, other = read_quantity(ours), read_quantity(theirs)
-    if one and other:
-        return _same_quantity(one, other)
-    group, other_group = (None if one else read_group(ours)), (None if other else read_group(theirs))
-    if group and other_group:
-        return _same_group(group, other_group, nesting)
-    if (one and other_group) or (group and other):
-        return _same_as_group(ours if one else theirs, other_group or group, nesting)
-    named, other_named = _NAME.match(ours), _NAME.match(theirs)
-    if named and other_named and named["name"] != other_named["name"]:
+    letters = [_LETTER.fullmatch(side.expression) for side in (ours, theirs)]
+    if all(letters):
+        return len({letter[1].lower() for letter in letters if letter}) == 1
+    if _is_words(ours.expression) or _is_words(theirs.expression):
+        return _words(ours.expression) == _words(theirs.expression)
+    if (ours.number and letters[1]) or (theirs.number and letters[0]) or not _is_sound(ours, theirs):
         return False
-    if named or other_named:
-        return _same(
-            ours[named.end() if named else 0 :], theirs[other_named.end() if other_named else 0 :], nesting - 1
-        )
-    return _same_text(ours, theirs, one or other)
+    return Question(library_text(ours.latex), library_text(theirs.latex))
 
 
-def _same_text(ours: str, theirs: str, quantity: Quantity | None) -> bool | None:
-    """Compare words, choices and infinities, or a number with one of these."""
-    for pattern in (_INFINITY, _LETTER):
-        one, other = pattern.fullmatch(ours), pattern.fullmatch(theirs)
-        if one and other:
-            return one[one.lastindex or 0].lower().lstrip("+") == other[other.lastindex or 0].lower().lstrip("+")
-        if (one or other) and quantity:
+def _same_quantity(ours: Quantity, theirs: Quantity) -> bool:
+    if ours.number is None or theirs.number is None:
+        return False
+    one, other = ours.number, theirs.number
+    if ours.percent != theirs.percent:
+        share, number = (one, other) if ours.percent else (other, one)
+        return same_number(share, number) or share.value / 100 == number.value
+    size, other_size = unit_of(ours.unit), unit_of(theirs.unit)
+    if size and other_size and size[1] != other_size[1]:
+        return one.value * size[1] == other.value * other_size[1]
+    return same_number(one, other)
+
+
+def _without_names(ours: str, theirs: str) -> tuple[str, str] | None:
+    """Remove ``x =`` where this leaves an answer, not half of an equation; None if the names differ."""
+    named, other = _NAME.fullmatch(ours), _NAME.fullmatch(theirs)
+    if named and other:
+        return (named["rest"], other["rest"]) if named["name"] == other["name"] else None
+    if named and "=" not in theirs:
+        return named["rest"], theirs
+    if other and "=" not in ours:
+        return ours, other["rest"]
+    return ours, theirs
+
+
+def _is_sound(ours: Quantity, theirs: Quantity) -> bool:
+    """Whether math-verify reads the answer as people do: it adds ``7 2`` and drops the base of ``12_5``."""
+    text = library_text(ours.latex)
+    bases = [_NUMERAL.fullmatch(side.expression) for side in (ours, theirs)]
+    if all(bases) and len({(base["digits"], base["base"]) for base in bases if base}) > 1:
+        return False
+    depth = deepest = 0
+    for character in re.sub(r"\\[{}]", "", text):
+        depth += (character == "{") - (character == "}")
+        deepest = max(deepest, depth)
+        if depth < 0:
             return False
-    word, other_word = _words(ours), _words(theirs)
-    if word and other_word:
-        return word == other_word
-    return False if (word or other_word) and quantity else None
+    return depth == 0 and deepest <= _MAX_NESTING and not _SPACED_DIGITS.search(_ARGUMENTS.sub("", text))
+
+
+def _text(text: str) -> str:
+    """A text in lower case without text commands and quotes, to compare it as written."""
+    text = re.sub(TEXT_COMMAND + r"\{([^{}]*)\}", r" \1 ", text)
+    return " ".join(re.sub(r"[\"']", "", text).casefold().split())
+
+
+def _is_words(text: str) -> bool:
+    """Whether a text contains words, which math-verify would read as products of letters."""
+    rest = _COMMANDS.sub(" ", re.sub(TEXT_COMMAND + r"\{([^{}]*)\}", r" \1 ", text))
+    return bool(_LONG_WORD.search(rest) or _SHORT_WORDS.search(rest))
 
 
 def _words(text: str) -> str:
-    """The text in lower case without articles if it consists of words, else empty. ``abc`` may be a product."""
-    lower = text.lower().strip(" \"'!")
-    if not _WORD.fullmatch(lower):
-        return ""
-    words = [word for word in re.split(r"[ -]", lower) if word not in ("a", "an", "the")]
-    return " ".join(words) if any(len(word) > 3 or word in _SHORT_WORDS for word in words) else ""
-
-
-def _same_quantity(one: Quantity, other: Quantity) -> bool:
-    if one.percent != other.percent:
-        share, number = (one, other) if one.percent else (other, one)
-        return _same_number(share, number) or share.value / 100 == number.value
-    size, other_size = unit_of(one.unit), unit_of(other.unit)
-    if size and other_size:
-        return size[0] == other_size[0] and one.value * size[1] == other.value * other_size[1]
-    return _same_number(one, other)
-
-
-def _same_number(one: Quantity, other: Quantity) -> bool:
-    if one.value == other.value:
-        return True
-    written = [side for side in (one, other) if side.decimals is not None]
-    digits = min((side.decimals or 0 for side in written), default=0)
-    significant = min((side.significant for side in written if side.decimals == digits), default=0)
-    return min(digits, significant) >= _MIN_DIGITS and abs(one.value - other.value) <= Fraction(1, 2 * 10**digits)
-
-
-def _same_group(one: Group, other: Group, nesting: int) -> bool | None:
-    if one.ordered and other.ordered:
-        if one.kind != other.kind or len(one.parts) != len(other.parts):
-            return False
-        return _all(_same(a, b, nesting - 1) for a, b in zip(one.parts, other.parts, strict=True))
-    if one.ordered or other.ordered or "union" in (one.kind, other.kind) != (one.kind, other.kind):
-        return None
-    if "set" in (one.kind, other.kind):
-        one, other = _without_twins(one, nesting), _without_twins(other, nesting)
-    return _same_members(one.parts, other.parts, nesting)
-
-
-def _same_as_group(single: str, group: Group | None, nesting: int) -> bool | None:
-    r"""Compare a single value with a group; it can equal only a group of one part, such as ``\{5\}``."""
-    return group is not None and len(group.parts) == 1 and _same(single, group.parts[0], nesting - 1)
-
-
-def _same_members(ones: tuple[str, ...], others: tuple[str, ...], nesting: int) -> bool | None:
-    """Whether each member has a partner, in any order."""
-    left, unsure = list(others), False
-    for one in ones:
-        verdicts = [_same(one, other, nesting - 1) for other in left]
-        if True in verdicts:
-            left.pop(verdicts.index(True))
-        elif None in verdicts:
-            unsure = True
-        else:
-            return False
-    return None if unsure else not left
-
-
-def _without_twins(group: Group, nesting: int) -> Group:
-    kept: list[str] = []
-    for part in group.parts:
-        if not any(_same(part, other, nesting - 1) for other in kept):
-            kept.append(part)
-    return Group(group.kind, tuple(kept))
-
-
-def _all(verdicts: Iterable[bool | None]) -> bool | None:
-    found = set(verdicts)
-    return False if False in found else None if None in found else True
+    return " ".join(word for word in re.sub(r"[.!,-]", " ", _text(text)).split() if word not in ("a", "an", "the"))

@@ -1,119 +1,136 @@
-"""Parses numbers with percent signs, money and units, exactly and without evaluating expressions."""
+"""Separates an expression from its currency, percent sign and unit."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from fractions import Fraction
 
-from rollout.environments.math.grading.units import unit_of
+from rollout.environments.math.grading.notation import TEXT_COMMAND
+from rollout.environments.math.grading.numbers import SPACE, Number, read_number
+from rollout.environments.math.grading.units import CURRENCY, currency_of, unit_of
 
-_MAX_EXPONENT = 300
+_MAX_UNIT = 80
 
-_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)"
-_DECIMAL = re.compile(rf"(?P<digits>{_DIGITS}(?:\.\d*)?|\.\d+)(?:[eE](?P<e>[+-]?\d+))?")
-_TIMES_TEN = re.compile(
-    r"(?P<first>[^\s*\\]+)\s*(?:\\times|\\cdot|\*|x)\s*10\s*(?:\^|\*\*)\s*(?:\{\s*(?P<a>-?\d+)\s*\}|(?P<b>-?\d+))"
+_MONEY = re.compile(
+    rf"(?P<sign>[+-]?)\s*(?:{TEXT_COMMAND}\{{\s*)?(?P<currency>{CURRENCY})(?:\s*\}})?{SPACE}*"
+    r"(?P<rest>[+-]?\s*(?:[\d.]|\\[dtc]?frac).*)",
+    re.DOTALL,
 )
-_FRACTION = re.compile(r"(?:(?P<whole>\d+)\s*)?\\frac\s*\{(?P<above>[^{}]*)\}\s*\{(?P<below>[^{}]*)\}")
-_SLASH = re.compile(r"(?:(?P<whole>\d+)\s+)?(?P<above>[^/\s]+)\s*/\s*(?P<below>[^/\s]+)")
-_PERCENT = re.compile(r"(?P<number>.*\S)\s*(?:%|percent|per cent)")
-_DOLLARS = re.compile(r"(?P<sign>-?)\s*\$\s*(?P<number>[\d.,]+)\s*(?P<rest>(?:thousand|million|billion)?)(?: dollars)?")
-_UNIT = re.compile(r"(?P<number>.*[\d}.])(?P<space>\s*)(?P<unit>(?:\^\s*\\circ|[A-Za-z]).*)")
-_UNIT_WORDS = re.compile(r"(?P<first>[a-z]+)\.?(?:\s*\^\s*\{?[23]\}?)?(?:[ /-][a-z]+(?:\s*\^\s*\{?[23]\}?)?)*\.?")
-_FUNCTIONS = frozenset("sin cos tan cot sec csc log exp sqrt frac mod and".split())
-_SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
+_PERCENT = re.compile(
+    rf"(?P<rest>.*[\d}})]){SPACE}*(?:\\?%|(?:{TEXT_COMMAND}\{{)?\s*(?:percent|per cent|pct)\.?\s*\}}?)", re.DOTALL
+)
+_EXPONENT = r"(?:\s*\^\s*\{?\s*[23]\s*\}?)?"
+_UNIT = re.compile(
+    rf"(?P<rest>.*?[\d}})]\.?)(?P<space>{SPACE}*)(?P<unit>"
+    r"(?:\^\s*\{?\s*\\circ\s*\}?|\\degree(?![a-zA-Z]))\s*(?:[CF]|\\(?:text|mathrm)\s*\{\s*[CF]\s*\})?"
+    rf"|(?:{TEXT_COMMAND}\{{[^{{}}]*\}}{_EXPONENT}\s*(?:/|\\cdot|{SPACE})?\s*)+"
+    r"|[€£¥₹₽₩₺₫฿₪₦₱₴¢]|\\?\$"
+    rf"|(?:/\s*)?[A-Za-z]+\.?{_EXPONENT}(?:(?:\s*/\s*|[ -])[A-Za-z]+\.?{_EXPONENT})*)",
+    re.DOTALL,
+)
+_DEGREES = re.compile(r"(?:\^\{?\\circ\}?|\\degree)([cf]?)")
+_WORDS = re.compile(rf"(?:/\s*)?[a-z]+\.?{_EXPONENT}(?:(?:\s*/\s*|[ -]+)[a-z]+\.?{_EXPONENT})*")
+_NO_UNIT = frozenset(
+    "sin cos tan cot sec csc log ln exp sqrt frac mod squared cubed factorial or and plus minus times divided over "
+    "more less fewer than to through out of half halves third thirds quarter quarters fourth fourths fifth fifths "
+    "eighth eighths tenth tenths hundredth hundredths not no is are was were isn wrong if but percentage choose".split()
+)
+_SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
+_MONEY_SCALES = {"k": 10**3, "m": 10**6, "mn": 10**6, "b": 10**9, "bn": 10**9} | _SCALES
 
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A number with its notation.
+    """An expression with what follows or precedes it.
 
     Attributes:
-        value: the number as written: ``25 %`` is 25.
-        decimals: number of digits after the decimal point, None without a point.
-        significant: number of significant digits, for a number with a point.
+        expression: the expression as written, without percent sign, currency and unit.
+        number: its value if it is a plain number; ``25 %`` is 25.
         percent: whether a percent sign or the word follows.
-        unit: text after the number in lower case; may be empty.
+        unit: the unit in lower case, such as ``cm``, ``usd per hour`` or ``apples``; may be empty.
     """
 
-    value: Fraction
-    decimals: int | None = None
-    significant: int = 0
+    expression: str
+    number: Number | None = None
     percent: bool = False
     unit: str = ""
 
+    @property
+    def latex(self) -> str:
+        """The expression for math-verify."""
+        return self.number.latex if self.number else self.expression
 
-def read_quantity(text: str) -> Quantity | None:
-    """Parse ``text`` (output of `notation.plain`); None unless it is certainly a quantity."""
-    if money := _DOLLARS.fullmatch(text):
-        text = f"{money['sign']}{money['number']} {money['rest']} dollars".replace("  ", " ")
+
+def read_quantity(text: str, *, glued: bool = False) -> Quantity:
+    """Parse ``text``, an answer without the text around it.
+
+    Args:
+        text: the answer.
+        glued: whether a letter or an unknown word directly after a number is a unit (``5m``) and not a factor.
+    """
+    currency = ""
+    if money := _MONEY.fullmatch(text):
+        currency, text = currency_of(money["currency"]), money["sign"] + money["rest"]
     if share := _PERCENT.fullmatch(text):
-        number = _number(share["number"])
-        return replace(number, percent=True) if number else None
-    return _number(text) or _with_unit(text)
+        return replace(_quantity(share["rest"].rstrip(), currency), percent=True)
+    quantity = _quantity(text, currency)
+    if quantity.number:
+        return quantity
+    return _with_unit(text, currency, glued) or quantity
 
 
-def _with_unit(text: str) -> Quantity | None:
-    match = _UNIT.fullmatch(text)
-    number = _number(match["number"].strip()) if match else None
-    if match is None or number is None:
-        return None
-    unit = match["unit"].strip().lower()
-    scale, _, rest = unit.partition(" ")
-    if scale in _SCALES:
-        return replace(number, value=number.value * _SCALES[scale], unit=rest)
-    return replace(number, unit=unit) if _is_unit(unit, bool(match["space"])) else None
+def _quantity(text: str, unit: str) -> Quantity:
+    return Quantity(text, read_number(text, indian=unit in ("₹", "inr", "rs")), unit=unit)
 
 
-def _is_unit(text: str, spaced: bool) -> bool:
-    r"""Whether a text is a unit of words and exponents. ``2x``, ``3 ab``, ``3 sin x`` and ``5\pi`` are products."""
-    if re.fullmatch(r"\^\s*\\circ( ?[cf])?", text):
-        return True
-    match = _UNIT_WORDS.fullmatch(text)
-    if match is None or match["first"] in _FUNCTIONS:
-        return False
-    known = unit_of(text) is not None and (spaced or len(text) > 1)
-    return known or len(match["first"]) > 3 or (spaced and len(match["first"]) == 3)
-
-
-def _number(text: str) -> Quantity | None:
-    unsigned = text[1:].strip() if text[:1] in ("-", "+") else text
-    number = _scientific(unsigned) or _decimal(unsigned) or _fraction(unsigned)
-    return replace(number, value=-number.value) if number and text.startswith("-") else number
-
-
-def _decimal(text: str) -> Quantity | None:
-    match = _DECIMAL.fullmatch(text)
-    if match is None or abs(int(match["e"] or 0)) > _MAX_EXPONENT:
-        return None
-    digits = match["digits"].replace(",", "")
-    value = Fraction(digits.removesuffix(".")) * Fraction(10) ** int(match["e"] or 0)
-    if "." not in digits or match["e"]:
-        return Quantity(value)
-    return Quantity(value, len(digits.partition(".")[2]), len(digits.replace(".", "").lstrip("0")))
-
-
-def _scientific(text: str) -> Quantity | None:
-    match = _TIMES_TEN.fullmatch(text)
-    first = _decimal(match["first"]) if match else None
-    exponent = int(match["a"] or match["b"]) if match else 0
-    return Quantity(first.value * Fraction(10) ** exponent) if first and abs(exponent) <= _MAX_EXPONENT else None
-
-
-def _fraction(text: str) -> Quantity | None:
-    match = _FRACTION.fullmatch(text) or _SLASH.fullmatch(text)
+def _with_unit(text: str, currency: str, glued: bool) -> Quantity | None:
+    cut = max(0, len(text) - _MAX_UNIT)
+    match = _UNIT.fullmatch(text, cut)
     if match is None:
         return None
-    above, below = _signed(match["above"]), _signed(match["below"])
-    if above is None or not below or (match["whole"] and (above < 0 or below < 0)):
+    expression, unit = text[:cut] + match["rest"], _unit_name(match["unit"])
+    indian = unit in ("₹", "inr", "rs", "rupee", "rupees") or currency in ("₹", "inr", "rs")
+    number = read_number(expression.strip(), indian=indian) or read_number(expression.strip().removesuffix("."))
+    scale, _, rest = unit.partition(" ")
+    factor = (_MONEY_SCALES if currency else _SCALES).get(scale)
+    if factor:
+        if number is None:
+            return None
+        scaled = Number(number.value * factor)
+        return Quantity(scaled.latex, scaled, unit=_joined(currency, rest))
+    if not _is_unit(unit, match, number is not None, glued):
         return None
-    return Quantity(int(match["whole"] or 0) + above / below)
+    return Quantity(expression.strip(), number, unit=_joined(currency, unit))
 
 
-def _signed(text: str) -> Fraction | None:
-    text = text.strip().removeprefix("(").removesuffix(")")
-    number = _decimal(text.removeprefix("-").strip())
-    if number is None:
-        return None
-    return -number.value if text.startswith("-") else number.value
+def _joined(currency: str, unit: str) -> str:
+    """``$5 dollars`` has one unit, ``$5 per hour`` a compound one."""
+    return f"{currency} {unit}" if currency and unit_of(unit) is None else unit or currency
+
+
+def _unit_name(text: str) -> str:
+    text = re.sub(TEXT_COMMAND + r"\{([^{}]*)\}", r"\1", text)
+    text = re.sub(SPACE + "+", " ", text).strip().lower()
+    if degrees := _DEGREES.fullmatch(text.replace(" ", "")):
+        return "°" + degrees[1]
+    return text.replace("\\", "").strip().removesuffix(".")
+
+
+def _is_unit(unit: str, match: re.Match[str], number: bool, glued: bool) -> bool:
+    r"""Whether a text is a unit. ``2x``, ``3 ab``, ``3 sin x`` and ``2\pi r`` are products."""
+    known = unit_of(unit) is not None
+    written = match["unit"]
+    if not written[0].isalpha() and not written.startswith(("\\", "/")):
+        return True  # a degree or currency sign
+    if not _WORDS.fullmatch(unit):
+        return known
+    words = re.findall("[a-z]+", unit)
+    if _NO_UNIT & set(words):
+        return False
+    if written.startswith("\\"):
+        return True  # text commands contain no factors
+    if not number:
+        return known and len(unit) > 1 and bool(match["space"])
+    if not match["space"]:
+        return (known and (glued or len(unit) > 1)) or (glued and len(words[0]) > 3)
+    return known or len(words[0]) > 2

@@ -1,4 +1,4 @@
-"""Checks answers, by exact comparison first and then by math-verify in a guarded process.
+"""Checks answers: plain numbers, units and words by exact comparison, all else by math-verify in a guarded process.
 
 math-verify (Apache-2.0) parses LaTeX into sympy and compares there. On hostile text it can run for hours or use all
 memory, so it runs in a child process. One warm process serves all environments of a worker.
@@ -14,8 +14,8 @@ from threading import Lock
 from typing import Literal
 
 from rollout.child_process import ChildProcess
-from rollout.environments.math.grading.answers import same_answer
-from rollout.environments.math.grading.notation import plain
+from rollout.environments.math.grading.answers import Question, compare, library_text
+from rollout.environments.math.grading.notation import answer_in, bare
 from rollout.errors import UserError
 
 _CHILD = Path(__file__).with_name("verify_child.py")
@@ -53,12 +53,15 @@ class AnswerChecker:
 
     def check(self, answer: str, right: str) -> Verdict:
         """Check ``answer`` against ``right``. Raises no exception for any texts."""
-        same = same_answer(answer, right)
-        return self.verify(answer, right) if same is None else Verdict(same, "exact")
+        verdict = compare(answer, right)
+        return self._verify(verdict) if isinstance(verdict, Question) else Verdict(verdict, "exact")
 
     def verify(self, answer: str, right: str) -> Verdict:
         """Check by math-verify alone."""
-        request = {"answer": plain(answer), "right": plain(right), "cpu_limit_s": self.cpu_limit_s}
+        return self._verify(Question(library_text(answer_in(answer)), library_text(bare(right))))
+
+    def _verify(self, question: Question) -> Verdict:
+        request = {"answer": question.answer, "right": question.right, "cpu_limit_s": self.cpu_limit_s}
         with self._lock:
             same = self._ask(request)
         return Verdict(bool(same), "limit" if same is None else "math-verify")

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollout.environments.math.grading.answers import same_answer
-from rollout.environments.math.grading.notation import boxed, plain
+from rollout.environments.math.grading.notation import answer_in, boxed
 from rollout.environments.math.grading.verify import AnswerChecker, shared_checker
 
 REPOSITORY = Path(__file__).parents[5]
@@ -114,8 +114,9 @@ def test_the_exact_comparison_is_never_wrong_and_is_symmetric(right: str, answer
     assert same_answer(right, answer) in (equal, None)
 
 
-def test_the_exact_comparison_decides_most_pairs() -> None:
-    assert sum(same_answer(answer, right) is not None for right, answer, _ in PAIRS) >= 52
+def test_numbers_units_and_words_need_no_math_verify_and_mathematics_does() -> None:
+    assert sum(same_answer(answer, right) is not None for right, answer, _ in PAIRS) >= 38
+    assert [pair for pair in PAIRS if r"\sqrt" in pair[0] and same_answer(pair[1], pair[0]) is not None] == []
 
 
 def test_a_verdict_states_what_decided(checker: AnswerChecker) -> None:
@@ -198,8 +199,19 @@ def test_the_last_closed_box_is_the_answer(text: str, inside: str | None) -> Non
     assert boxed(text) == inside
 
 
-def test_decoration_is_removed() -> None:
-    assert plain(r"$\left(\dfrac12,\, 3\text{ cm}\right)$.") == r"(\frac{1}{2}, 3 cm )"
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (r"$\left(\dfrac12,\, 3\text{ cm}\right)$.", r"\left(\dfrac12,\, 3\text{ cm}\right)"),
+        ("3+4=7, so the answer is **12**.", "12"),
+        (r"The answer is $\frac{1}{2}$ cup.", r"\frac{1}{2} cup"),
+        ("The answer is not 12.", "not 12"),
+        (r"\boxed{1}, \boxed{2}", "1, 2"),
+        (r"at first \boxed{1}, then \boxed{2}", "2"),
+    ],
+)
+def test_only_the_text_around_an_answer_is_removed(text: str, answer: str) -> None:
+    assert answer_in(text) == answer
 
 
 def gold_answers() -> list[str]:
