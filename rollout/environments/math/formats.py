@@ -111,7 +111,7 @@ FORMATS: Mapping[str, Format] = {
         ("question",),
         ("final_answer",),
         "files of open-ended problems without pictures, such as OE_TO_maths_en_COMP.parquet",
-        "from the data set Hothan/OlympiadBench on the Hugging Face hub, or the repository OpenBMB/OlympiadBench on GitHub",
+        "from the data set Hothan/OlympiadBench on the Hugging Face hub, or the repository OpenBMB/OlympiadBench",
         task_type=("subfield",),
         before="context",
     ),
