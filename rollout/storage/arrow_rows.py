@@ -63,12 +63,16 @@ def _rows(path: Path, batches: Iterator[pa.RecordBatch], kind: str) -> Rows:
     number = 0
     try:
         for batch in batches:
+            if batch.nbytes > expansion_limit(path):
+                raise expands_too_far(path)
             for i in range(batch.num_rows):
                 number += 1
                 yield f"row {number}", batch.slice(i, 1).to_pylist()[0]
     except UnicodeDecodeError as error:
         raise UserError(f"{path}, row {number}, is not UTF-8 ({error}); write the file with UTF-8 text") from error
-    except (pa.ArrowException, RecursionError, OverflowError) as error:
+    except (pa.ArrowException, OSError, RecursionError, OverflowError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} is cut short or no {kind} file ({reason}); copy or download it again") from error
 

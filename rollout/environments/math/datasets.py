@@ -69,7 +69,7 @@ class DataSet:
 
     def _splits(self) -> list[Split]:
         base, form = self._base, FORMATS[self.source]
-        found = _merge_subjects(find_splits(base), base) if self.source == "math" else find_splits(base)
+        found = _merge_subjects(find_splits(base)) if self.source == "math" else find_splits(base)
         if not found:
             what = "does not exist" if not base.exists() else "has no data file"
             raise UserError(f"{base} {what}; {form.title} is expected there: {form.wanted}")
@@ -98,17 +98,18 @@ def _named_rows(split: Split) -> Iterator[tuple[str, Row]]:
         yield place, row
 
 
-def _merge_subjects(splits: Sequence[Split], base: Path) -> list[Split]:
+def _merge_subjects(splits: Sequence[Split]) -> list[Split]:
     """Join the splits of one name that lie in the folders of MATH's subjects, as mirrors of it have them."""
     named = defaultdict[str, list[Split]](list)
     for split in splits:
         named[split.name].append(split)
-    return [joined for group in named.values() for joined in _joined(group, base)]
+    return [joined for group in named.values() for joined in _joined(group)]
 
 
-def _joined(group: list[Split], base: Path) -> list[Split]:
-    folders = [split.place.relative_to(base).parts[0] if base.is_dir() else "" for split in group]
-    if len(group) < 2 or not SUBJECTS.issuperset(folders) or len(set(folders)) < len(folders):
+def _joined(group: list[Split]) -> list[Split]:
+    folders = {split.place.parent for split in group}
+    are_subjects = SUBJECTS.issuperset(folder.name for folder in folders)
+    if len(folders) < max(2, len(group)) or not are_subjects or len({folder.parent for folder in folders}) > 1:
         return group
     problem = next((split.problem for split in group if split.problem), "")
     return [Split(group[0].name, tuple(file for split in group for file in split.files), None, problem)]

@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 
 def write(path: Path, rows: Sequence[Row]) -> Path:
-    """Write rows in the format that the name ends in: .parquet, .arrow, .jsonl, .json, .csv, .tsv, each text also .gz."""
+    """Write rows in the format that the name ends in: .parquet, .arrow, .jsonl, .json, .csv or .tsv; text also .gz."""
     path.parent.mkdir(parents=True, exist_ok=True)
     name = path.name.removesuffix(".gz")
     if name.endswith(".parquet"):
