@@ -86,11 +86,14 @@ def find_splits(base: Path) -> list[Split]:
 def choose(splits: Sequence[Split], name: str, base: Path) -> Split | None:
     """The split called ``name``, or else the only file called so or the only split that means the same.
 
+    A plain file or folder in ``base`` itself comes first, before shards and folders of folders.
+
     Raises:
         UserError: several splits match, or the split is incomplete.
     """
     meaning = canonical(name)
     candidates = (
+        [split for split in splits if split.name == name and split.place.parent == base and _is_plain(split)],
         [split for split in splits if split.name == name],
         [Split(name, (f,)) for split in splits if split.folder is None for f in split.files if file_stem(f) == name],
         [split for split in splits if meaning and canonical(split.name) == meaning],
@@ -106,6 +109,11 @@ def choose(splits: Sequence[Split], name: str, base: Path) -> Split | None:
     if found and found[0].problem:
         raise UserError(found[0].problem)
     return found[0] if found else None
+
+
+def _is_plain(split: Split) -> bool:
+    """Whether a split has the name of its folder or of its file."""
+    return split.name == (split.folder.name if split.folder else file_stem(split.files[0]))
 
 
 def _word(name: str) -> str | None:

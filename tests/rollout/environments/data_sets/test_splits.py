@@ -186,6 +186,14 @@ def test_plain_files_keep_the_names_of_their_splits_and_answer_to_the_others(tmp
     }
 
 
+def test_a_plain_file_comes_before_the_same_split_in_a_folder(tmp_path: Path) -> None:
+    write(tmp_path / "train.json", problems(0))
+    write(tmp_path / "data" / "train-00000-of-00001.parquet", problems(5))
+    write(tmp_path / "data" / "test-00000-of-00001.parquet", problems(7))
+    source = DataSet("math", str(tmp_path))
+    assert (answers(source, "train"), answers(source, "test")) == ([0, 1, 2], [7, 8, 9])
+
+
 def test_a_split_may_be_named_by_the_name_of_one_file(tmp_path: Path) -> None:
     write(tmp_path / "train-00000-of-00001.parquet", problems(0))
     tasks = DataSet("math", str(tmp_path)).tasks("train-00000-of-00001", 9)
