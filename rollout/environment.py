@@ -184,3 +184,11 @@ class TaskSource(Protocol):
 
     def tasks(self, split: str, count: int, seed: int = 0) -> Sequence[Task]:
         """Return the first ``count`` tasks of ``split`` in the order determined by ``seed``."""
+
+
+@runtime_checkable
+class HasSplit(Protocol):
+    """A task source that knows its splits by further names."""
+
+    def has_split(self, split: str) -> bool:
+        """Whether `TaskSource.tasks` finds a split by this name."""

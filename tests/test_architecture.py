@@ -61,7 +61,7 @@ INSIDE: Mapping[str, Rows] = {
     "rollout.episode": (("acting", "constrained", "guidance", "self_test"), ("config",), ("episode",), ("runner",)),
     "rollout.hints": (("config", "wording"), ("bank",), ("rules", "retrieve"), ("writer",)),
     "rollout.environments": (
-        ("generated", "wrappers"),
+        ("data_sets", "generated", "wrappers"),
         ("household", "hotpotqa", "math", "webshop"),
         ("conformance", "make_tokenizer"),
     ),

@@ -12,7 +12,7 @@ from cluster.config.collect import Role
 from cluster.config.environments import apportion, interleave, parts_of
 from cluster.config.recipe import Recipe
 from cluster.run.phases import PHASES, USED_TASKS
-from rollout.environment import Task
+from rollout.environment import HasSplit, Task
 from rollout.errors import UserError
 
 DrawTasks = Callable[[BaseModel, str, str, int, int], Sequence[Task]]
@@ -91,7 +91,7 @@ def draw_tasks(environment: BaseModel, section: str, split: str, count: int, see
 
     source, name = make_task_source(environment), getattr(environment, "type", "")
     splits = source.splits()
-    if split not in splits:
+    if split not in splits and not (isinstance(source, HasSplit) and source.has_split(split)):
         raise TasksError(f"{section}.split: {name} has no split {split}; choose one of {', '.join(splits)}.")
     tasks = source.tasks(split, count, seed)
     if count and not tasks:

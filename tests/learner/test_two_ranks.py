@@ -119,14 +119,16 @@ def follows(folder: Path, name: str, reference: str, steps: list[dict[str, Any]]
     rounding = 1e-6 if reference != "bfloat16" else 1e-2
     expected = json.loads(log.read_text())
     assert len(expected) == 21
-    assert [r["loss"] for r in steps] == pytest.approx([loss for loss, _ in expected], rel=rounding)
+    # A small divergence is a difference of large log-probabilities, so its rounding is not relative to itself.
+    assert [r["loss"] for r in steps] == pytest.approx([loss for loss, _ in expected], rel=rounding, abs=1e-7)
     assert [r["grad_norm"] for r in steps] == pytest.approx([norm for _, norm in expected], rel=rounding)
     (file,) = alone.glob("*.safetensors")
     left, right = load_file(file), load_file(folder / name / file.name)
     assert left.keys() == right.keys()
     for key in left:
-        # The gradient of key biases is zero but for rounding, which AdamW scales up.
-        atol = 1e-5 if reference == "gpt2" or key.endswith("k_proj.bias") else rounding
+        # The gradient of key biases is zero but for rounding, which AdamW scales up: to its learning rate in bfloat16.
+        key_bias = 1e-5 if reference != "bfloat16" else len(expected) * 2e-3
+        atol = key_bias if reference == "gpt2" or key.endswith("k_proj.bias") else rounding
         torch.testing.assert_close(right[key].float(), left[key].float(), rtol=0.0, atol=atol, msg=f"{name}: {key}")
 
 

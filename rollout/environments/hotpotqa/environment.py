@@ -6,19 +6,21 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from rollout.environment import Payload, Reset, Step, Task, TaskSource, started
-from rollout.environments.hotpotqa.datasets import DataSet, QuestionFiles
+from rollout.environments.data_sets.columns import Columns
+from rollout.environments.hotpotqa.datasets import WITHOUT_PARAGRAPHS, DataSet, QuestionFiles
 from rollout.environments.hotpotqa.generator import (
     MIN_PAGES,
     HotpotQATasks,
     QuestionType,
     generated_task,
 )
-from rollout.environments.hotpotqa.questions import LoadedQuestion, load_questions, merge_pages
+from rollout.environments.hotpotqa.questions import LoadedQuestion, merge_pages
 from rollout.environments.hotpotqa.scores import Scores, best_scores
 from rollout.environments.hotpotqa.wiki import FIRST_OBSERVATION, Wiki, page_of, sentences_of
 from rollout.errors import UserError
@@ -46,9 +48,11 @@ class HotpotQAConfig(FrozenModel):
     questions_per_world: int = Field(1, ge=1)
     """Number of consecutive generated tasks that share a wiki."""
     data: str | None = None
-    """Folder with the official question files, or a single file."""
+    """Folder with the official question files or with files as published elsewhere, or a single file."""
+    columns: Columns | None = None
+    """Columns of question and answer in files of another layout; None uses those of known data sets."""
     corpus: str = OWN
-    """Pages to search: ``own`` (the paragraphs of the question), ``pooled`` (the paragraphs of the whole file), or the
+    """Pages to search: ``own`` (the paragraphs of the question), ``pooled`` (the paragraphs of the whole split), or the
     path of a title/text dump (.jsonl, .jsonl.gz, .parquet, or a folder of them) or of its index."""
     index_dir: str | None = None
     """Folder for the index of a dump; None selects ``$STILLHOUSE_CACHE``, or ``~/.cache/stillhouse`` if it is unset."""
@@ -63,12 +67,16 @@ class HotpotQAConfig(FrozenModel):
                 "data and corpus are for official questions; set source to their data set or leave them out",
             ),
             (
+                self.source == "generated" and self.columns is not None,
+                "columns is for question files; set source to their data set or leave columns out",
+            ),
+            (
                 self.source != "generated" and self.data is None,
                 f"source: {self.source} needs data: the folder or file with its questions",
             ),
             (
-                self.source == "bamboogle" and self.corpus in (OWN, POOLED),
-                "bamboogle has no paragraphs; set corpus to a title/text dump or its index",
+                self.source in WITHOUT_PARAGRAPHS and self.corpus in (OWN, POOLED),
+                f"{self.source} has no paragraphs; set corpus to a title/text dump or its index",
             ),
             (
                 self.index_dir is not None and self.corpus in (OWN, POOLED),
@@ -164,12 +172,13 @@ class HotpotQAEnvironment:
             raise ValueError("the task has no question or no answer; make the tasks again from the data set")
         if self._corpus is not None:
             return self._corpus, text, answers
-        files = QuestionFiles(self._config.source, self._config.data or "")  # type: ignore[arg-type]  # not generated
+        config = self._config
+        files = QuestionFiles(config.source, config.data or "", config.columns)  # type: ignore[arg-type]  # not generated
         path = files.find_file(str(payload.get("file") or ""))
         try:
-            if self._config.corpus == POOLED:
-                return _pooled_index(str(path)), text, answers
-            question = load_questions(path)[str(payload.get("id"))]
+            if config.corpus == POOLED:
+                return _pooled_index(files, path), text, answers
+            question = files.load(path)[str(payload.get("id"))]
         except UserError as error:
             raise ValueError(str(error)) from error
         except KeyError as error:
@@ -181,18 +190,19 @@ def make_tasks(config: HotpotQAConfig) -> TaskSource:
     """Create the task source that ``config`` selects."""
     if config.source == "generated":
         return HotpotQATasks(config.pages, config.question_types, config.hops, config.questions_per_world)
-    return QuestionFiles(config.source, config.data or "")
+    return QuestionFiles(config.source, config.data or "", config.columns)
 
 
 _open_corpus = lru_cache(maxsize=_MAX_CACHED_INDEXES)(open_or_build)
 
 
 @lru_cache(maxsize=_MAX_CACHED_INDEXES)
-def _pooled_index(path: str) -> RetrievalIndex:
-    """Index of all paragraphs of a question file."""
-    pages = merge_pages((page.title, page.text) for q in load_questions(path).values() for page in q.pages)
+def _pooled_index(source: QuestionFiles, file: Path) -> RetrievalIndex:
+    """Index of all paragraphs of the split that a file belongs to."""
+    questions = (question for part in source.split_files(file) for question in source.load(part).values())
+    pages = merge_pages((page.title, page.text) for question in questions for page in question.pages)
     if not pages:
-        raise UserError(f"the questions in {path} have no paragraphs; set corpus to a title/text dump or its index")
+        raise UserError(f"the questions in {file} have no paragraphs; set corpus to a title/text dump or its index")
     return RetrievalIndex.from_documents(pages)
 
 

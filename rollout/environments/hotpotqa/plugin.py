@@ -9,7 +9,7 @@ _HERE = "rollout.environments.hotpotqa"
 HOTPOTQA = EnvironmentPlugin(
     name="hotpotqa",
     description="Question answering with ReAct's search, lookup and finish: generated, HotpotQA, 2Wiki, MuSiQue, "
-    "Bamboogle.",
+    "Bamboogle, NQ, TriviaQA, PopQA.",
     config=f"{_HERE}.environment:HotpotQAConfig",
     environment=f"{_HERE}.environment:HotpotQAEnvironment",
     tasks=f"{_HERE}.environment:make_tasks",

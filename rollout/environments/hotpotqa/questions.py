@@ -1,18 +1,21 @@
-"""Reads question files of HotpotQA, 2WikiMultiHopQA, MuSiQue and Bamboogle, in official and common mirrored formats."""
+"""Reads question files in official and common mirrored formats, with the paragraphs of HotpotQA, 2Wiki and MuSiQue."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from rollout.environments.data_sets.columns import Columns, check_total, rows_of
+from rollout.environments.hotpotqa.formats import entity_aliases, read_question
 from rollout.errors import UserError
-from rollout.storage.rows import Row, read_rows
+from rollout.storage.rows import Row
 from rollout.tools.retrieval.documents import Document, paragraph
 
-_MAX_CACHED_FILES = 2
+_MAX_CACHED_FILES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,31 +37,43 @@ class LoadedQuestion:
     titles: tuple[str, ...]
 
 
-def load_questions(path: str | Path) -> Mapping[str, LoadedQuestion]:
+def load_questions(path: str | Path, columns: Columns | None = None, part: int = 0) -> Mapping[str, LoadedQuestion]:
     """Load the questions of a file by id, in order. Files are cached until they change.
 
-    Unanswerable questions of MuSiQue are skipped.
+    Unanswerable questions of MuSiQue are skipped, and repetitions of a question in TriviaQA. Questions of 2Wiki also
+    accept the aliases of their answer in ``id_aliases.json`` beside the file. Rows without an id are numbered.
+
+    Args:
+        path: the file.
+        columns: columns of question and answer; None uses those of known data sets.
+        part: position of the file among the files of its split; after the first it comes before the number of a row.
 
     Raises:
-        UserError: the file is missing, damaged or empty, a question has no answer, or two questions share an id.
+        UserError: the file is missing, damaged or empty, its columns are not known, a question has no answer, or two
+            questions share an id.
     """
     file = Path(path).expanduser().resolve()
     try:
         changed = file.stat().st_mtime_ns
     except OSError as error:
         raise UserError(f"there is no file {file}; check the path") from error
-    return _load(file, changed)
+    return _load(file, changed, columns, part)
 
 
 @lru_cache(maxsize=_MAX_CACHED_FILES)
-def _load(path: Path, _changed: int) -> Mapping[str, LoadedQuestion]:
+def _load(path: Path, _changed: int, columns: Columns | None, part: int) -> Mapping[str, LoadedQuestion]:
     questions: dict[str, LoadedQuestion] = {}
-    for number, (place, row) in enumerate(read_rows(path)):
+    total = 0
+    for number, (_, place, row) in enumerate(rows_of([path])):
         if row.get("answerable") is False:
             continue
-        question = _question(row, number, f"{path}, {place}")
+        question = _question(row, f"{part}-{number}" if part else str(number), place, columns)
         if question.id in questions:
-            raise UserError(f"{path}, {place}: the id {question.id!r} occurs twice; give each question its own")
+            if {"question_id", "questionid"} & row.keys() and question == questions[question.id]:
+                continue
+            raise UserError(f"{place}: the id {question.id!r} occurs twice; give each question its own")
+        total += len(question.text) + sum(map(len, question.answers))
+        check_total(total, place)
         questions[question.id] = question
     if not questions:
         raise UserError(f"{path} has no questions; check that it is the right file and complete")
@@ -73,36 +88,21 @@ def merge_pages(paragraphs: Iterable[tuple[str, str]]) -> tuple[Document, ...]:
     return tuple(Document(str(i), title, "\n".join(texts)) for i, (title, texts) in enumerate(merged.items()))
 
 
-def _question(row: Row, number: int, place: str) -> LoadedQuestion:
-    row = {key.strip().lower(): value for key, value in row.items()}
-    identity = str(row.get("_id") or row.get("id") or number)
-    text = row.get("question")
-    if not isinstance(text, str) or not text.strip():
-        raise UserError(f'{place}, has no question; each row needs "question" and "answer"')
-    answers = _answers(row)
-    if not answers:
-        raise UserError(
-            f"{place}: the question {identity!r} has no answer; test files have no answers, use train or dev"
-        )
+def _question(row: Row, number: str, place: str, columns: Columns | None) -> LoadedQuestion:
+    identity, text, answers = read_question(row, number, place, columns)
+    if isinstance(row.get("answer_id"), str):
+        folder = Path(place.rpartition(", ")[0]).parent
+        answers = tuple(dict.fromkeys((*answers, *entity_aliases(folder).get(row["answer_id"], ()))))
     try:
         paragraphs, titles = _paragraphs(row), _titles(row)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise UserError(
             f"{place}: the paragraphs of question {identity!r} have an unknown format ({error}); "
             "use the official files or their common Parquet mirrors"
         ) from error
     return LoadedQuestion(
-        identity, text.strip(), answers, _type(row, identity), merge_pages(paragraphs), tuple(dict.fromkeys(titles))
+        identity, text, answers, _type(row, identity), merge_pages(paragraphs), tuple(dict.fromkeys(titles))
     )
-
-
-def _answers(row: Row) -> tuple[str, ...]:
-    """Accepted answers, the official one first."""
-    given: Any = row.get("answer")
-    found: list[Any] = [given] if isinstance(given, str | int | float) else list(given or [])
-    for key in ("golden_answers", "answer_aliases", "answer_alias"):
-        found += list(row.get(key) or [])
-    return tuple(dict.fromkeys(text for answer in found if (text := str(answer).strip())))
 
 
 def _type(row: Row, identity: str) -> str:
@@ -116,7 +116,7 @@ def _type(row: Row, identity: str) -> str:
 def _paragraphs(row: Row) -> list[tuple[str, str]]:
     if "paragraphs" in row:  # MuSiQue
         return [(str(p["title"]), str(p["paragraph_text"])) for p in row["paragraphs"]]
-    context: Any = row.get("context") or []
+    context: Any = _decoded(row.get("context") or [])
     if isinstance(context, Mapping):  # Parquet mirrors store lists of pairs as two columns
         sentences = context["sentences"] if "sentences" in context else context["content"]
         context = list(zip(context["title"], sentences, strict=True))
@@ -126,10 +126,15 @@ def _paragraphs(row: Row) -> list[tuple[str, str]]:
 def _titles(row: Row) -> list[str]:
     if "paragraphs" in row:
         return [str(p["title"]) for p in row["paragraphs"] if p.get("is_supporting")]
-    facts: Any = row.get("supporting_facts") or []
+    facts: Any = _decoded(row.get("supporting_facts") or [])
     if isinstance(facts, Mapping):
         return [str(title) for title in facts["title"]]
     return [str(title) for title, _ in facts]
+
+
+def _decoded(value: Any) -> Any:
+    """A value that a Parquet mirror of 2Wiki stores as JSON text."""
+    return json.loads(value) if isinstance(value, str) else value
 
 
 def _strings(sentences: Sequence[Any]) -> list[str]:

@@ -6,11 +6,12 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from rollout.environments.data_sets.columns import Columns
 from rollout.environments.math.generator import CODE_FAMILIES, WORD_FAMILIES, Family
 from rollout.frozen_model import FrozenModel, reject
 from rollout.tools.sandbox.config import SandboxConfig
 
-Source = Literal["generated", "gsm8k", "gsm_hard", "math", "aime"]
+Source = Literal["generated", "gsm8k", "gsm_hard", "math", "aime", "svamp", "olympiadbench"]
 
 
 class MathConfig(FrozenModel):
@@ -21,6 +22,8 @@ class MathConfig(FrozenModel):
     """Generated problems, or files of a known data set; ``math`` and ``aime`` select any files in their formats."""
     data_dir: str | None = None
     """Folder with the data set, or one of its files."""
+    columns: Columns | None = None
+    """Columns of problem and answer in files of another layout; None uses those of the source."""
     families: tuple[Family, ...] | None = None
     """Families of generated problems. None selects word problems, and with Python also problems for code."""
     python: Literal["off", "sandbox"] = "off"
@@ -36,6 +39,10 @@ class MathConfig(FrozenModel):
             (
                 self.source == "generated" and self.data_dir is not None,
                 "data_dir is read with the sources of data sets only; name a source or leave data_dir out",
+            ),
+            (
+                self.source == "generated" and self.columns is not None,
+                "columns is read with the sources of data sets only; name a source or leave columns out",
             ),
             (
                 self.source != "generated" and self.data_dir is None,

@@ -146,4 +146,4 @@ def make_tasks(config: MathConfig) -> TaskSource:
     """Create the task source: generated problems or a data set."""
     if config.source == "generated":
         return MathTasks(config.generated_families())
-    return DataSet(config.source, config.data_dir or "")
+    return DataSet(config.source, config.data_dir or "", config.columns)

@@ -1,0 +1,1 @@
+"""Reads data sets of questions and problems in the layouts in which they are published."""
