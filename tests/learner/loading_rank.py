@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from learner.checkpoints import handover
 from learner.config import LearnerConfig
 from learner.distributed import Distributed
 from learner.model import make_model, save_model
@@ -52,6 +53,7 @@ def main(folder: Path, rank: int, strategy: str) -> None:
     config = LearnerConfig.model_validate(
         {"model": str(folder / "model"), "epochs": 1, "batch_episodes": 1, **settings}
     )
+    handover._FLOAT32_BYTES = 0  # this model stands for a large one, whose files stay mapped when they are checked
     peak = Peak()
     peak.start()
     model, tokenizer = make_model(config, None)
