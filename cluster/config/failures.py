@@ -55,6 +55,9 @@ class LearnerPolicy(FrozenModel):
     limit."""
     max_preemption_failures: int = Field(UNLIMITED, ge=UNLIMITED)
     """Restarts of the group after a preempted node, counted apart; 0 for none, -1 for no limit."""
+    step_limit_s: float = Field(1800.0, gt=0.0)
+    """Seconds that a training process on Ray may take to load the model and the data, for each step, and to save the
+    model; then it counts as failed."""
 
 
 class FailurePolicies(FrozenModel):

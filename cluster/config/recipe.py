@@ -93,8 +93,26 @@ class LearnerRole(LearnerConfig):
 
     workers: int = Field(1, ge=1)
     """Training processes; one process trains without a process group."""
+    min_workers: int | None = Field(None, ge=1)
+    """Training starts with as few processes as this if the cluster has no room for ``workers``, goes on with as few
+    after a lost node, and takes more when there is room; null waits for ``workers``."""
     resources: Resources = Resources()
     """Resources of each training process."""
+
+    @model_validator(mode="after")
+    def _check_workers(self) -> Self:
+        if self.min_workers is None:
+            return self
+        if self.min_workers > self.workers:
+            raise ValueError(
+                f"min_workers is {self.min_workers}, more than workers, {self.workers}; lower it or raise workers"
+            )
+        if self.strategy == "deepspeed":
+            raise ValueError(
+                "min_workers needs a training state that another number of processes can read, which deepspeed does "
+                "not have; remove it, or set strategy to ddp or fsdp2"
+            )
+        return self
 
 
 class Recipe(FrozenModel):

@@ -47,7 +47,7 @@ MUTABLE_PATHS = frozenset(
     {
         *(f"{role}.engine.{key}" for role in ("teacher", "student") for key in ("timeout_s", "max_retries")),
         *(f"retrieval.client.{key}" for key in ("timeout_s", "retries", "retry_wait_s")),
-        *(f"learner.{key}" for key in ("checkpoint_every_s", "keep_checkpoints", "max_bad_steps")),
+        *(f"learner.{key}" for key in ("min_workers", "checkpoint_every_s", "keep_checkpoints", "max_bad_steps")),
     }
 )
 """The same for timeouts and retries of requests, and for the learner's intermediate checkpoints. ``agent.time_limit_s``

@@ -22,9 +22,9 @@ from cluster.run.episodes import EpisodeRequest, WorkerJob
 from cluster.run.provenance import cpu_cores
 from cluster.run.training_data import TrainRequest
 from cluster.runtime.address import no_cluster, require_cluster
+from cluster.runtime.ray_train import train_with_ray
 from cluster.runtime.resources import ResourceGroup, ResourceRequest, check_fits, local_cpus, ray_options
 from cluster.runtime.rollout_worker import RolloutWorker, WorkerConfig
-from cluster.runtime.train_learner import train_with_ray
 from cluster.runtime.worker import PoolError, Worker, WorkerDied
 from rollout.concurrency import run_all, run_in_thread
 from rollout.errors import EngineDied, UserError

@@ -99,7 +99,8 @@ def resource_groups(plan: Plan, recipe: Recipe, phases: Collection[str] | None =
         roles = {step.role for step in stage} | (started & needed_later)
         requests = [_request(recipe, role) for role in ROLES if role in roles]
         if any(isinstance(step, TrainStep) for step in stage) and recipe.learner is not None:
-            requests.append(ResourceRequest("learner", recipe.learner.workers, recipe.learner.resources))
+            learner = recipe.learner
+            requests.append(ResourceRequest("learner", learner.min_workers or learner.workers, learner.resources))
         if recipe.retrieval is not None:
             retrieval = recipe.retrieval
             requests.append(ResourceRequest("retrieval", retrieval.replicas, retrieval.resources))

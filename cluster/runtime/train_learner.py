@@ -1,7 +1,7 @@
-"""Runs the learner under Ray Train, or in this process.
+"""Trains a round in one process or in each process of a group, and shows its progress.
 
-What a rank does is one plain function, `train_rank`; Ray Train only puts it into processes that form a group. Figures
-go into the run's metrics.jsonl, written by rank 0; the checkpoint appears under its name when it is whole.
+`cluster.runtime.ray_train` puts `train_rank` into processes that form a group. Figures go into the run's metrics.jsonl,
+written by rank 0; the checkpoint appears under its name when it is whole.
 """
 
 from __future__ import annotations
@@ -10,35 +10,33 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cluster.config.failures import LearnerPolicy
 from cluster.run.chat_formats import trained_format
 from cluster.run.directory import RunDirectory
 from cluster.run.progress import Screen
 from cluster.run.training_data import Selection, TrainRequest, translated, with_one_template
-from cluster.runtime.resources import train_options
-from rollout.errors import UserError
 from rollout.prompts.retokenize import Retokenizer
 
 if TYPE_CHECKING:
-    from ray.train import RunConfig
-
     from learner.reports import StepReport
 
 METRICS_INTERVAL_S = 1.0
 """Minimum number of seconds between two lines of metrics."""
 
 
-def train_rank(request: TrainRequest) -> None:
+def train_rank(request: TrainRequest, on_progress: Callable[[], None] = lambda: None) -> None:
     """Train one round; called once in each process of the group, or once without a group.
 
     Consumes the stores, produces ``checkpoints/round=NNN`` (whole or not at all) and lines of metrics.jsonl. A learner
     that was killed goes on from its own intermediate checkpoint.
+
+    Args:
+        on_progress: called in each process after each step.
     """
     import torch
     import torch.distributed as dist
@@ -56,6 +54,12 @@ def train_rank(request: TrainRequest) -> None:
         if learner.teacher_tokenizer is not None:
             retokenizer = Retokenizer(learner.teacher_tokenizer, student, request.chat)
             episodes = translated(episodes, learner, retokenizer)
+
+        def on_step(step: StepReport) -> None:
+            on_progress()
+            if is_first:
+                reporter.on_step(step)
+
         result = fit(
             learner,
             with_one_template(episodes, learner, digest),
@@ -64,7 +68,7 @@ def train_rank(request: TrainRequest) -> None:
             trained=trained,
             initial_state=str(directory.training_state(request.round - 1)) if request.round else None,
             state_folder=None if request.is_last else str(directory.training_state(request.round)),
-            on_step=reporter.on_step if is_first else None,
+            on_step=on_step,
             on_note=reporter.on_note,
         )
         if is_first:
@@ -100,64 +104,6 @@ def _json_number(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def train_with_ray(request: TrainRequest, storage: Path, policy: LearnerPolicy) -> None:
-    """Run `train_rank` in the recipe's number of processes under Ray Train. Blocks until the round is trained.
-
-    Raises:
-        UserError: a sentence from a rank that found its input wrong.
-        ray.train.TrainingFailedError: any other failure of a rank.
-    """
-    from ray.train import ScalingConfig, TrainingFailedError
-    from ray.train.torch import TorchTrainer
-
-    role = request.learner
-    trainer = TorchTrainer(
-        train_rank_from_config,
-        train_loop_config={"request": request},
-        scaling_config=ScalingConfig(
-            num_workers=role.workers,
-            use_gpu=role.resources.gpus > 0,
-            resources_per_worker=train_options("learner", role.resources),
-        ),
-        run_config=run_config(request.round, storage, policy),
-    )
-    try:
-        trainer.fit()
-    except TrainingFailedError as error:
-        raise plain_error(error) from error
-
-
-def run_config(round: int, storage: Path, policy: LearnerPolicy) -> RunConfig:
-    """Ray Train's settings of one round: its name, its folder and its restarts."""
-    from ray.train import FailureConfig, RunConfig
-
-    return RunConfig(
-        name=f"round={round:03d}",
-        storage_path=str(storage),
-        failure_config=FailureConfig(
-            max_failures=policy.max_failures,
-            max_preemption_failures=policy.max_preemption_failures,  # type: ignore[call-arg]  # typed as Train V1's
-        ),
-    )
-
-
-def plain_error(error: Exception) -> Exception:
-    """The `UserError` that a rank raised, if one did; else the error itself."""
-    failures: Mapping[int, Exception] = getattr(error, "worker_failures", {})
-    for failure in failures.values():
-        cause: BaseException | None = failure
-        while cause is not None:
-            if isinstance(cause, UserError):
-                return UserError(str(cause.args[0]))
-            cause = cause.__cause__ or getattr(cause, "cause", None)
-    return error
-
-
-def train_rank_from_config(config: dict[str, Any]) -> None:
-    """`train_rank` as Ray Train calls it."""
-    train_rank(config["request"])
-
-
 @asynccontextmanager
 async def show_training(directory: RunDirectory, screen: Screen, round: int) -> AsyncIterator[None]:
     """Consumes the learner's lines in metrics.jsonl, produces progress on the screen, until the block ends."""
@@ -178,7 +124,7 @@ async def follow_metrics(directory: RunDirectory, screen: Screen, name: str) -> 
         await asyncio.sleep(METRICS_INTERVAL_S)
         position, rows = lines_after(directory.metrics_file, position)
         for row in rows:
-            if row.get("kind") == "note" and row.get("role") == "learner":
+            if row.get("kind") in ("note", "restart", "retired") and row.get("role") == "learner":
                 screen.note(row["note"])
         for step in [row for row in rows if row.get("kind") == "train_step" and row["updated"]][-1:]:
             tokens_per_second = step["tokens"] / max(step["seconds"], 1e-9)

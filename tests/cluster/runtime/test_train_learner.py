@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 
-from cluster.config.failures import LearnerPolicy
 from cluster.config.recipe import LearnerRole
 from cluster.run.chat_formats import trained_format
 from cluster.run.directory import RunDirectory
 from cluster.run.steps.train import training_warnings
 from cluster.run.training_data import TrainRequest, translated, with_one_template
-from cluster.runtime.train_learner import StepReporter, run_config, train_rank
+from cluster.runtime.train_learner import StepReporter, train_rank
 from learner.reports import StepReport
 from rollout.environment import Reset
 from rollout.errors import UserError
@@ -197,14 +196,3 @@ def test_a_figure_that_is_not_finite_is_null_in_the_metrics(tmp_path: Path) -> N
     assert "NaN" not in line
     assert "Infinity" not in line
     assert json.loads(line)["loss"] is None
-
-
-@pytest.mark.parametrize(
-    ("policy", "limits"),
-    [(LearnerPolicy(), (1, -1)), (LearnerPolicy(max_failures=4, max_preemption_failures=2), (4, 2))],
-)
-def test_ray_train_gets_the_policys_limits(tmp_path: Path, policy: LearnerPolicy, limits: tuple[int, int]) -> None:
-    config = run_config(3, tmp_path, policy)
-    assert config.failure_config is not None
-    assert (config.failure_config.max_failures, config.failure_config.max_preemption_failures) == limits
-    assert (config.name, config.storage_path) == ("round=003", str(tmp_path))
