@@ -25,8 +25,9 @@ from rollout.errors import UserError
 from rollout.prompts.retokenize import Retokenizer
 
 if TYPE_CHECKING:
-    from ray.train import RunConfig
+    from ray.train import RunConfig, ScalingConfig
 
+    from cluster.config.recipe import LearnerRole
     from learner.fit import StepReport
 
 METRICS_INTERVAL_S = 1.0
@@ -91,24 +92,30 @@ def train_with_ray(request: TrainRequest, storage: Path, policy: LearnerPolicy) 
         UserError: a sentence from a rank that found its input wrong.
         ray.train.TrainingFailedError: any other failure of a rank.
     """
-    from ray.train import ScalingConfig, TrainingFailedError
+    from ray.train import TrainingFailedError
     from ray.train.torch import TorchTrainer
 
-    role = request.learner
     trainer = TorchTrainer(
         train_rank_from_config,
         train_loop_config={"request": request},
-        scaling_config=ScalingConfig(
-            num_workers=role.workers,
-            use_gpu=role.resources.gpus > 0,
-            resources_per_worker=train_options("learner", role.resources),
-        ),
+        scaling_config=scaling_config(request.learner),
         run_config=run_config(request.round, storage, policy),
     )
     try:
         trainer.fit()
     except TrainingFailedError as error:
         raise plain_error(error) from error
+
+
+def scaling_config(role: LearnerRole) -> ScalingConfig:
+    """Ray Train's number of processes, and what each of them reserves."""
+    from ray.train import ScalingConfig
+
+    return ScalingConfig(
+        num_workers=role.workers,
+        use_gpu=role.resources.gpus > 0,
+        resources_per_worker=train_options("learner", role.resources),
+    )
 
 
 def run_config(round: int, storage: Path, policy: LearnerPolicy) -> RunConfig:

@@ -60,7 +60,7 @@ class Driver:
             return has_come(self.run) or process.exitcode is not None
 
         try:
-            wait_until(come_or_ended, has_come.__name__, timeout_s=LIMIT_S)
+            wait_until(come_or_ended, has_come.__name__, timeout_s=LIMIT_S, poll_s=0.05)
             assert process.exitcode is None, f"ended before it could be killed: {self.log.read_text()}"
         finally:
             process.kill()

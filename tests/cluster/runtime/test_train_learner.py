@@ -15,7 +15,7 @@ from cluster.config.recipe import LearnerRole
 from cluster.run.chat_formats import trained_format
 from cluster.run.directory import RunDirectory
 from cluster.run.training_data import TrainRequest, translated, with_one_template
-from cluster.runtime.train_learner import run_config, train_rank
+from cluster.runtime.train_learner import run_config, scaling_config, train_rank
 from rollout.environment import Reset
 from rollout.errors import UserError
 from rollout.models import model_folder
@@ -25,11 +25,13 @@ from rollout.prompts.retokenize import Retokenizer
 from rollout.prompts.tokenizer import ChatSettings, load_tokenizer
 from rollout.trajectory import Author, Trajectory
 from rollout.trajectory.store import TrajectoryStore
+from tests import forked
 from tests.chat_models import CHATML, END_OF_TEXT, IM_END, OTHER, save_model
 from tests.learner.toys import toy_top_k, toy_trajectory
 
 TEACHER, STUDENT = "builtin:household-tokenizer", "builtin:webshop-tokenizer"
 RETOKENIZER = Retokenizer(TEACHER, STUDENT)
+LIMIT_S = 200.0
 SMALL = {"hidden_size": 32, "num_layers": 1, "num_heads": 2, "num_kv_heads": 2, "intermediate_size": 64}
 
 
@@ -142,3 +144,34 @@ def test_ray_train_gets_the_policys_limits(tmp_path: Path, policy: LearnerPolicy
     assert config.failure_config is not None
     assert (config.failure_config.max_failures, config.failure_config.max_preemption_failures) == limits
     assert (config.name, config.storage_path) == ("round=003", str(tmp_path))
+
+
+@pytest.mark.parametrize(("gpus", "reserved"), [(0, {"CPU": 2.0}), (1, {"CPU": 2.0, "GPU": 1})])
+def test_ray_train_gets_the_number_of_processes_and_what_each_reserves(gpus: int, reserved: dict[str, float]) -> None:
+    config = scaling_config(learner(workers=3, resources={"cpus": 2, "gpus": gpus}))
+    assert (config.num_workers, config.use_gpu, config.resources_per_worker) == (3, gpus > 0, reserved)
+
+
+def train_as_rank(rank: int, request: TrainRequest) -> None:
+    """What Ray Train does in each process: join the group, then train."""
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo", init_method=f"file://{request.run_dir}/meet", rank=rank, world_size=2)
+    train_rank(request)
+    dist.destroy_process_group()
+
+
+def test_a_group_of_processes_trains_one_checkpoint(tmp_path: Path) -> None:
+    """Without Ray, which needs a minute for it; the slow tests of the Ray backend do the same with Ray."""
+    store = str(tmp_path / "episodes")
+    TrajectoryStore(store).write([played("student") for _ in range(6)])
+    request = TrainRequest(
+        learner(epochs=1, batch_episodes=2, workers=2, teacher_tokenizer=None), str(tmp_path), 0, (store,), None, 1
+    )
+    ranks = [forked.start(train_as_rank, rank, request) for rank in range(2)]
+    for process in ranks:
+        process.join(LIMIT_S)
+        process.kill()
+    assert [process.exitcode for process in ranks] == [0, 0]
+    assert (RunDirectory(tmp_path).checkpoint(0) / "model.safetensors").is_file()
+    assert [row["steps"] for row in RunDirectory(tmp_path).read_metrics() if row["kind"] == "trained"] == [3]

@@ -22,6 +22,7 @@ from cluster.study.processes import cores_of_slot
 from cluster.study.runs import make_jobs
 from cluster.study.study import run_study
 from rollout.errors import UserError
+from tests.forked import FORKS
 
 MakeRecipe = Callable[..., Recipe]
 Write = Callable[..., Path]
@@ -115,6 +116,15 @@ def test_a_study_runs_all_arms_seed_by_seed_and_compares_them_with_the_paper(wri
     assert "| [1] | Table 1 |" in table
 
 
+@pytest.fixture(params=["forkserver", pytest.param("spawn", marks=pytest.mark.slow)])
+def start_method(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How processes of runs start. Those of a study are spawned, and each imports torch; forks have the same start."""
+    context = multiprocessing.get_context("spawn") if request.param == "spawn" else FORKS
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _: context)
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("start_method")
 def test_parallel_runs_have_the_same_results_and_start_after_their_dependencies(write: Write) -> None:
     arms = {
         "expert": {"agent": "teacher", "overrides": ["learner=null"]},
@@ -131,6 +141,7 @@ def test_parallel_runs_have_the_same_results_and_start_after_their_dependencies(
     assert [(row["arm"], "no/such/folder does not exist" in row["why"]) for row in found["failed"]] == [("lost", True)]
 
 
+@pytest.mark.usefixtures("start_method")
 def test_parallel_runs_end_when_the_study_is_stopped(write: Write) -> None:
     with pytest.raises(KeyboardInterrupt):
         run_file(write(seeds=1), screens=Screens(stop_at="expert starts"), max_parallel=2)
