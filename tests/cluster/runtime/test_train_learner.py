@@ -164,7 +164,9 @@ def train_as_rank(rank: int, request: TrainRequest) -> None:
 def test_a_group_of_processes_trains_one_checkpoint(tmp_path: Path) -> None:
     """Without Ray, which needs a minute for it; the slow tests of the Ray backend do the same with Ray."""
     store = str(tmp_path / "episodes")
-    TrajectoryStore(store).write([played("student") for _ in range(6)])
+    episode = played("student")
+    tasks = [dataclasses.replace(episode.identity, task=f"task-{number}") for number in range(6)]
+    TrajectoryStore(store).write([dataclasses.replace(episode, identity=task) for task in tasks])
     request = TrainRequest(
         learner(epochs=1, batch_episodes=2, workers=2, teacher_tokenizer=None), str(tmp_path), 0, (store,), None, 1
     )
