@@ -22,6 +22,9 @@ from cluster.runtime.shutdown import raise_keyboard_interrupt
 from cluster.study.runs import Job
 from rollout.errors import UserError
 
+KILL_TIMEOUT_S = 30.0
+"""A killed process ends at once, unless the machine is overloaded."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunningJob:
@@ -75,12 +78,13 @@ class ProcessPool:
             yield run.job, run.connection.recv()
 
     def stop(self) -> None:
-        """Stop all remaining runs as Ctrl-C does: engines are closed, finished episodes are kept."""
+        """End all remaining runs as Ctrl-C does: engines are closed, finished episodes are kept."""
         for run in self.running:
             run.process.terminate()
         for run in self.running:
             run.process.join(run.job.recipe.failures.run_stop_timeout_s)
             run.process.kill()
+            run.process.join(KILL_TIMEOUT_S)
         self.running = []
 
 

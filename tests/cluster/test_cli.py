@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -15,21 +16,30 @@ from cluster.cli import main
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
+ENDLESS = ("collect.teacher_episodes=5000", "teacher.engine.latency_s=0.02")
+"""Episodes for more minutes than a test waits. Each does little, so that the wait costs little."""
 
 
-def stillhouse(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "200"}
+def stillhouse(*arguments: str) -> tuple[int, str, str]:
+    """Run the command in this process; gives the exit code and what it wrote to both streams."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
+        main(arguments)
+    return int(end.value.code or 0), out.getvalue(), err.getvalue()
+
+
+def in_a_process(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "cluster.cli", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=environment)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A complete run of scripted engines in one process."""
     folder = tmp_path_factory.mktemp("cli") / "run"
-    done = stillhouse("run", "smoke", "--run-dir", str(folder), "--address", "local")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == str(folder)
+    code, out, err = stillhouse("run", "smoke", "--run-dir", str(folder), "--address", "local")
+    assert code == 0, err
+    assert out.splitlines()[-1] == str(folder)
     return folder
 
 
@@ -44,10 +54,10 @@ def test_reading_a_recipe_imports_neither_torch_nor_ray() -> None:
 
 
 def test_help_names_every_command() -> None:
-    done = stillhouse("--help")
-    assert done.returncode == 0
+    code, out, _ = stillhouse("--help")
+    assert code == 0
     for command in ("run", "rollout", "train", "evaluate", "submit", "status", "report", "list", "doctor", "bench"):
-        assert command in done.stdout
+        assert command in out
 
 
 @pytest.mark.parametrize(
@@ -85,7 +95,7 @@ def test_bad_input_is_one_line_with_exit_code_2(
 
 
 def test_bad_input_leaves_no_traceback_in_a_real_process() -> None:
-    done = stillhouse("run", "smoke", "rounds=0")
+    done = in_a_process("run", "smoke", "rounds=0")
     assert done.returncode == 2
     assert (
         done.stderr
@@ -111,9 +121,9 @@ def test_list_shows_recipes_engines_environments_and_tools(
 
 
 def test_doctor_exits_with_0_unless_a_check_is_broken() -> None:
-    done = stillhouse("doctor")
-    assert "python" in done.stdout
-    assert (done.returncode == 0) == ("broken" not in done.stdout)
+    code, out, _ = stillhouse("doctor")
+    assert "python" in out
+    assert (code == 0) == ("broken" not in out)
 
 
 def test_a_finished_run_has_every_file_of_the_layout(finished: Path) -> None:
@@ -124,35 +134,35 @@ def test_a_finished_run_has_every_file_of_the_layout(finished: Path) -> None:
 
 
 def test_status_reports_finished_phases_and_steps(finished: Path) -> None:
-    found = json.loads(stillhouse("status", str(finished), "--json").stdout)
+    found = json.loads(stillhouse("status", str(finished), "--json")[1])
     assert set(found["phases"].values()) == {"done"}
     rows = {step["name"]: (step["done"], step["total"]) for step in found["steps"] if step["kind"] == "collect"}
     assert rows == {"collect/teacher/0": (4, 4), "collect/student/0": (2, 2)}
-    assert "done" in stillhouse("status", str(finished)).stdout
+    assert "done" in stillhouse("status", str(finished))[1]
 
 
 def test_report_is_rebuilt_from_the_stored_records(finished: Path) -> None:
     before = json.loads((finished / "report.json").read_text(encoding="utf-8"))
     for name in ("report.json", "report.md", "report.html"):
         (finished / name).unlink()
-    done = stillhouse("report", str(finished))
-    assert done.returncode == 0, done.stderr
+    code, _, err = stillhouse("report", str(finished))
+    assert code == 0, err
     assert json.loads((finished / "report.json").read_text(encoding="utf-8")) == before
     assert (finished / "report.html").is_file()
 
 
 def test_running_a_finished_run_directory_changes_nothing(finished: Path) -> None:
     shards = sorted((finished / "trajectories").rglob("*.parquet"))
-    done = stillhouse("run", str(finished), "--address", "local")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == str(finished)
+    code, out, err = stillhouse("run", str(finished), "--address", "local")
+    assert code == 0, err
+    assert out.splitlines()[-1] == str(finished)
     assert sorted((finished / "trajectories").rglob("*.parquet")) == shards
 
 
 def test_another_recipe_in_the_same_folder_is_refused(finished: Path) -> None:
-    done = stillhouse("run", "smoke", "seed=9", "--run-dir", str(finished))
-    assert done.returncode == 2
-    assert "differs in seed" in done.stderr
+    code, _, err = stillhouse("run", "smoke", "seed=9", "--run-dir", str(finished))
+    assert code == 2
+    assert "differs in seed" in err
 
 
 def restore_signals() -> None:
@@ -178,31 +188,31 @@ def interrupt_after_first_new_shard(arguments: list[str], folder: Path, number: 
 
 
 def stored_episodes(folder: Path) -> int:
-    found = json.loads(stillhouse("status", str(folder), "--json").stdout)
+    found = json.loads(stillhouse("status", str(folder), "--json")[1])
     assert found["phases"]["rollout"] == "started"
     return sum(step["done"] for step in found["steps"] if step["kind"] == "collect")
 
 
 def test_an_interrupted_run_keeps_finished_episodes_and_prints_how_to_resume(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    first = ["rollout", "smoke", "collect.teacher_episodes=20000", "--run-dir", str(folder), "--address", "local"]
+    first = ["rollout", "smoke", *ENDLESS, "--run-dir", str(folder), "--address", "local"]
     code, out, err = interrupt_after_first_new_shard(first, folder, signal.SIGINT)
     assert code == 130, err
     assert f"stillhouse rollout {folder} --address local" in err
     assert out.splitlines()[-1] == str(folder)
     assert "Traceback" not in err
     after_first = stored_episodes(folder)
-    assert 0 < after_first < 20000
+    assert 0 < after_first < 5000
 
     again = ["rollout", str(folder), "--address", "local"]
     code, _, err = interrupt_after_first_new_shard(again, folder, signal.SIGTERM)
     assert code == 130, err
-    assert after_first < stored_episodes(folder) < 20000
+    assert after_first < stored_episodes(folder) < 5000
 
 
 def test_a_terminal_that_closes_before_the_first_episode_leaves_a_run_that_can_be_resumed(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    arguments = ["run", "smoke", "collect.teacher_episodes=20000", "--run-dir", str(folder), "--address", "local"]
+    arguments = ["run", "smoke", *ENDLESS, "--run-dir", str(folder), "--address", "local"]
     process = subprocess.Popen(
         [sys.executable, "-m", "cluster.cli", *arguments],
         cwd=ROOT,
@@ -222,7 +232,7 @@ def test_a_terminal_that_closes_before_the_first_episode_leaves_a_run_that_can_b
 
 def test_bench_writes_figures_with_their_provenance(tmp_path: Path) -> None:
     file = tmp_path / "bench.json"
-    done = stillhouse("bench", "environments", "--seconds", "0.2", "--json", str(file))
+    done = in_a_process("bench", "environments", "--seconds", "0.2", "--json", str(file))
     assert done.returncode == 0, done.stderr
     result = json.loads(file.read_text(encoding="utf-8"))
     assert set(result) == {"name", "command", "versions", "hardware", "seeds", "figures", "ratios"}

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import pytest
 
 from cluster.config.recipe import Recipe
-from cluster.run.directory import RunDirectory, recipe_yaml
+from cluster.driver import run
+from cluster.run.directory import RunDirectory, open_run
+from cluster.run.progress import Screen
 from rollout.trajectory import Key, Trajectory
 from rollout.trajectory.store import TrajectoryStore
+from tests import forked
 from tests.waiting import wait_until
 
-ROOT = Path(__file__).parents[2]
 LIMIT_S = 400.0
 
 Stores = dict[str, dict[Key, float]]
@@ -37,35 +38,40 @@ def recipe(toy_recipe: Callable[..., Recipe], toy_model: str) -> Recipe:
     )
 
 
-class Driver:
-    """Starts ``stillhouse run`` in a process of its own, on one run folder."""
+def drive(recipe: Recipe, folder: Path, address: str | None, log: Path) -> None:
+    """What a driver's process does."""
+    with log.open("a") as file, redirect_stderr(file), open_run(folder, recipe) as directory:
+        run(recipe, directory, address=address, screen=Screen(file))
 
-    def __init__(self, recipe: Recipe, folder: Path, address: list[str]) -> None:
-        folder.mkdir()
-        (folder / "recipe.yaml").write_text(recipe_yaml(recipe))
+
+class Driver:
+    """Starts runs in processes of their own, on one run folder."""
+
+    def __init__(self, recipe: Recipe, folder: Path, address: str | None) -> None:
         self.run = RunDirectory(folder / "run")
-        self.command = [sys.executable, "-m", "cluster.cli", "run", str(folder / "recipe.yaml"), *address]
-        self.command += ["--run-dir", str(self.run.path)]
+        self.log = folder / "log.txt"
+        self.arguments = (recipe, self.run.path, address, self.log)
 
     def kill_when(self, has_come: Callable[[RunDirectory], bool]) -> None:
         """Start, and kill as soon as a condition on the run folder holds."""
-        process = subprocess.Popen(self.command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        process = forked.start(drive, *self.arguments)
 
         def come_or_ended() -> bool:
-            return has_come(self.run) or process.poll() is not None
+            return has_come(self.run) or process.exitcode is not None
 
         try:
-            wait_until(come_or_ended, has_come.__name__, timeout_s=LIMIT_S)
-            assert process.poll() is None, f"ended before it could be killed: {process.communicate()[0]}"
+            wait_until(come_or_ended, has_come.__name__, timeout_s=LIMIT_S, poll_s=0.05)
+            assert process.exitcode is None, f"ended before it could be killed: {self.log.read_text()}"
         finally:
             process.kill()
-            process.communicate()
+            process.join()
 
-    def finish(self) -> str:
-        """Start, and let it come to its end; gives what it printed."""
-        done = subprocess.run(self.command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+    def finish(self) -> None:
+        """Start, and let it come to its end."""
+        process = forked.start(drive, *self.arguments)
+        process.join(LIMIT_S)
+        process.kill()
+        assert process.exitcode == 0, self.log.read_text()
 
     def stored(self) -> Stores:
         """All episodes; fails if a reader would get one twice."""
@@ -113,13 +119,13 @@ def trained_rounds(run: RunDirectory) -> list[int]:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     "address",
-    [["--address", "local"], pytest.param([], marks=[pytest.mark.ray, pytest.mark.slow])],
+    ["local", pytest.param(None, marks=[pytest.mark.ray, pytest.mark.slow])],
     ids=["local", "ray"],
 )
 def test_a_run_killed_in_rollout_in_training_and_in_evaluation_ends_whole(
-    recipe: Recipe, tmp_path: Path, address: list[str]
+    recipe: Recipe, tmp_path: Path, address: str | None
 ) -> None:
-    driver = Driver(recipe, tmp_path / "job", address)
+    driver = Driver(recipe, tmp_path, address)
 
     driver.kill_when(collects)
     in_rollout = driver.stored()

@@ -113,6 +113,7 @@ async def test_each_role_has_its_own_stop_timeout(backend: RayBackend, toy_recip
     assert [worker.stop_timeout_s for worker in workers] == [15.0, 2.5]  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow  # a minute; test_train_learner.py has its parts: a group without Ray, and what Ray Train is given
 async def test_two_processes_train_one_checkpoint(
     backend: RayBackend, toy_recipe: Callable[..., Recipe], toy_model: str, tmp_path: Path
 ) -> None:

@@ -27,11 +27,13 @@ from rollout.prompts.retokenize import Retokenizer
 from rollout.prompts.tokenizer import ChatSettings, load_tokenizer
 from rollout.trajectory import Author, Trajectory
 from rollout.trajectory.store import TrajectoryStore
+from tests import forked
 from tests.chat_models import CHATML, END_OF_TEXT, IM_END, OTHER, save_model
 from tests.learner.toys import toy_top_k, toy_trajectory
 
 TEACHER, STUDENT = "builtin:household-tokenizer", "builtin:webshop-tokenizer"
 RETOKENIZER = Retokenizer(TEACHER, STUDENT)
+LIMIT_S = 200.0
 SMALL = {"hidden_size": 32, "num_layers": 1, "num_heads": 2, "num_kv_heads": 2, "intermediate_size": 64}
 
 
@@ -196,3 +198,30 @@ def test_a_figure_that_is_not_finite_is_null_in_the_metrics(tmp_path: Path) -> N
     assert "NaN" not in line
     assert "Infinity" not in line
     assert json.loads(line)["loss"] is None
+
+
+def train_as_rank(rank: int, request: TrainRequest) -> None:
+    """What Ray Train does in each process: join the group, then train."""
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo", init_method=f"file://{request.run_dir}/meet", rank=rank, world_size=2)
+    train_rank(request)
+    dist.destroy_process_group()
+
+
+def test_a_group_of_processes_trains_one_checkpoint(tmp_path: Path) -> None:
+    """Without Ray, which needs a minute for it; the slow tests of the Ray backend do the same with Ray."""
+    store = str(tmp_path / "episodes")
+    episode = played("student")
+    tasks = [dataclasses.replace(episode.identity, task=f"task-{number}") for number in range(6)]
+    TrajectoryStore(store).write([dataclasses.replace(episode, identity=task) for task in tasks])
+    request = TrainRequest(
+        learner(epochs=1, batch_episodes=2, workers=2, teacher_tokenizer=None), str(tmp_path), 0, (store,), None, 1
+    )
+    ranks = [forked.start(train_as_rank, rank, request) for rank in range(2)]
+    for process in ranks:
+        process.join(LIMIT_S)
+        process.kill()
+    assert [process.exitcode for process in ranks] == [0, 0]
+    assert (RunDirectory(tmp_path).checkpoint(0) / "model.safetensors").is_file()
+    assert [row["steps"] for row in RunDirectory(tmp_path).read_metrics() if row["kind"] == "trained"] == [3]

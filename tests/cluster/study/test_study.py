@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import multiprocessing
 import os
+import signal
+import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +22,12 @@ from cluster.config.recipe import Recipe
 from cluster.run.directory import RunDirectory
 from cluster.run.progress import Screen
 from cluster.study.config import load_study
-from cluster.study.processes import cores_of_slot
+from cluster.study.processes import ProcessPool, RunningJob, cores_of_slot
 from cluster.study.runs import make_jobs
 from cluster.study.study import run_study
 from rollout.errors import UserError
+from tests import forked
+from tests.forked import FORKS
 
 MakeRecipe = Callable[..., Recipe]
 Write = Callable[..., Path]
@@ -115,6 +121,15 @@ def test_a_study_runs_all_arms_seed_by_seed_and_compares_them_with_the_paper(wri
     assert "| [1] | Table 1 |" in table
 
 
+@pytest.fixture(params=["forkserver", pytest.param("spawn", marks=pytest.mark.slow)])
+def start_method(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How processes of runs start. Those of a study are spawned, and each imports torch; forks have the same start."""
+    context = multiprocessing.get_context("spawn") if request.param == "spawn" else FORKS
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _: context)
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("start_method")
 def test_parallel_runs_have_the_same_results_and_start_after_their_dependencies(write: Write) -> None:
     arms = {
         "expert": {"agent": "teacher", "overrides": ["learner=null"]},
@@ -131,10 +146,31 @@ def test_parallel_runs_have_the_same_results_and_start_after_their_dependencies(
     assert [(row["arm"], "no/such/folder does not exist" in row["why"]) for row in found["failed"]] == [("lost", True)]
 
 
+@pytest.mark.usefixtures("start_method")
 def test_parallel_runs_end_when_the_study_is_stopped(write: Write) -> None:
     with pytest.raises(KeyboardInterrupt):
         run_file(write(seeds=1), screens=Screens(stop_at="expert starts"), max_parallel=2)
     assert multiprocessing.active_children() == []
+
+
+def ignore_the_stop(connection: Connection) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    connection.send(None)
+    time.sleep(600)
+
+
+def test_a_run_that_does_not_stop_in_time_is_killed_and_has_ended_then(write: Write) -> None:
+    job = make_jobs(load_study(str(write())), Path("/out"))[0]
+    failures = job.recipe.failures.model_copy(update={"run_stop_timeout_s": 0.1})
+    job = dataclasses.replace(job, recipe=job.recipe.model_copy(update={"failures": failures}))
+    receiver, sender = FORKS.Pipe(duplex=False)
+    stubborn = forked.start(ignore_the_stop, sender)
+    assert receiver.poll(200)
+    pool = ProcessPool(1, "local", ())
+    pool.running.append(RunningJob(job, stubborn, receiver, 0))
+    pool.stop()
+    assert stubborn.exitcode == -signal.SIGKILL
+    assert pool.running == []
 
 
 def test_each_slot_has_its_own_share_of_the_cores() -> None:
