@@ -100,7 +100,8 @@ class OptionalAbilities(Protocol):
     @property
     def blocking(self) -> bool:
         """Whether calls may hang, leak or crash, so that workers run the environment in a process of its own
-        (`rollout.environments.hosts`). Declared by the class. Environments of other packages always run in one."""
+        (`rollout.environments.hosts`). Declared by the class. Environments of other packages always run in one.
+        """
 
     @property
     def action_templates(self) -> Sequence[str]:

@@ -7,19 +7,15 @@ A recipe uses the names of the entry points. An object is imported when a recipe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from pydantic import BaseModel
 
 from rollout.concurrency import close_or_warn
 from rollout.engine import Engine
 from rollout.engines.config import start_engine
 from rollout.environment import Environment, Task, has_passages
-from rollout.environments.hosts.config import HostPolicy
 from rollout.environments.hosts.hosted import EnvironmentHosts
 from rollout.environments.plugin import EnvironmentPlugin
-from rollout.environments.plugins import make_task_source, needs_host, plugin_of
+from rollout.environments.plugins import make_task_source, plugin_of
 from rollout.environments.wrappers.context import ContextEnvironment, found_passages, own_passages
 from rollout.environments.wrappers.search import ACTION, SEARCH, SearchEnvironment
 from rollout.episode.acting import PlainActing
@@ -63,23 +59,6 @@ def make_environment(
     from rollout.tools.sandbox.tiers import shared_sandbox
 
     return CodeActEnvironment(environment, shared_sandbox(agent.sandbox), (*tools, *tools_of(agent)), plugin.finish)
-
-
-@contextmanager
-def hosts_of(
-    config: BaseModel, policy: HostPolicy, create_timeout_s: float, call_timeout_s: float
-) -> Iterator[EnvironmentHosts | None]:
-    """Host processes for environments of ``config`` if they run in hosts, else None; they end with the block.
-
-    Raises:
-        UserError: the plug-in cannot be imported.
-    """
-    hosts = EnvironmentHosts(config, policy, create_timeout_s, call_timeout_s) if needs_host(config) else None
-    try:
-        yield hosts
-    finally:
-        if hosts is not None:
-            hosts.stop()
 
 
 def require_playable(environment: Environment, config: BaseModel, agent: AgentConfig, *, with_search: bool) -> None:

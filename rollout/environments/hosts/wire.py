@@ -1,7 +1,7 @@
 """What a worker and a host process exchange: one JSON object a line.
 
-Request: ``{"id": 7, "environment": 2, "method": "step", "arguments": ["look"]}``. Answer: ``{"id": 7, "result": ...}`` or
-``{"id": 7, "error": {...}}``. The first line of a worker is a `Hello`.
+Request: ``{"id": 7, "environment": 2, "method": "step", "arguments": ["look"]}``. Answer: ``{"id": 7, "result": ...}``
+or ``{"id": 7, "error": {...}}``. The first line of a worker is a `Hello`.
 
 ``create`` (by the host's config) and ``fork`` (its argument is the number of the copy) return a `Description`; ``ping``
 returns nothing, without waiting for any environment.
