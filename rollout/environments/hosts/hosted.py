@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from concurrent.futures import Future
 from dataclasses import asdict
 from functools import partial
 from itertools import count
@@ -94,7 +93,7 @@ class HostedEnvironment:
 
     def __init__(self, hosts: EnvironmentHosts) -> None:
         self._hosts = hosts
-        self._running: tuple[int, Future[Any]] | None = None
+        self._is_busy, self._running = False, 0
         self._host, self._number = hosts.place()
         self._description = self._create()
 
@@ -124,12 +123,12 @@ class HostedEnvironment:
         if not number:
             return
         try:
-            if self._running is None:
-                self._host.call("close", number, timeout_s=self._hosts.call_timeout_s)
-            else:
-                self._host.give_up(self._running[0])
+            if self._is_busy:
+                self._host.give_up(self._running)
                 self._host.begin("close", number)
                 self._host.require_answer()
+            else:
+                self._host.call("close", number, timeout_s=self._hosts.call_timeout_s)
         except InfrastructureError:
             return  # the host has died, and the environment with it
         finally:
@@ -141,12 +140,13 @@ class HostedEnvironment:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         if name == "action_templates":
             return self._description.action_templates
-        return {"blocking": True, "fork": self._fork}.get(name, partial(self._call, name))
+        return self._fork if name == "fork" else partial(self._call, name)
 
     def _fork(self) -> HostedEnvironment:
         """A copy in the same host."""
         twin = object.__new__(HostedEnvironment)
-        twin._hosts, twin._host, twin._running = self._hosts, self._host, None
+        twin._hosts, twin._host = self._hosts, self._host
+        twin._is_busy, twin._running = False, 0
         twin._number = self._hosts.place_copy(self._host)
         twin._description = self._description
         try:
@@ -183,11 +183,14 @@ class HostedEnvironment:
     def _call(self, method: str, *arguments: object) -> Any:
         if not self._number:
             raise RuntimeError("the environment is closed")
-        self._running = call = self._host.begin(method, self._number, *arguments)
+        self._is_busy = True
+        self._running, future = self._host.begin(method, self._number, *arguments)
+        if not self._number:  # closed by another thread meanwhile
+            self._host.give_up(self._running)
         try:
-            result = self._host.wait(*call, self._hosts.call_timeout_s)
+            result = self._host.wait(self._running, future, self._hosts.call_timeout_s)
         except (EpisodeError, UserError):
-            self._running = None  # it has returned
+            self._is_busy = False
             raise
-        self._running = None
+        self._is_busy = False  # after any other exception, the call may still run
         return result

@@ -11,10 +11,14 @@ import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
+from uuid import uuid4
+
+import psutil
 
 from rollout.environments.hosts.config import HostPolicy
 from rollout.environments.hosts.keeper import GRACE_S
@@ -22,6 +26,8 @@ from rollout.environments.hosts.wire import Hello, Request, decode_error, decode
 from rollout.errors import InfrastructureError
 
 _KEEPER = Path(__file__).with_name("keeper.py")
+_MARK = "STILLHOUSE_HOST"
+"""Environment variable by which the processes of a host are found if its keeper was killed."""
 _REAP_TIMEOUT_S = 5.0
 """Time for the keeper to kill what the environments have started, after its host has ended."""
 
@@ -36,8 +42,13 @@ class HostProcess:
 
     def __init__(self, hello: Hello, policy: HostPolicy) -> None:
         self._name, self._policy = f"the host process of {hello.config.get('type')}", policy
+        self._mark = uuid4().hex
         self._process = subprocess.Popen(
-            [sys.executable, "-P", str(_KEEPER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+            [sys.executable, "-P", str(_KEEPER)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, _MARK: self._mark},
+            start_new_session=True,
         )
         assert self._process.stdin is not None
         os.set_blocking(self._process.stdin.fileno(), False)
@@ -49,7 +60,8 @@ class HostProcess:
         """Environments that were created and not closed."""
         self.episodes = 0
         """Episodes that have started."""
-        Thread(target=self._read, daemon=True, name="host").start()
+        self._reader = Thread(target=self._read, daemon=True, name="host")
+        self._reader.start()
         self._send(hello.model_dump(mode="json"))
 
     @property
@@ -122,11 +134,8 @@ class HostProcess:
             self._process.stdin.close()
 
     def join(self) -> None:
-        """Wait for the end of a stopped process. One that does not end in time is killed."""
-        try:
-            self._process.wait(GRACE_S + _REAP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._kill_group()
+        """Wait for the end of a stopped process and of all that its environments have started."""
+        self._reader.join()
 
     def kill(self, reason: str) -> None:
         """Kill a process that hangs; all its calls fail with ``reason``."""
@@ -174,8 +183,9 @@ class HostProcess:
         """Take answers until the process ends."""
         assert self._process.stdout is not None
         try:
-            for line in self._process.stdout:
-                self._settle(json.loads(line))
+            with self._process.stdout as answers:
+                for line in answers:
+                    self._settle(json.loads(line))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             self.kill(f"{self._name} sent an answer that cannot be read ({type(error).__name__}) and was killed")
         self._reap()
@@ -197,12 +207,13 @@ class HostProcess:
             raise
 
     def _reap(self) -> None:
-        """Collect the process after its last answer."""
-        try:
-            code = self._process.wait(GRACE_S + _REAP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            code = -signal.SIGKILL
-        self._kill_group()
+        """Wait for the keeper after the last answer."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(GRACE_S + _REAP_TIMEOUT_S)
+        code = self._process.returncode
+        if code is None or code < 0:
+            self._kill_rest()
+            code = self._process.returncode
         self._fail(f"{self._name} ended with code {code if code < 128 else code - 256}")
 
     def _fail(self, reason: str) -> None:
@@ -213,10 +224,12 @@ class HostProcess:
         for _, future in pending:
             future.set_exception(InfrastructureError(self._death))
 
-    def _kill_group(self) -> None:
-        """Kill the keeper and what is left of its process group."""
-        try:
+    def _kill_rest(self) -> None:
+        """Kill what a keeper that was killed or hangs has left: its process group, and all processes with its mark."""
+        with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
         self._process.wait()
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.environ().get(_MARK) == self._mark:
+                    process.kill()

@@ -134,7 +134,8 @@ def describe(environment: Environment) -> Description:
     """What an environment offers. Raises `TypeError` if it is no environment."""
     if not isinstance(environment, Environment):
         raise TypeError(f"{type(environment).__name__} is no environment: it lacks a method")
-    abilities = frozenset(name for name in ABILITIES if getattr(environment, name, None) is not None)
+    offered = {name for name in ABILITIES if getattr(environment, name, None) is not None}
+    abilities = frozenset(offered - {"blocking"})  # that is said by the host
     return Description(
         class_name=class_name(environment), abilities=abilities, action_templates=action_templates(environment)
     )

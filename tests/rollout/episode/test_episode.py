@@ -381,13 +381,12 @@ async def test_a_failing_guide_is_a_failure_of_the_episode(run: Run) -> None:
     )
 
 
-async def test_a_bug_propagates_instead_of_being_recorded(run: Run) -> None:
-    class Odd(Counting):
-        def step(self, action: str) -> Step:
-            return replace(super().step(action), observation=None)
-
-    with pytest.raises(AttributeError):
-        await run(environment=Odd())
+async def test_a_bug_propagates_instead_of_being_recorded(
+    run: Run, builder: PromptBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builder, "observation", None)
+    with pytest.raises(TypeError):
+        await run()
 
 
 async def test_a_cancelled_episode_is_cancelled(run: Run) -> None:
