@@ -381,10 +381,8 @@ async def test_a_failing_guide_is_a_failure_of_the_episode(run: Run) -> None:
     )
 
 
-async def test_a_bug_propagates_instead_of_being_recorded(
-    run: Run, builder: PromptBuilder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(builder, "observation", None)
+async def test_a_bug_propagates_instead_of_being_recorded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PromptBuilder, "observation", None)
     with pytest.raises(TypeError):
         await run()
 
