@@ -212,7 +212,9 @@ class Driver:
         environments = tuple(part.environment for part in parts_of(self.recipe.environment))
         distributions = distributions_of(self.recipe) if role == "teacher" else (0, 0)
         agent, failures = self.recipe.agent, self.recipe.failures
-        worker = WorkerConfig(engine, environments, agent, await self.service(), distributions, failures.episode)
+        service = await self.service()
+        policies = failures.episode, failures.hosts
+        worker = WorkerConfig(engine, environments, agent, service, distributions, *policies)
         request = ResourceRequest(role, config.workers, config.resources)
         spawn = partial(self.backend.worker, request, worker)
         on_event = partial(self.record_event, role)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
+from reprlib import repr as short_repr
 from typing import Protocol, TypeVar, runtime_checkable
 
-from rollout.errors import UserError
+from rollout.errors import SetupError, UserError
 from rollout.grammar import Choice
 
 T = TypeVar("T")
@@ -96,7 +99,9 @@ class OptionalAbilities(Protocol):
 
     @property
     def blocking(self) -> bool:
-        """Whether calls may block, so that callers with an event loop must run them in a thread."""
+        """Whether calls may hang, leak or crash, so that workers run the environment in a process of its own
+        (`rollout.environments.hosts`). Declared by the class. Environments of other packages always run in one.
+        """
 
     @property
     def action_templates(self) -> Sequence[str]:
@@ -118,8 +123,69 @@ ABILITIES = tuple(name for name in vars(OptionalAbilities) if not name.startswit
 """Names of the optional abilities."""
 
 
-def is_blocking(environment: Environment) -> bool:
-    """Whether calls of the environment must run in a thread."""
+def checked_reset(environment: Environment, task: Task) -> Reset:
+    """Start a task. Raises `SetupError` if the environment returns no valid `Reset`; its own exceptions propagate."""
+    start: object = environment.reset(task)
+    if isinstance(start, Reset) and is_text(start.observation) and is_text(start.instruction):
+        return start
+    raise _invalid(environment, "reset", start, "Reset")
+
+
+def checked_step(environment: Environment, action: str) -> Step:
+    """Execute an action. Raises `SetupError` if the environment returns no valid `Step`; see `checked_reset`."""
+    step: object = environment.step(action)
+    if isinstance(step, Step) and has_valid_types(step) and is_finite(step.reward):
+        return step
+    raise _invalid(environment, "step", step, "Step")
+
+
+def checked_actions(environment: Environment) -> Sequence[str] | None:
+    """The admissible actions. Raises `SetupError` if they are no sequence of texts; see `checked_reset`."""
+    actions: object = environment.admissible_actions()
+    if actions is None:
+        return None
+    if isinstance(actions, Sequence) and not isinstance(actions, str) and all(map(is_text, actions)):
+        return actions
+    raise _invalid(environment, "admissible_actions", actions, "sequence of texts")
+
+
+def has_valid_types(step: Step) -> bool:
+    """Whether all fields except the reward have the right types."""
+    return (
+        is_text(step.observation)
+        and is_text(step.dialect)
+        and all(type(flag) is bool for flag in (step.done, step.success, step.valid))
+        and isinstance(step.scores, Mapping)
+        and all(is_text(name) and is_finite(score) for name, score in step.scores.items())
+        and (step.answer is None or is_text(step.answer))
+    )
+
+
+def is_text(value: object) -> bool:
+    """Whether a value is a text that can be stored: without lone surrogates."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def is_finite(number: object) -> bool:
+    """Whether a reward or a score is a finite number."""
+    return isinstance(number, Real) and math.isfinite(number)
+
+
+def _invalid(environment: Environment, method: str, returned: object, expected: str) -> SetupError:
+    return SetupError(
+        f"{class_name(environment)}.{method} returned {short_repr(returned)} instead of a valid {expected}; fix the "
+        "environment (stillhouse check-environment shows all violations), or use another one"
+    )
+
+
+def is_blocking(environment: object) -> bool:
+    """Whether an environment or its class declares that its calls may hang, leak or crash."""
     return bool(getattr(environment, "blocking", False))
 
 
@@ -136,7 +202,7 @@ def open_actions(environment: Environment) -> tuple[str, ...]:
 
 def legal_actions(environment: Environment) -> Choice | None:
     """All currently allowed actions; None if the environment does not list them."""
-    listed, templates = environment.admissible_actions(), open_actions(environment)
+    listed, templates = checked_actions(environment), open_actions(environment)
     return None if listed is None and not templates else Choice(tuple(dict.fromkeys(listed or ())), templates)
 
 
@@ -166,14 +232,18 @@ def fork_of(environment: Environment) -> Environment:
             f"agent.acting is self_consistent, but {class_name(environment)} cannot be copied to try actions; "
             "set agent.acting to plain, or use another environment"
         )
-    copy: Environment = fork()
+    copy: object = fork()
+    if not isinstance(copy, Environment):
+        raise _invalid(environment, "fork", copy, "environment")
     return copy
 
 
 def class_name(environment: Environment) -> str:
     """Name of the environment's class without its wrappers, for messages."""
     inner = getattr(environment, "inner", None)  # where a wrapper keeps it
-    return class_name(inner) if isinstance(inner, Environment) else type(environment).__name__
+    if isinstance(inner, Environment):
+        return class_name(inner)
+    return str(getattr(environment, "hosted_class", type(environment).__name__))
 
 
 class TaskSource(Protocol):

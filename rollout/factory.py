@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
+from rollout.concurrency import close_or_warn
 from rollout.engine import Engine
 from rollout.engines.config import start_engine
 from rollout.environment import Environment, Task, has_passages
+from rollout.environments.hosts.hosted import EnvironmentHosts
 from rollout.environments.plugin import EnvironmentPlugin
 from rollout.environments.plugins import make_task_source, plugin_of
 from rollout.environments.wrappers.context import ContextEnvironment, found_passages, own_passages
@@ -29,19 +31,28 @@ from rollout.prompts.tool import TOOLS, Tool
 from rollout.tools.retrieval.service import Search
 
 
-def make_environment(config: BaseModel, agent: AgentConfig | None = None, search: Search | None = None) -> Environment:
+def make_environment(
+    config: BaseModel,
+    agent: AgentConfig | None = None,
+    search: Search | None = None,
+    hosts: EnvironmentHosts | None = None,
+) -> Environment:
     """Create an environment; for an agent that writes code, one that runs the code.
 
     Args:
         config: config of the environment.
         agent: config of the agent; None adds no wrapper for an agent.
         search: queries a retrieval service. The environment gets a search action unless it `has_own_search`.
+        hosts: processes for environments of ``config``; None creates the environment in this process. What the agent
+            adds (code, search, passages) is always in this process.
 
     Raises:
+        EpisodeError, InfrastructureError, TimeoutError: a host failed.
         UserError: a requirement is not installed, or no sandbox for the agent's code works on this machine.
     """
     plugin = plugin_of(config)
-    environment, tools = _with_tools(plugin, plugin.make_environment(config), config, agent, search)
+    made = plugin.make_environment(config) if hosts is None else hosts.create()
+    environment, tools = _with_tools(plugin, made, config, agent, search)
     if agent is None or agent.style != "codeact":
         return environment
     from rollout.environments.wrappers.code import CodeActEnvironment
@@ -57,7 +68,8 @@ def require_playable(environment: Environment, config: BaseModel, agent: AgentCo
     missing, only the checks that need no task are made.
 
     Args:
-        environment: result of `make_environment` for ``config`` alone; it is closed here.
+        environment: result of `make_environment` for ``config`` alone; it is closed here. If that fails, a warning is
+            logged.
         config: config of the environment.
         agent: config of the agent.
         with_search: whether the agent gets a search.
@@ -77,7 +89,7 @@ def require_playable(environment: Environment, config: BaseModel, agent: AgentCo
     except EpisodeError:
         return  # an environment error; episodes record it
     finally:
-        environment.close()
+        close_or_warn(environment)
 
 
 def _with_tools(

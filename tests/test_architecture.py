@@ -110,7 +110,7 @@ ADAPTERS: Mapping[str, Sequence[str]] = {
     "llguidance": ("rollout/engines/transformers_engine.py",),
     "math_verify": ("rollout/environments/math/grading/verify_child.py",),
     "peft": ("learner/model.py",),
-    "psutil": ("cluster/bench/webshop.py", "rollout/environments/math/grading/verify_child.py"),
+    "psutil": ("cluster/bench/webshop.py", "rollout/environments/hosts/*", "rollout/environments/math/grading/*"),
     "ray": ("cluster/runtime/*",),
     "regex": ("rollout/environments/webshop/search/analysis.py",),
     "safetensors": ("learner/checkpoints/tensor_files.py", "learner/weight_files.py"),

@@ -10,6 +10,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from evaluation.failures import MAX_FAILED_SHARE
+from rollout.environments.hosts.config import HostPolicy
 from rollout.episode.config import EpisodePolicy
 from rollout.frozen_model import FrozenModel
 
@@ -68,6 +69,7 @@ class FailurePolicies(FrozenModel):
     retrieval: ReplicaPolicy = ReplicaPolicy()
     learner: LearnerPolicy = LearnerPolicy()
     episode: EpisodePolicy = EpisodePolicy()
+    hosts: HostPolicy = HostPolicy()
     max_failed_share: float = Field(MAX_FAILED_SHARE, ge=0.0, le=1.0)
     """Fraction of a step's episodes that may be given up. Above it no other step uses the output, and the command
     fails."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cache
 
@@ -16,16 +16,18 @@ from pydantic import BaseModel
 from cluster.config.environments import EnvironmentConfig
 from cluster.run.episodes import EpisodeRequest, EpisodeSpec, WorkerJob
 from cluster.run.guidance import make_guide
-from rollout.concurrency import run_all, run_in_thread
+from rollout.concurrency import close_in_thread, run_all, run_in_thread
 from rollout.engine import Engine, RemoteEngine
 from rollout.engines.prove_weights import load_and_prove
 from rollout.environment import Environment
-from rollout.environments.plugins import code_sandbox
+from rollout.environments.hosts.config import HostPolicy
+from rollout.environments.hosts.hosted import EnvironmentHosts
+from rollout.environments.plugins import code_sandbox, needs_host
 from rollout.environments.wrappers.pooled import EnvironmentPool
 from rollout.episode.config import AgentConfig, EpisodePolicy
 from rollout.episode.guidance import Guide
 from rollout.episode.scoring import check_distributions
-from rollout.errors import EngineDied, EngineUnavailable, UserError
+from rollout.errors import EngineDied, EngineUnavailable, EpisodeError, InfrastructureError, UserError
 from rollout.factory import make_builder, make_engine, make_environment, require_playable, tokenizer_of
 from rollout.prompts.builder import PromptBuilder
 from rollout.tools.retrieval.service import Search, Service
@@ -46,6 +48,7 @@ class WorkerConfig:
         distributions: entries of the distributions that are trained on: beside what its model generates, and over
             finished episodes. 0 needs none.
         episode_policy: limits of an episode's environment.
+        host_policy: limits of the processes in which environments run.
     """
 
     engine: BaseModel
@@ -54,13 +57,23 @@ class WorkerConfig:
     retrieval: Service | None = None
     distributions: tuple[int, int] = (0, 0)
     episode_policy: EpisodePolicy = field(default_factory=EpisodePolicy)
+    host_policy: HostPolicy = field(default_factory=HostPolicy)
+
+    def hosts(self, environment: BaseModel) -> EnvironmentHosts | None:
+        """Processes for an environment that does not run in the worker itself; none is started yet."""
+        if not needs_host(environment):
+            return None
+        create_s, call_s = self.episode_policy.create_timeout_s, self.agent.step_timeout_s
+        return EnvironmentHosts(environment, self.host_policy, create_s, call_s)
 
 
 class WorkerEnvironment:
     """What a worker keeps for each environment: a pool of ready ones, and the prompt builders of its agents."""
 
-    def __init__(self, environment: BaseModel, config: WorkerConfig, search: Search | None) -> None:
-        self.pool = EnvironmentPool(lambda: make_environment(environment, config.agent, search))
+    def __init__(
+        self, environment: BaseModel, config: WorkerConfig, search: Search | None, hosts: EnvironmentHosts | None
+    ) -> None:
+        self.pool = EnvironmentPool(lambda: make_environment(environment, config.agent, search, hosts))
         self.builder = cache(
             lambda agent: make_builder(agent, environment, config.engine, with_search=search is not None)
         )
@@ -73,24 +86,38 @@ class RolloutWorker:
         self.config = config
         self.engine: Engine | None = None
         self.environments: dict[str, WorkerEnvironment] = {}
+        self._cleanup = ExitStack()
         self.guides: dict[EpisodeSpec, asyncio.Future[Guide | None]] = {}
 
     async def start(self) -> tuple[str, ...]:
-        """Start the engine; returns sentences that the user should read.
+        """Start the engine; returns sentences that the user should read. If that fails, nothing is left to stop.
 
         Raises:
             UserError: a model or setting cannot work, agents cannot act in an environment, no sandbox is available for
                 their code, or the engine gives no distributions although they are trained on.
         """
+        try:
+            return await self._start()
+        except BaseException:
+            await self._close_environments()
+            raise
+
+    async def _start(self) -> tuple[str, ...]:
         config = self.config
         sandboxes = {code_sandbox(environment, config.agent) for environment in config.environments} - {None}
         notes = [tier_sentence(await run_in_thread(choose_tier, sandbox)) for sandbox in sandboxes]
+        hosts = {environment.type: config.hosts(environment) for environment in config.environments}
         for environment in config.environments:
-            await run_in_thread(_require_playable, environment, config)
+            if (used := hosts[environment.type]) is not None:
+                self._cleanup.callback(used.stop)
+            await run_in_thread(_require_playable, environment, config, used)
         self.engine = await make_engine(config.engine, config.agent)
         notes += await _check_engine(self.engine, config)
         search = config.retrieval.connect() if config.retrieval else None
-        self.environments = {each.type: WorkerEnvironment(each, config, search) for each in config.environments}
+        for environment in config.environments:
+            ready = WorkerEnvironment(environment, config, search, hosts[environment.type])
+            self.environments[environment.type] = ready
+            self._cleanup.callback(ready.pool.clear)
         return tuple(notes)
 
     async def ping(self) -> None:
@@ -133,10 +160,11 @@ class RolloutWorker:
 
     async def stop(self) -> None:
         """Stop the engine and the environments; a worker that never started has nothing to stop."""
-        for environment in self.environments.values():
-            environment.pool.clear()
-        if self.engine is not None:
-            await self.engine.close()
+        await asyncio.gather(self._close_environments(), *([self.engine.close()] if self.engine else []))
+
+    async def _close_environments(self) -> None:
+        """Close free environments, then end all hosts. What takes too long ends with this process."""
+        await close_in_thread(self._cleanup, self.config.episode_policy.close_timeout_s)
 
     def started_engine(self) -> Engine:
         """The engine; `start` must have returned."""
@@ -199,9 +227,12 @@ async def _check_engine(engine: Engine, config: WorkerConfig) -> list[str]:
     return [*(probed.notes() if probed else ()), str(test)]
 
 
-def _require_playable(environment: BaseModel, config: WorkerConfig) -> None:
-    with closing(make_environment(environment)) as made:
-        require_playable(made, environment, config.agent, with_search=config.retrieval is not None)
+def _require_playable(environment: BaseModel, config: WorkerConfig, hosts: EnvironmentHosts | None) -> None:
+    try:
+        made = make_environment(environment, hosts=hosts)
+    except (EpisodeError, InfrastructureError, TimeoutError):
+        return  # a host failed; episodes record it
+    require_playable(made, environment, config.agent, with_search=config.retrieval is not None)
 
 
 async def next_batch(finished: asyncio.Queue[Trajectory | None]) -> list[Trajectory]:

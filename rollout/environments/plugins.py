@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from rollout.environment import TaskSource
+from rollout.environment import TaskSource, is_blocking
 from rollout.environments.plugin import EnvironmentPlugin
 from rollout.episode.config import AgentConfig
 from rollout.errors import UserError
@@ -62,6 +62,15 @@ def code_sandbox(config: BaseModel, agent: AgentConfig) -> SandboxConfig | None:
 def has_own_search(config: BaseModel) -> bool:
     """Whether an environment has a search of its own; if so, no other search is added."""
     return plugin_of(config).has_search
+
+
+def needs_host(config: BaseModel) -> bool:
+    """Whether workers run an environment in host processes (`rollout.environments.hosts`).
+
+    They do if it comes from another package or declares that it is blocking.
+    """
+    plugin = plugin_of(config)
+    return plugin.name not in ENVIRONMENTS.built_in_names or is_blocking(plugin.load("environment"))
 
 
 def make_task_source(config: BaseModel) -> TaskSource:

@@ -27,6 +27,8 @@ class EpisodePolicy(FrozenModel):
     """Attempts, over all starts of the run, after which an episode is given up (`cluster.run.attempts`)."""
     max_failures_in_a_row: int = Field(32, ge=1)
     """Failed episodes in a row after which no further ones are started until the next attempt."""
+    create_timeout_s: float = Field(300.0, gt=0.0)
+    """Seconds that an environment may take to be created, with the start of its host process."""
     close_timeout_s: float = Field(10.0, gt=0.0)
     """Seconds that an environment may take to close before it is abandoned."""
 
@@ -56,9 +58,9 @@ class AgentConfig(FrozenModel):
     max_tokens: int = Field(4000, ge=1)
     """Upper bound on tokens per episode: prompt, completions and observations. No turn starts that could exceed it."""
     time_limit_s: float = Field(600.0, gt=0)
-    """Seconds per episode."""
+    """Seconds per episode, and for scoring one."""
     step_timeout_s: float = Field(120.0, gt=0)
-    """Seconds per answer of the engine, and per step of the environment."""
+    """Seconds per answer of the engine, and per reset and step of the environment."""
     sampling: Sampling = Sampling()
     acting: Acting = PlainActing()
     """Acting method: one completion, a vote among several completions, or constrained decoding."""

@@ -15,13 +15,14 @@ from pydantic import BaseModel
 
 from rollout.concurrency import with_timeout
 from rollout.engine import Completion, Engine, RemoteEngine, Sampling
-from rollout.environment import Environment, Reset, Step, Task
+from rollout.environment import Environment, Reset, Step, Task, checked_reset, checked_step
 from rollout.episode.acting import ConstrainedActing, PlainActing, SelfConsistentActing
 from rollout.episode.config import AgentConfig, EpisodePolicy
 from rollout.episode.constrained import allowed_actions
+from rollout.episode.environment_calls import call_environment
 from rollout.episode.guidance import NO_GUIDANCE, Guidance, Guide
 from rollout.episode.provenance import with_provenance
-from rollout.episode.replay import REPLAYED, Call, call_environment, reproduces
+from rollout.episode.replay import REPLAYED, Call, reproduces
 from rollout.episode.self_consistency import close_all, step_copies, try_actions, vote
 from rollout.episode.support import check_acting, reraising_user_errors
 from rollout.errors import Boundary, Cause, EpisodeError, boundary, failure_of
@@ -147,7 +148,7 @@ class _Episode:
 
     async def run(self, task: Task, guide: Guide | None) -> StopReason:
         """Run the agent loop. Raises `EpisodeError` for failures of the environment or the engine."""
-        reset = await self._in_environment(lambda environment: environment.reset(task))
+        reset = await self._in_environment(lambda environment: checked_reset(environment, task))
         acting = self.config.acting
         if not isinstance(acting, PlainActing):
             with reraising_user_errors():
@@ -237,7 +238,7 @@ class _Episode:
         self.state.append(answers[number].segments)
         del self.calls[-1]
         if (action := actions[number]) is not None:
-            self.calls.append(lambda environment: environment.step(action))
+            self.calls.append(lambda environment: checked_step(environment, action))
         return self._count(await self._act(None) if winner is None else winner.step)
 
     async def close_copy(self) -> None:
@@ -254,7 +255,7 @@ class _Episode:
         if action is None:
             return Step(self.builder.style.no_action, valid=False)
         self.num_actions += 1
-        return await self._in_environment(lambda environment: environment.step(action))
+        return await self._in_environment(lambda environment: checked_step(environment, action))
 
     def _count(self, step: Step) -> Step:
         state = self.state
@@ -292,10 +293,9 @@ class _Episode:
         """Replace the cause of a failure by the agent if its actions reproduce it in a fresh environment."""
         if fresh is None or failure.cause not in REPLAYED or not self.num_actions:
             return failure
-        limits = self.config.step_timeout_s, self.policy.close_timeout_s
         try:
             async with asyncio.timeout(self.config.time_limit_s):
-                is_agents = await reproduces(failure, self.calls, fresh, *limits)
+                is_agents = await reproduces(failure, self.calls, fresh, self.config.step_timeout_s, self.policy)
         except TimeoutError:
             return failure
         return replace(failure, cause=Cause.AGENT) if is_agents else failure

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
-from rollout.concurrency import close_in_thread, run_in_thread, with_timeout
-from rollout.environment import Environment, is_blocking
+from rollout.concurrency import close_in_thread
+from rollout.environment import Environment
+from rollout.episode.config import EpisodePolicy
+from rollout.episode.environment_calls import call_environment, create_environment
 from rollout.errors import Boundary, Cause, EpisodeError, Failure, boundary
 
-T = TypeVar("T")
 Call: TypeAlias = Callable[[Environment], Any]
 """A call of an environment that can be made again in another one."""
 
@@ -21,15 +22,8 @@ _NUMBER = re.compile(r"0x[0-9a-fA-F]+|\d+")
 _log = logging.getLogger(__name__)
 
 
-async def call_environment(environment: Environment, call: Callable[[Environment], T], timeout_s: float) -> T:
-    """Call an environment: in a thread and with a time limit if it is blocking, else directly."""
-    if is_blocking(environment):
-        return await with_timeout(timeout_s, run_in_thread(call, environment))
-    return call(environment)
-
-
 async def reproduces(
-    failure: Failure, calls: Sequence[Call], fresh: Callable[[], Environment], timeout_s: float, close_timeout_s: float
+    failure: Failure, calls: Sequence[Call], fresh: Callable[[], Environment], timeout_s: float, policy: EpisodePolicy
 ) -> bool:
     """Whether the last of ``calls`` fails as recorded in a fresh environment in which all calls before it succeed.
 
@@ -39,14 +33,14 @@ async def reproduces(
         failure: the recorded failure.
         calls: the calls of the episode, in order.
         fresh: makes the environment, which is closed at the end.
-        timeout_s: limit for each call of a blocking environment.
-        close_timeout_s: limit for closing it.
+        timeout_s: limit for each call.
+        policy: limits for creating and closing it.
     """
     environment: Environment | None = None
     done = 0
     try:
         with boundary(Boundary.ENVIRONMENT):
-            environment = fresh()
+            environment = await create_environment(fresh, policy.create_timeout_s)
             for call in calls:
                 await call_environment(environment, call, timeout_s)
                 done += 1
@@ -56,7 +50,7 @@ async def reproduces(
         return is_same
     finally:
         if environment is not None:
-            await close_in_thread(environment, close_timeout_s)
+            await close_in_thread(environment, policy.close_timeout_s)
     return False
 
 

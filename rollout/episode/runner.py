@@ -8,6 +8,7 @@ from rollout.concurrency import close_in_thread
 from rollout.engine import Engine
 from rollout.environment import Environment, Task
 from rollout.episode.config import AgentConfig, EpisodePolicy
+from rollout.episode.environment_calls import create_environment
 from rollout.episode.episode import run_episode
 from rollout.episode.guidance import Guide
 from rollout.errors import Boundary, EpisodeError, boundary
@@ -30,7 +31,7 @@ async def roll_out(
     """Roll out one episode once and close its environment.
 
     Args:
-        make_environment: makes the environment. Its exceptions are failures of the environment.
+        make_environment: makes the environment, in a thread. Its exceptions are failures of the environment.
         fresh: makes the environment in which the actions are replayed if the agent may have caused a failure; if None,
             ``make_environment`` does.
 
@@ -42,7 +43,7 @@ async def roll_out(
     policy = policy or EpisodePolicy()
     try:
         with boundary(Boundary.ENVIRONMENT):
-            environment = make_environment()
+            environment = await create_environment(make_environment, policy.create_timeout_s)
     except EpisodeError as error:
         return failed_episode(identity, error.failure)
     try:

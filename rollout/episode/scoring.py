@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from rollout.concurrency import with_timeout
 from rollout.engine import Engine
 from rollout.environment import Reset, Task
 from rollout.episode.guidance import NO_GUIDANCE, Guide
@@ -23,7 +24,13 @@ HEADER = frozenset({Kind.SYSTEM, Kind.EXAMPLE})
 
 
 async def score_trajectory(
-    trajectory: Trajectory, engine: Engine, builder: PromptBuilder, top_k: int, guide: Guide | None = None
+    trajectory: Trajectory,
+    engine: Engine,
+    builder: PromptBuilder,
+    top_k: int,
+    guide: Guide | None = None,
+    *,
+    timeout_s: float = 600.0,
 ) -> Trajectory:
     """Add the teacher's distribution to every token that fits the teacher's context.
 
@@ -34,6 +41,7 @@ async def score_trajectory(
         top_k: entries of each distribution; the rest is its tail mass.
         guide: hints that the teacher reads before the task, but the author of the episode did not (privileged scoring).
             The result does not contain their tokens.
+        timeout_s: limit for choosing the hints, and for the answer of the engine.
 
     The first token has an empty distribution, because nothing predicts it. Segments that extend beyond the context have
     no distributions. If the engine fails, no segment has any, and the outcome has the failure: the scoring is owed
@@ -45,10 +53,12 @@ async def score_trajectory(
     before, after = split_at_hints(trajectory.segments)
     try:
         with boundary(Boundary.ENGINE):
-            guidance = NO_GUIDANCE if guide is None else await guide(task_of(trajectory), reset_of(trajectory))
+            chosen = None if guide is None else guide(task_of(trajectory), reset_of(trajectory))
+            guidance = NO_GUIDANCE if chosen is None else await with_timeout(timeout_s, chosen)
             hints = builder.hints(guidance.hints)
             token_ids = [token for segment in (*before, *hints, *after) for token in segment.token_ids]
-            rows = replace(await engine.score(token_ids[: engine.max_model_len], top_k), model=engine.name)
+            answer = await with_timeout(timeout_s, engine.score(token_ids[: engine.max_model_len], top_k))
+            rows = replace(answer, model=engine.name)
     except EpisodeError as error:
         unscored = tuple(replace(segment, teacher=None) for segment in (*before, *after))
         return replace(trajectory, segments=unscored, outcome=replace(trajectory.outcome, failure=error.failure))

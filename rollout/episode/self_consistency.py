@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TypeVar
 
-from rollout.concurrency import close_in_thread, run_in_thread, with_timeout
-from rollout.environment import Environment, Step, fork_of, is_blocking
+from rollout.concurrency import ENVIRONMENT_THREADS, close_in_thread, close_or_warn
+from rollout.environment import Environment, Step, checked_step, fork_of
+from rollout.episode.environment_calls import call_environment
 
-T = TypeVar("T")
 _MAX_CONCURRENT = 8
 """Upper bound on copies of one environment that are stepped concurrently."""
 
@@ -43,7 +42,7 @@ async def try_actions(
         TimeoutError: a step took too long.
         Exception: an exception of a step. All copies are closed before it is raised.
     """
-    blocking, copies = is_blocking(environment), list[Environment]()
+    copies = list[Environment]()
     semaphore = asyncio.Semaphore(_MAX_CONCURRENT)
 
     def copy_all() -> None:
@@ -51,12 +50,16 @@ async def try_actions(
             if action is not None:
                 copies.append(fork_of(environment))
 
+    def close_late(_: None) -> None:
+        for copy in copies:
+            close_or_warn(copy)
+
     async def try_action(copy: Environment, action: str) -> Trial:
         async with semaphore:
-            return Trial(copy, await _call(blocking, timeout_s, lambda: copy.step(action)))
+            return Trial(copy, await call_environment(copy, lambda copy: checked_step(copy, action), timeout_s))
 
     try:
-        await _call(blocking, timeout_s, copy_all)
+        await ENVIRONMENT_THREADS.run(copy_all, timeout_s=timeout_s, discard=close_late)
         waiting = iter(copies)
         trials = [None if action is None else try_action(next(waiting), action) for action in actions]
         results = await asyncio.gather(*(trial for trial in trials if trial is not None), return_exceptions=True)
@@ -75,22 +78,12 @@ def step_copies(environment: Environment, actions: Sequence[str | None]) -> None
     for action in actions:
         if action is not None:
             with closing(fork_of(environment)) as copy:
-                copy.step(action)
+                checked_step(copy, action)
 
 
 async def close_all(environments: Iterable[Environment], timeout_s: float) -> None:
     """Close copies; one that cannot be closed is abandoned with a warning in the log."""
-    environments = list(environments)
-    for environment in environments:
-        if not is_blocking(environment):
-            environment.close()
-    await asyncio.gather(
-        *(close_in_thread(environment, timeout_s) for environment in environments if is_blocking(environment))
-    )
-
-
-async def _call(blocking: bool, timeout_s: float, function: Callable[[], T]) -> T:
-    return await with_timeout(timeout_s, run_in_thread(function)) if blocking else function()
+    await asyncio.gather(*(close_in_thread(environment, timeout_s) for environment in environments))
 
 
 def outcome(step: Step) -> tuple[bool, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rollout.concurrency import close_or_warn
 from rollout.environment import Environment, fork_of
 from rollout.episode.acting import Acting, ConstrainedActing, SelfConsistentActing
 from rollout.episode.constrained import allowed_actions
@@ -18,7 +19,7 @@ def check_acting(environment: Environment, acting: Acting, style: Style) -> None
     Called by episodes before their first completion, and by `rollout.factory.require_playable` before engines start.
     """
     if isinstance(acting, SelfConsistentActing):
-        fork_of(environment).close()
+        close_or_warn(fork_of(environment))
     if isinstance(acting, ConstrainedActing):
         style.turn_grammar(allowed_actions(environment, acting.to))
 

@@ -28,7 +28,8 @@ class ScoreSpec(EpisodeSpec):
     async def run(self, request: EpisodeRequest, context: WorkerContext) -> Trajectory:
         episode = await context.read(self.source, request.key)
         builder = context.builder(request.task.environment, self.agent)
-        return await score_trajectory(episode, context.engine, builder, self.top_k, await context.guide(self))
+        guide, limit_s = await context.guide(self), self.agent.time_limit_s
+        return await score_trajectory(episode, context.engine, builder, self.top_k, guide, timeout_s=limit_s)
 
     @property
     def max_tokens(self) -> int:

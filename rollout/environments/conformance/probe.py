@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
-from rollout.environment import Environment, Reset, Step, Task
+from rollout.environment import Environment, Reset, Step, Task, has_valid_types, is_finite
 from rollout.environments.conformance.contract import Requirement, Violations, format_value
 
 MAX_STEPS = 30
@@ -151,10 +150,10 @@ class Prober:
         with found.expect(Requirement.STEP, what):
             step: object = environment.step(action)
             self._counts["steps"] += 1
-            if not isinstance(step, Step) or not _has_types(step):
+            if not isinstance(step, Step) or not has_valid_types(step):
                 found.add(Requirement.STEP, f"{what} returns {format_value(repr(step))}")
                 return None
-            finite = _is_number(step.reward)
+            finite = is_finite(step.reward)
             found.check(finite, Requirement.REWARDS, f"{what} returns the reward {format_value(repr(step.reward))}")
             found.check(step.done or not step.success, Requirement.SUCCESS, f"{what} returns success without done")
             return step if finite else None
@@ -178,17 +177,3 @@ class Prober:
 
 def _items(listed: object) -> Sequence[object]:
     return listed if isinstance(listed, Sequence) else ()
-
-
-def _has_types(step: Step) -> bool:
-    """Whether all fields except the reward have the right types."""
-    return (
-        isinstance(step.observation, str)
-        and isinstance(step.dialect, str)
-        and all(type(flag) is bool for flag in (step.done, step.success, step.valid))
-        and all(isinstance(name, str) and _is_number(score) for name, score in step.scores.items())
-    )
-
-
-def _is_number(reward: object) -> bool:
-    return isinstance(reward, int | float) and math.isfinite(reward)

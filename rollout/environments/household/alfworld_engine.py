@@ -51,14 +51,11 @@ class _Answer(FrozenModel):
 
 
 class AlfworldEnvironment:
-    """Official games (payload ``{"game": path}``) in the original engine.
+    """Official games (payload ``{"game": path}``) in the original engine, whose process it limits and replaces itself.
 
     Raises:
         UserError: the original engine is not installed.
     """
-
-    blocking = True
-    """A step takes tens of milliseconds, so callers with an event loop must run it in a thread."""
 
     def __init__(self, config: AlfworldConfig) -> None:
         if not installed():

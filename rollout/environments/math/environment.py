@@ -49,8 +49,6 @@ class MathEnvironment:
         UserError: math-verify is not installed.
     """
 
-    blocking = True
-    """A step may wait for the checker's process or for code, so callers with an event loop step in a thread."""
     action_templates = ("calculate[{}]", "python[{}]", "finish[{}]")
 
     def __init__(

@@ -7,7 +7,7 @@ from copy import copy
 from functools import partial
 from typing import Any, TypeVar
 
-from rollout.environment import ABILITIES, Environment, Reset, Step, Task
+from rollout.environment import ABILITIES, Environment, Reset, Step, Task, checked_reset, checked_step
 
 T = TypeVar("T")
 
@@ -26,10 +26,10 @@ class EnvironmentWrapper:
         self.inner = inner
 
     def reset(self, task: Task) -> Reset:
-        return self._call(self.inner.reset, task)
+        return self._call(checked_reset, self.inner, task)
 
     def step(self, action: str) -> Step:
-        return self._call(self.inner.step, action)
+        return self._call(checked_step, self.inner, action)
 
     def admissible_actions(self) -> Sequence[str] | None:
         return self._call(self.inner.admissible_actions)

@@ -27,7 +27,6 @@ class CodeActEnvironment(EnvironmentWrapper):
         finish: template of the answer action (``finish[{}]``); None if the environment accepts no answer.
     """
 
-    blocking = True
     # Programs cannot be listed and have no action templates.
     action_templates = ()
     open_actions = None

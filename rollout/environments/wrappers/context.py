@@ -23,8 +23,6 @@ class ContextEnvironment(EnvironmentWrapper):
         find: returns the passages; blocks until they are available.
     """
 
-    blocking = True
-
     def __init__(self, inner: Environment, find: Find) -> None:
         super().__init__(inner)
         self._find = find

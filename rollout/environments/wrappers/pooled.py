@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from rollout.concurrency import close_or_warn
 from rollout.environment import Environment
 from rollout.environments.wrappers.base import EnvironmentWrapper
 
@@ -12,7 +13,10 @@ T = TypeVar("T")
 
 
 class EnvironmentPool:
-    """Lends environments. A closed environment returns to the pool unless one of its calls failed."""
+    """Lends environments. A closed environment returns to the pool unless one of its calls failed. Thread-safe.
+
+    That which was returned first is lent first, so that none holds a host process that is to be replaced for long.
+    """
 
     def __init__(self, make: Callable[[], Environment]) -> None:
         self.make = make
@@ -20,12 +24,16 @@ class EnvironmentPool:
 
     def take(self) -> Environment:
         """An environment for exclusive use."""
-        return PooledEnvironment(self, self.free.pop() if self.free else self.make())
+        try:
+            inner = self.free.pop(0)
+        except IndexError:
+            inner = self.make()
+        return PooledEnvironment(self, inner)
 
     def clear(self) -> None:
-        """Close all free environments."""
+        """Close all free environments; one that fails to close is logged."""
         while self.free:
-            self.free.pop().close()
+            close_or_warn(self.free.pop())
 
 
 class PooledEnvironment(EnvironmentWrapper):

@@ -30,10 +30,8 @@ class SearchEnvironment(EnvironmentWrapper):
 
     Args:
         inner: the environment that executes all other actions; its own ``search[...]`` is overridden.
-        search: queries the service; must not be called in its event loop, so a step must run in a thread.
+        search: queries the service; must not be called in its event loop.
     """
-
-    blocking = True
 
     def __init__(self, inner: Environment, search: Search) -> None:
         super().__init__(inner)

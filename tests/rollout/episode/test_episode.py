@@ -381,13 +381,10 @@ async def test_a_failing_guide_is_a_failure_of_the_episode(run: Run) -> None:
     )
 
 
-async def test_a_bug_propagates_instead_of_being_recorded(run: Run) -> None:
-    class Odd(Counting):
-        def step(self, action: str) -> Step:
-            return replace(super().step(action), observation=None)
-
-    with pytest.raises(AttributeError):
-        await run(environment=Odd())
+async def test_a_bug_propagates_instead_of_being_recorded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PromptBuilder, "observation", None)
+    with pytest.raises(TypeError):
+        await run()
 
 
 async def test_a_cancelled_episode_is_cancelled(run: Run) -> None:

@@ -107,14 +107,13 @@ async def test_a_task_that_cannot_start_is_owed_and_its_environment_is_closed(
     assert (stairs.made, stairs.closed) == (1, 1)
 
 
-async def test_a_bug_is_raised_and_the_environment_is_closed(climb: RollOut, stairs: type[Stairs]) -> None:
-    class Odd(stairs):  # type: ignore[misc, valid-type]
-        def step(self, action: str) -> Step:
-            return Step(observation=None)  # type: ignore[arg-type]
-
-    with pytest.raises(AttributeError):
-        await climb(Odd, 2)
-    assert Odd.closed == Odd.made == 1
+async def test_a_bug_is_raised_and_the_environment_is_closed(
+    climb: RollOut, stairs: type[Stairs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PromptBuilder, "observation", None)
+    with pytest.raises(TypeError):
+        await climb(stairs, 2)
+    assert stairs.closed == stairs.made == 1
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import product
 
 import pytest
@@ -27,7 +28,7 @@ from rollout.environments.wrappers.code import CodeActEnvironment
 from rollout.environments.wrappers.context import ContextEnvironment, own_passages
 from rollout.environments.wrappers.pooled import EnvironmentPool, PooledEnvironment
 from rollout.environments.wrappers.search import SearchEnvironment
-from rollout.errors import UserError
+from rollout.errors import SetupError, UserError
 from rollout.grammar import Choice
 from rollout.tools.sandbox.config import SandboxConfig, Tier
 from rollout.tools.sandbox.sandbox import Sandbox
@@ -97,7 +98,7 @@ def wrapped(inner: Environment, stack: Sequence[str]) -> Environment:
 
 def blocking_is_forwarded(stack: Sequence[str]) -> None:
     assert is_blocking(wrapped(Park(), stack))
-    assert is_blocking(wrapped(Plain(), stack)) == any(name != "pooled" for name in stack)
+    assert not is_blocking(wrapped(Plain(), stack))
 
 
 def action_templates_are_forwarded(stack: Sequence[str]) -> None:
@@ -229,7 +230,12 @@ def test_an_environment_with_an_unfinished_call_is_closed_permanently(method: st
     park = Broken(method, waits=threading.Event())
     pool = EnvironmentPool(lambda: park)
     loan = pool.take()
-    hung = threading.Thread(target=lambda: getattr(loan, method)(*ARGUMENTS.get(method, ())), daemon=True)
+
+    def call() -> None:
+        with suppress(SetupError):  # it returns nothing in the end
+            getattr(loan, method)(*ARGUMENTS.get(method, ()))
+
+    hung = threading.Thread(target=call, daemon=True)
     hung.start()
     assert park.entered.wait(60)
     loan.close()

@@ -1,0 +1,1 @@
+"""Processes in which workers run environments that may hang, leak or crash."""
