@@ -65,6 +65,7 @@ class EpisodeSpec(ABC):
         store: URI of the store that keeps the episodes.
         hints: hints that are shown, or read before scoring.
         first_thoughts: store of episodes whose first thoughts begin these.
+        max_delay_s: an episode that ended is stored and reported after this time at the latest.
     """
 
     run_name: str
@@ -74,6 +75,7 @@ class EpisodeSpec(ABC):
     agent: AgentConfig
     hints: HintContext | None = None
     first_thoughts: str | None = None
+    max_delay_s: float = 5.0
 
     @abstractmethod
     async def run(self, request: EpisodeRequest, context: WorkerContext) -> Trajectory:
@@ -108,6 +110,19 @@ class EpisodeRequest:
         return Identity(
             spec.run_name, spec.role, spec.round, task.id, self.attempt, task.environment, task.split, task.task_type
         )
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutUpdate:
+    """What has happened on a worker since the last update.
+
+    Attributes:
+        ended: keys of episodes that ended and are not stored yet. They no longer take a place on the worker.
+        summaries: episodes that are stored now, and those that are owed and not stored (``segments=()``).
+    """
+
+    ended: tuple[Key, ...] = ()
+    summaries: tuple[Trajectory, ...] = ()
 
 
 class WorkerJob(Protocol):

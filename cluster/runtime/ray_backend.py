@@ -18,7 +18,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from cluster.config.failures import FailurePolicies
 from cluster.config.recipe import RetrievalRole
-from cluster.run.episodes import EpisodeRequest, WorkerJob
+from cluster.run.episodes import EpisodeRequest, RolloutUpdate, WorkerJob
 from cluster.run.provenance import cpu_cores
 from cluster.run.training_data import TrainRequest
 from cluster.runtime.address import no_cluster, require_cluster
@@ -31,7 +31,6 @@ from rollout.errors import EngineDied, UserError
 from rollout.messages import first_line
 from rollout.tools.retrieval.documents import Hit
 from rollout.tools.retrieval.service import RetrievalServer
-from rollout.trajectory import Trajectory
 
 SETTINGS = ("RAY_USAGE_STATS_ENABLED", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "RAY_worker_niceness")
 """Set to 0 unless the user has set them: no usage reports, no warnings on the terminal, and no niceness of 15, with
@@ -108,7 +107,7 @@ class RayWorker:
         with self._plain_errors():
             await self.actor.ping.remote()
 
-    async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
+    async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[RolloutUpdate]:
         with self._plain_errors():
             async for reference in self.actor.rollout.options(num_returns="streaming").remote(requests):
                 yield await reference

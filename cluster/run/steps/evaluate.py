@@ -11,6 +11,9 @@ from cluster.run.steps.planner import HINT_BANK, Planner
 from cluster.run.steps.rollout import RolloutSpec, requests_of
 from cluster.run.steps.step import EpisodeStep
 
+MAX_DELAY_S = 1.0
+"""Evaluated episodes are shown sooner than collected ones, which are more."""
+
 
 def plan_baselines(planner: Planner, round: int) -> Iterator[EpisodeStep]:
     """Evaluations that need no training, beside the first round: ``teacher`` and ``student_before``."""
@@ -53,6 +56,7 @@ def evaluation(planner: Planner, config: EvaluateConfig, agent: Agent) -> Episod
         store=planner.directory.evaluation(agent),
         agent=recipe.evaluated_agent(),
         hints=HintContext(planner.hint_bank(), hints) if hints and has_hints else None,
+        max_delay_s=MAX_DELAY_S,
     )
     return EpisodeStep(
         name=f"evaluate/{agent}",

@@ -17,7 +17,7 @@ from cluster.config.load import load_recipe, recipe_names
 from cluster.config.recipe import Recipe, RetrievalRole
 from cluster.driver import PHASES, Driver
 from cluster.run.directory import RunDirectory
-from cluster.run.episodes import EpisodeRequest, WorkerJob
+from cluster.run.episodes import EpisodeRequest, RolloutUpdate, WorkerJob
 from cluster.run.plan import Plan, make_plan
 from cluster.run.plan_file import read_plan, write_plan
 from cluster.run.progress import Screen
@@ -78,11 +78,11 @@ class RecordingBackend:
     async def ping(self) -> None:
         """It is there."""
 
-    async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
+    async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[RolloutUpdate]:
         TrajectoryStore(requests[0].spec.store).write([finished(request) for request in requests])
         for request in requests:
             self.requested[Path(request.spec.store).relative_to(self.folder).as_posix()] += 1
-            yield [finished(request)]
+            yield RolloutUpdate(summaries=(finished(request),))
 
     async def call(self, job: WorkerJob) -> Mapping[str, int]:
         self.requested["hints.parquet"] += 1
