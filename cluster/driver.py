@@ -45,6 +45,7 @@ from cluster.run.tasks import TaskLists
 from cluster.run.training_data import TrainRequest, check_other_stores
 from cluster.run.write_report import write_run_report
 from cluster.runtime.backend import Backend, open_backend
+from cluster.runtime.compaction import CompactionError
 from cluster.runtime.resources import ResourceRequest, num_torch_threads, resource_groups
 from cluster.runtime.retrieval import start_retrieval
 from cluster.runtime.rollout_pool import Pool
@@ -57,6 +58,9 @@ from rollout.concurrency import run_all
 from rollout.tools.retrieval.service import Service
 from rollout.trajectory import Trajectory
 from rollout.trajectory.store import TrajectoryStore
+
+COMPACT_EVERY = 2**14
+"""Episodes of a step after which its store is compacted while more are added."""
 
 
 def run(
@@ -125,6 +129,8 @@ class Driver:
     pools: dict[Role, Pool] = field(default_factory=dict)
     starting: dict[Role, asyncio.Task[Pool]] = field(default_factory=dict)
     retrieval: asyncio.Task[Service] | None = None
+    compacting: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    """By name, the compactions of steps whose episodes are still produced."""
     timers: dict[str, PhaseTimer] = field(default_factory=dict)
     shown_notes: set[str] = field(default_factory=set)
 
@@ -155,6 +161,10 @@ class Driver:
                 step.refuse(self, absent[0])
                 return False
             await step.execute(self)
+        if isinstance(step, EpisodeStep) and step.phase in self.phases:
+            if (running := self.compacting.pop(step.name, None)) is not None:
+                await running
+            await self.compact(step)
         defect = await asyncio.to_thread(step.defect, self)
         if defect and step.phase in self.phases:
             self.defects.append(defect)
@@ -175,8 +185,26 @@ class Driver:
         async with aclosing(attempts.summaries(roll_out)) as summaries:
             async for summary in summaries:
                 self.evaluate(step, summary)
+                if len(attempts.completed) % COMPACT_EVERY == 0:
+                    self.compact_meanwhile(step)
         self.screen.end(step.name)
-        await asyncio.to_thread(TrajectoryStore(step.store).compact)
+
+    def compact_meanwhile(self, step: EpisodeStep) -> None:
+        """Compact while episodes are added, so that few shards are not in the manifest if the run is killed."""
+        running = self.compacting.get(step.name)
+        if running is None or running.done():
+            if running is not None:
+                running.result()
+            self.compacting[step.name] = asyncio.ensure_future(self.compact(step))
+
+    async def compact(self, step: EpisodeStep) -> None:
+        """Merge the shards of a step and write the keys of all in one place, unless that was done."""
+        if await asyncio.to_thread(TrajectoryStore(step.store, read_only=True).is_compact):
+            return
+        try:
+            await self.backend.compact(step.store)
+        except CompactionError as error:
+            self.notify(f"{step.title}: its files could not be merged ({error}); the same command tries it again.")
 
     def evaluate(self, step: EpisodeStep, summary: Trajectory) -> None:
         """Consumes an episode that has ended, produces the figures on the screen."""

@@ -69,6 +69,9 @@ class RecordingBackend:
         self.trained.append(request.round)
         (self.folder / "checkpoints" / f"round={request.round:03d}").mkdir(parents=True)
 
+    async def compact(self, store: str) -> None:
+        """Stores stay as they are."""
+
     def close(self) -> None:
         """Nothing to close."""
 
