@@ -30,7 +30,7 @@ from typing import Any
 from cluster.config.collect import Role
 from cluster.config.environments import parts_of
 from cluster.config.recipe import LearnerRole, Recipe, distributions_of
-from cluster.run.attempts import Attempts
+from cluster.run.attempts import Attempts, Completed
 from cluster.run.directory import RunDirectory
 from cluster.run.episodes import WorkerJob
 from cluster.run.failed_episodes import IncompleteError
@@ -52,7 +52,7 @@ from cluster.runtime.rollout_pool import Pool
 from cluster.runtime.rollout_worker import WorkerConfig
 from cluster.runtime.slot import PoolEvent
 from cluster.runtime.train_learner import show_training
-from evaluation.evaluator import CompletedEpisode, Evaluator
+from evaluation.evaluator import STORED_COLUMNS, CompletedEpisode, Evaluator
 from evaluation.report import Report
 from rollout.concurrency import run_all
 from rollout.tools.retrieval.service import Service
@@ -174,19 +174,21 @@ class Driver:
     async def roll_out(self, step: EpisodeStep) -> None:
         """Consumes the missing requests of a step, produces episodes in its store and a record of those that failed."""
         self.screen.begin(step.name, step.title, len(step.requests))
-        stored = await asyncio.to_thread(step.summaries)
-        attempts = Attempts(step, stored, self.directory, self.recipe.failures.episode)
-        for summary in (*stored, *attempts.given_up()):
+        completed = await self.restore(step)
+        attempts = Attempts(step, completed, self.directory, self.recipe.failures.episode)
+        for summary in attempts.given_up():
             self.evaluate(step, summary)
+        self.show(step)
         pool = await self.pool(step.acts_as)
-        if attempts.completed:
+        if completed.count:
             pool.vouch()
         roll_out = partial(pool.rollout, priority=self.plan.order[step.name])
         async with aclosing(attempts.summaries(roll_out)) as summaries:
             async for summary in summaries:
                 self.evaluate(step, summary)
-                if len(attempts.completed) % COMPACT_EVERY == 0:
+                if completed.count and completed.count % COMPACT_EVERY == 0:
                     self.compact_meanwhile(step)
+        self.show(step)
         self.screen.end(step.name)
 
     def compact_meanwhile(self, step: EpisodeStep) -> None:
@@ -206,10 +208,25 @@ class Driver:
         except CompactionError as error:
             self.notify(f"{step.title}: its files could not be merged ({error}); the same command tries it again.")
 
+    async def restore(self, step: EpisodeStep) -> Completed:
+        """Consumes the episodes of a step that are stored, produces their figures and a note of each."""
+        completed, tables = Completed(step.requests), step.tables(STORED_COLUMNS)
+        while (found := await asyncio.to_thread(next, tables, None)) is not None:
+            places, table = found
+            self.evaluator.restore(step.name, table)
+            completed.add(places, table["steps"].to_numpy())
+        return completed
+
     def evaluate(self, step: EpisodeStep, summary: Trajectory) -> None:
         """Consumes an episode that has ended, produces the figures on the screen."""
-        snapshot = self.evaluator.update(CompletedEpisode(step.name, summary))
-        self.screen.episodes(step.name, snapshot.steps[step.name])
+        self.evaluator.add(CompletedEpisode(step.name, summary))
+        if self.screen.is_due(step.name):
+            self.show(step)
+
+    def show(self, step: EpisodeStep) -> None:
+        """Produces the figures on the screen."""
+        if (figures := self.evaluator.snapshot().steps.get(step.name)) is not None:
+            self.screen.episodes(step.name, figures)
 
     async def call_worker(self, role: Role, job: WorkerJob) -> Mapping[str, int]:
         """Run a job on one worker of a role."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, overload
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from rollout.engine import Engine
@@ -110,6 +114,53 @@ class EpisodeRequest:
         return Identity(
             spec.run_name, spec.role, spec.round, task.id, self.attempt, task.environment, task.split, task.task_type
         )
+
+
+class Requests(Protocol):
+    """Episodes to produce; each is made when it is asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[EpisodeRequest]: ...
+
+
+@dataclass(frozen=True)
+class EpisodeRequests(Sequence[EpisodeRequest]):
+    """All tasks once, then all tasks again, ..., so that a run that is cut short has seen many tasks.
+
+    Requests are made when they are asked for, so that the driver's memory does not grow with their number.
+    """
+
+    spec: EpisodeSpec
+    tasks: Sequence[Task]
+    attempts: int = 1
+
+    def __len__(self) -> int:
+        return len(self.tasks) * self.attempts
+
+    @overload
+    def __getitem__(self, place: int) -> EpisodeRequest: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> tuple[EpisodeRequest, ...]: ...
+
+    def __getitem__(self, place: int | slice) -> EpisodeRequest | tuple[EpisodeRequest, ...]:
+        if isinstance(place, slice):
+            return tuple(self[each] for each in range(*place.indices(len(self))))
+        attempt, number = divmod(range(len(self))[place], len(self.tasks))
+        return EpisodeRequest(self.spec, self.tasks[number], attempt)
+
+    def __iter__(self) -> Iterator[EpisodeRequest]:
+        return (EpisodeRequest(self.spec, task, attempt) for attempt in range(self.attempts) for task in self.tasks)
+
+    def places(self, keys: pa.Table) -> NDArray[np.int64]:
+        """The place of each key in a table with `KEY_COLUMNS`; -1 for one that is not requested."""
+        ids = pa.array((task.id for task in self.tasks), pa.string())
+        numbers = pc.fill_null(pc.index_in(keys["task"], value_set=ids), -1).to_numpy().astype(np.int64)
+        attempts = keys["attempt"].to_numpy()
+        is_of_step = pc.and_(pc.equal(keys["role"], self.spec.role), pc.equal(keys["round"], self.spec.round))
+        is_requested = is_of_step.to_numpy() & (numbers >= 0) & (attempts >= 0) & (attempts < self.attempts)
+        return np.where(is_requested, attempts * len(self.tasks) + numbers, -1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import partial
 
 from cluster.config.failures import WorkerPolicy
-from cluster.run.episodes import EpisodeRequest, RolloutUpdate, WorkerJob
+from cluster.run.episodes import EpisodeRequest, Requests, RolloutUpdate, WorkerJob
 from cluster.run.failed_episodes import KILLS_WORKERS
 from cluster.runtime.breaker import Breaker
 from cluster.runtime.slot import PoolEvent, Slot, Weights, times
@@ -36,24 +36,44 @@ REFILL_PARTS = 8
 class Batch:
     """The requests of one `Pool.rollout` and their results."""
 
-    def __init__(self, requests: Sequence[EpisodeRequest], priority: int) -> None:
-        self.queue = deque(requests)
+    def __init__(self, requests: Requests, priority: int) -> None:
+        self.queue = deque[EpisodeRequest]()
+        """Requests that go before those that were not taken yet: they come from dead workers."""
         self.suspects: deque[EpisodeRequest] = deque()
         """Requests that may be played only one at a time on a worker."""
         self.priority = priority
         self.results: asyncio.Queue[Trajectory | Exception] = asyncio.Queue()
+        self._fresh = iter(requests)
+        self._num_fresh = len(requests)
+
+    @property
+    def num_free(self) -> int:
+        """Number of requests that no worker has and that may be played beside any others."""
+        return len(self.queue) + self._num_fresh
 
     @property
     def num_queued(self) -> int:
         """Number of requests that no worker has."""
-        return len(self.queue) + len(self.suspects)
+        return self.num_free + len(self.suspects)
 
     def take(self, size: int) -> list[EpisodeRequest]:
-        """Up to ``size`` requests of one spec from the head of the queue; if it is empty, one suspect."""
-        chunk = [self.queue.popleft() if self.queue else self.suspects.popleft()]
-        while self.queue and len(chunk) < size and self.queue[0].spec is chunk[0].spec:
-            chunk.append(self.queue.popleft())
+        """Up to ``size`` requests of one spec from the head of the queue; if there is none, one suspect."""
+        if not self.num_free:
+            return [self.suspects.popleft()]
+        chunk = [self._next()]
+        while self.num_free and len(chunk) < size:
+            request = self._next()
+            if request.spec is not chunk[0].spec:
+                self.queue.appendleft(request)
+                break
+            chunk.append(request)
         return chunk
+
+    def _next(self) -> EpisodeRequest:
+        if self.queue:
+            return self.queue.popleft()
+        self._num_fresh -= 1
+        return next(self._fresh)
 
 
 class Chunk:
@@ -130,7 +150,7 @@ class Pool:
             self._keepers.append(keeper)
         await self._wait_ready()
 
-    async def rollout(self, requests: Sequence[EpisodeRequest], priority: int = 0) -> AsyncGenerator[Trajectory, None]:
+    async def rollout(self, requests: Requests, priority: int = 0) -> AsyncGenerator[Trajectory, None]:
         """Produce all requests; yields the summary of each one once, when its episode is stored.
 
         An episode that kills its workers is yielded as a failed one. Stop iterating (``aclose``) to give up the rest.
@@ -142,7 +162,7 @@ class Pool:
             batch.results.put_nowait(self._error)
         self._dispatch()
         try:
-            for _ in requests:
+            for _ in range(len(requests)):
                 result = await batch.results.get()
                 if isinstance(result, Exception):
                     raise result
@@ -262,7 +282,7 @@ class Pool:
         for batch in self.batches:
             if batch.num_queued:
                 able = (slot for slot in self.slots if self._has_room(slot))
-                if not batch.queue:  # suspects only
+                if not batch.num_free:  # suspects only
                     able = (slot for slot in able if not self._plays_suspect(slot))
                 if slot := min(able, key=lambda slot: slot.owed, default=None):
                     return slot, batch

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from rollout.trajectory.arrow import KEY_COLUMNS, trajectory_schema
+from rollout.trajectory.arrow import key_table
 
 MANIFEST_NAME = "_keys.manifest"
 """A Parquet file; readers of whole folders leave out names that begin with an underscore."""
@@ -27,11 +27,6 @@ DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError, TypeError)
 """What `decode` raises for a file that is no manifest."""
 
 
-def key_schema() -> pa.Schema:
-    """The schema of `KEY_COLUMNS`."""
-    return pa.schema([trajectory_schema().field(name) for name in KEY_COLUMNS])
-
-
 def shard_id(file: pafs.FileInfo) -> ShardId:
     """What identifies the content of a shard."""
     return PurePosixPath(file.path).name, file.size, file.mtime_ns or 0
@@ -40,10 +35,11 @@ def shard_id(file: pafs.FileInfo) -> ShardId:
 def encode(keys: Mapping[ShardId, pa.Table]) -> pa.Buffer:
     """A manifest of the completed episodes of each shard, as tables of `KEY_COLUMNS`."""
     shards = [[*shard, table.num_rows] for shard, table in keys.items()]
-    schema = key_schema().with_metadata({_SHARDS: json.dumps(shards).encode()})
+    empty = key_table(())
+    schema = empty.schema.with_metadata({_SHARDS: json.dumps(shards).encode()})
     stream = pa.BufferOutputStream()
     with pq.ParquetWriter(stream, schema, compression="zstd", write_page_checksum=True) as writer:
-        writer.write_table(pa.concat_tables([schema.empty_table(), *(table.cast(schema) for table in keys.values())]))
+        writer.write_table(pa.concat_tables([empty, *keys.values()]).cast(schema))
     return stream.getvalue()
 
 
@@ -51,7 +47,7 @@ def decode(content: pa.Buffer) -> dict[ShardId, pa.Table]:
     """The tables that were given to `encode`. Raises one of `DAMAGE` if the file is damaged."""
     file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
     shards = [_entry(*entry) for entry in json.loads(file.schema_arrow.metadata[_SHARDS])]
-    table = file.read(use_threads=False).cast(key_schema())
+    table = file.read(use_threads=False).cast(key_table(()).schema)
     if sum(num_rows for _, num_rows in shards) != table.num_rows:
         raise ValueError("its shards have other numbers of rows")
     return dict(_divide(table, shards))

@@ -33,11 +33,12 @@ from rollout.trajectory.arrow import (
     SUMMARY_COLUMNS,
     completed_rows,
     from_table,
+    key_table,
     owed_rows,
     table_keys,
     to_table,
 )
-from rollout.trajectory.manifest import DAMAGE, MANIFEST_NAME, ShardId, key_schema, shard_id
+from rollout.trajectory.manifest import DAMAGE, MANIFEST_NAME, ShardId, shard_id
 from rollout.trajectory.manifest import decode as decode_manifest
 from rollout.trajectory.manifest import encode as encode_manifest
 from rollout.trajectory.record import Key, Trajectory
@@ -149,8 +150,12 @@ class TrajectoryStore:
             columns: names of the current schema; they must include `KEY_COLUMNS`. None reads all.
         """
         seen: set[Key] = set()
+        return (_unseen(table, seen) for table in self.repeated_tables(columns))
+
+    def repeated_tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """Like `tables`, but a key that was written twice comes twice. Needs no memory for the keys."""
         select = partial(self._selected, columns=columns, rows=completed_rows)
-        return (_unseen(table, seen) for table in self._tables(lambda shard: select(shard.path)))
+        return self._tables(lambda shard: select(shard.path))
 
     def owed(self) -> Iterator[Trajectory]:
         """Summaries of the episodes that are owed and were not completed since (`rollout.trajectory.is_owed`).
@@ -222,7 +227,9 @@ class TrajectoryStore:
         keys: dict[ShardId, pa.Table] = {}
         for shard in self._shards():
             tables = list(self._keys_of(shard, known))
-            keys[shard_id(shard)] = pa.concat_tables([key_schema().empty_table(), *tables])
+            keys[shard_id(shard)] = pa.concat_tables(
+                [key_table(()), *(table.cast(key_table(()).schema) for table in tables)]
+            )
         if keys.keys() != known.keys():
             self._replace(lambda: MANIFEST_NAME, encode_manifest(keys))
 

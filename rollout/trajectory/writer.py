@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 
 from rollout.trajectory.owed import is_owed
 from rollout.trajectory.record import Trajectory
@@ -100,7 +101,8 @@ class ShardWriter:
             self._writing = asyncio.create_task(self._write(batch))
 
     async def _write(self, batch: list[_Waiting]) -> None:
-        kept = [each.trajectory for each in batch if not is_owed(each.trajectory)]
+        # In the order of keys, which is the order of training, so that small runs do not depend on the order of ends.
+        kept = sorted((each.trajectory for each in batch if not is_owed(each.trajectory)), key=attrgetter("key"))
         error: Exception | None = None
         try:
             await asyncio.to_thread(self._store.write, kept)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from cluster.config.collect import Role
 from cluster.config.recipe import Agent, EvaluateConfig, Recipe
-from cluster.run.episodes import HintContext
+from cluster.run.episodes import EpisodeRequests, HintContext
 from cluster.run.steps.planner import HINT_BANK, Planner
-from cluster.run.steps.rollout import RolloutSpec, requests_of
+from cluster.run.steps.rollout import RolloutSpec
 from cluster.run.steps.step import EpisodeStep
 
 MAX_DELAY_S = 1.0
@@ -68,5 +68,5 @@ def evaluation(planner: Planner, config: EvaluateConfig, agent: Agent) -> Episod
         acts_as=role,
         weight_version=version,
         spec=spec,
-        requests=requests_of(spec, planner.tasks.evaluate(), config.attempts),
+        requests=EpisodeRequests(spec, planner.tasks.evaluate(), config.attempts),
     )

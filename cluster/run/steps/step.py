@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
 from cluster.config.collect import Role
 from cluster.config.recipe import LearnerRole, Recipe
 from cluster.run.directory import RunDirectory
-from cluster.run.episodes import EpisodeRequest, EpisodeSpec, WorkerJob
+from cluster.run.episodes import EpisodeRequest, EpisodeRequests, EpisodeSpec, WorkerJob
 from cluster.run.failed_episodes import FailedEpisodes
 from cluster.run.training_data import TrainRequest
 from evaluation.failures import count_failures
 from rollout.trajectory import Trajectory
+from rollout.trajectory.arrow import KEY_COLUMNS, SUMMARY_COLUMNS, from_table, key_table
 from rollout.trajectory.store import TrajectoryStore
 
 Phase = Literal["rollout", "train", "evaluate"]
@@ -132,7 +137,7 @@ class EpisodeStep(Step):
     acts_as: Role
     weight_version: int
     spec: EpisodeSpec
-    requests: tuple[EpisodeRequest, ...]
+    requests: EpisodeRequests
     source: str = ""
     note: str = ""
 
@@ -150,17 +155,40 @@ class EpisodeStep(Step):
 
     def missing(self, run: RunDirectory) -> list[EpisodeRequest]:
         """Requests whose episode is neither in the store nor given up."""
-        done = TrajectoryStore(self.store, read_only=True).keys() | self.failed(run).tombstones().keys()
-        return [request for request in self.requests if request.key not in done]
+        return [self.requests[place] for place in np.flatnonzero(~self._ended(run))]
 
-    def summaries(self) -> list[Trajectory]:
-        """Episodes of this step in its store, without segments. Episodes of other weights or plans are left out."""
-        keys = {request.key for request in self.requests}
-        stored = TrajectoryStore(self.store, read_only=True).summaries()
-        return [summary for summary in stored if summary.key in keys]
+    def num_missing(self, run: RunDirectory) -> int:
+        """Number of requests whose episode is neither in the store nor given up."""
+        return int(np.count_nonzero(~self._ended(run)))
+
+    def _ended(self, run: RunDirectory) -> NDArray[np.bool_]:
+        """For each request, whether its episode is in the store or given up."""
+        ended = np.zeros(len(self.requests), np.bool_)
+        stored = TrajectoryStore(self.store, read_only=True).key_tables()
+        for table in (*stored, key_table(self.failed(run).tombstones())):
+            mark(ended, self.requests.places(table))
+        return ended
+
+    def tables(self, columns: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], pa.Table]]:
+        """Episodes of this step in its store, each once, as tables with some of `SUMMARY_COLUMNS`.
+
+        Episodes of other weights or plans are left out.
+
+        Yields:
+            Places of the requests, and a table with one row for each.
+        """
+        seen = np.zeros(len(self.requests), np.bool_)
+        store = TrajectoryStore(self.store, read_only=True)
+        for table in store.repeated_tables(list(dict.fromkeys([*KEY_COLUMNS, *columns]))):
+            rows, places = mark(seen, self.requests.places(table))
+            yield places, table.take(pa.array(rows))
+
+    def summaries(self) -> Iterator[Trajectory]:
+        """The same episodes without segments."""
+        return (summary for _, table in self.tables(SUMMARY_COLUMNS) for summary in from_table(table))
 
     def is_complete(self, context: StepContext) -> bool:
-        return not self.missing(context.directory)
+        return not self.num_missing(context.directory)
 
     async def execute(self, context: StepContext) -> None:
         await context.roll_out(self)
@@ -168,7 +196,7 @@ class EpisodeStep(Step):
     def defect(self, context: StepContext) -> str:
         """Says that episodes are owed, or that more are given up than ``failures.max_failed_share`` allows."""
         failed, total = self.failed(context.directory), len(self.requests)
-        missing, tombstones = len(self.missing(context.directory)), failed.tombstones()
+        missing, tombstones = self.num_missing(context.directory), failed.tombstones()
         limit = context.recipe.failures.max_failed_share
         if not missing and len(tombstones) <= limit * total:
             return ""
@@ -185,3 +213,13 @@ class EpisodeStep(Step):
     @property
     def cost(self) -> Cost:
         return Cost(len(self.requests), len(self.requests) * self.spec.max_tokens, self.note)
+
+
+def mark(marked: NDArray[np.bool_], places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Mark places that are not marked yet; -1 is none. Returns the row of each and the place itself, in order."""
+    new, rows = np.unique(places, return_index=True)
+    is_new = new >= 0
+    is_new[is_new] = ~marked[new[is_new]]
+    marked[new[is_new]] = True
+    rows = np.sort(rows[is_new])
+    return rows, places[rows]

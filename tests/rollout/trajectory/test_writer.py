@@ -56,6 +56,12 @@ async def test_an_episode_waits_for_others_no_longer_than_its_store_allows(tmp_p
     assert len(shards(tmp_path)) == 1
 
 
+async def test_episodes_are_in_a_shard_by_key_in_whatever_order_they_end(tmp_path: Path) -> None:
+    shared = ShardWriter(TrajectoryStore(tmp_path), LONG_S)
+    await asyncio.gather(*map(shared.write, reversed(episodes(5))))
+    assert [each.key.task for each in TrajectoryStore(tmp_path).read()] == [f"task/{i}" for i in range(5)]
+
+
 async def test_the_last_episodes_do_not_wait(tmp_path: Path) -> None:
     shared = ShardWriter(TrajectoryStore(tmp_path), LONG_S)
     await asyncio.gather(*map(shared.write, episodes(3)))
