@@ -210,7 +210,7 @@ class Driver:
 
     async def restore(self, step: EpisodeStep) -> Completed:
         """Consumes the episodes of a step that are stored, produces their figures and a note of each."""
-        completed, tables = Completed(step.requests), step.tables(STORED_COLUMNS)
+        completed, tables = Completed(step.requests), step.requests.keys.tables(step.store, STORED_COLUMNS)
         while (found := await asyncio.to_thread(next, tables, None)) is not None:
             places, table = found
             self.evaluator.restore(step.name, table)

@@ -45,7 +45,7 @@ class Completed:
     """
 
     def __init__(self, requests: EpisodeRequests) -> None:
-        self.requests = requests
+        self.requests = requests.keys
         self.count = 0
         self.longest: int | None = None
         self._is_completed = np.zeros(len(requests), np.bool_)

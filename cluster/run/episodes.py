@@ -7,12 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, overload
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from cluster.run.stored import StepKeys
 from rollout.engine import Engine
 from rollout.environment import Environment, Task
 from rollout.episode.config import AgentConfig, EpisodePolicy
@@ -153,14 +150,10 @@ class EpisodeRequests(Sequence[EpisodeRequest]):
     def __iter__(self) -> Iterator[EpisodeRequest]:
         return (EpisodeRequest(self.spec, task, attempt) for attempt in range(self.attempts) for task in self.tasks)
 
-    def places(self, keys: pa.Table) -> NDArray[np.int64]:
-        """The place of each key in a table with `KEY_COLUMNS`; -1 for one that is not requested."""
-        ids = pa.array((task.id for task in self.tasks), pa.string())
-        numbers = pc.fill_null(pc.index_in(keys["task"], value_set=ids), -1).to_numpy().astype(np.int64)
-        attempts = keys["attempt"].to_numpy()
-        is_of_step = pc.and_(pc.equal(keys["role"], self.spec.role), pc.equal(keys["round"], self.spec.round))
-        is_requested = is_of_step.to_numpy() & (numbers >= 0) & (attempts >= 0) & (attempts < self.attempts)
-        return np.where(is_requested, attempts * len(self.tasks) + numbers, -1)
+    @property
+    def keys(self) -> StepKeys:
+        """The keys of all requests."""
+        return StepKeys(self.spec.role, self.spec.round, [task.id for task in self.tasks], self.attempts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,10 +162,15 @@ class TrajectoryStore:
 
         Older versions stored them; `keys`, `read`, `summaries` and `tables` leave them out, and compaction drops them.
         """
+        if not any(table.num_rows for table in self._owed_tables(KEY_COLUMNS)):
+            return iter(())
         seen = self.keys()
-        select = partial(self._selected, columns=SUMMARY_COLUMNS, rows=owed_rows)
-        tables = (_unseen(table, seen) for table in self._tables(lambda shard: select(shard.path)))
+        tables = (_unseen(table, seen) for table in self._owed_tables(SUMMARY_COLUMNS))
         return (trajectory for table in tables for trajectory in from_table(table))
+
+    def _owed_tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        select = partial(self._selected, columns=columns, rows=owed_rows)
+        return self._tables(lambda shard: select(shard.path))
 
     def _tables(self, read: Callable[[pafs.FileInfo], Iterator[pa.Table]]) -> Iterator[pa.Table]:
         """Yield what ``read`` yields of all shards."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from cluster.config.collect import Role
@@ -17,11 +16,11 @@ from cluster.config.recipe import LearnerRole, Recipe
 from cluster.run.directory import RunDirectory
 from cluster.run.episodes import EpisodeRequest, EpisodeRequests, EpisodeSpec, WorkerJob
 from cluster.run.failed_episodes import FailedEpisodes
+from cluster.run.stored import mark
 from cluster.run.training_data import TrainRequest
 from evaluation.failures import count_failures
 from rollout.trajectory import Trajectory
-from rollout.trajectory.arrow import KEY_COLUMNS, SUMMARY_COLUMNS, from_table, key_table
-from rollout.trajectory.store import TrajectoryStore
+from rollout.trajectory.arrow import SUMMARY_COLUMNS, from_table, key_table
 
 Phase = Literal["rollout", "train", "evaluate"]
 
@@ -163,29 +162,15 @@ class EpisodeStep(Step):
 
     def _ended(self, run: RunDirectory) -> NDArray[np.bool_]:
         """For each request, whether its episode is in the store or given up."""
-        ended = np.zeros(len(self.requests), np.bool_)
-        stored = TrajectoryStore(self.store, read_only=True).key_tables()
-        for table in (*stored, key_table(self.failed(run).tombstones())):
-            mark(ended, self.requests.places(table))
+        keys = self.requests.keys
+        ended = keys.stored(self.store)
+        mark(ended, keys.places(key_table(self.failed(run).tombstones())))
         return ended
 
-    def tables(self, columns: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], pa.Table]]:
-        """Episodes of this step in its store, each once, as tables with some of `SUMMARY_COLUMNS`.
-
-        Episodes of other weights or plans are left out.
-
-        Yields:
-            Places of the requests, and a table with one row for each.
-        """
-        seen = np.zeros(len(self.requests), np.bool_)
-        store = TrajectoryStore(self.store, read_only=True)
-        for table in store.repeated_tables(list(dict.fromkeys([*KEY_COLUMNS, *columns]))):
-            rows, places = mark(seen, self.requests.places(table))
-            yield places, table.take(pa.array(rows))
-
     def summaries(self) -> Iterator[Trajectory]:
-        """The same episodes without segments."""
-        return (summary for _, table in self.tables(SUMMARY_COLUMNS) for summary in from_table(table))
+        """The episodes of this step in its store, without segments."""
+        tables = self.requests.keys.tables(self.store, SUMMARY_COLUMNS)
+        return (summary for _, table in tables for summary in from_table(table))
 
     def is_complete(self, context: StepContext) -> bool:
         return not self.num_missing(context.directory)
@@ -213,13 +198,3 @@ class EpisodeStep(Step):
     @property
     def cost(self) -> Cost:
         return Cost(len(self.requests), len(self.requests) * self.spec.max_tokens, self.note)
-
-
-def mark(marked: NDArray[np.bool_], places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Mark places that are not marked yet; -1 is none. Returns the row of each and the place itself, in order."""
-    new, rows = np.unique(places, return_index=True)
-    is_new = new >= 0
-    is_new[is_new] = ~marked[new[is_new]]
-    marked[new[is_new]] = True
-    rows = np.sort(rows[is_new])
-    return rows, places[rows]

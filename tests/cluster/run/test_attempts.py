@@ -70,7 +70,7 @@ def start(step: EpisodeStep, tmp_path: Path) -> Start:
     def start(toy: Toy, policy: EpisodePolicy = POLICY) -> list[Trajectory]:
         completed = Completed(step.requests)
         completed.add(
-            step.requests.places(key_table(summary.key for summary in stored.values())),
+            step.requests.keys.places(key_table(summary.key for summary in stored.values())),
             [summary.counts.steps for summary in stored.values()],
         )
         attempts = Attempts(step, completed, RunDirectory(tmp_path), policy)

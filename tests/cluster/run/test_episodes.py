@@ -32,16 +32,22 @@ def test_all_tasks_come_once_before_any_comes_again() -> None:
 
 def test_requests_of_a_step_without_tasks_are_none() -> None:
     none = EpisodeRequests(SPEC, ())
-    assert (len(none), list(none), none.places(key_table([])).tolist()) == (0, [], [])
+    assert (len(none), list(none), none.keys.places(key_table([])).tolist()) == (0, [], [])
 
 
 def test_every_request_is_found_by_its_key_and_no_other_key_is() -> None:
     keys = [request.key for request in REQUESTS]
-    assert REQUESTS.places(key_table(keys)).tolist() == list(range(15))
+    assert REQUESTS.keys.places(key_table(keys)).tolist() == list(range(15))
     foreign = [Key("student", 2, "t0", 0), Key("teacher", 1, "t0", 0), Key("teacher", 2, "t5", 0)]
     foreign += [Key("teacher", 2, "t0", 3), Key("teacher", 2, "t0", -1)]
-    assert REQUESTS.places(key_table(foreign)).tolist() == [-1] * 5
-    assert replace(REQUESTS, spec=replace(SPEC, round=1)).places(key_table(foreign)).tolist() == [-1, 0, -1, -1, -1]
+    assert REQUESTS.keys.places(key_table(foreign)).tolist() == [-1] * 5
+    assert replace(REQUESTS, spec=replace(SPEC, round=1)).keys.places(key_table(foreign)).tolist() == [
+        -1,
+        0,
+        -1,
+        -1,
+        -1,
+    ]
 
 
 @given(st.sets(st.integers(0, 14)), st.sets(st.integers(0, 14)))
