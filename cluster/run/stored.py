@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from os import PathLike
 
 import numpy as np
@@ -16,6 +17,7 @@ from rollout.trajectory.store import TrajectoryStore
 
 Places = NDArray[np.int64]
 """Numbers of the episodes of a step in the order of its requests, from 0."""
+MERGED_ROWS = 2**14
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,13 @@ class StepKeys:
     def __len__(self) -> int:
         return len(self.tasks) * self.attempts
 
+    @cached_property
+    def _tasks(self) -> pa.Array:
+        return pa.array(self.tasks, pa.string())
+
     def places(self, keys: pa.Table) -> Places:
         """The place of each key in a table with `KEY_COLUMNS`; -1 for one that is not of the step."""
-        tasks = pa.array(self.tasks, pa.string())
-        numbers = pc.fill_null(pc.index_in(keys["task"], value_set=tasks), -1).to_numpy().astype(np.int64)
+        numbers = pc.fill_null(pc.index_in(keys["task"], value_set=self._tasks), -1).to_numpy().astype(np.int64)
         attempts = keys["attempt"].to_numpy()
         is_of_step = pc.and_(pc.equal(keys["role"], self.role), pc.equal(keys["round"], self.round)).to_numpy()
         is_of_step &= (numbers >= 0) & (attempts >= 0) & (attempts < self.attempts)
@@ -42,7 +47,7 @@ class StepKeys:
     def stored(self, store: str | PathLike[str]) -> NDArray[np.bool_]:
         """For each episode, whether it is in a store."""
         marked = np.zeros(len(self), np.bool_)
-        for table in TrajectoryStore(store, read_only=True).key_tables():
+        for table in self._merged(TrajectoryStore(store, read_only=True).key_tables()):
             mark(marked, self.places(table))
         return marked
 
@@ -57,9 +62,21 @@ class StepKeys:
         """
         seen = np.zeros(len(self), np.bool_)
         names = list(dict.fromkeys([*KEY_COLUMNS, *columns]))
-        for table in TrajectoryStore(store, read_only=True).repeated_tables(names):
+        for table in self._merged(TrajectoryStore(store, read_only=True).repeated_tables(names)):
             rows, places = mark(seen, self.places(table))
             yield places, table.take(pa.array(rows))
+
+    def _merged(self, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+        """Merge small tables: each call of `places` takes a time that grows with the number of tasks."""
+        waiting, num_rows = list[pa.Table](), 0
+        for table in tables:
+            waiting.append(table)
+            num_rows += table.num_rows
+            if num_rows >= max(MERGED_ROWS, len(self.tasks) // 8):
+                yield pa.concat_tables(waiting)
+                waiting, num_rows = [], 0
+        if waiting:
+            yield pa.concat_tables(waiting)
 
 
 def mark(marked: NDArray[np.bool_], places: Places) -> tuple[Places, Places]:
