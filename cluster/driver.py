@@ -214,7 +214,7 @@ class Driver:
         while (found := await asyncio.to_thread(next, tables, None)) is not None:
             places, table = found
             self.evaluator.restore(step.name, table)
-            completed.add(places, table["steps"].to_numpy())
+            completed.add_all(places, table["steps"].to_numpy())
         return completed
 
     def evaluate(self, step: EpisodeStep, summary: Trajectory) -> None:

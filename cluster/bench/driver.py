@@ -31,7 +31,7 @@ def bench_driver(*, quick: bool = False, address: str | None = None) -> BenchRes
         ``figures``: ``driver_ms_per_episode`` (CPU time of the driver from the first episode to the written report, of
         the larger run); ``rss_..._mib`` (resident memory of the driver, the largest that was measured, including the
         end); ``resume_s_..._keys`` (from an open plan to the first missing request, with the figures of the stored
-        episodes); number of shards. ``ratios``: ``rss_100k_vs_1k``, and ``cost_100k_vs_1k``, which is the CPU time of
+        episodes). ``ratios``: ``rss_100k_vs_1k``, and ``cost_100k_vs_1k``, which is the CPU time of
         an episode in the last tenth of the larger run over that in its first tenth.
     """
     episodes, keys = (10_000, 100_000) if quick else (100_000, 1_000_000)
@@ -44,7 +44,6 @@ def bench_driver(*, quick: bool = False, address: str | None = None) -> BenchRes
             "episodes_per_second": large["episodes_per_second"],
             "rss_1k_mib": small["rss_mib"],
             f"rss_{name}_mib": large["rss_mib"],
-            f"shards_{name}": large["shards_written"],
             f"resume_s_{'1m' if keys == 10**6 else f'{keys // 1000}k'}_keys": resume["seconds"],
             "resume_rss_mib": resume["rss_mib"],
         },

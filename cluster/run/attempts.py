@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -51,14 +51,20 @@ class Completed:
         self._is_completed = np.zeros(len(requests), np.bool_)
         self._most_turns = -1
 
-    def add(self, places: Sequence[int] | NDArray[np.int64], turns: Sequence[int] | NDArray[np.int64]) -> None:
-        """Add episodes that were not added before."""
+    def add(self, place: int, turns: int) -> None:
+        """Add an episode that was not added before."""
+        self._is_completed[place] = True
+        self.count += 1
+        if turns > self._most_turns:
+            self._most_turns, self.longest = turns, place
+
+    def add_all(self, places: NDArray[np.int64], turns: NDArray[np.int64]) -> None:
+        """Add many."""
         if len(places):
-            self._is_completed[places] = True
-            self.count += len(places)
             row = int(np.argmax(turns))
-            if turns[row] > self._most_turns:
-                self._most_turns, self.longest = int(turns[row]), int(places[row])
+            self.add(int(places[row]), int(turns[row]))
+            self._is_completed[places] = True
+            self.count += len(places) - 1
 
     def keys(self, among: Iterable[Key]) -> set[Key]:
         """Those of some keys whose episodes are completed."""
@@ -157,7 +163,7 @@ class Attempts:
                 place = missing.place_of.pop(summary.key)
                 if not is_owed(summary):
                     in_a_row = 0
-                    self.completed.add([place], [summary.counts.steps])
+                    self.completed.add(place, summary.counts.steps)
                     continue
                 in_a_row += 1
                 failed[summary.key] = summary

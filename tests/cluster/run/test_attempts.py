@@ -69,10 +69,9 @@ def start(step: EpisodeStep, tmp_path: Path) -> Start:
 
     def start(toy: Toy, policy: EpisodePolicy = POLICY) -> list[Trajectory]:
         completed = Completed(step.requests)
-        completed.add(
-            step.requests.keys.places(key_table(summary.key for summary in stored.values())),
-            [summary.counts.steps for summary in stored.values()],
-        )
+        for summary in stored.values():
+            (place,) = step.requests.keys.places(key_table([summary.key]))
+            completed.add(int(place), summary.counts.steps)
         attempts = Attempts(step, completed, RunDirectory(tmp_path), policy)
 
         async def consume() -> list[Trajectory]:

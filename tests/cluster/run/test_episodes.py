@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,7 +54,10 @@ def test_every_request_is_found_by_its_key_and_no_other_key_is() -> None:
 @given(st.sets(st.integers(0, 14)), st.sets(st.integers(0, 14)))
 def test_what_is_neither_completed_nor_given_up_is_missing_in_order(done: set[int], given_up: set[int]) -> None:
     completed = Completed(REQUESTS)
-    completed.add(sorted(done), [place % 4 for place in sorted(done)])
+    places = np.array(sorted(done), np.int64)
+    completed.add_all(places[1:], places[1:] % 4)
+    for place in places[:1]:
+        completed.add(int(place), int(place) % 4)
     missing = completed.missing(REQUESTS[place].key for place in given_up)
     assert missing.tolist() == sorted(set(range(15)) - done - given_up)
     assert completed.count == len(done)
