@@ -116,7 +116,7 @@ def damage(manifest: Path, how: str, at: float) -> None:
         manifest.unlink()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(how=st.sampled_from(["cut", "flip", "delete", "none"]), at=st.floats(0, 1), data=st.data())
 def test_a_damaged_stale_or_missing_manifest_adds_and_hides_no_key(how: str, at: float, data: st.DataObject) -> None:
     with TemporaryDirectory() as name:
@@ -159,3 +159,38 @@ def test_a_compaction_that_is_killed_anywhere_leaves_every_key_once(tmp_path: Pa
     assert sorted(each.key.task for each in TrajectoryStore(tmp_path).read()) == list("abcde")
     store.compact()
     assert (tasks(tmp_path), opened(tmp_path), len(shards(tmp_path))) == (set("abcde"), 0, 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["write", "compact", "cut the manifest"]), st.text("abcdef", min_size=1, max_size=4))
+        | st.tuples(st.just("die"), st.integers(1, 12)),
+        max_size=12,
+    )
+)
+def test_whatever_dies_at_whatever_moment_what_was_written_is_read_once_and_nothing_else_is(
+    operations: list[tuple[str, str | int]],
+) -> None:
+    with TemporaryDirectory() as name:
+        folder, dies_at = Path(name), 10**9
+        reported, begun = set[str](), set[str]()
+        for operation, value in operations:
+            if operation == "die":
+                dies_at = int(value)
+                continue
+            store = faulty_store(folder, DiesAt(dies_at))
+            with suppress(OSError, pa.ArrowException):
+                if operation == "write":
+                    begun |= set(str(value))
+                    store.write(map(episode, str(value)))
+                    reported |= set(str(value))
+                elif operation == "compact":
+                    store.compact(shard_bytes=2**14)
+                elif (folder / MANIFEST_NAME).exists():
+                    damage(folder / MANIFEST_NAME, "cut", 0.7)
+            dies_at = 10**9
+            read = [each.key.task for each in TrajectoryStore(folder, read_only=True).read()]
+            assert len(read) == len(set(read))
+            assert reported <= set(read) <= begun
+            assert tasks(folder) == set(read)
