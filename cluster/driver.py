@@ -41,6 +41,7 @@ from cluster.run.plan_file import write_plan
 from cluster.run.playable import check_agents
 from cluster.run.progress import Screen
 from cluster.run.steps.step import EpisodeStep, Step
+from cluster.run.stored import return_freed_memory
 from cluster.run.tasks import TaskLists
 from cluster.run.training_data import TrainRequest, check_other_stores
 from cluster.run.write_report import write_run_report
@@ -81,6 +82,7 @@ def run(
         IncompleteError: episodes could not be completed. The report is written, and the same command goes on.
         UserError: the recipe asks for what is not available, a pool cannot work, or there is nothing to train on.
     """
+    return_freed_memory()
     screen = screen or Screen()
     check_agents(recipe, phases)
     is_trained = directory.checkpoint(recipe.rounds - 1).is_dir()

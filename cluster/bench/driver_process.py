@@ -28,6 +28,7 @@ from cluster.run.plan import Plan
 from cluster.run.plan_file import write_plan
 from cluster.run.progress import Screen
 from cluster.run.steps.step import EpisodeStep
+from cluster.run.stored import return_freed_memory
 from cluster.run.write_report import write_run_report
 from cluster.runtime.backend import LocalBackend, open_backend
 from cluster.runtime.resources import resource_groups
@@ -122,6 +123,7 @@ def plan_of(recipe: Recipe, directory: RunDirectory, tasks: int, attempts: int) 
 
 def measure_run(count: int, folder: Path, address: str | None) -> dict[str, float]:
     """Execute a run of ``count`` episodes and report on it."""
+    return_freed_memory()
     recipe = expert_recipe("household", count)
     teacher = recipe.teacher.model_copy(update={"workers": 1, "concurrency": CONCURRENCY})
     recipe = recipe.model_copy(update={"teacher": teacher})
