@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import sys
 import time
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import psutil
 import pyarrow as pa
 
 from cluster.bench.pipeline import MIB, expert_recipe
@@ -98,8 +98,9 @@ class MeasuredDriver(Driver):
 
 
 def rss_mib() -> float:
-    """Resident memory of this process."""
-    return psutil.Process().memory_info().rss / MIB
+    """Resident memory of this process (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / MIB
 
 
 def plan_of(recipe: Recipe, directory: RunDirectory, tasks: int, attempts: int) -> tuple[Plan, EpisodeStep]:
