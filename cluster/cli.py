@@ -208,7 +208,7 @@ def study(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="environments, tools, worlds or learner")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="environments, tools, worlds, learner or driver")],
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="File for the result.")] = None,
     data_dir: Annotated[
         str | None,
@@ -218,7 +218,7 @@ def bench(
     products: Annotated[int, typer.Option(min=100, max=5_000_000, help="tools: size of the large shop.")] = 1_000_000,
     episodes: Annotated[int, typer.Option(min=1, help="worlds: episodes of each environment.")] = 1000,
     device: Annotated[str, typer.Option(help="learner: cpu or cuda.")] = "cpu",
-    quick: Annotated[bool, typer.Option("--quick", help="learner: tiny models, to check that it works.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="learner: tiny models; driver: fewer episodes.")] = False,
 ) -> None:
     """Run a benchmark and print its figures."""
     from cluster.bench.registry import BenchOptions, measure, summary

@@ -30,7 +30,7 @@ from typing import Any
 from cluster.config.collect import Role
 from cluster.config.environments import parts_of
 from cluster.config.recipe import LearnerRole, Recipe, distributions_of
-from cluster.run.attempts import Attempts
+from cluster.run.attempts import Attempts, Completed
 from cluster.run.directory import RunDirectory
 from cluster.run.episodes import WorkerJob
 from cluster.run.failed_episodes import IncompleteError
@@ -41,22 +41,27 @@ from cluster.run.plan_file import write_plan
 from cluster.run.playable import check_agents
 from cluster.run.progress import Screen
 from cluster.run.steps.step import EpisodeStep, Step
+from cluster.run.stored import return_freed_memory
 from cluster.run.tasks import TaskLists
 from cluster.run.training_data import TrainRequest, check_other_stores
 from cluster.run.write_report import write_run_report
 from cluster.runtime.backend import Backend, open_backend
+from cluster.runtime.compaction import CompactionError
 from cluster.runtime.resources import ResourceRequest, num_torch_threads, resource_groups
 from cluster.runtime.retrieval import start_retrieval
 from cluster.runtime.rollout_pool import Pool
 from cluster.runtime.rollout_worker import WorkerConfig
 from cluster.runtime.slot import PoolEvent
 from cluster.runtime.train_learner import show_training
-from evaluation.evaluator import CompletedEpisode, Evaluator
+from evaluation.evaluator import STORED_COLUMNS, CompletedEpisode, Evaluator
 from evaluation.report import Report
 from rollout.concurrency import run_all
 from rollout.tools.retrieval.service import Service
 from rollout.trajectory import Trajectory
 from rollout.trajectory.store import TrajectoryStore
+
+COMPACT_EVERY = 2**14
+"""Episodes of a step after which its store is compacted while more are added."""
 
 
 def run(
@@ -77,6 +82,7 @@ def run(
         IncompleteError: episodes could not be completed. The report is written, and the same command goes on.
         UserError: the recipe asks for what is not available, a pool cannot work, or there is nothing to train on.
     """
+    return_freed_memory()
     screen = screen or Screen()
     check_agents(recipe, phases)
     is_trained = directory.checkpoint(recipe.rounds - 1).is_dir()
@@ -125,6 +131,8 @@ class Driver:
     pools: dict[Role, Pool] = field(default_factory=dict)
     starting: dict[Role, asyncio.Task[Pool]] = field(default_factory=dict)
     retrieval: asyncio.Task[Service] | None = None
+    compacting: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    """By name, the compactions of steps whose episodes are still produced."""
     timers: dict[str, PhaseTimer] = field(default_factory=dict)
     shown_notes: set[str] = field(default_factory=set)
 
@@ -155,6 +163,10 @@ class Driver:
                 step.refuse(self, absent[0])
                 return False
             await step.execute(self)
+        if isinstance(step, EpisodeStep) and step.phase in self.phases:
+            if (running := self.compacting.pop(step.name, None)) is not None:
+                await running
+            await self.compact(step)
         defect = await asyncio.to_thread(step.defect, self)
         if defect and step.phase in self.phases:
             self.defects.append(defect)
@@ -164,24 +176,59 @@ class Driver:
     async def roll_out(self, step: EpisodeStep) -> None:
         """Consumes the missing requests of a step, produces episodes in its store and a record of those that failed."""
         self.screen.begin(step.name, step.title, len(step.requests))
-        stored = await asyncio.to_thread(step.summaries)
-        attempts = Attempts(step, stored, self.directory, self.recipe.failures.episode)
-        for summary in (*stored, *attempts.given_up()):
+        completed = await self.restore(step)
+        attempts = Attempts(step, completed, self.directory, self.recipe.failures.episode)
+        for summary in attempts.given_up():
             self.evaluate(step, summary)
+        self.show(step)
         pool = await self.pool(step.acts_as)
-        if attempts.completed:
+        if completed.count:
             pool.vouch()
         roll_out = partial(pool.rollout, priority=self.plan.order[step.name])
         async with aclosing(attempts.summaries(roll_out)) as summaries:
             async for summary in summaries:
                 self.evaluate(step, summary)
+                if completed.count and completed.count % COMPACT_EVERY == 0:
+                    self.compact_meanwhile(step)
+        self.show(step)
         self.screen.end(step.name)
-        await asyncio.to_thread(TrajectoryStore(step.store).compact)
+
+    def compact_meanwhile(self, step: EpisodeStep) -> None:
+        """Compact while episodes are added, so that few shards are not in the manifest if the run is killed."""
+        running = self.compacting.get(step.name)
+        if running is None or running.done():
+            if running is not None:
+                running.result()
+            self.compacting[step.name] = asyncio.ensure_future(self.compact(step))
+
+    async def compact(self, step: EpisodeStep) -> None:
+        """Merge the shards of a step and write the keys of all in one place, unless that was done."""
+        if await asyncio.to_thread(TrajectoryStore(step.store, read_only=True).is_compact):
+            return
+        try:
+            await self.backend.compact(step.store)
+        except CompactionError as error:
+            self.notify(f"{step.title}: its files could not be merged ({error}); the same command tries it again.")
+
+    async def restore(self, step: EpisodeStep) -> Completed:
+        """Consumes the episodes of a step that are stored, produces their figures and a note of each."""
+        completed, tables = Completed(step.requests), step.requests.keys.tables(step.store, STORED_COLUMNS)
+        while (found := await asyncio.to_thread(next, tables, None)) is not None:
+            places, table = found
+            self.evaluator.restore(step.name, table)
+            completed.add_all(places, table["steps"].to_numpy())
+        return completed
 
     def evaluate(self, step: EpisodeStep, summary: Trajectory) -> None:
         """Consumes an episode that has ended, produces the figures on the screen."""
-        snapshot = self.evaluator.update(CompletedEpisode(step.name, summary))
-        self.screen.episodes(step.name, snapshot.steps[step.name])
+        self.evaluator.add(CompletedEpisode(step.name, summary))
+        if self.screen.is_due(step.name):
+            self.show(step)
+
+    def show(self, step: EpisodeStep) -> None:
+        """Produces the figures on the screen."""
+        if (figures := self.evaluator.snapshot().steps.get(step.name)) is not None:
+            self.screen.episodes(step.name, figures)
 
     async def call_worker(self, role: Role, job: WorkerJob) -> Mapping[str, int]:
         """Run a job on one worker of a role."""

@@ -11,11 +11,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
 from evaluation.failures import FailureCounter, FailureFigures
 from evaluation.metrics import METRICS, Interval, wilson_ci95
-from evaluation.records import episode_record
+from evaluation.records import RECORD_COLUMNS, episode_record, metric_columns
 from evaluation.streaming import BusyTime, ExactMean
 from rollout.trajectory import Key, Trajectory, is_owed
+
+STORED_COLUMNS = (*RECORD_COLUMNS, "started_unix_s")
+"""Columns of stored episodes that `Evaluator.restore` needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +128,15 @@ class Evaluator:
 
     def __init__(self, expected: Mapping[str, Mapping[str, int]] | None = None) -> None:
         """``expected`` is the number of episodes of each step in each environment; None if it is not known."""
-        self._seen: set[tuple[str, Key]] = set()
+        self._seen: set[int] = set()
+        """Hashes, which take a fourth of the memory of keys. If two were equal (odds of 1 in 10 million for a million
+        episodes), one episode would be missing on the screen. The report counts the stored episodes themselves."""
         self._failed: dict[tuple[str, Key], Trajectory] = {}
         """Episodes that were not completed so far."""
         self._steps: dict[str, _Step] = {step: _Step(counts) for step, counts in (expected or {}).items()}
         self._figures = {name: step.figures() for name, step in self._steps.items()}
+        self._changed: set[str] = set()
+        """Steps whose figures are not those of the last snapshot."""
 
     @classmethod
     def resume(
@@ -139,25 +151,34 @@ class Evaluator:
         evaluator = cls(expected)
         for step, summaries in stored.items():
             for summary in summaries:
-                evaluator._add(CompletedEpisode(step, summary))
-            if step in evaluator._steps:
-                evaluator._figures[step] = evaluator._steps[step].figures()
+                evaluator.add(CompletedEpisode(step, summary))
         return evaluator
+
+    def restore(self, step: str, stored: pa.Table) -> None:
+        """Count completed episodes of an earlier start of the run, as a table with `STORED_COLUMNS`.
+
+        They must not come again, in a table or as episodes.
+        """
+        self._steps.setdefault(step, _Step({})).add_table(stored)
+        self._changed.add(step)
 
     def update(self, episode: CompletedEpisode) -> Snapshot:
         """Count one episode, unless its key was counted in its step already; returns the figures after it."""
-        if self._add(episode):
-            self._figures[episode.step] = self._steps[episode.step].figures()
+        self.add(episode)
         return self.snapshot()
 
     def snapshot(self) -> Snapshot:
         """The figures now. Later updates do not change it."""
+        for name in self._changed:
+            self._figures[name] = self._steps[name].figures()
+        self._changed.clear()
         return Snapshot(dict(self._figures))
 
-    def _add(self, episode: CompletedEpisode) -> bool:
+    def add(self, episode: CompletedEpisode) -> None:
+        """Like `update`, without the cost of a snapshot."""
         key = episode.step, episode.summary.key
-        if key in self._seen:
-            return False
+        if hash(key) in self._seen:
+            return
         step = self._steps.setdefault(episode.step, _Step({}))
         if before := self._failed.pop(key, None):
             step.count_failure(before, -1)
@@ -165,9 +186,9 @@ class Evaluator:
             self._failed[key] = episode.summary
             step.count_failure(episode.summary, 1)
         else:
-            self._seen.add(key)
+            self._seen.add(hash(key))
             step.add(episode.summary)
-        return True
+        self._changed.add(episode.step)
 
 
 class _Step:
@@ -192,6 +213,15 @@ class _Step:
         self._successes += summary.outcome.success
         self._output_tokens += summary.counts.output_tokens
         self._busy.add(*_interval_s(summary))
+
+    def add_table(self, stored: pa.Table) -> None:
+        names = stored["environment"]
+        for name in pc.unique(names).to_pylist():
+            environment = self._environments.setdefault(name, _Environment(0))
+            environment.add_table(stored.filter(pc.equal(names, name)))
+        self._successes += pc.sum(stored["success"]).as_py() or 0
+        self._output_tokens += pc.sum(stored["output_tokens"]).as_py() or 0
+        self._busy.add_all(*_intervals_s(stored))
 
     def figures(self) -> StepFigures:
         environments = {name: environment.figures() for name, environment in sorted(self._environments.items())}
@@ -232,6 +262,20 @@ class _Environment:
             self._type_successes[record.task_type] += record.success
         self._busy.add(*_interval_s(summary))
 
+    def add_table(self, stored: pa.Table) -> None:
+        """Add at least one episode."""
+        self._n += stored.num_rows
+        self._successes += pc.sum(stored["success"]).as_py()
+        self._invalid_actions += pc.sum(stored["invalid_actions"]).as_py()
+        values = metric_columns(stored)
+        for metric, mean in self._means.items():
+            mean.add_all(values[metric])
+        types = stored.filter(pc.not_equal(stored["task_type"], "")).group_by("task_type")
+        for row in types.aggregate([("success", "count"), ("success", "sum")]).to_pylist():
+            self._type_sizes[row["task_type"]] += row["success_count"]
+            self._type_successes[row["task_type"]] += row["success_sum"]
+        self._busy.add_all(*_intervals_s(stored))
+
     def figures(self) -> EnvironmentFigures:
         types = {name: (self._type_successes[name], n) for name, n in sorted(self._type_sizes.items())}
         return EnvironmentFigures(
@@ -249,6 +293,11 @@ class _Environment:
 def _interval_s(summary: Trajectory) -> tuple[float, float]:
     """Start and end of an episode in Unix seconds."""
     return summary.times.started_unix_s, summary.times.started_unix_s + summary.times.total_s
+
+
+def _intervals_s(stored: pa.Table) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    starts_s = stored["started_unix_s"].to_numpy()
+    return starts_s, starts_s + stored["total_s"].to_numpy()
 
 
 def _rate(count: int, busy: BusyTime) -> float | None:

@@ -6,6 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
 from rollout.errors import Failure
 from rollout.trajectory import Trajectory
 
@@ -73,6 +77,25 @@ def episode_record(trajectory: Trajectory) -> EpisodeRecord:
         attempt=identity.attempt,
         failure=outcome.failure,
     )
+
+
+RECORD_COLUMNS = (
+    *("environment", "task_type", "success", "reward", "steps"),
+    *("prompt_tokens", "output_tokens", "reason_tokens", "invalid_actions", "total_s"),
+)
+"""Columns of stored episodes that `metric_columns` and the groups of episodes need."""
+
+
+def metric_columns(stored: pa.Table) -> dict[str, NDArray[np.float64]]:
+    """The metrics of `EpisodeRecord` by name, for a table of stored episodes with `RECORD_COLUMNS`."""
+    column = {name: stored[name].to_numpy().astype(np.float64) for name in RECORD_COLUMNS[2:]}
+    names = ("success", "steps", "prompt_tokens", "output_tokens", "reason_tokens")
+    return {
+        **{name: column[name] for name in names},
+        "score": column["reward"],
+        "invalid_action_rate": column["invalid_actions"] / np.maximum(column["steps"], 1) * (column["steps"] > 0),
+        "seconds": column["total_s"],
+    }
 
 
 def by_environment(records: Iterable[EpisodeRecord]) -> Mapping[str, list[EpisodeRecord]]:

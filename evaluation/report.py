@@ -23,7 +23,7 @@ from evaluation.records import (
 )
 from evaluation.tables import render_markdown
 from rollout.storage.atomic import atomic_write_text
-from rollout.trajectory import Trajectory, is_owed
+from rollout.trajectory import Trajectory
 
 REPORT_SCHEMA = 1
 
@@ -68,12 +68,6 @@ class LearnerFigures:
     truncated: Mapping[str, int] = field(default_factory=dict)
     stopped_by: Mapping[str, int] = field(default_factory=dict)
     skipped: Mapping[str, int] = field(default_factory=dict)
-
-
-def rollout_figures(trajectories: Iterable[Trajectory], seconds: float) -> RolloutFigures:
-    """Count the episodes that were completed and those that were not."""
-    errors = [is_owed(trajectory) for trajectory in trajectories]
-    return RolloutFigures(len(errors) - sum(errors), seconds, sum(errors))
 
 
 def build_report(

@@ -25,7 +25,7 @@ class BenchOptions:
         products: size of the large shop, for ``tools``.
         episodes: episodes of each environment, for ``worlds``.
         device: ``cpu`` or ``cuda``, for ``learner``.
-        quick: tiny models and few samples, for ``learner``.
+        quick: tiny models and few samples, for ``learner``; fewer episodes, for ``driver``.
     """
 
     data_dir: str | None = None
@@ -64,11 +64,19 @@ def learner(options: BenchOptions) -> BenchResult:
     return bench_learner(options.device, quick=options.quick)
 
 
+def driver(options: BenchOptions) -> BenchResult:
+    """CPU time and memory of the driver for each episode, and the time that it takes to resume."""
+    from cluster.bench.driver import bench_driver
+
+    return bench_driver(quick=options.quick)
+
+
 BENCHES: Mapping[str, Callable[[BenchOptions], BenchResult]] = {
     "environments": environments,
     "tools": tools,
     "worlds": worlds,
     "learner": learner,
+    "driver": driver,
 }
 """Benchmarks by name; each returns figures, ratios and seeds."""
 

@@ -60,7 +60,7 @@ def acting_roles(recipe: Recipe, phases: Collection[str], folder: Path) -> set[s
     """Roles whose episodes are not all stored in a run's folder yet. Its stores are only read."""
     run = RunDirectory(folder)
     plan = make_plan(recipe, run, TaskLists(recipe, phases=phases))
-    return {step.acts_as for step in plan.episode_steps() if step.phase in phases and step.missing(run)}
+    return {step.acts_as for step in plan.episode_steps() if step.phase in phases and step.num_missing(run)}
 
 
 def require_no_problem(plan: DryRun) -> None:

@@ -3,7 +3,7 @@
     RUN_DIR/
       recipe.yaml  manifest.json      the resolved recipe; versions, seeds, split digests, git revision, commands
       plan.json                       the steps of the run, with the keys of their episodes
-      trajectories/<role>/round=NNN/  Parquet shards
+      trajectories/<role>/round=NNN/  Parquet shards, and a manifest of their keys
       checkpoints/round=NNN/          model folders; .round=NNN.resume while they are trained; .round=NNN.state until
                                       the next round is trained; round=NNN.bad-steps if steps were skipped
       evaluation/<agent>/             Parquet shards

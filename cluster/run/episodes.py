@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, overload
 
 from pydantic import BaseModel
 
+from cluster.run.stored import StepKeys
 from rollout.engine import Engine
 from rollout.environment import Environment, Task
 from rollout.episode.config import AgentConfig, EpisodePolicy
@@ -65,6 +66,7 @@ class EpisodeSpec(ABC):
         store: URI of the store that keeps the episodes.
         hints: hints that are shown, or read before scoring.
         first_thoughts: store of episodes whose first thoughts begin these.
+        max_delay_s: an episode that ended is stored and reported after this time at the latest.
     """
 
     run_name: str
@@ -74,6 +76,7 @@ class EpisodeSpec(ABC):
     agent: AgentConfig
     hints: HintContext | None = None
     first_thoughts: str | None = None
+    max_delay_s: float = 5.0
 
     @abstractmethod
     async def run(self, request: EpisodeRequest, context: WorkerContext) -> Trajectory:
@@ -108,6 +111,62 @@ class EpisodeRequest:
         return Identity(
             spec.run_name, spec.role, spec.round, task.id, self.attempt, task.environment, task.split, task.task_type
         )
+
+
+class Requests(Protocol):
+    """Episodes to produce; each is made when it is asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[EpisodeRequest]: ...
+
+
+@dataclass(frozen=True)
+class EpisodeRequests(Sequence[EpisodeRequest]):
+    """All tasks once, then all tasks again, ..., so that a run that is cut short has seen many tasks.
+
+    Requests are made when they are asked for, so that the driver's memory does not grow with their number.
+    """
+
+    spec: EpisodeSpec
+    tasks: Sequence[Task]
+    attempts: int = 1
+
+    def __len__(self) -> int:
+        return len(self.tasks) * self.attempts
+
+    @overload
+    def __getitem__(self, place: int) -> EpisodeRequest: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> tuple[EpisodeRequest, ...]: ...
+
+    def __getitem__(self, place: int | slice) -> EpisodeRequest | tuple[EpisodeRequest, ...]:
+        if isinstance(place, slice):
+            return tuple(self[each] for each in range(*place.indices(len(self))))
+        attempt, number = divmod(range(len(self))[place], len(self.tasks))
+        return EpisodeRequest(self.spec, self.tasks[number], attempt)
+
+    def __iter__(self) -> Iterator[EpisodeRequest]:
+        return (EpisodeRequest(self.spec, task, attempt) for attempt in range(self.attempts) for task in self.tasks)
+
+    @property
+    def keys(self) -> StepKeys:
+        """The keys of all requests."""
+        return StepKeys(self.spec.role, self.spec.round, [task.id for task in self.tasks], self.attempts)
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutUpdate:
+    """What has happened on a worker since the last update.
+
+    Attributes:
+        ended: keys of episodes that ended and are not stored yet. They no longer take a place on the worker.
+        summaries: episodes that are stored now, and those that are owed and not stored (``segments=()``).
+    """
+
+    ended: tuple[Key, ...] = ()
+    summaries: tuple[Trajectory, ...] = ()
 
 
 class WorkerJob(Protocol):

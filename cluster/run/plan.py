@@ -113,6 +113,6 @@ class Plan:
 
 def record_splits(steps: Iterable[EpisodeStep], directory: RunDirectory) -> None:
     """Write a digest of the tasks of each split that the run uses to its manifest."""
-    tasks = {request.task.id: request.task for step in steps for request in step.requests}
+    tasks = {task.id: task for step in steps for task in step.requests.tasks}
     for split in sorted({task.split for task in tasks.values()}):
         directory.record_split(split, [task for task in tasks.values() if task.split == split])

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
+
+import numpy as np
+import pyarrow as pa
 
 from cluster.config.load import load_recipe
 from cluster.run.directory import RunDirectory
 from cluster.run.failed_episodes import FailedEpisode, FailedEpisodes, owed_in
 from cluster.run.plan import Plan, make_plan
 from cluster.run.steps.step import EpisodeStep, Step
+from cluster.run.stored import Places, StepKeys
 from rollout.errors import UserError
 from rollout.storage.atomic import atomic_write_text
 from rollout.trajectory import Key, Trajectory
+from rollout.trajectory.arrow import SUMMARY_COLUMNS, from_table, key_table
 from rollout.trajectory.store import TrajectoryStore
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +32,20 @@ class StepEpisodes:
     """The episodes of a step that have ended.
 
     Attributes:
-        completed: summaries of the stored ones.
+        tables: reads columns of the completed ones, each once (`StepKeys.tables`).
         failed: the others.
         given_up: keys of those that are not tried again.
     """
 
-    completed: Sequence[Trajectory] = ()
-    failed: Mapping[Key, FailedEpisode] = field(default_factory=dict)
-    given_up: frozenset[Key] = frozenset()
+    tables: Callable[[Sequence[str]], Iterator[tuple[Places, pa.Table]]]
+    failed: Mapping[Key, FailedEpisode]
+    given_up: frozenset[Key]
 
-    def summaries(self) -> list[Trajectory]:
+    def summaries(self) -> Iterator[Trajectory]:
         """Summaries of all."""
-        return [*self.completed, *(episode.summary() for episode in self.failed.values())]
+        for _, table in self.tables(SUMMARY_COLUMNS):
+            yield from from_table(table)
+        yield from (episode.summary() for episode in self.failed.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +57,8 @@ class StepRecord:
         output: path within the run directory, or a name in an engine.
         role: part of its episodes' keys: a role or an agent; "" without episodes.
         round: part of its episodes' keys.
-        keys: (task id, attempt) of all its episodes.
+        tasks: ids of the tasks of its episodes.
+        attempts: number of episodes of each task.
         source: name of the step whose episodes these are made from.
     """
 
@@ -60,26 +69,33 @@ class StepRecord:
     output: str
     role: str = ""
     round: int = 0
-    keys: tuple[tuple[str, int], ...] = ()
+    tasks: tuple[str, ...] = ()
+    attempts: int = 1
     source: str = ""
+
+    @property
+    def keys(self) -> StepKeys:
+        """The keys of its episodes."""
+        return StepKeys(self.role, self.round, self.tasks, self.attempts)
 
     def episodes(self, directory: RunDirectory) -> StepEpisodes:
         """This step's episodes that have ended; those of other weights or plans are left out.
 
         Those that failed are named by the files of `FailedEpisodes`, and by stores of older versions.
         """
-        if not self.keys:
-            return StepEpisodes()
-        wanted = {Key(self.role, self.round, task, attempt) for task, attempt in self.keys}
-        store = TrajectoryStore(directory.path / self.output, read_only=True)
-        completed = [summary for summary in store.summaries() if summary.key in wanted]
-        owed = owed_in(store)
-        tombstones: dict[Key, FailedEpisode] = {}
+        store = directory.path / self.output
+        owed, tombstones = owed_in(TrajectoryStore(store, read_only=True)), dict[Key, FailedEpisode]()
         for episode, is_given_up in FailedEpisodes(directory.path, self.name, self.source).all():
             (tombstones if is_given_up else owed)[episode.identity.key] = episode
-        failed_keys = (wanted & (owed.keys() | tombstones.keys())) - {summary.key for summary in completed}
-        failed = {key: tombstones.get(key) or owed[key] for key in sorted(failed_keys)}
-        return StepEpisodes(completed, failed, frozenset(failed.keys() & tombstones.keys()))
+        keys = sorted(owed.keys() | tombstones.keys())
+        places = self.keys.places(key_table(keys))
+        stored = self.keys.stored(store) if keys else np.zeros(0, np.bool_)
+        failed = {
+            key: tombstones.get(key) or owed[key]
+            for key, place in zip(keys, places, strict=True)
+            if place >= 0 and not stored[place]
+        }
+        return StepEpisodes(partial(self.keys.tables, store), failed, frozenset(failed.keys() & tombstones.keys()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,19 +118,29 @@ def record_of(plan: Plan) -> PlanRecord:
 def _record_step(step: Step) -> StepRecord:
     if not isinstance(step, EpisodeStep):
         return StepRecord(step.name, step.title, step.phase, step.name.partition("/")[0], step.output)
-    keys = tuple((request.task.id, request.attempt) for request in step.requests)
-    role, round = step.spec.role, step.spec.round
-    return StepRecord(step.name, step.title, step.phase, step.kind, step.output, role, round, keys, step.source)
+    requests, spec = step.requests, step.spec
+    return StepRecord(
+        name=step.name,
+        title=step.title,
+        phase=step.phase,
+        kind=step.kind,
+        output=step.output,
+        role=spec.role,
+        round=spec.round,
+        tasks=tuple(task.id for task in requests.tasks),
+        attempts=requests.attempts,
+        source=step.source,
+    )
 
 
 def write_plan(plan: Plan, directory: RunDirectory) -> None:
     """Write plan.json. Lists of tasks that several steps share are written once."""
-    lists: dict[tuple[tuple[str, int], ...], int] = {}
+    lists: dict[tuple[str, ...], int] = {}
     steps = []
     for step in record_of(plan).steps:
-        number = lists.setdefault(step.keys, len(lists))
-        steps.append({**asdict(step), "keys": number})
-    content = {"version": VERSION, "recipe": plan.name, "steps": steps, "keys": list(lists)}
+        number = lists.setdefault(step.tasks, len(lists))
+        steps.append({**asdict(step), "tasks": number})
+    content = {"version": VERSION, "recipe": plan.name, "steps": steps, "tasks": list(lists)}
     atomic_write_text(directory.plan_file, json.dumps(content, separators=(",", ":")) + "\n")
 
 
@@ -137,13 +163,26 @@ def read_plan(directory: RunDirectory) -> PlanRecord:
 
 
 def _parse(content: Mapping[str, Any]) -> PlanRecord:
-    if content["version"] != VERSION:
+    if content["version"] not in (1, VERSION):
         raise ValueError(f"it has version {content['version']}, and this version of Stillhouse reads {VERSION}")
-    lists: Sequence[tuple[tuple[str, int], ...]] = [
-        tuple((str(task), int(attempt)) for task, attempt in keys) for keys in content["keys"]
-    ]
-    steps = tuple(StepRecord(**{**step, "keys": lists[step["keys"]]}) for step in content["steps"])
+    read = _parse_keys if content["version"] == 1 else _parse_tasks
+    steps = tuple(StepRecord(**step) for step in read(content))
     for step in steps:
         if PurePosixPath(step.output).is_absolute() or ".." in PurePosixPath(step.output).parts:
             raise ValueError(f"{step.output} is outside the run directory")
     return PlanRecord(str(content["recipe"]), steps)
+
+
+def _parse_tasks(content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    lists = [tuple(map(str, tasks)) for tasks in content["tasks"]]
+    return ({**step, "tasks": lists[step["tasks"]]} for step in content["steps"])
+
+
+def _parse_keys(content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Steps of version 1, which had a list of (task, attempt) for each step: all tasks, then all again, ..."""
+    for step in content["steps"]:
+        keys = content["keys"][step["keys"]]
+        attempts = 1 + max((int(attempt) for _, attempt in keys), default=0)
+        tasks = tuple(str(task) for task, _ in keys[: len(keys) // attempts])
+        rest = {name: value for name, value in step.items() if name != "keys"}
+        yield {**rest, "tasks": tasks, "attempts": attempts}

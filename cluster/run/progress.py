@@ -21,6 +21,7 @@ from evaluation.tables import ABSENT, INCOMPLETE
 
 PLAIN_INTERVAL_S = 5.0
 """Minimum seconds between two plain lines of one row."""
+REFRESH_PER_SECOND = 4
 PLAIN_WIDTH = 120
 """Width of tables in columns if the output is not a terminal."""
 TOKENS_DECIMALS_BELOW = 10.0
@@ -48,6 +49,7 @@ class Row:
     started_s: float = 0.0
     ended_s: float | None = None
     printed_s: float = 0.0
+    updated_s: float = 0.0
 
     def figures(self) -> str:
         """Rates and results as text."""
@@ -79,7 +81,9 @@ class Screen:
         if not self.console.is_terminal:
             yield self
             return
-        with Live(get_renderable=self.render, console=self.console, refresh_per_second=4, transient=False) as live:
+        with Live(
+            get_renderable=self.render, console=self.console, refresh_per_second=REFRESH_PER_SECOND, transient=False
+        ) as live:
             self.live = live
             try:
                 yield self
@@ -91,9 +95,14 @@ class Screen:
         self.rows[name] = Row(title, total, unit=unit, started_s=self.clock(), printed_s=self.clock())
         self._line(name, always=True)
 
+    def is_due(self, name: str) -> bool:
+        """Whether new figures of a row would be seen."""
+        return self.clock() - self.rows[name].updated_s >= 1.0 / REFRESH_PER_SECOND
+
     def episodes(self, name: str, figures: StepFigures) -> None:
         """Update the figures of a row that counts episodes."""
         row = self.rows[name]
+        row.updated_s = self.clock()
         row.done, row.episodes = figures.n, figures
         self._line(name)
 

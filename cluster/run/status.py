@@ -8,7 +8,7 @@ from typing import Any
 
 from cluster.run.directory import RunDirectory
 from cluster.run.plan_file import StepRecord, read_plan
-from evaluation.evaluator import Evaluator, StepFigures
+from evaluation.evaluator import STORED_COLUMNS, CompletedEpisode, Evaluator, StepFigures
 from evaluation.failures import FailureFigures
 
 
@@ -69,10 +69,15 @@ def progress(run: RunDirectory, steps: Sequence[StepRecord]) -> list[Progress]:
 def step_progress(run: RunDirectory, step: StepRecord) -> Progress:
     """Progress of one step."""
     about = (step.name, step.title, step.phase, step.kind)
-    if not step.keys:
+    if not step.tasks:
         return Progress(*about, int((run.path / step.output).exists()), 1)
     episodes = step.episodes(run)
-    figures = Evaluator.resume(None, {step.name: episodes.summaries()}).snapshot().steps.get(step.name, StepFigures())
+    evaluator = Evaluator()
+    for _, table in episodes.tables(STORED_COLUMNS):
+        evaluator.restore(step.name, table)
+    for episode in episodes.failed.values():
+        evaluator.add(CompletedEpisode(step.name, episode.summary()))
+    figures = evaluator.snapshot().steps.get(step.name, StepFigures())
     failures = figures.failures
     return Progress(
         *about,

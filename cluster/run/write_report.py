@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cluster.run.directory import RunDirectory
 from cluster.run.plan_file import StepEpisodes, read_plan
-from evaluation.report import LearnerFigures, Report, build_report, rollout_figures, write_report
+from evaluation.report import LearnerFigures, Report, RolloutFigures, build_report, write_report
 from evaluation.streaming import BusyTime
-from rollout.trajectory import Trajectory, is_owed
 
 Metrics = Sequence[Mapping[str, Any]]
 
@@ -21,18 +20,20 @@ def write_run_report(run: RunDirectory) -> Report:
     Agents of which no episode has ended are left out.
     """
     plan, metrics = read_plan(run), run.read_metrics()
-    episodes = {step: step.episodes(run) for step in plan.steps if step.keys}
+    episodes = {step: step.episodes(run) for step in plan.steps if step.tasks}
+    collected, evaluated = Work(), Work()
+    for step, ended in episodes.items():
+        if step.kind in ("collect", "evaluate"):
+            (collected if step.kind == "collect" else evaluated).add(ended)
     agents = {
-        step.role: summaries
+        step.role: ended.summaries()
         for step, ended in episodes.items()
-        if step.kind == "evaluate" and (summaries := ended.summaries())
+        if step.kind == "evaluate" and any(True for _ in ended.summaries())
     }
-    collected = [summary for step, ended in episodes.items() if step.kind == "collect" for summary in ended.summaries()]
-    evaluated = [summary for summaries in agents.values() for summary in summaries]
-    seconds = {"collect": busy_seconds(collected), "evaluate": busy_seconds(evaluated), **phase_seconds(metrics)}
+    seconds = {"collect": collected.busy.seconds, "evaluate": evaluated.busy.seconds, **phase_seconds(metrics)}
     report = build_report(
         agents,
-        rollouts=rollout_figures(collected, seconds["collect"]),
+        rollouts=RolloutFigures(collected.episodes, seconds["collect"], collected.errors),
         learner=learner_figures(metrics),
         wall_seconds={phase: round(value, 3) for phase, value in seconds.items()},
         failed=[row for step, ended in episodes.items() for row in failed_rows(step.name, ended)],
@@ -59,12 +60,24 @@ def failed_rows(step: str, ended: StepEpisodes) -> Iterator[dict[str, Any]]:
         }
 
 
-def busy_seconds(summaries: Iterable[Trajectory]) -> float:
-    """Wall-clock seconds in which at least one of these episodes ran, however often the run was stopped."""
-    busy = BusyTime()
-    for times in (summary.times for summary in summaries if not is_owed(summary)):
-        busy.add(times.started_unix_s, times.started_unix_s + times.total_s)
-    return busy.seconds
+class Work:
+    """Totals of the episodes of several steps, read as columns.
+
+    Attributes:
+        busy: wall clock in which at least one of these episodes ran, however often the run was stopped.
+    """
+
+    def __init__(self) -> None:
+        self.episodes = self.errors = 0
+        self.busy = BusyTime()
+
+    def add(self, ended: StepEpisodes) -> None:
+        """Add the episodes of a step."""
+        self.errors += len(ended.failed)
+        for places, table in ended.tables(("started_unix_s", "total_s")):
+            self.episodes += len(places)
+            starts_s = table["started_unix_s"].to_numpy()
+            self.busy.add_all(starts_s, starts_s + table["total_s"].to_numpy())
 
 
 def notes_of(metrics: Metrics) -> list[dict[str, str]]:

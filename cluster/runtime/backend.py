@@ -11,6 +11,7 @@ from cluster.config.recipe import RetrievalRole
 from cluster.run.provenance import cpu_cores, gpus
 from cluster.run.training_data import TrainRequest
 from cluster.runtime.address import IN_PROCESS, check_address
+from cluster.runtime.compaction import compact_store
 from cluster.runtime.resources import ResourceGroup, ResourceRequest
 from cluster.runtime.rollout_worker import RolloutWorker, WorkerConfig
 from cluster.runtime.sockets import shorten_socket_paths
@@ -40,6 +41,13 @@ class Backend(Protocol):
 
     async def train(self, request: TrainRequest) -> None:
         """Train one round."""
+
+    async def compact(self, store: str) -> None:
+        """Compact a store of episodes outside of the driver's process, where there is another one.
+
+        Raises:
+            CompactionError: the process died, or took too long. Nothing is lost.
+        """
 
     def close(self) -> None:
         """Leave the cluster, or shut a cluster of our own down."""
@@ -73,6 +81,9 @@ class LocalBackend:
     async def train(self, request: TrainRequest) -> None:
         # asyncio's own threads would keep Ctrl-C waiting for the end of training.
         await run_in_thread(train_rank, request)
+
+    async def compact(self, store: str) -> None:
+        await run_in_thread(compact_store, store)
 
     def close(self) -> None:
         """Nothing outlives the process."""

@@ -18,25 +18,26 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from cluster.config.failures import FailurePolicies
 from cluster.config.recipe import RetrievalRole
-from cluster.run.episodes import EpisodeRequest, WorkerJob
+from cluster.run.episodes import EpisodeRequest, RolloutUpdate, WorkerJob
 from cluster.run.provenance import cpu_cores
 from cluster.run.training_data import TrainRequest
 from cluster.runtime.address import no_cluster, require_cluster
+from cluster.runtime.compaction import CompactionError, compact_store
 from cluster.runtime.ray_train import train_with_ray
 from cluster.runtime.resources import ResourceGroup, ResourceRequest, check_fits, local_cpus, ray_options
 from cluster.runtime.rollout_worker import RolloutWorker, WorkerConfig
 from cluster.runtime.worker import PoolError, Worker, WorkerDied
-from rollout.concurrency import run_all, run_in_thread
+from rollout.concurrency import run_all, run_in_thread, with_timeout
 from rollout.errors import EngineDied, UserError
 from rollout.messages import first_line
 from rollout.tools.retrieval.documents import Hit
 from rollout.tools.retrieval.service import RetrievalServer
-from rollout.trajectory import Trajectory
 
 SETTINGS = ("RAY_USAGE_STATS_ENABLED", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "RAY_worker_niceness")
 """Set to 0 unless the user has set them: no usage reports, no warnings on the terminal, and no niceness of 15, with
 which the workers of a cluster of our own starve beside anything else that runs."""
 LOG_TAIL_LINES = 15
+COMPACT_TIMEOUT_S = 3600.0
 
 
 class RayBackend:
@@ -88,6 +89,17 @@ class RayBackend:
     async def train(self, request: TrainRequest) -> None:
         await run_in_thread(train_with_ray, request, self.storage, self.failures.learner)
 
+    async def compact(self, store: str) -> None:
+        # No CPU of its own, because actors may hold all of them for as long as the run lasts.
+        compacting = ray.remote(compact_store).options(num_cpus=0).remote(store)
+        try:
+            await with_timeout(COMPACT_TIMEOUT_S, compacting)
+        except RayTaskError as error:
+            raise error.cause from None
+        except (RayError, TimeoutError) as error:
+            ray.cancel(compacting, force=True)
+            raise CompactionError(summary(error)) from error
+
     def close(self) -> None:
         ray.shutdown()
 
@@ -108,7 +120,7 @@ class RayWorker:
         with self._plain_errors():
             await self.actor.ping.remote()
 
-    async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
+    async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[RolloutUpdate]:
         with self._plain_errors():
             async for reference in self.actor.rollout.options(num_returns="streaming").remote(requests):
                 yield await reference

@@ -19,7 +19,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import partial
 
 from cluster.config.failures import WorkerPolicy
-from cluster.run.episodes import EpisodeRequest, WorkerJob
+from cluster.run.episodes import EpisodeRequest, Requests, RolloutUpdate, WorkerJob
 from cluster.run.failed_episodes import KILLS_WORKERS
 from cluster.runtime.breaker import Breaker
 from cluster.runtime.slot import PoolEvent, Slot, Weights, times
@@ -27,7 +27,7 @@ from cluster.runtime.suspects import Suspects
 from cluster.runtime.worker import DEATHS, PoolError, Worker, WorkerDied
 from rollout.errors import Boundary, Cause, Failure, UserError
 from rollout.messages import first_line
-from rollout.trajectory import Trajectory, failed_episode, is_owed
+from rollout.trajectory import Key, Trajectory, failed_episode, is_owed
 
 REFILL_PARTS = 8
 """A worker is given new episodes when this part of its concurrency is free: fewer, larger messages."""
@@ -36,34 +36,60 @@ REFILL_PARTS = 8
 class Batch:
     """The requests of one `Pool.rollout` and their results."""
 
-    def __init__(self, requests: Sequence[EpisodeRequest], priority: int) -> None:
-        self.queue = deque(requests)
+    def __init__(self, requests: Requests, priority: int) -> None:
+        self.queue = deque[EpisodeRequest]()
+        """Requests that go before those that were not taken yet: they come from dead workers."""
         self.suspects: deque[EpisodeRequest] = deque()
         """Requests that may be played only one at a time on a worker."""
         self.priority = priority
         self.results: asyncio.Queue[Trajectory | Exception] = asyncio.Queue()
+        self._fresh = iter(requests)
+        self._num_fresh = len(requests)
+
+    @property
+    def num_free(self) -> int:
+        """Number of requests that no worker has and that may be played beside any others."""
+        return len(self.queue) + self._num_fresh
 
     @property
     def num_queued(self) -> int:
         """Number of requests that no worker has."""
-        return len(self.queue) + len(self.suspects)
+        return self.num_free + len(self.suspects)
 
     def take(self, size: int) -> list[EpisodeRequest]:
-        """Up to ``size`` requests of one spec from the head of the queue; if it is empty, one suspect."""
-        chunk = [self.queue.popleft() if self.queue else self.suspects.popleft()]
-        while self.queue and len(chunk) < size and self.queue[0].spec is chunk[0].spec:
-            chunk.append(self.queue.popleft())
+        """Up to ``size`` requests of one spec from the head of the queue; if there is none, one suspect."""
+        if not self.num_free:
+            return [self.suspects.popleft()]
+        chunk = [self._next()]
+        while self.num_free and len(chunk) < size:
+            request = self._next()
+            if request.spec is not chunk[0].spec:
+                self.queue.appendleft(request)
+                break
+            chunk.append(request)
         return chunk
+
+    def _next(self) -> EpisodeRequest:
+        if self.queue:
+            return self.queue.popleft()
+        self._num_fresh -= 1
+        return next(self._fresh)
 
 
 class Chunk:
-    """Requests of one batch that a worker has."""
+    """Requests of one batch that a worker has.
+
+    Attributes:
+        missing: those whose summary has not come.
+        playing: those whose episode has not ended.
+    """
 
     def __init__(self, batch: Batch, worker: Worker, requests: Sequence[EpisodeRequest], *, is_suspect: bool) -> None:
         self.batch = batch
         self.worker = worker
         self.requests = requests
         self.missing = {request.key: request for request in requests}
+        self.playing = dict(self.missing)
         self.is_suspect = is_suspect
         self.task: asyncio.Task[None] | None = None
 
@@ -124,7 +150,7 @@ class Pool:
             self._keepers.append(keeper)
         await self._wait_ready()
 
-    async def rollout(self, requests: Sequence[EpisodeRequest], priority: int = 0) -> AsyncGenerator[Trajectory, None]:
+    async def rollout(self, requests: Requests, priority: int = 0) -> AsyncGenerator[Trajectory, None]:
         """Produce all requests; yields the summary of each one once, when its episode is stored.
 
         An episode that kills its workers is yielded as a failed one. Stop iterating (``aclose``) to give up the rest.
@@ -136,7 +162,7 @@ class Pool:
             batch.results.put_nowait(self._error)
         self._dispatch()
         try:
-            for _ in requests:
+            for _ in range(len(requests)):
                 result = await batch.results.get()
                 if isinstance(result, Exception):
                     raise result
@@ -188,7 +214,8 @@ class Pool:
         for chunk in chunks:
             assert chunk.task is not None
             chunk.task.cancel()
-        killer = self._suspects.blame([request for _, request in lost], slot.budget)
+        playing = [chunk.playing.popitem()[1] for chunk in chunks for _ in range(len(chunk.playing))]
+        killer = self._suspects.blame(playing, slot.budget)
         for batch, request in reversed(lost):
             if request is killer:
                 batch.results.put_nowait(failed_episode(request.identity, _killed_workers(death)))
@@ -255,11 +282,14 @@ class Pool:
         for batch in self.batches:
             if batch.num_queued:
                 able = (slot for slot in self.slots if self._has_room(slot))
-                if not batch.queue:  # suspects only
-                    able = (slot for slot in able if not any(chunk.is_suspect for chunk in self._chunks[slot]))
+                if not batch.num_free:  # suspects only
+                    able = (slot for slot in able if not self._plays_suspect(slot))
                 if slot := min(able, key=lambda slot: slot.owed, default=None):
                     return slot, batch
         return None
+
+    def _plays_suspect(self, slot: Slot) -> bool:
+        return any(chunk.is_suspect and chunk.playing for chunk in self._chunks[slot])
 
     def _has_room(self, slot: Slot) -> bool:
         """Whether a worker is ready and has so few episodes that it is sent new ones."""
@@ -280,12 +310,8 @@ class Pool:
     async def _produce(self, slot: Slot, chunk: Chunk) -> None:
         """Produce the summaries of a chunk. Its requests are sent again if the worker dies (`on_death`)."""
         try:
-            async for summaries in chunk.worker.rollout(chunk.requests):
-                for summary in summaries:
-                    self._suspects.clear(chunk.missing.pop(summary.key))
-                    chunk.batch.results.put_nowait(summary)
-                slot.owed -= len(summaries)
-                self._judge(slot, chunk.worker, summaries)
+            async for update in chunk.worker.rollout(chunk.requests):
+                self._take(slot, chunk, update)
                 self._dispatch()
             assert not chunk.missing, f"a worker of the {self.name} pool left out {sorted(chunk.missing)}"
         except DEATHS as death:
@@ -295,25 +321,40 @@ class Pool:
         finally:
             if chunk in self._chunks[slot]:
                 self._chunks[slot].remove(chunk)
-                slot.owed -= len(chunk.missing)
+                slot.owed -= len(chunk.playing)
             self._dispatch()
 
-    def _judge(self, slot: Slot, worker: Worker, summaries: Sequence[Trajectory]) -> None:
-        """Replace a worker whose episodes all fail in the same way while those of others succeed."""
+    def _take(self, slot: Slot, chunk: Chunk, update: RolloutUpdate) -> None:
+        """Free the places of episodes that ended, and deliver summaries."""
+        for summary in update.summaries:  # before a worker is replaced, which requests again what is missing
+            del chunk.missing[summary.key]
+            chunk.batch.results.put_nowait(summary)
+        for key in update.ended:
+            self._end(slot, chunk, key, None)
+        for summary in update.summaries:
+            self._end(slot, chunk, summary.key, _workers_failure(summary))
+
+    def _end(self, slot: Slot, chunk: Chunk, key: Key, failure: Failure | None) -> None:
+        """An episode has ended. Replaces a worker whose episodes all fail in the same way while those of others do not.
+
+        Does nothing for an episode whose end was noted before.
+        """
+        if (request := chunk.playing.pop(key, None)) is None:
+            return
+        slot.owed -= 1
+        self._suspects.clear(request)
+        self._seen += 1
         breaker = self._breakers[slot]
-        for summary in summaries:
-            self._seen += 1
-            breaker.update(_workers_failure(summary), self._seen)
-            if not breaker.count:
-                slot.completed()
+        breaker.update(failure, self._seen)
+        if failure is None:
+            slot.completed()
+            return
         others = (self._breakers[other] for other in self.slots if other is not slot)
         if breaker.count < self.policy.max_failures_in_a_row or all(b.last_success < breaker.since for b in others):
             return
-        failure = summaries[-1].outcome.failure
-        assert failure is not None, "the last episode has failed"
         last = f"its last {breaker.count} episodes failed ({failure.type}: {first_line(failure.message)})"
         breaker.trip()
-        slot.report(worker, WorkerDied(f"{last}, and those of other workers did not"))
+        slot.report(chunk.worker, WorkerDied(f"{last}, and those of other workers did not"))
 
 
 async def _call(worker: Worker, job: WorkerJob) -> Mapping[str, int]:

@@ -1,6 +1,7 @@
 """The rollout worker: one engine, many episodes at once as coroutines. A plain class; Ray wraps it where it is called.
 
 requests ──▶ spec.run(request) ──▶ trajectories ──▶ written to the store ──▶ summaries out
+                                       └──▶ keys out: a place for the next episode is free
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from functools import cache
 from pydantic import BaseModel
 
 from cluster.config.environments import EnvironmentConfig
-from cluster.run.episodes import EpisodeRequest, EpisodeSpec, WorkerJob
+from cluster.run.episodes import EpisodeRequest, EpisodeSpec, RolloutUpdate, WorkerJob
 from cluster.run.guidance import make_guide
 from rollout.concurrency import close_in_thread, run_all, run_in_thread
 from rollout.engine import Engine, RemoteEngine
@@ -34,7 +35,12 @@ from rollout.tools.retrieval.service import Search, Service
 from rollout.tools.sandbox.tiers import choose_tier, tier_sentence
 from rollout.trajectory import Key, Trajectory, is_owed
 from rollout.trajectory.store import TrajectoryStore
+from rollout.trajectory.writer import ShardWriter
 
+News = Key | Trajectory
+"""An episode that has ended, and one that is stored or owed."""
+BATCH_S = 0.01
+"""News of this time share a message to the driver, whose work per message is the largest part of its work."""
 _SELF_TEST_PROMPT = "You are in the middle of a room. You see a cabinet 1."
 
 
@@ -88,6 +94,7 @@ class RolloutWorker:
         self.environments: dict[str, WorkerEnvironment] = {}
         self._cleanup = ExitStack()
         self.guides: dict[EpisodeSpec, asyncio.Future[Guide | None]] = {}
+        self.writers: dict[str, ShardWriter] = {}
 
     async def start(self) -> tuple[str, ...]:
         """Start the engine; returns sentences that the user should read. If that fails, nothing is left to stop.
@@ -123,32 +130,41 @@ class RolloutWorker:
     async def ping(self) -> None:
         """Answer, which a blocked event loop cannot."""
 
-    async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
-        """Produce the episodes of one spec, all at once; yields summaries (``segments=()``) of stored episodes.
+    async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[RolloutUpdate]:
+        """Produce the episodes of one spec, all at once. May be called several times at once.
 
-        An episode that is owed is not stored; its summary has the failure. Raises `EngineDied` if the engine must be
-        started again.
-
-        Episodes that finish while a shard is written share the next shard, so busy workers write few files. May be
-        called several times at once.
+        An episode's summary is yielded once it is stored; `rollout.trajectory.writer` says when. One that is owed is
+        not stored; its summary has the failure. Raises `EngineDied` if the engine must be started again.
         """
-        finished: asyncio.Queue[Trajectory | None] = asyncio.Queue()
-        context = WorkContext(self, requests)
+        news: asyncio.Queue[News | None] = asyncio.Queue()
+        context, writer = WorkContext(self, requests), self.writer(requests[0].spec)
 
         async def produce(request: EpisodeRequest) -> None:
-            made = await request.spec.run(request, context)
-            finished.put_nowait(replace(made, outcome=replace(made.outcome, retries=request.retries)))
+            with writer.episode():
+                made = await request.spec.run(request, context)
+            made = replace(made, outcome=replace(made.outcome, retries=request.retries))
+            if not is_owed(made):
+                news.put_nowait(made.key)
+            await writer.write(made)
+            news.put_nowait(replace(made, segments=()))
 
         producing = asyncio.ensure_future(run_all(*map(produce, requests)))
-        producing.add_done_callback(lambda _: finished.put_nowait(None))
-        store = TrajectoryStore(requests[0].spec.store)
+        producing.add_done_callback(lambda _: news.put_nowait(None))
         try:
-            while batch := await next_batch(finished):
-                await asyncio.to_thread(store.write, [trajectory for trajectory in batch if not is_owed(trajectory)])
-                yield [replace(trajectory, segments=()) for trajectory in batch]
+            while batch := await next_batch(news):
+                yield RolloutUpdate(
+                    tuple(each for each in batch if isinstance(each, Key)),
+                    tuple(each for each in batch if isinstance(each, Trajectory)),
+                )
             await producing
         finally:
             producing.cancel()
+
+    def writer(self, spec: EpisodeSpec) -> ShardWriter:
+        """Writes the episodes of all calls to one store, so that they share shards."""
+        if spec.store not in self.writers:
+            self.writers[spec.store] = ShardWriter(TrajectoryStore(spec.store), spec.max_delay_s)
+        return self.writers[spec.store]
 
     async def call(self, job: WorkerJob) -> Mapping[str, int]:
         """Run a job that is not an episode; returns what to report of it."""
@@ -159,7 +175,9 @@ class RolloutWorker:
         await load_and_prove(self.started_engine(), folder, version)
 
     async def stop(self) -> None:
-        """Stop the engine and the environments; a worker that never started has nothing to stop."""
+        """Stop the engine and the environments, and store what has ended; a worker may never have started."""
+        for writer in self.writers.values():
+            await writer.flush()
         await asyncio.gather(self._close_environments(), *([self.engine.close()] if self.engine else []))
 
     async def _close_environments(self) -> None:
@@ -235,14 +253,16 @@ def _require_playable(environment: BaseModel, config: WorkerConfig, hosts: Envir
     require_playable(made, environment, config.agent, with_search=config.retrieval is not None)
 
 
-async def next_batch(finished: asyncio.Queue[Trajectory | None]) -> list[Trajectory]:
-    """All that is there, at least one; empty when nothing more will come."""
-    batch = []
-    trajectory = await finished.get()
-    while trajectory is not None:
-        batch.append(trajectory)
-        if finished.empty():
+async def next_batch(news: asyncio.Queue[News | None]) -> list[News]:
+    """What comes within `BATCH_S` of the first item; empty when nothing more will come."""
+    batch: list[News] = []
+    item = await news.get()
+    if item is not None and news.empty():
+        await asyncio.sleep(BATCH_S)
+    while item is not None:
+        batch.append(item)
+        if news.empty():
             return batch
-        trajectory = finished.get_nowait()
-    finished.put_nowait(None)
+        item = news.get_nowait()
+    news.put_nowait(None)
     return batch

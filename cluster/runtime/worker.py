@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
-from cluster.run.episodes import EpisodeRequest, WorkerJob
+from cluster.run.episodes import EpisodeRequest, RolloutUpdate, WorkerJob
 from rollout.errors import EngineDied, UserError
-from rollout.trajectory import Trajectory
 
 
 class WorkerDied(Exception):
@@ -31,11 +30,8 @@ class Worker(Protocol):
     async def ping(self) -> None:
         """Return at once, unless the process is gone or its event loop is blocked."""
 
-    def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
-        """Produce and store episodes of one spec; yields summaries, also of episodes that are owed and not stored.
-
-        May run several times at once.
-        """
+    def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[RolloutUpdate]:
+        """Produce and store episodes of one spec. May run several times at once."""
 
     async def call(self, job: WorkerJob) -> Mapping[str, int]:
         """Run a job that is not an episode."""

@@ -169,4 +169,6 @@ def is_finished(job: Job) -> bool:
         return False
     check_same_recipe(run, job.recipe)
     steps = make_plan(job.recipe, run).episode_steps()
-    return (job.folder / "report.json").is_file() and not any(s.missing(run) for s in steps if s.phase in job.phases)
+    return (job.folder / "report.json").is_file() and not any(
+        s.num_missing(run) for s in steps if s.phase in job.phases
+    )

@@ -143,6 +143,12 @@ def table_keys(table: pa.Table) -> list[Key]:
     return list(_records(table, Key))
 
 
+def key_table(keys: Iterable[Key]) -> pa.Table:
+    """A table of `KEY_COLUMNS` with a row for each key."""
+    schema = pa.schema([trajectory_schema().field(name) for name in KEY_COLUMNS])
+    return pa.Table.from_pylist([_members(key) for key in keys], schema=schema)
+
+
 def _row(trajectory: Trajectory) -> dict[str, Any]:
     outcome = trajectory.outcome
     row = {"segments": [_segment_row(segment) for segment in trajectory.segments], "version": trajectory.version}

@@ -4,7 +4,8 @@ Every write creates one shard: it writes a temporary file and moves it to its fi
 atomically. Names begin with the time of the move and end with a random part; many processes may write to one folder.
 If a key was written twice, the first version in the order of names is read. Episodes that are owed count as missing
 (`rollout.trajectory.is_owed`), so that a completed version wins. A shard that cannot be read is renamed and its
-episodes count as missing; no other file is changed in place.
+episodes count as missing; no other file is changed in place. Compaction merges shards and writes their keys to a
+manifest, which is replaced as a whole and believed only about shards that are as they were then.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 from uuid import uuid4
 
@@ -30,16 +33,22 @@ from rollout.trajectory.arrow import (
     SUMMARY_COLUMNS,
     completed_rows,
     from_table,
+    key_table,
     owed_rows,
     table_keys,
     to_table,
 )
+from rollout.trajectory.manifest import DAMAGE, MANIFEST_NAME, ShardId, shard_id
+from rollout.trajectory.manifest import decode as decode_manifest
+from rollout.trajectory.manifest import encode as encode_manifest
 from rollout.trajectory.record import Key, Trajectory
 from rollout.trajectory.shard import ForeignFileError, encode, parse
 
 SHARD_SUFFIX, PARTIAL_SUFFIX, SET_ASIDE_SUFFIX = ".parquet", ".partial", ".set-aside"
 ABANDONED_AFTER_NS = 24 * 3600 * 10**9
 """Age at which compaction deletes a temporary file, assuming that its writer died."""
+SHARD_BYTES = 256 * 2**20
+"""Size up to which compaction merges shards."""
 UNREADABLE = (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError, OSError)
 """Errors that pyarrow raises for damaged files; it also raises OSError if the storage fails."""
 
@@ -97,8 +106,20 @@ class TrajectoryStore:
         self._publish(encode([table]))
 
     def keys(self) -> set[Key]:
-        """The keys of all readable episodes; reads only the key columns."""
-        return {key for table in self.tables(KEY_COLUMNS) for key in table_keys(table)}
+        """The keys of all readable episodes."""
+        return {key for table in self.key_tables() for key in table_keys(table)}
+
+    def key_tables(self) -> Iterator[pa.Table]:
+        """Yield the keys of all readable episodes as tables of `KEY_COLUMNS`; some may be there twice.
+
+        The keys of shards in the manifest (`rollout.trajectory.manifest`) are read from there. Other shards are opened.
+        """
+        known = self._manifest()
+        return self._tables(lambda shard: self._keys_of(shard, known))
+
+    def _keys_of(self, shard: pafs.FileInfo, known: Mapping[ShardId, pa.Table]) -> Iterator[pa.Table]:
+        table = known.get(shard_id(shard))
+        return self._selected(shard.path, KEY_COLUMNS, completed_rows) if table is None else iter([table])
 
     def read(self, keys: Collection[Key] | None = None) -> Iterator[Trajectory]:
         """Yield each episode once, in a stable order, with one row group in memory at a time.
@@ -129,28 +150,39 @@ class TrajectoryStore:
             columns: names of the current schema; they must include `KEY_COLUMNS`. None reads all.
         """
         seen: set[Key] = set()
-        return (_unseen(table, seen) for table in self._tables(columns, completed_rows))
+        return (_unseen(table, seen) for table in self.repeated_tables(columns))
+
+    def repeated_tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """Like `tables`, but a key that was written twice comes twice. Needs no memory for the keys."""
+        select = partial(self._selected, columns=columns, rows=completed_rows)
+        return self._tables(lambda shard: select(shard.path))
 
     def owed(self) -> Iterator[Trajectory]:
         """Summaries of the episodes that are owed and were not completed since (`rollout.trajectory.is_owed`).
 
         Older versions stored them; `keys`, `read`, `summaries` and `tables` leave them out, and compaction drops them.
         """
+        if not any(table.num_rows for table in self._owed_tables(KEY_COLUMNS)):
+            return iter(())
         seen = self.keys()
-        tables = (_unseen(table, seen) for table in self._tables(SUMMARY_COLUMNS, owed_rows))
+        tables = (_unseen(table, seen) for table in self._owed_tables(SUMMARY_COLUMNS))
         return (trajectory for table in tables for trajectory in from_table(table))
 
-    def _tables(self, columns: Sequence[str] | None, rows: Callable[[pa.Table], pa.Table]) -> Iterator[pa.Table]:
-        """Yield the selected rows of all shards."""
+    def _owed_tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        select = partial(self._selected, columns=columns, rows=owed_rows)
+        return self._tables(lambda shard: select(shard.path))
+
+    def _tables(self, read: Callable[[pafs.FileInfo], Iterator[pa.Table]]) -> Iterator[pa.Table]:
+        """Yield what ``read`` yields of all shards."""
         done: set[str] = set()
-        pending = self._shards()
+        pending = deque(self._shards())
         while pending:
-            path = pending.pop(0).path
-            done.add(path)
+            shard = pending.popleft()
+            done.add(shard.path)
             try:
-                yield from self._selected(path, columns, rows)
+                yield from read(shard)
             except FileNotFoundError:  # compacted or renamed by another process: list the folder again
-                pending = [shard for shard in self._shards() if shard.path not in done]
+                pending = deque(shard for shard in self._shards() if shard.path not in done)
 
     def _selected(
         self, path: str, columns: Sequence[str] | None, rows: Callable[[pa.Table], pa.Table]
@@ -161,22 +193,50 @@ class TrajectoryStore:
             selected = rows(table)
             yield selected if columns is None else selected.select(list(columns))
 
-    def compact(self, shard_bytes: int = 256 * 2**20) -> None:
-        """Merge adjacent shards up to about ``shard_bytes``, and delete temporary files of dead writers.
+    def is_compact(self, shard_bytes: int = SHARD_BYTES) -> bool:
+        """Whether `compact` would merge nothing, and the manifest has all shards. Opens no shard."""
+        shards, known = self._shards(), self._manifest()
+        is_merged = all(len(group) == 1 for group in _adjacent_groups(shards, shard_bytes))
+        return is_merged and all(shard_id(shard) in known for shard in shards)
+
+    def compact(self, shard_bytes: int = SHARD_BYTES) -> None:
+        """Merge adjacent shards up to about ``shard_bytes``, and write the manifest. Deletes files of dead writers.
 
         A crash at any point loses nothing: old shards are deleted only after the new one is in place, and a key that
         is in both is read once. The new shard keeps the position of the first shard that it replaces.
         """
         self._check_writable()
         self._remove_abandoned()
-        seen: set[Key] = set()
+        known, seen = self._manifest(), set[Key]()
         with suppress(FileNotFoundError):  # another process is compacting this folder
             for group in _adjacent_groups(self._shards(), shard_bytes):
                 if len(group) > 1:
-                    self._merge(group, seen)
+                    self._merge([shard.path for shard in group], seen)
                 else:
-                    tables = self._selected(group[0], KEY_COLUMNS, completed_rows)
-                    seen.update(key for table in tables for key in table_keys(table))
+                    seen.update(key for table in self._keys_of(group[0], known) for key in table_keys(table))
+            self._write_manifest(known)
+
+    def _manifest(self) -> dict[ShardId, pa.Table]:
+        """Keys by shard, also of shards that were merged since; empty if there is no manifest that can be read."""
+        path = f"{self._folder}/{MANIFEST_NAME}"
+        try:
+            with self._filesystem.open_input_stream(path) as stream:
+                return decode_manifest(pa.py_buffer(stream.read()))
+        except FileNotFoundError:
+            return {}
+        except DAMAGE as error:
+            _log.warning("%s is ignored, and its shards are opened: %s", path, first_line(error))
+            return {}
+
+    def _write_manifest(self, known: Mapping[ShardId, pa.Table]) -> None:
+        keys: dict[ShardId, pa.Table] = {}
+        for shard in self._shards():
+            tables = list(self._keys_of(shard, known))
+            keys[shard_id(shard)] = pa.concat_tables(
+                [key_table(()), *(table.cast(key_table(()).schema) for table in tables)]
+            )
+        if keys.keys() != known.keys():
+            self._replace(lambda: MANIFEST_NAME, encode_manifest(keys))
 
     def unreadable_shards(self) -> list[UnreadableShard]:
         """All shards that were renamed in this folder or skipped by this object, sorted by path."""
@@ -245,17 +305,19 @@ class TrajectoryStore:
 
     def _publish(self, content: pa.Buffer, prefix: str | None = None) -> None:
         """Write a shard atomically. ``prefix`` begins its name and sets its position; None makes it the last one."""
-        name = uuid4().hex
-        partial = f"{self._folder}/{name}{PARTIAL_SUFFIX}"
+        # The time of the move, not of the start: no shard may appear before one that was already read.
+        self._replace(lambda: f"{prefix or f'{time.time_ns():020d}'}-{uuid4().hex}{SHARD_SUFFIX}", content)
+
+    def _replace(self, name: Callable[[], str], content: pa.Buffer) -> None:
+        """Write a file atomically; its name is asked for when it is there under a temporary one."""
+        temporary = f"{self._folder}/{uuid4().hex}{PARTIAL_SUFFIX}"
         try:
-            with self._filesystem.open_output_stream(partial) as stream:
+            with self._filesystem.open_output_stream(temporary) as stream:
                 stream.write(content)
-            # The time of the move, not of the start: no shard may appear before one that was already read.
-            prefix = prefix or f"{time.time_ns():020d}"
-            self._filesystem.move(partial, f"{self._folder}/{prefix}-{name}{SHARD_SUFFIX}")
+            self._filesystem.move(temporary, f"{self._folder}/{name()}")
         except OSError as error:
             with suppress(OSError):  # readers ignore a temporary file that remains
-                self._filesystem.delete_file(partial)
+                self._filesystem.delete_file(temporary)
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise UserError(
                     f"No space is left for trajectories in {self._folder}: free some, or move the folder to a larger "
@@ -305,15 +367,15 @@ def _select(table: pa.Table, keys: Collection[Key]) -> pa.Table:
     return table.filter(pa.array([key in keys for key in table_keys(table)], pa.bool_()))
 
 
-def _adjacent_groups(shards: Iterable[pafs.FileInfo], shard_bytes: int) -> Iterator[list[str]]:
+def _adjacent_groups(shards: Iterable[pafs.FileInfo], shard_bytes: int) -> Iterator[list[pafs.FileInfo]]:
     """Group adjacent shards up to a total of ``shard_bytes``; a larger shard forms its own group."""
-    group: list[str] = []
+    group: list[pafs.FileInfo] = []
     size = 0
     for shard in shards:
         if group and size + shard.size > shard_bytes:
             yield group
             group, size = [], 0
-        group.append(shard.path)
+        group.append(shard)
         size += shard.size
     if group:
         yield group

@@ -8,17 +8,18 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.run.write_report import busy_seconds
-from evaluation.evaluator import CompletedEpisode, EnvironmentFigures, Evaluator, Snapshot
+from evaluation.evaluator import STORED_COLUMNS, CompletedEpisode, EnvironmentFigures, Evaluator, Snapshot
 from evaluation.failures import FailureFigures
 from evaluation.metrics import METRICS, wilson_ci95
 from evaluation.report import build_report
 from evaluation.streaming import BusyTime, ExactMean
 from rollout.trajectory import Cause, Counts, Failure, Identity, Outcome, Policy, StopReason, Times, Trajectory, is_owed
+from rollout.trajectory.arrow import to_table
 from rollout.trajectory.store import TrajectoryStore
 
 STEPS = ("teacher", "student")
@@ -107,8 +108,11 @@ def test_step_figures_are_totals_over_environments(episodes: list[CompletedEpiso
 def test_rates_use_the_reports_wall_clock_in_which_an_episode_ran(episodes: list[CompletedEpisode]) -> None:
     for step, figures in after(episodes).steps.items():
         summaries = [item.summary for item in episodes if item.step == step and not is_owed(item.summary)]
-        if (seconds := busy_seconds(summaries)) > 1e-3:
-            assert figures.episodes_per_second == pytest.approx(len(summaries) / seconds, rel=1e-2)
+        busy = BusyTime()
+        for times in (summary.times for summary in summaries):
+            busy.add(times.started_unix_s, times.started_unix_s + times.total_s)
+        if busy.seconds > 1e-3:
+            assert figures.episodes_per_second == pytest.approx(len(summaries) / busy.seconds, rel=1e-2)
 
 
 def test_a_pause_between_two_starts_of_a_run_does_not_lower_the_rate() -> None:
@@ -240,3 +244,24 @@ def test_an_interval_that_cannot_be_is_ignored() -> None:
     for start, stop in ((3.0, 1.0), (float("nan"), 1.0), (0.0, float("inf"))):
         busy.add(start, stop)
     assert busy.seconds == 0.0
+
+
+@settings(max_examples=60, deadline=None)
+@given(streams(), st.integers(0, 24))
+def test_figures_restored_from_tables_are_exactly_those_of_the_same_episodes_one_by_one(
+    episodes: list[CompletedEpisode], cut: int
+) -> None:
+    completed = [each for each in episodes if not is_owed(each.summary)]
+    restored = Evaluator(EXPECTED)
+    for part in (completed[:cut], completed[cut:]):
+        for step in STEPS:
+            if summaries := [each.summary for each in part if each.step == step]:
+                restored.restore(step, to_table(summaries).select(STORED_COLUMNS))
+    assert restored.snapshot().to_json() == after(completed).to_json()
+
+
+@given(st.lists(st.floats(), max_size=30))
+def test_a_mean_of_many_values_at_once_is_that_of_one_by_one(values: list[float]) -> None:
+    at_once = ExactMean()
+    at_once.add_all(np.array(values))
+    assert not values or repr(at_once.value) == repr(ExactMean(values).value)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cluster.config.collect import Role
-from cluster.run.episodes import HintContext
+from cluster.run.episodes import EpisodeRequests, HintContext
 from cluster.run.steps.first_thought import FIRST_THOUGHT
 from cluster.run.steps.planner import HINT_BANK, Planner, trajectories_output
-from cluster.run.steps.rollout import RolloutSpec, requests_of
+from cluster.run.steps.rollout import RolloutSpec
 from cluster.run.steps.step import EpisodeStep
 from cluster.run.tasks import collecting_roles
 from rollout.episode.config import AgentConfig
@@ -49,7 +49,7 @@ def collection(planner: Planner, role: Role, round: int, episodes: int) -> Episo
         acts_as=role,
         weight_version=version,
         spec=spec,
-        requests=requests_of(spec, planner.tasks.collect(episodes, round), recipe.collect.attempts),
+        requests=EpisodeRequests(spec, planner.tasks.collect(episodes, round), recipe.collect.attempts),
     )
 
 

@@ -6,10 +6,13 @@ from collections.abc import Iterator
 
 from cluster.config.collect import Role
 from cluster.config.recipe import Agent, EvaluateConfig, Recipe
-from cluster.run.episodes import HintContext
+from cluster.run.episodes import EpisodeRequests, HintContext
 from cluster.run.steps.planner import HINT_BANK, Planner
-from cluster.run.steps.rollout import RolloutSpec, requests_of
+from cluster.run.steps.rollout import RolloutSpec
 from cluster.run.steps.step import EpisodeStep
+
+MAX_DELAY_S = 1.0
+"""Evaluated episodes are shown sooner than collected ones, which are more."""
 
 
 def plan_baselines(planner: Planner, round: int) -> Iterator[EpisodeStep]:
@@ -53,6 +56,7 @@ def evaluation(planner: Planner, config: EvaluateConfig, agent: Agent) -> Episod
         store=planner.directory.evaluation(agent),
         agent=recipe.evaluated_agent(),
         hints=HintContext(planner.hint_bank(), hints) if hints and has_hints else None,
+        max_delay_s=MAX_DELAY_S,
     )
     return EpisodeStep(
         name=f"evaluate/{agent}",
@@ -64,5 +68,5 @@ def evaluation(planner: Planner, config: EvaluateConfig, agent: Agent) -> Episod
         acts_as=role,
         weight_version=version,
         spec=spec,
-        requests=requests_of(spec, planner.tasks.evaluate(), config.attempts),
+        requests=EpisodeRequests(spec, planner.tasks.evaluate(), config.attempts),
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cluster.run.episodes import EpisodeRequests
 from cluster.run.steps.planner import Planner, trajectories_output
-from cluster.run.steps.rollout import RolloutSpec, requests_of
+from cluster.run.steps.rollout import RolloutSpec
 from cluster.run.steps.step import EpisodeStep
 from cluster.run.tasks import failing_episodes
 from rollout.engine import Sampling
@@ -30,7 +31,7 @@ def plan_failures(planner: Planner, round: int) -> Iterator[EpisodeStep]:
         acts_as="teacher",
         weight_version=0,
         spec=spec,
-        requests=requests_of(spec, planner.tasks.collect(episodes)),
+        requests=EpisodeRequests(spec, planner.tasks.collect(episodes)),
     )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cluster.run.episodes import EpisodeRequests
 from cluster.run.steps.failures import without_distributions
 from cluster.run.steps.planner import Planner, trajectories_output
-from cluster.run.steps.rollout import RolloutSpec, requests_of
+from cluster.run.steps.rollout import RolloutSpec
 from cluster.run.steps.step import EpisodeStep
 from cluster.run.tasks import collecting_roles
 
@@ -44,6 +45,6 @@ def plan_first_thoughts(planner: Planner, round: int) -> Iterator[EpisodeStep]:
         acts_as="teacher",
         weight_version=0,
         spec=spec,
-        requests=requests_of(spec, planner.tasks.collect(episodes, round)),
+        requests=EpisodeRequests(spec, planner.tasks.collect(episodes, round)),
         note="first steps of thought",
     )

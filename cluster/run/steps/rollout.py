@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cluster.run.episodes import EpisodeRequest, EpisodeSpec, WorkerContext
-from rollout.environment import Task
 from rollout.episode.config import AgentConfig
 from rollout.episode.runner import roll_out
 from rollout.trajectory import Trajectory
@@ -39,8 +37,3 @@ def max_episode_tokens(agent: AgentConfig) -> int:
     """Upper bound on tokens per episode, including those of rejected candidates."""
     rejected = getattr(agent.acting, "candidates", 1) - 1
     return agent.max_tokens + rejected * min(agent.max_tokens, agent.max_steps * agent.sampling.max_tokens)
-
-
-def requests_of(spec: EpisodeSpec, tasks: Sequence[Task], attempts: int = 1) -> tuple[EpisodeRequest, ...]:
-    """All tasks once, then all tasks again, ..., so that a run that is cut short has seen many tasks."""
-    return tuple(EpisodeRequest(spec, task, attempt) for attempt in range(attempts) for task in tasks)

@@ -67,6 +67,6 @@ def scoring(planner: Planner, config: ScoreConfig, collected: EpisodeStep) -> Ep
         acts_as="teacher",
         weight_version=0,
         spec=spec,
-        requests=tuple(replace(request, spec=spec) for request in collected.requests),
+        requests=replace(collected.requests, spec=spec),
         source=collected.name,
     )

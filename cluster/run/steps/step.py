@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cluster.config.collect import Role
 from cluster.config.recipe import LearnerRole, Recipe
 from cluster.run.directory import RunDirectory
-from cluster.run.episodes import EpisodeRequest, EpisodeSpec, WorkerJob
+from cluster.run.episodes import EpisodeRequest, EpisodeRequests, EpisodeSpec, WorkerJob
 from cluster.run.failed_episodes import FailedEpisodes
+from cluster.run.stored import mark
 from cluster.run.training_data import TrainRequest
 from evaluation.failures import count_failures
 from rollout.trajectory import Trajectory
-from rollout.trajectory.store import TrajectoryStore
+from rollout.trajectory.arrow import SUMMARY_COLUMNS, from_table, key_table
 
 Phase = Literal["rollout", "train", "evaluate"]
 
@@ -132,7 +136,7 @@ class EpisodeStep(Step):
     acts_as: Role
     weight_version: int
     spec: EpisodeSpec
-    requests: tuple[EpisodeRequest, ...]
+    requests: EpisodeRequests
     source: str = ""
     note: str = ""
 
@@ -150,17 +154,26 @@ class EpisodeStep(Step):
 
     def missing(self, run: RunDirectory) -> list[EpisodeRequest]:
         """Requests whose episode is neither in the store nor given up."""
-        done = TrajectoryStore(self.store, read_only=True).keys() | self.failed(run).tombstones().keys()
-        return [request for request in self.requests if request.key not in done]
+        return [self.requests[place] for place in np.flatnonzero(~self._ended(run))]
 
-    def summaries(self) -> list[Trajectory]:
-        """Episodes of this step in its store, without segments. Episodes of other weights or plans are left out."""
-        keys = {request.key for request in self.requests}
-        stored = TrajectoryStore(self.store, read_only=True).summaries()
-        return [summary for summary in stored if summary.key in keys]
+    def num_missing(self, run: RunDirectory) -> int:
+        """Number of requests whose episode is neither in the store nor given up."""
+        return int(np.count_nonzero(~self._ended(run)))
+
+    def _ended(self, run: RunDirectory) -> NDArray[np.bool_]:
+        """For each request, whether its episode is in the store or given up."""
+        keys = self.requests.keys
+        ended = keys.stored(self.store)
+        mark(ended, keys.places(key_table(self.failed(run).tombstones())))
+        return ended
+
+    def summaries(self) -> Iterator[Trajectory]:
+        """The episodes of this step in its store, without segments."""
+        tables = self.requests.keys.tables(self.store, SUMMARY_COLUMNS)
+        return (summary for _, table in tables for summary in from_table(table))
 
     def is_complete(self, context: StepContext) -> bool:
-        return not self.missing(context.directory)
+        return not self.num_missing(context.directory)
 
     async def execute(self, context: StepContext) -> None:
         await context.roll_out(self)
@@ -168,7 +181,7 @@ class EpisodeStep(Step):
     def defect(self, context: StepContext) -> str:
         """Says that episodes are owed, or that more are given up than ``failures.max_failed_share`` allows."""
         failed, total = self.failed(context.directory), len(self.requests)
-        missing, tombstones = len(self.missing(context.directory)), failed.tombstones()
+        missing, tombstones = self.num_missing(context.directory), failed.tombstones()
         limit = context.recipe.failures.max_failed_share
         if not missing and len(tombstones) <= limit * total:
             return ""

@@ -13,7 +13,7 @@ from cluster.run.steps.step import Cost, EpisodeStep, Step, StepContext
 from cluster.run.training_data import TrainRequest, check_other_stores
 from evaluation.failures import count_failures
 from learner.bad_steps import bad_steps_folder
-from rollout.errors import UserError
+from rollout.errors import Failure, UserError
 from rollout.models import model_folder
 
 
@@ -135,12 +135,12 @@ def require_complete(steps: Sequence[EpisodeStep], context: StepContext) -> None
     It is an `IncompleteError` if episodes failed.
     """
     for step in steps:
-        missing, failed = step.missing(context.directory), step.failed(context.directory)
+        missing, failed = step.num_missing(context.directory), step.failed(context.directory)
         if (failed.owed() or failed.tombstones()) and (defect := step.defect(context)):
             raise IncompleteError(f"{defect} Training needs them.")
         if missing:
             raise UserError(
-                f"{step.title}: {len(missing)} of {len(step.requests)} episodes are missing in {step.store}; "
+                f"{step.title}: {missing} of {len(step.requests)} episodes are missing in {step.store}; "
                 "collect them first, with `stillhouse rollout` or `stillhouse run` on the same run directory."
             )
 
@@ -150,15 +150,16 @@ def require_trainable(steps: Sequence[EpisodeStep], recipe: Recipe) -> None:
     learner = recipe.learner
     if learner is None or recipe.collect.also:
         return
-    summaries = [summary for step in steps for summary in step.summaries()]
-    if any(learner.keeps(summary.identity.role, summary.outcome.success) for summary in summaries):
-        return
-    outcomes = [summary.outcome for summary in summaries]
-    failures = [outcome.failure for outcome in outcomes if outcome.failure]
+    failures, count = list[Failure](), 0
+    for summary in (summary for step in steps for summary in step.summaries()):
+        if learner.keeps(summary.identity.role, summary.outcome.success):
+            return
+        count += 1
+        failures += [summary.outcome.failure] if summary.outcome.failure else []
     why = f" {len(failures)} ended by an error ({count_failures(failures)})." if failures else ""
     folder = steps[0].store if steps else "the run directory"
     raise UserError(
-        f"The teacher solved none of {len(outcomes)} tasks, so there is nothing to learn from.{why} All episodes are "
+        f"The teacher solved none of {count} tasks, so there is nothing to learn from.{why} All episodes are "
         f"kept in {folder}. Take a better teacher or easier tasks, or set learner.keep to all."
     )
 

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from cluster.config.recipe import Recipe
-from cluster.run.attempts import Attempts
+from cluster.run.attempts import Attempts, Completed
 from cluster.run.directory import RunDirectory
-from cluster.run.episodes import EpisodeRequest
+from cluster.run.episodes import Requests
 from cluster.run.failed_episodes import KILLS_WORKERS, FailedEpisodes, IncompleteError
 from cluster.run.plan import make_plan
 from cluster.run.steps.step import EpisodeStep
 from rollout.episode.config import EpisodePolicy
 from rollout.errors import Cause, Failure, UserError
 from rollout.trajectory import Counts, Outcome, Policy, StopReason, Trajectory, failed_episode, is_owed
+from rollout.trajectory.arrow import key_table
 
 POLICY = EpisodePolicy(retry_wait_s=0.0)
 MakeRecipe = Callable[..., Recipe]
@@ -38,7 +39,7 @@ class Toy:
     retries: list[int] = field(default_factory=list)
     calls: list[int] = field(default_factory=list)
 
-    async def roll_out(self, requests: Sequence[EpisodeRequest]) -> AsyncGenerator[Trajectory, None]:
+    async def roll_out(self, requests: Requests) -> AsyncGenerator[Trajectory, None]:
         self.calls.append(len(requests))
         for request in requests:
             await asyncio.sleep(0)
@@ -67,7 +68,11 @@ def start(step: EpisodeStep, tmp_path: Path) -> Start:
     stored: dict[str, Trajectory] = {}
 
     def start(toy: Toy, policy: EpisodePolicy = POLICY) -> list[Trajectory]:
-        attempts = Attempts(step, stored.values(), RunDirectory(tmp_path), policy)
+        completed = Completed(step.requests)
+        for summary in stored.values():
+            (place,) = step.requests.keys.places(key_table([summary.key]))
+            completed.add(int(place), summary.counts.steps)
+        attempts = Attempts(step, completed, RunDirectory(tmp_path), policy)
 
         async def consume() -> list[Trajectory]:
             ended = []
@@ -203,8 +208,8 @@ def test_after_many_failures_in_a_row_no_further_episode_is_started_until_the_ne
 
 def test_an_error_of_the_pool_keeps_what_failed_before(start: Start, step: EpisodeStep, failed: FailedEpisodes) -> None:
     class Broken(Toy):
-        async def roll_out(self, requests: Sequence[EpisodeRequest]) -> AsyncGenerator[Trajectory, None]:
-            async for summary in super().roll_out(requests[:3]):
+        async def roll_out(self, requests: Requests) -> AsyncGenerator[Trajectory, None]:
+            async for summary in super().roll_out(list(requests)[:3]):
                 yield summary
             raise UserError("a worker died 4 times")
 
@@ -220,7 +225,7 @@ def test_what_a_source_gave_up_is_given_up_by_the_steps_that_are_made_from_it(
     run = RunDirectory(tmp_path)
     scoring = replace(step, name="score/teacher/0", source=step.name)
     assert scoring.failed(run).tombstones().keys() == {step.requests[3].key}
-    attempts = Attempts(scoring, [], run, POLICY)
+    attempts = Attempts(scoring, Completed(scoring.requests), run, POLICY)
     assert len(attempts.missing()) == 11
 
     async def score() -> list[Trajectory]:

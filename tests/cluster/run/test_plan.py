@@ -141,3 +141,11 @@ def test_every_shipped_recipe_has_a_plan_that_is_the_same_at_every_start(name: s
     trained = [step for step in first.steps if isinstance(step, TrainStep)]
     assert len(trained) == (recipe.rounds if recipe.learner else 0)
     assert all(step.requests for step in first.steps if isinstance(step, EpisodeStep))
+
+
+def test_evaluated_episodes_are_stored_and_shown_sooner_than_collected_ones(
+    toy_recipe: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    plan = make_plan(toy_recipe(), RunDirectory(tmp_path))
+    delays_s = {step.kind: step.spec.max_delay_s for step in plan.episode_steps("collect", "evaluate")}
+    assert delays_s == {"collect": 5.0, "evaluate": 1.0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections import Counter
@@ -17,7 +18,7 @@ from cluster.config.load import load_recipe, recipe_names
 from cluster.config.recipe import Recipe, RetrievalRole
 from cluster.driver import PHASES, Driver
 from cluster.run.directory import RunDirectory
-from cluster.run.episodes import EpisodeRequest, WorkerJob
+from cluster.run.episodes import EpisodeRequest, RolloutUpdate, WorkerJob
 from cluster.run.plan import Plan, make_plan
 from cluster.run.plan_file import read_plan, write_plan
 from cluster.run.progress import Screen
@@ -69,6 +70,9 @@ class RecordingBackend:
         self.trained.append(request.round)
         (self.folder / "checkpoints" / f"round={request.round:03d}").mkdir(parents=True)
 
+    async def compact(self, store: str) -> None:
+        """Stores stay as they are."""
+
     def close(self) -> None:
         """Nothing to close."""
 
@@ -78,11 +82,11 @@ class RecordingBackend:
     async def ping(self) -> None:
         """It is there."""
 
-    async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
+    async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[RolloutUpdate]:
         TrajectoryStore(requests[0].spec.store).write([finished(request) for request in requests])
         for request in requests:
             self.requested[Path(request.spec.store).relative_to(self.folder).as_posix()] += 1
-            yield [finished(request)]
+            yield RolloutUpdate(summaries=(finished(request),))
 
     async def call(self, job: WorkerJob) -> Mapping[str, int]:
         self.requested["hints.parquet"] += 1
@@ -199,7 +203,7 @@ def test_a_run_directory_without_a_plan_is_read_by_its_recipe(toy_recipe: MakeRe
     [
         {"version": 99},
         {"steps": [{"name": "a"}]},
-        {"steps": [{"name": "a", "title": "a", "phase": "rollout", "kind": "x", "output": "../../etc", "keys": 0}]},
+        {"steps": [{"name": "a", "title": "a", "phase": "rollout", "kind": "x", "output": "../../etc", "tasks": 0}]},
     ],
 )
 def test_a_plan_that_is_damaged_newer_or_points_elsewhere_is_refused(
@@ -224,5 +228,19 @@ def test_a_key_is_role_round_task_and_attempt(run: tuple[Recipe, Plan, RunDirect
     _, plan, directory = run
     step = plan.episode_steps("collect")[0]
     record = next(record for record in read_plan(directory).steps if record.name == step.name)
-    keys = {Key(record.role, record.round, task, attempt) for task, attempt in record.keys}
+    assert record.keys == dataclasses.replace(step.requests.keys, tasks=record.tasks)
+    keys = {
+        Key(record.role, record.round, task, attempt) for task in record.tasks for attempt in range(record.attempts)
+    }
     assert keys == {request.key for request in step.requests}
+
+
+def test_a_plan_of_the_first_version_is_read_as_it_was_meant(run: tuple[Recipe, Plan, RunDirectory]) -> None:
+    _, _, directory = run
+    expected, content = read_plan(directory), json.loads(directory.plan_file.read_text())
+    steps = [{name: step[name] for name in step if name not in ("tasks", "attempts")} for step in content["steps"]]
+    keys = [[[task, attempt] for attempt in range(step.attempts) for task in step.tasks] for step in expected.steps]
+    old = [{**step, "keys": number} for number, step in enumerate(steps)]
+    first = {"version": 1, "recipe": content["recipe"], "steps": old, "keys": keys}
+    directory.plan_file.write_text(json.dumps(first))
+    assert read_plan(directory) == expected

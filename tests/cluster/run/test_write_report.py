@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.run.write_report import busy_seconds, learner_figures, phase_seconds
+from cluster.run.plan_file import StepEpisodes
+from cluster.run.write_report import Work, learner_figures, phase_seconds
 from rollout.trajectory import Identity, Outcome, Policy, StopReason, Times, Trajectory
+from rollout.trajectory.arrow import to_table
 
 
 def episode(started_s: float, total_s: float) -> Trajectory:
@@ -19,19 +22,31 @@ def episode(started_s: float, total_s: float) -> Trajectory:
     )
 
 
+def busy_seconds(*shards: list[Trajectory]) -> float:
+    """Busy seconds of the report for episodes that are read in these parts."""
+    work = Work()
+    parts = [(np.arange(len(shard)), to_table(shard)) for shard in shards]
+    work.add(
+        StepEpisodes(lambda columns: ((places, table.select(columns)) for places, table in parts), {}, frozenset())
+    )
+    assert work.episodes == sum(map(len, shards))
+    return work.busy.seconds
+
+
 def test_overlapping_episodes_count_once_and_the_pause_between_two_starts_does_not_count() -> None:
     first_start, second_start = [episode(10, 5), episode(12, 6), episode(13, 1)], [episode(1000, 2)]
-    assert busy_seconds([*second_start, *first_start]) == 8 + 2
+    assert busy_seconds(second_start, first_start) == 8 + 2
 
 
 def test_no_episodes_take_no_time() -> None:
-    assert busy_seconds([]) == 0.0
+    assert busy_seconds() == busy_seconds([]) == 0.0
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 20)), max_size=12))
 def test_busy_seconds_are_the_seconds_in_which_some_episode_ran(spans: list[tuple[int, int]]) -> None:
     ticks = {second for start, length in spans for second in range(start, start + length)}
-    assert busy_seconds([episode(start, length) for start, length in spans]) == len(ticks)
+    episodes = [episode(start, length) for start, length in spans]
+    assert busy_seconds(episodes) == busy_seconds(*([each] for each in episodes)) == len(ticks)
 
 
 def test_learner_figures_cover_all_rounds_and_count_a_repeated_round_once() -> None:

@@ -9,12 +9,12 @@ from contextlib import aclosing
 import pytest
 
 from cluster.config.failures import WorkerPolicy
-from cluster.run.episodes import EpisodeRequest, WorkerContext, WorkerJob
+from cluster.run.episodes import EpisodeRequest, RolloutUpdate, WorkerContext, WorkerJob
 from cluster.run.failed_episodes import KILLS_WORKERS
 from cluster.runtime.slot import PoolEvent, RestartBudget
 from cluster.runtime.worker import WorkerDied
 from rollout.errors import Cause, Failure, UserError
-from rollout.trajectory import Trajectory, failed_episode
+from rollout.trajectory import failed_episode
 from tests.cluster.runtime.toy_workers import (
     ToyWorker,
     play,
@@ -30,7 +30,7 @@ def fresh(*, poison: str) -> ToyWorker:
     """A worker that plays everything except the task ``poison``, of which it dies."""
 
     class Picky(ToyWorker):
-        async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
+        async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[RolloutUpdate]:
             for request in requests:
                 if request.task.id == poison:
                     await asyncio.sleep(0)
@@ -150,9 +150,9 @@ async def test_a_ping_that_fails_is_a_death() -> None:
         async def ping(self) -> None:
             raise OSError("the connection is lost")
 
-        async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
+        async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[RolloutUpdate]:
             await asyncio.Event().wait()
-            yield []
+            yield RolloutUpdate()
 
     pool = pool_of(Broken(), restarts=WorkerPolicy(heartbeat_timeout_s=0.05))
     assert len(await play(pool, requests(5))) == 5
@@ -172,9 +172,9 @@ async def test_a_worker_that_does_not_answer_is_replaced_and_its_episodes_are_pl
         async def ping(self) -> None:
             await asyncio.Event().wait()
 
-        async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
+        async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[RolloutUpdate]:
             await asyncio.Event().wait()
-            yield []
+            yield RolloutUpdate()
 
     deaf, events = Deaf(), list[PoolEvent]()
     pool = pool_of(deaf, restarts=WorkerPolicy(heartbeat_timeout_s=0.05))
@@ -221,11 +221,12 @@ async def test_a_worker_that_takes_too_long_is_replaced(part: str) -> None:
 class Sick(ToyWorker):
     """Fails in every episode at once: it is always free first."""
 
-    async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
+    async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[RolloutUpdate]:
         for request in requests:
             await asyncio.sleep(0)
             self.played += 1
-            yield [failed_episode(request.identity, Failure("engine", "OSError", "no memory", Cause.ENGINE))]
+            failure = Failure("engine", "OSError", "no memory", Cause.ENGINE)
+            yield RolloutUpdate(summaries=(failed_episode(request.identity, failure),))
 
 
 async def test_a_sick_worker_attracts_little_work_and_is_restarted_while_others_succeed() -> None:

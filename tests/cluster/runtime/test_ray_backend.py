@@ -20,6 +20,7 @@ from cluster.runtime.rollout_pool import Pool, PoolError
 from cluster.runtime.rollout_worker import WorkerConfig
 from rollout.errors import UserError
 from rollout.trajectory.store import TrajectoryStore
+from tests.rollout.trajectory.stores import episode, shards
 
 if TYPE_CHECKING:
     from cluster.runtime.ray_backend import RayBackend
@@ -81,6 +82,15 @@ async def test_an_actor_killed_in_the_middle_is_replaced_and_its_episodes_are_pl
                 ray.kill(pool.slots[0].worker.actor)  # type: ignore[attr-defined]
     assert sorted(summary.key for summary in played) == sorted(request.key for request in requests)
     assert {summary.policy.weight_version for summary in played} == {3}
+
+
+async def test_a_store_is_compacted_by_another_process(backend: RayBackend, tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    for task in "abc":
+        TrajectoryStore(folder).write([episode(task)])
+    await backend.compact(str(folder))
+    assert len(shards(folder)) == 1
+    assert TrajectoryStore(folder).is_compact()
 
 
 async def test_a_sentence_for_the_user_comes_out_of_an_actor_as_it_went_in(

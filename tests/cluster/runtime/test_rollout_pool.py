@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.config.failures import WorkerPolicy
-from cluster.run.episodes import EpisodeRequest
+from cluster.run.episodes import EpisodeRequest, RolloutUpdate
 from cluster.runtime.worker import PoolError, WorkerDied
 from rollout.errors import EngineDied, UserError
-from rollout.trajectory import Trajectory
 from tests.cluster.runtime.toy_workers import (
     COLLECT,
     EVALUATE,
@@ -26,6 +25,7 @@ from tests.cluster.runtime.toy_workers import (
     summary,
     tasks,
 )
+from tests.waiting import wait_in_loop
 
 
 @settings(max_examples=60, deadline=None)
@@ -86,7 +86,7 @@ async def test_requests_of_an_earlier_step_go_first() -> None:
 
 async def test_an_error_in_one_step_does_not_reach_another() -> None:
     class Picky(ToyWorker):
-        async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
+        async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[RolloutUpdate]:
             if requests[0].spec is COLLECT:
                 raise KeyError("not these")
             async for summaries in super().rollout(requests):
@@ -211,3 +211,46 @@ async def test_a_pool_can_be_used_again() -> None:
     pool = pool_of(ToyWorker(), ToyWorker())
     await play(pool, requests(3))
     assert len(await rolled_out(pool, requests(7, EVALUATE))) == 7
+
+
+class Storing(ToyWorker):
+    """Ends each episode at once, and stores all of them when it is told to; dies of ``error``, if there is one."""
+
+    def __init__(self, error: type[Exception] | None = None) -> None:
+        super().__init__()
+        self.store = asyncio.Event()
+        self.death = error
+
+    async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[RolloutUpdate]:
+        self.played += len(requests)
+        yield RolloutUpdate(ended=tuple(request.key for request in requests))
+        await self.store.wait()
+        if self.death is not None:
+            raise self.death("the process is gone")
+        yield RolloutUpdate(summaries=tuple(summary(request, self.version) for request in requests))
+
+
+async def test_an_episode_that_ended_takes_no_place_and_comes_out_when_it_is_stored() -> None:
+    worker = Storing()
+    pool = pool_of(worker, concurrency=2)
+    await pool.start()
+    played = asyncio.ensure_future(rolled_out(pool, requests(40)))
+    await wait_in_loop(lambda: worker.played == 40, "the places of episodes that ended")
+    assert not played.done()
+    assert pool.slots[0].owed == 0
+    worker.store.set()
+    assert tasks(await played) == tasks([summary(request, 0) for request in requests(40)])
+
+
+async def test_an_episode_that_ended_and_was_not_stored_is_played_again_and_not_blamed_for_deaths() -> None:
+    def mortal() -> Storing:
+        worker = Storing(WorkerDied)
+        worker.store.set()
+        return worker
+
+    left = [mortal, mortal, mortal]
+    pool = pool_of(mortal(), then=lambda: left.pop()() if left[1:] else ToyWorker())
+    await pool.start()
+    pool.vouch()
+    (only,) = await rolled_out(pool, requests(1))
+    assert only.outcome.failure is None

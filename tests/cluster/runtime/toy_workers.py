@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from cluster.config.failures import WorkerPolicy
-from cluster.run.episodes import EpisodeRequest, EpisodeSpec
+from cluster.run.episodes import EpisodeRequest, EpisodeSpec, RolloutUpdate
 from cluster.run.steps.rollout import RolloutSpec
 from cluster.runtime.rollout_pool import Pool
 from cluster.runtime.worker import WorkerDied
@@ -45,7 +45,7 @@ class ToyWorker:
         await asyncio.sleep(0)
         return ()
 
-    async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[list[Trajectory]]:
+    async def rollout(self, requests: Sequence[EpisodeRequest]) -> AsyncIterator[RolloutUpdate]:
         self.holds += len(requests)
         self.most = max(self.most, self.holds)
         self.stores.append({request.spec.store for request in requests})
@@ -58,7 +58,7 @@ class ToyWorker:
                     raise self.error("the process is gone")
             self.holds -= 1
             self.played += 1
-            yield [summary(request, self.version)]
+            yield RolloutUpdate(summaries=(summary(request, self.version),))
 
     async def ping(self) -> None:
         """It is there."""
