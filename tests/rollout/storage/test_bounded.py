@@ -57,7 +57,7 @@ def read(path: Path, content: bytes) -> list[Row]:
         ("stream.arrow", arrow()),
         ("file.arrow", arrow("file")),
         ("arrow.parquet", arrow()),
-        ("zipped.jsonl", gzip.compress(LINES)),
+        ("zipped.jsonl", gzip.compress(LINES, mtime=0)),
         ("zipped.tsv.bz2", bz2.compress(TSV)),
         ("zipped.gz.csv", bz2.compress(CSV)),
         ("mark.json", b"\xef\xbb\xbf" + LINES),
@@ -91,7 +91,7 @@ def test_the_content_decides_how_a_file_is_read(tmp_path: Path, name: str, conte
         ("a.parquet", b"\x28\xb5\x2f\xfdabc", "is compressed with zstd; unpack it"),
         ("a.parquet", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a pointer of Git LFS"),
         ("a.json", b"<!DOCTYPE html><html>", "is a web page, not the data"),
-        ("a.jsonl", gzip.compress(parquet()), "is a compressed Parquet file; unpack it"),
+        ("a.jsonl", gzip.compress(parquet(), mtime=0), "is a compressed Parquet file; unpack it"),
         ("a.jsonl", b'{"n": \n' + LINES, r"line 1, is not JSON or is cut short"),
         ("a.jsonl", LINES + b"[" * 100_000, r"line 4, is not JSON"),
     ],
@@ -105,7 +105,7 @@ def test_a_broken_or_foreign_file_is_refused(tmp_path: Path, name: str, content:
 
 @pytest.mark.parametrize("name", ["a.jsonl.gz", "a.json.gz", "a.csv.gz", "a.jsonl"])
 def test_a_compressed_file_that_expands_too_far_is_refused(tmp_path: Path, name: str) -> None:
-    bomb = gzip.compress(b'{"n": "' + b"0" * (ALWAYS_ALLOWED_BYTES + 1) + b'"}', compresslevel=1)
+    bomb = gzip.compress(b'{"n": "' + b"0" * (ALWAYS_ALLOWED_BYTES + 1) + b'"}', compresslevel=1, mtime=0)
     assert len(bomb) < ALWAYS_ALLOWED_BYTES / 50
     with pytest.raises(UserError, match="expands to more than 32 MiB, over 50 times its size"):
         read(tmp_path / name, bomb)
