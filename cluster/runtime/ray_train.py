@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ray.exceptions import RayActorError
-from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, UserCallback
+from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, UserCallback
 from ray.train.torch import TorchTrainer
 
 from cluster.config.failures import UNLIMITED, LearnerPolicy
@@ -38,16 +38,25 @@ def train_with_ray(request: TrainRequest, storage: Path, policy: LearnerPolicy) 
             allows.
         ray.train.TrainingFailedError: any other exception of a process.
     """
-    trainer = TorchTrainer(
-        train_rank_from_config,
-        train_loop_config={"request": request, "step_limit_s": policy.step_limit_s},
-        scaling_config=scaling_config(request.learner),
-        run_config=run_config(request, storage, policy),
-    )
-    try:
-        trainer.fit()
-    except TrainingFailedError as error:
-        raise plain_error(error, policy) from error
+    controller_deaths = 0
+    while True:
+        trainer = TorchTrainer(
+            train_rank_from_config,
+            train_loop_config={"request": request, "step_limit_s": policy.step_limit_s},
+            scaling_config=scaling_config(request.learner),
+            run_config=run_config(request, storage, policy),
+        )
+        try:
+            trainer.fit()
+            return
+        except TrainingFailedError as error:
+            if not isinstance(error, ControllerError) or not died(error):
+                raise plain_error(error, policy) from error
+            controller_deaths += 1
+            reason = f"Ray Train's controller died ({first_line(error.controller_failure)})"
+            record_failure(request, reason, controller_deaths, policy.max_failures)
+            if policy.max_failures != UNLIMITED and controller_deaths > policy.max_failures:
+                raise _spent(reason, "max_failures", policy) from error
 
 
 def scaling_config(learner: LearnerRole) -> ScalingConfig:
@@ -77,22 +86,26 @@ class RecordFailures(UserCallback):
     """Writes a line to metrics.jsonl when a process of the group has failed. Runs in Ray Train's controller."""
 
     def __init__(self, request: TrainRequest, policy: LearnerPolicy) -> None:
-        self._run_dir, self._round, self._policy = request.run_dir, request.round, policy
+        self._request, self._policy = request, policy
         self._failures = {False: 0, True: 0}
 
     def after_exception(self, run_context: Any, worker_exceptions: Mapping[int, Exception]) -> None:
         preempted = any(is_preempted(error) for error in worker_exceptions.values())
         self._failures[preempted] += 1
-        count, policy = self._failures[preempted], self._policy
-        limit = policy.max_preemption_failures if preempted else policy.max_failures
-        again = limit == UNLIMITED or count <= limit
-        kind, then = ("restart", "training starts again") if again else ("retired", "training ends")
-        of_most = "" if limit == UNLIMITED else f" of at most {limit}"
-        number = f", restart {count}{of_most}" if again else ""
+        limit = self._policy.max_preemption_failures if preempted else self._policy.max_failures
         what = "a node was preempted" if preempted else describe(worker_exceptions)
-        note = f"round {self._round}: {what}; {then}{number}"
-        with closing(RunDirectory(Path(self._run_dir))) as directory:
-            directory.log_metrics({"kind": kind, "role": "learner", "note": note})
+        record_failure(self._request, what, self._failures[preempted], limit)
+
+
+def record_failure(request: TrainRequest, what: str, count: int, limit: int) -> None:
+    """Write a line to metrics.jsonl about the ``count``-th failure of a kind; ``limit`` of them end in a restart."""
+    again = limit == UNLIMITED or count <= limit
+    kind, then = ("restart", "training starts again") if again else ("retired", "training ends")
+    of_most = "" if limit == UNLIMITED else f" of at most {limit}"
+    number = f", restart {count}{of_most}" if again else ""
+    with closing(RunDirectory(Path(request.run_dir))) as directory:
+        note = f"round {request.round}: {what}; {then}{number}"
+        directory.log_metrics({"kind": kind, "role": "learner", "note": note})
 
 
 def describe(failures: Mapping[int, Exception]) -> str:
@@ -125,17 +138,24 @@ def plain_error(error: TrainingFailedError, policy: LearnerPolicy) -> Exception:
                 return UserError(str(cause.args[0]))
     if any(died(failure) for failure in failures.values()):  # others fail because it is gone
         name = "max_preemption_failures" if any(map(is_preempted, failures.values())) else "max_failures"
-        return UserError(
-            f"{describe(failures)}, and failures.learner.{name} is {getattr(policy, name)}. What was trained up to the "
-            "last intermediate checkpoint is kept, and the same command goes on from there; raise the limit if "
-            "processes may die more often."
-        )
+        return _spent(describe(failures), name, policy)
     return error
 
 
+def _spent(what: str, limit: str, policy: LearnerPolicy) -> UserError:
+    return UserError(
+        f"{what}, and failures.learner.{limit} is {getattr(policy, limit)}. What was trained up to the last "
+        "intermediate checkpoint is kept, and the same command goes on from there; raise the limit if processes may "
+        "die more often."
+    )
+
+
 def died(failure: BaseException) -> bool:
-    """Whether the process itself died, or did not answer, rather than raise an exception."""
-    return any(isinstance(cause, RayActorError) or "HealthCheck" in type(cause).__name__ for cause in causes(failure))
+    """Whether a process died, also for lack of memory, or did not answer, rather than raise an exception."""
+    return any(
+        isinstance(cause, RayActorError | OutOfMemoryError) or "HealthCheck" in type(cause).__name__
+        for cause in causes(failure)
+    )
 
 
 def train_rank_from_config(config: dict[str, Any]) -> None:

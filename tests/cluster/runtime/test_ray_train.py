@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from ray.exceptions import RayActorError
-from ray.train import TrainingFailedError
+from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.train import ControllerError, TrainingFailedError
 
 from cluster.config.failures import LearnerPolicy
 from cluster.config.recipe import LearnerRole
 from cluster.run.directory import RunDirectory
 from cluster.run.training_data import TrainRequest
+from cluster.runtime import ray_train
 from cluster.runtime.ray_train import RecordFailures, plain_error, run_config, scaling_config
 from rollout.errors import UserError
 
@@ -95,6 +97,31 @@ def test_processes_that_died_too_often_are_a_sentence_with_the_limit() -> None:
     assert isinstance(error, UserError)
     assert "failures.learner.max_failures is 2" in str(error)
     assert "the same command goes on from there" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("deaths", "limit", "kinds"), [(1, 1, ["restart"]), (2, 1, ["restart", "retired"]), (3, -1, 3 * ["restart"])]
+)
+def test_training_starts_again_when_its_controller_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaths: int, limit: int, kinds: list[str]
+) -> None:
+    """Ray's memory monitor kills several processes of a node at once, and the controller may be among them."""
+    outcomes: list[Exception | None] = [ControllerError(OutOfMemoryError("low on memory")) for _ in range(deaths)]
+    outcomes.append(None)
+
+    class Trainer:
+        def __init__(self, *_: object, **settings: object) -> None:
+            pass
+
+        def fit(self) -> None:
+            if (error := outcomes.pop(0)) is not None:
+                raise error
+
+    monkeypatch.setattr(ray_train, "TorchTrainer", Trainer)
+    sentence = r"controller died \(low on memory\), and failures.learner.max_failures is 1"
+    with pytest.raises(UserError, match=sentence) if "retired" in kinds else nullcontext():
+        ray_train.train_with_ray(request_in(tmp_path), tmp_path, LearnerPolicy(max_failures=limit))
+    assert [row["kind"] for row in RunDirectory(tmp_path).read_metrics()] == kinds
 
 
 def test_a_sentence_of_a_process_is_passed_on_and_a_bug_stays_what_it_is() -> None:
