@@ -208,7 +208,7 @@ def study(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="environments, tools or worlds")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="environments, tools, worlds or learner")],
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="File for the result.")] = None,
     data_dir: Annotated[
         str | None,
@@ -217,11 +217,14 @@ def bench(
     seconds: Annotated[float, typer.Option(min=0.1, help="environments: seconds for each engine.")] = 5.0,
     products: Annotated[int, typer.Option(min=100, max=5_000_000, help="tools: size of the large shop.")] = 1_000_000,
     episodes: Annotated[int, typer.Option(min=1, help="worlds: episodes of each environment.")] = 1000,
+    device: Annotated[str, typer.Option(help="learner: cpu or cuda.")] = "cpu",
+    quick: Annotated[bool, typer.Option("--quick", help="learner: tiny models, to check that it works.")] = False,
 ) -> None:
     """Run a benchmark and print its figures."""
     from cluster.bench.registry import BenchOptions, measure, summary
 
-    result = measure(name, BenchOptions(data_dir, seconds, products, episodes), command=["stillhouse", *sys.argv[1:]])
+    options = BenchOptions(data_dir, seconds, products, episodes, device, quick)
+    result = measure(name, options, command=["stillhouse", *sys.argv[1:]])
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

@@ -50,8 +50,13 @@ class LearnerFigures:
     Attributes:
         dropped: number of episodes that were read and not trained on, by reason.
         unreadable: reason for each shard that was skipped, by path.
+        truncated: ``episodes`` that were too long, their removed ``tokens``, and ``trained_tokens`` among these that
+            would have been trained; an episode counts in each round that trains on it.
 
-    The report has the last two only if something was left out.
+        stopped_by: number of rounds that each limit of the budget ended: ``epochs``, ``tokens`` or ``seconds``.
+        skipped: ``steps`` without an update because their loss or gradients were not finite.
+
+    The report has the last five only where there is something to report.
     """
 
     steps: int = 0
@@ -60,6 +65,9 @@ class LearnerFigures:
     loss_last: float | None = None
     dropped: Mapping[str, int] = field(default_factory=dict)
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    truncated: Mapping[str, int] = field(default_factory=dict)
+    stopped_by: Mapping[str, int] = field(default_factory=dict)
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
 
 def rollout_figures(trajectories: Iterable[Trajectory], seconds: float) -> RolloutFigures:

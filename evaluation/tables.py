@@ -149,8 +149,11 @@ def _work(report: Mapping[str, Any]) -> Table:
         ("training tokens per second", _number(learner["tokens_per_second"], ",.0f")),
         ("first loss", _number(learner["loss_first"], ".4f")),
         ("last loss", _number(learner["loss_last"], ".4f")),
+        *((f"rounds ended by {limit}", f"{count:,}") for limit, count in learner.get("stopped_by", {}).items()),
+        *(("skipped training steps", f"{count:,}") for count in learner.get("skipped", {}).values()),
         *((f"not trained on: {reason}", f"{count:,}") for reason, count in learner.get("dropped", {}).items()),
         *((f"not read: {path}", reason) for path, reason in learner.get("unreadable", {}).items()),
+        *((f"truncated: {name.replace('_', ' ')}", f"{n:,}") for name, n in learner.get("truncated", {}).items()),
     )
     return Table("Rollouts and learner", ("figure", "value"), rows)
 

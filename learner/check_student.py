@@ -41,7 +41,7 @@ def save_untrained(config: LearnerConfig, model: str | None, folder: str) -> Non
 
     student, tokenizer = make_model(config, model)
     check_head(student)
-    save_model(student, dict(student.state_dict()), tokenizer, f"{folder}/student", torch.bfloat16)
+    save_model(student, student.state_dict().items(), tokenizer, f"{folder}/student", torch.bfloat16)
 
 
 def save_settings(config: LearnerConfig, model: str | None, folder: str) -> None:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from inspect import signature
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from rollout.errors import UserError
-from rollout.extensions.registry import Registry
-from rollout.extensions.union import LazyUnion
+from learner.terms import AddedTerm, CrossEntropyTerm, Term, TokenTerm
 from rollout.frozen_model import FrozenModel
-from rollout.trajectory import Kind
 
-STREAMS = (*(kind.value for kind in Kind), "generated", "assistant", "all", "random")
 STUDENT = "student"
 """Role of the episodes that the student generated, which are recorded in its own tokens."""
 
@@ -58,144 +52,9 @@ class LoraConfig(Frozen):
     alpha: float = Field(32.0, gt=0.0)
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
     target_modules: str | tuple[str, ...] = "all-linear"
-
-
-class _Term(Frozen):
-    stream: str
-    """Tokens that the term trains on: a segment kind (``format``: only the part that the model generated),
-    ``generated``, ``assistant``, ``all``, or ``random``. ``random`` is a random choice of as many tokens as ``reason``
-    and ``act`` have in the episode, anywhere after its prompt. Text that a model generated after its action is removed
-    from the sequences unless a term names ``trailing``. See `learner.streams.in_stream`."""
-    weight: float = Field(1.0, gt=0.0)
-    """Factor lambda of the term in the loss."""
-    reduction: Literal["token_mean", "span_mean", "sum"] = "token_mean"
-    """``token_mean`` divides the term's sum by its number of tokens in the step, over all ranks. ``span_mean`` averages
-    over the tokens of each span, then over the step's spans; a span is the stream's tokens of one kind in one turn.
-    ``sum`` does not divide."""
-
-    @model_validator(mode="after")
-    def _check_stream(self) -> Self:
-        if self.stream not in STREAMS:
-            raise ValueError(f"stream {self.stream!r} is unknown; choose one of {', '.join(STREAMS)}")
-        return self
-
-    @property
-    def weight_name(self) -> str:
-        """Name of the term's token weights in `learner.streams.TrainingSequence.weights`."""
-        return f"{self.stream}/span_mean" if self.reduction == "span_mean" else self.stream
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """Keyword arguments of the divergence function."""
-        return self.model_dump(exclude={"stream", "weight", "reduction", "divergence", "signal"})
-
-
-class CrossEntropyTerm(_Term):
-    """Cross-entropy on the recorded tokens."""
-
-    divergence: Literal["cross_entropy"] = "cross_entropy"
-    signal: Literal["taken"] = "taken"
-
-
-class TopKTerm(_Term):
-    """Base of the divergences that compare teacher and student token by token.
-
-    They are computed over the teacher's recorded top-k tokens and one bucket for the rest of the vocabulary. Teacher
-    and student must use the same token ids.
-    """
-
-    signal: Literal["top_k_tail"] = "top_k_tail"
-    temperature: float = Field(1.0, gt=0.0)
-
-
-class ForwardKLTerm(TopKTerm):
-    """KL(teacher || student)."""
-
-    divergence: Literal["forward_kl"] = "forward_kl"
-
-
-class ReverseKLTerm(TopKTerm):
-    """KL(student || teacher)."""
-
-    divergence: Literal["reverse_kl"] = "reverse_kl"
-
-
-class JSDTerm(TopKTerm):
-    """Generalized Jensen-Shannon divergence (arXiv 2306.13649)."""
-
-    divergence: Literal["jsd"] = "jsd"
-    beta: float = Field(0.5, ge=0.0, le=1.0)
-    """0 is the forward KL, 1 the reverse KL."""
-
-
-class ULDTerm(_Term):
-    """Universal logit distillation (arXiv 2402.12030). It compares sorted probabilities, so vocabularies may differ."""
-
-    divergence: Literal["uld"] = "uld"
-    signal: Literal["top_k_tail"] = "top_k_tail"
-
-    @model_validator(mode="after")
-    def _check_whole_spans(self) -> Self:
-        if self.stream == "random":
-            raise ValueError(
-                "uld compares groups of adjacent tokens, but stream random picks single ones; choose another"
-            )
-        return self
-
-
-class AddedTerm(TopKTerm):
-    """A divergence of another package, a function like `learner.losses.divergences.forward_kl`."""
-
-    divergence: str
-    options: dict[str, bool | int | float | str] = Field(default_factory=dict)
-    """Further arguments of the function, by name."""
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        return {"temperature": self.temperature, **self.options}
-
-    def check(self) -> None:
-        """Raises `UserError` if the function cannot be imported, or does not take these parameters."""
-        function = DIVERGENCES.load(self.divergence)
-        try:
-            signature(function).bind(None, None, None, None, **self.parameters)
-        except TypeError as error:
-            raise UserError(
-                f"the divergence {self.divergence} does not take its options: {error}; correct them"
-            ) from error
-
-
-BUILT_IN_TERMS: dict[str, type[_Term]] = {
-    "cross_entropy": CrossEntropyTerm,
-    "forward_kl": ForwardKLTerm,
-    "reverse_kl": ReverseKLTerm,
-    "jsd": JSDTerm,
-    "uld": ULDTerm,
-}
-DIVERGENCES: Registry[Callable[..., Any]] = Registry(
-    "stillhouse.divergences",
-    "divergence",
-    Callable,
-    {
-        "cross_entropy": "learner.losses.divergences:cross_entropy",
-        "forward_kl": "learner.losses.divergences:forward_kl",
-        "reverse_kl": "learner.losses.divergences:reverse_kl",
-        "jsd": "learner.losses.divergences:jsd",
-        "uld": "learner.losses.uld:uld",
-    },
-)
-"""The functions of the divergences by name. One of another package takes ``(logits_NV, teacher_ids_Nk,
-teacher_logprobs_Nk, teacher_tail_N, temperature, **options)`` and gives ``[N]`` values in float32."""
-
-
-def _term_of(divergence: str) -> type[_Term]:
-    return BUILT_IN_TERMS.get(divergence, AddedTerm)
-
-
-Term = Annotated[
-    CrossEntropyTerm | ForwardKLTerm | ReverseKLTerm | JSDTerm | ULDTerm | AddedTerm,
-    LazyUnion("divergence", DIVERGENCES.names, _term_of),
-]
+    quantize: Literal["nf4"] | None = None
+    """``nf4`` keeps the frozen weights in 4 bits (QLoRA, arXiv 2305.14314). It needs an NVIDIA GPU, ``strategy: ddp``
+    and the package bitsandbytes (extra ``qlora``)."""
 
 
 class ShuffledOrder(Frozen):
@@ -207,17 +66,29 @@ class ShuffledOrder(Frozen):
 class ComplexityOrder(Frozen):
     """From easy to hard by C = alpha * reason tokens + beta * act tokens + gamma * mean teacher entropy in nats.
 
-    Source: the curriculum equation of arXiv 2505.13820.
+    Source: the curriculum equation of arXiv 2505.13820. It needs a budget of ``epochs`` or ``max_tokens``.
     """
 
     by: Literal["complexity"] = "complexity"
     alpha: float = Field(1.0, ge=0.0)
     beta: float = Field(1.0, ge=0.0)
     gamma: float = Field(0.0, ge=0.0)
-    pace_fraction: float = Field(0.0, ge=0.0, le=1.0)
-    """0 sorts every epoch from the easiest to the hardest episode. Above 0, an epoch shuffles the easiest fraction of
-    the data; the fraction grows linearly from ``pace_start`` to 1 at this fraction of the training budget."""
+    pace_fraction: float = Field(0.3, ge=0.0, le=1.0)
+    """Fraction of the training budget that the curriculum takes up. It shuffles the easiest fraction of the data, which
+    grows linearly from ``pace_start`` to 1. Whole shuffled epochs follow: as many as fit into the rest of the budget,
+    rounded, but at least one, so the curriculum may be shorter or longer than this. With ``epochs: 1`` it orders that
+    epoch. 0 sorts every epoch from the easiest to the hardest episode, which is the literal reading of the paper and
+    trains worse (docs/benchmarks.md)."""
     pace_start: float = Field(0.25, gt=0.0, le=1.0)
+
+
+class ExactTeacherConfig(Frozen):
+    """The frozen model that terms with the signal ``exact`` learn from, loaded in every training process."""
+
+    model: str | None = Field(None, min_length=1)
+    """Folder, ``builtin:`` name or hub name; null is ``teacher.engine.model`` of the recipe."""
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    """Precision of its weights and of its computation; the divergences are computed in float32."""
 
 
 Order = Annotated[ShuffledOrder | ComplexityOrder, Field(discriminator="by")]
@@ -239,6 +110,8 @@ class LearnerConfig(Frozen):
         CrossEntropyTerm(stream="act"),
         CrossEntropyTerm(stream="format"),
     )
+    teacher: ExactTeacherConfig | None = None
+    """Needed for terms with the signal ``exact``."""
     drop: tuple[Literal["hint", "example"], ...] = ()
     """Segment kinds that are removed from the training sequences."""
     teacher_tokenizer: str | None = Field(None, min_length=1)
@@ -253,21 +126,26 @@ class LearnerConfig(Frozen):
     max_tokens: int | None = Field(None, ge=1)
     """Limit on the tokens that the model processes, observations included, padding excluded."""
     max_seconds: float | None = Field(None, gt=0.0)
-    """Limit on the wall-clock time of training, the time before a resume included."""
+    """Limit on the wall-clock time of training, the time before a resume included. The learning rate follows it only if
+    it is the only limit, so give another one for results that do not depend on the speed of the machine."""
 
     batch_episodes: int | None = Field(None, ge=1)
-    """Episodes per optimizer step, over all ranks."""
+    """Mean number of episodes per optimizer step, over all ranks. Steps have about equally many trained tokens."""
     batch_tokens: int | None = Field(None, ge=1)
-    """Tokens per optimizer step, over all ranks, padding excluded."""
+    """Mean number of tokens per optimizer step, over all ranks, padding excluded. Steps have about equally many trained
+    tokens."""
     micro_batch_tokens: int = Field(2048, ge=1)
     """Tokens per forward pass on one rank, padding included; a longer episode is a micro-batch by itself."""
+    packing: Literal["auto", "packed", "padded"] = "auto"
+    """``packed`` puts the episodes of a micro-batch into one row, with attention inside each episode only. ``padded``
+    gives each episode a row of its own. ``auto`` packs if the model's architecture allows it (`learner.packing`)."""
     max_sequence_tokens: int | None = Field(None, ge=2)
     """Longer episodes are truncated at the end; null is the model's maximum number of positions."""
 
     optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = Field(2e-3, gt=0.0)
     warmup_fraction: float = Field(0.03, ge=0.0, lt=1.0)
-    """Fraction of the budget (epochs, tokens or seconds, whichever is used most) with a rising learning rate."""
+    """Fraction of the budget (epochs or tokens, whichever is used most) with a rising learning rate."""
     decay: Literal["cosine", "linear", "constant"] = "cosine"
     final_learning_rate_fraction: float = Field(0.05, ge=0.0, le=1.0)
     """Learning rate at the end of the budget, as a fraction of ``learning_rate``."""
@@ -275,6 +153,10 @@ class LearnerConfig(Frozen):
     adam_beta1: float = Field(0.9, ge=0.0, lt=1.0)
     adam_beta2: float = Field(0.98, ge=0.0, lt=1.0)
     max_grad_norm: float = Field(1.0, gt=0.0)
+    max_bad_steps: int = Field(5, ge=1)
+    """Training stops after this many steps in a row whose loss or gradients are not finite. Such a step is skipped."""
+    carry_optimizer: bool = True
+    """Rounds after the first continue with the optimizer's state; their weights continue in float32 in either case."""
 
     precision: Literal["float32", "bfloat16"] = "float32"
     """``bfloat16`` keeps float32 weights and computes under autocast. With fsdp2 on several processes, gathered weights
@@ -283,13 +165,21 @@ class LearnerConfig(Frozen):
     """Precision of the weights in a checkpoint; null is ``precision``."""
     recompute_activations: bool = False
     """Activation checkpointing: recompute the activations of a layer in the backward pass to save memory."""
+    cpu_offload: bool = False
+    """Keep sharded states in main memory and update the weights on the CPU: all states with fsdp2 on several processes
+    and with ZeRO stage 3, the optimizer's with ZeRO stages 1 and 2."""
+    compile: bool = False
+    """Compile the decoder layers with torch.compile, at the first step; not with deepspeed."""
     strategy: Literal["ddp", "fsdp2", "deepspeed"] = "ddp"
     """How several processes share the work; ignored for one process, except ``deepspeed``."""
     zero_stage: Literal[1, 2, 3] = 2
     """Stage of DeepSpeed ZeRO; used with ``strategy: deepspeed``."""
     seed: int = Field(0, ge=0)
-    checkpoint_every_s: float | None = Field(300.0, gt=0.0)
-    """Seconds between intermediate checkpoints, from which a killed fit resumes; null writes none."""
+    checkpoint_every_s: float | None = Field(None, gt=0.0)
+    """Seconds between intermediate checkpoints, from which a killed fit resumes; null is 5 % of the budget, but at most
+    30 seconds."""
+    keep_checkpoints: int = Field(2, ge=0)
+    """Number of intermediate checkpoints that are kept; 0 writes none."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -297,22 +187,59 @@ class LearnerConfig(Frozen):
             raise ValueError("give either model or scratch, not both")
         if self.epochs is None and self.max_tokens is None and self.max_seconds is None:
             raise ValueError("give a budget: at least one of epochs, max_tokens and max_seconds")
+        if isinstance(self.order, ComplexityOrder) and self.epochs is None and self.max_tokens is None:
+            raise ValueError(
+                "order by complexity divides the budget, and max_seconds does not say how many tokens that is; "
+                "give epochs or max_tokens as well, or set order to {by: shuffled}"
+            )
         if (self.batch_episodes is None) == (self.batch_tokens is None):
             raise ValueError("give exactly one of batch_episodes and batch_tokens")
         if not self.terms:
             raise ValueError("terms is empty; give at least one, such as {stream: act, divergence: cross_entropy}")
-        top_k = [term.divergence for term in self.terms if isinstance(term, TopKTerm)]
-        if self.teacher_tokenizer is not None and top_k:
+        self._check_signals()
+        by_token = [term.divergence for term in self.terms if isinstance(term, TokenTerm)]
+        if self.teacher_tokenizer is not None and by_token:
             raise ValueError(
-                f"{top_k[0]} compares tokens by id, and teacher_tokenizer has other ids; use uld or cross_entropy"
+                f"{by_token[0]} compares tokens by id, and teacher_tokenizer has other ids; use uld or cross_entropy"
             )
         if self.widen > 1 and (self.scratch is not None or self.lora is not None):
             raise ValueError("widen needs a trained model without adapters; set it to 1 or remove scratch and lora")
         if self.scratch is not None and self.lora is not None:
             raise ValueError("lora adapts a trained model; remove lora or give model instead of scratch")
+        if self.lora is not None and self.lora.quantize and self.strategy != "ddp":
+            raise ValueError("lora.quantize needs strategy ddp, because 4-bit weights cannot be sharded")
+        if self.cpu_offload and self.strategy == "ddp":
+            raise ValueError(
+                "cpu_offload keeps shards in main memory; choose strategy fsdp2 or deepspeed, or remove it"
+            )
+        if self.compile and self.strategy == "deepspeed":
+            raise ValueError("compile does not work with strategy deepspeed; choose fsdp2 or ddp, or remove it")
         if self.optimizer == "muon" and (self.strategy != "ddp" or self.lora is not None):
             raise ValueError("optimizer muon needs strategy ddp and no lora; choose adamw otherwise")
         return self
+
+    def _check_signals(self) -> None:
+        if not self.exact:
+            if self.teacher is not None:
+                raise ValueError(
+                    "teacher is used by terms with signal: exact only; give one of forward_kl, reverse_kl and jsd this "
+                    "signal, or remove learner.teacher"
+                )
+        elif self.teacher is None:
+            raise ValueError(
+                "signal exact needs a teacher beside the student; add teacher: {model: FOLDER}, or use signal "
+                "top_k_tail"
+            )
+        elif self.drop:
+            raise ValueError(
+                f"signal exact lets the teacher read the student's sequences, without the {self.drop[0]} segments that "
+                "drop removes; use signal top_k_tail, which the teacher recorded with them, or remove drop"
+            )
+
+    @property
+    def exact(self) -> bool:
+        """Whether a term compares whole distributions."""
+        return any(term.signal == "exact" for term in self.terms)
 
     def check_divergences(self) -> None:
         """Raises `UserError` if another package's divergence cannot be imported, or does not take its options."""

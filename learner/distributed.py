@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +52,9 @@ class Distributed:
         """Wait for all ranks."""
         if self.world_size > 1:
             dist.barrier()
+
+
+def to_device(array: NDArray[np.float32] | NDArray[np.int64], device: torch.device) -> torch.Tensor:
+    """Copy an array to a device, to a GPU through pinned memory, so that the CPU does not wait for the copy."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from learner.checkpoints.handover import write_handover
 from learner.config import LearnerConfig, LoraConfig, ScratchConfig
 from learner.export import TrainedFormat, export_format
 from learner.generation_config import repair
+from learner.weight_files import load_weights, no_progress_bars, write_weights
 from learner.widen import widen
 from rollout.errors import UserError
 from rollout.models import model_folder
-from rollout.models.attention import keep_attention_cap
 from rollout.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
@@ -72,22 +74,33 @@ def starting_point(config: LearnerConfig, base_model: str | None) -> str:
 
 
 def make_model(config: LearnerConfig, base_model: str | None) -> tuple[PreTrainedModel, str]:
-    """Return the model to train, in float32 on the CPU, and the folder or hub name of its tokenizer.
+    """Return the model to train and the folder or hub name of its tokenizer.
+
+    Weights from files are on the CPU in the precision of the files; a trainer makes them float32.
 
     Raises:
-        UserError: no model is named, or it cannot be loaded.
+        UserError: no model is named, it cannot be loaded, or it does not fit the settings.
     """
     import torch
 
     source = model_folder(starting_point(config, base_model))
     torch.manual_seed(config.seed)
     if config.scratch is not None and base_model is None:
-        return from_scratch(config.scratch), source
-    model = load_model(_adapted_model(source, config))
+        model = from_scratch(config.scratch)
+    else:
+        model = load_model(_adapted_model(source, config), _quantization(config))
     if config.widen > 1:
-        model = widen(model, config.widen)
+        model = widen(model.float(), config.widen)
+    _check_router_loss(model.config)
     if config.recompute_activations:
-        model.gradient_checkpointing_enable()
+        if not model.supports_gradient_checkpointing:
+            raise UserError(
+                f"models of type {model.config.model_type!r} cannot recompute activations; set "
+                "learner.recompute_activations to false."
+            )
+        # ZeRO-3 frees gathered weights, which the non-reentrant form takes for a change of what it saved.
+        reentrant = config.strategy == "deepspeed" and config.zero_stage == 3
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": reentrant})
     if (Path(source) / _ADAPTER).is_file():
         import peft
 
@@ -116,23 +129,49 @@ def _adapted_model(source: str, config: LearnerConfig) -> str:
     return adapted
 
 
-def load_model(source: str) -> PreTrainedModel:
-    """Load a causal language model of a folder or hub name, in float32 on the CPU.
+def load_model(source: str, options: dict[str, Any] | None = None) -> PreTrainedModel:
+    """Load a causal language model of a folder or hub name on the CPU, in the precision of its files.
+
+    Args:
+        options: further arguments of ``from_pretrained``.
 
     Raises:
-        UserError: there is no model that can be loaded.
+        UserError: there is no model that can be loaded; see `learner.weight_files.load_weights`.
     """
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    try:
-        with _no_progress_bars():
-            model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, attn_implementation="sdpa")
-    except (OSError, ValueError) as error:
-        raise UserError(f"no model could be loaded from {source!r}; name a Hugging Face model folder.") from error
+    model = load_weights(source, **(options or {}))
     repair(model.generation_config)
-    keep_attention_cap(model)
     return model
+
+
+def _quantization(config: LearnerConfig) -> dict[str, Any]:
+    """Arguments of ``from_pretrained`` for frozen weights in 4 bits; empty without `LoraConfig.quantize`."""
+    if config.lora is None or config.lora.quantize is None:
+        return {}
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    if not torch.cuda.is_available():
+        raise UserError("learner.lora.quantize needs an NVIDIA GPU; remove it, or train where there is one.")
+    if find_spec("bitsandbytes") is None:
+        raise UserError("learner.lora.quantize needs the package bitsandbytes; install the extra qlora, or remove it.")
+    dtype = getattr(torch, config.precision)
+    settings = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=config.lora.quantize,
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    return {"quantization_config": settings, "dtype": dtype, "device_map": {"": torch.cuda.current_device()}}
+
+
+def _check_router_loss(config: Any) -> None:
+    """Refuse a mixture of experts that asks for its auxiliary loss, which the learner does not add."""
+    if getattr(config, "output_router_logits", False) and getattr(config, "router_aux_loss_coef", 0.0):
+        raise UserError(
+            f"the config.json of this {config.model_type} model asks for the load-balancing loss of its router "
+            "(output_router_logits), which the learner does not add; set output_router_logits to false there to train "
+            "without it."
+        )
 
 
 def from_scratch(config: ScratchConfig) -> PreTrainedModel:
@@ -193,64 +232,78 @@ def _with_adapters(model: PreTrainedModel, config: LoraConfig) -> PreTrainedMode
         target_modules=targets,
         task_type="CAUSAL_LM",
     )
+    _check_targets(model, config)
     return peft.get_peft_model(model, lora)  # type: ignore[return-value]
+
+
+def _check_targets(model: PreTrainedModel, config: LoraConfig) -> None:
+    """Raise `UserError` if a name, or the pattern, in ``target_modules`` matches no layer that can be adapted."""
+    from torch.nn import Linear
+    from transformers.pytorch_utils import Conv1D
+
+    if config.target_modules == "all-linear":
+        return
+    targets = config.target_modules
+    layers = [name for name, module in model.named_modules() if isinstance(module, Linear | Conv1D)]
+    if isinstance(targets, str):
+        unmatched = [] if any(re.fullmatch(targets, name) for name in layers) else [targets]
+    else:
+        unmatched = [target for target in targets if not any(f".{name}".endswith(f".{target}") for name in layers)]
+    if unmatched:
+        known = sorted({name.rpartition(".")[2] for name in layers})
+        raise UserError(
+            f"learner.lora.target_modules names {', '.join(unmatched)}, which this {model.config.model_type} model "
+            f"does not have; choose from {', '.join(known)}, or all-linear."
+        )
 
 
 def save_model(
     model: PreTrainedModel,
-    weights: dict[str, torch.Tensor],
+    weights: Iterable[tuple[str, torch.Tensor]],
     tokenizer: str,
     folder: str,
     dtype: torch.dtype,
     trained: TrainedFormat | None = None,
+    state: str = "",
 ) -> None:
     """Write a model folder or adapter folder atomically.
 
     Plain transformers and vLLM prompt the model as it was trained and stop at the end of its turn (`learner.export`).
+    Large models have several files of weights and an index; one file at a time is in memory.
 
     Args:
         model: provides architecture and names only; its own tensors may be sharded.
-        weights: the full state dict, on the CPU.
+        weights: the tensors of the full state dict by name; with adapters, theirs are enough. Each is read once.
         tokenizer: folder or hub name of the tokenizer that is saved with the model.
         folder: target folder; must not exist.
         dtype: type of the saved floating-point weights.
         trained: chat format of the training data; None is that of the tokenizer.
+        state: name of the training state that the weights belong to; see `rollout.models.handover`.
 
     Raises:
-        UserError: the disk is full.
+        UserError: the disk is full, or the weights are not finite.
     """
-    weights = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
-    with atomic_write(Path(folder)) as temporary, _no_progress_bars():
+    with atomic_write(Path(folder)) as temporary, no_progress_bars():
         if hasattr(model, "peft_config"):
-            model.save_pretrained(str(temporary), state_dict=weights)
+            model.save_pretrained(str(temporary), state_dict={name: tensor.to(dtype) for name, tensor in weights})
         else:
-            _unsharded_model(model, weights, dtype).save_pretrained(str(temporary))
+            temporary.mkdir()
+            write_weights(_empty_model(model, dtype), weights, temporary, dtype)
         _copy_tokenizer(tokenizer, temporary)
-        export_format(temporary, load_tokenizer(tokenizer), trained)
+        loaded = load_tokenizer(tokenizer)
+        export_format(temporary, loaded, trained)
+        write_handover(temporary, loaded, state)
 
 
-def _unsharded_model(model: PreTrainedModel, weights: dict[str, torch.Tensor], dtype: torch.dtype) -> PreTrainedModel:
+def _empty_model(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
+    """The architecture and generation settings of a model, without weights."""
     import torch
 
     with torch.device("meta"):
-        full = type(model)._from_config(copy.deepcopy(model.config), dtype=dtype)
-    full.load_state_dict(weights, assign=True)
-    full.tie_weights()
-    full.generation_config = model.generation_config
-    return full
-
-
-@contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
+        empty = type(model)._from_config(copy.deepcopy(model.config), dtype=dtype)
+    empty.tie_weights()
+    empty.generation_config = model.generation_config
+    return empty
 
 
 def _copy_tokenizer(source: str, folder: Path) -> None:

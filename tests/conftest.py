@@ -25,6 +25,7 @@ LONGEST = (
     "cluster/runtime/test_ray_backend.py",
     "rollout/engines/test_vllm_engine.py",
     "cluster/runtime/test_retrieval.py",
+    "learner/test_two_ranks.py",
     "learner/test_fit.py",
     "cluster/test_resume.py",
     "cluster/study/test_study.py",

@@ -156,7 +156,8 @@ def test_the_divergence_of_the_page_is_a_term_of_the_loss(tmp_path: Path) -> Non
     code = """
 import numpy as np
 import torch
-from learner.config import DIVERGENCES, LearnerConfig
+from learner.config import LearnerConfig
+from learner.terms import DIVERGENCES
 from rollout.errors import UserError
 
 def config(**term):

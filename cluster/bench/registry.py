@@ -24,12 +24,16 @@ class BenchOptions:
         seconds: time to spend on each engine, for ``environments``.
         products: size of the large shop, for ``tools``.
         episodes: episodes of each environment, for ``worlds``.
+        device: ``cpu`` or ``cuda``, for ``learner``.
+        quick: tiny models and few samples, for ``learner``.
     """
 
     data_dir: str | None = None
     seconds: float = 5.0
     products: int = 1_000_000
     episodes: int = 1000
+    device: str = "cpu"
+    quick: bool = False
 
 
 def environments(options: BenchOptions) -> BenchResult:
@@ -53,10 +57,18 @@ def worlds(options: BenchOptions) -> BenchResult:
     return bench_pipeline(options.episodes)
 
 
+def learner(options: BenchOptions) -> BenchResult:
+    """Time and memory of training steps against TRL and a bare training loop."""
+    from cluster.bench.learner.run import bench_learner
+
+    return bench_learner(options.device, quick=options.quick)
+
+
 BENCHES: Mapping[str, Callable[[BenchOptions], BenchResult]] = {
     "environments": environments,
     "tools": tools,
     "worlds": worlds,
+    "learner": learner,
 }
 """Benchmarks by name; each returns figures, ratios and seeds."""
 
@@ -65,7 +77,7 @@ def measure(name: str, options: BenchOptions, *, command: Sequence[str]) -> dict
     """Run one benchmark.
 
     Returns:
-        ``name``, ``command``, ``versions``, ``hardware``, ``seeds``, ``figures``, ``ratios``.
+        ``name``, ``command``, ``versions``, ``hardware``, ``seeds``, ``figures``, ``ratios``, and more of some.
 
     Raises:
         UserError: if the benchmark does not exist, or its data is missing.

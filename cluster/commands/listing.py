@@ -74,7 +74,7 @@ def _engines() -> dict[str, str]:
 
 
 def _divergences() -> dict[str, str]:
-    from learner.config import BUILT_IN_TERMS, DIVERGENCES
+    from learner.terms import BUILT_IN_TERMS, DIVERGENCES
 
     own: dict[str, str] = {name: _first_line(term) for name, term in BUILT_IN_TERMS.items()}
     return own | {name: _first_line(made) for name, made in DIVERGENCES.load_each(built_in=False).items()}

@@ -263,6 +263,8 @@ def _signal_inconsistencies(recipe: Recipe, learner: LearnerConfig) -> Iterator[
             "score.roles names the student, whose tokens mean nothing to a teacher with another tokenizer; leave the "
             "student out, or choose models that share a tokenizer"
         )
+    if learner.exact:
+        yield from _exact_inconsistencies(recipe, learner)
     if not needs_top_k(learner):
         return
     if model_of(recipe.teacher) is None:
@@ -288,6 +290,19 @@ def _signal_inconsistencies(recipe: Recipe, learner: LearnerConfig) -> Iterator[
                 f"learner.terms ask for the teacher's distribution on the stream {beyond[0]}, which it does not write; "
                 "add score: {roles: [teacher]}"
             )
+
+
+def _exact_inconsistencies(recipe: Recipe, learner: LearnerConfig) -> Iterator[str]:
+    if recipe.score is not None and recipe.score.hints:
+        yield (
+            "score.hints shows the teacher hints, but with signal exact it reads what the student reads; use signal "
+            "top_k_tail, or set score.hints to false"
+        )
+    if learner.teacher is not None and learner.teacher.model is None and model_of(recipe.teacher) is None:
+        yield (
+            f"signal exact needs the teacher's weights, but an engine of type {recipe.teacher.engine.type} has none; "
+            "set learner.teacher.model"
+        )
 
 
 def _evaluation_inconsistencies(recipe: Recipe, evaluate: EvaluateConfig) -> Iterator[str]:

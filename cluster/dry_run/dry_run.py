@@ -20,7 +20,7 @@ from cluster.run.phases import PHASES, used_sections
 from cluster.run.plan import Plan, make_plan
 from cluster.run.playable import agent_errors
 from cluster.run.tasks import TaskLists
-from cluster.run.weights import check_models, model_settings
+from cluster.run.weights import EXACT_TEACHER, check_models, model_settings
 from cluster.runtime.resources import ResourceGroup, ray_options, resource_groups
 from rollout.errors import UserError
 
@@ -160,7 +160,7 @@ def _vocabulary_findings(recipe: Recipe) -> Iterator[Finding]:
     named = {
         setting.partition(".")[0]: KNOWN_SHAPES[model]
         for setting, model in model_settings(recipe)
-        if model in KNOWN_SHAPES
+        if model in KNOWN_SHAPES and setting != EXACT_TEACHER
     }
     teacher, student = named.get("teacher"), named.get("learner") or named.get("student")
     if learner is None or learner.teacher_tokenizer or not teacher or not student:

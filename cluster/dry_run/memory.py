@@ -6,12 +6,13 @@ kernels, the allocator and CUDA is one constant.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from cluster.dry_run.model_shapes import ModelShape
 from cluster.runtime.resources import GIB
 from learner.config import LearnerConfig
+from learner.losses.chunks import chunk_rows
 from rollout.engines.vllm_engine import VllmConfig
 
 FLOAT32, BFLOAT16 = 4, 2
@@ -36,6 +37,8 @@ _HIDDEN_WITHOUT_AUTOCAST = 20
 """Bytes per unit of hidden size, in every family, if the weights and the residual stream are bfloat16."""
 _LORA_DROPOUT = 1.5
 """Factor for the dropout before each adapter, which saves a copy of the matrix's input."""
+_NF4 = 0.52
+"""Bytes of an element in 4 bits, with the scales of its block."""
 _LOGIT_BYTES = {False: 16, True: 22}
 """Bytes per logit without and with a divergence: the logit, its float32 copy, the loss's tensors, their gradients."""
 
@@ -108,7 +111,12 @@ def trained_parameters(shape: ModelShape, learner: LearnerConfig) -> int:
 
 
 def learner_memory(
-    shape: ModelShape, learner: LearnerConfig, ranks: int, micro_batch_tokens: int, trained_share: float
+    shape: ModelShape,
+    learner: LearnerConfig,
+    ranks: int,
+    micro_batch_tokens: int,
+    trained_share: float,
+    teacher: ModelShape | None = None,
 ) -> dict[str, int]:
     """Peak memory of one learner rank during a step, in bytes by name.
 
@@ -116,25 +124,66 @@ def learner_memory(
         shape: shape of the trained model after widening.
         micro_batch_tokens: tokens of one forward pass, including padding.
         trained_share: fraction of these tokens whose logits are computed.
+        teacher: shape of the frozen teacher in the learner's process.
     """
     named = [
         *_states(shape, learner, ranks),
         *_copies(shape, learner, ranks),
         ("activations", _activations(shape, learner, ranks, micro_batch_tokens)),
-        ("logits", int(micro_batch_tokens * trained_share) * shape.vocabulary * _LOGIT_BYTES[_has_divergence(learner)]),
+        ("logits", _logits(shape, learner, int(micro_batch_tokens * trained_share))),
+        # It is summed over the chunks of logits before it is added to the gradients.
+        ("head gradient", 0 if learner.lora else FLOAT32 * shape.vocabulary * shape.hidden),
+        ("frozen teacher", _teacher_bytes(teacher, learner, ranks) if teacher else 0),
         ("reserve", OVERHEAD_BYTES),
     ]
     return {name: size for name, size in named if size}
 
 
+def _logits(shape: ModelShape, learner: LearnerConfig, trained_tokens: int) -> int:
+    """Arrays of the largest chunk of logits."""
+    rows = min(trained_tokens, chunk_rows(shape.vocabulary, "cuda"))
+    return rows * shape.vocabulary * _LOGIT_BYTES[_has_divergence(learner)]
+
+
+def _teacher_bytes(teacher: ModelShape, learner: LearnerConfig, ranks: int) -> int:
+    """Weights of the frozen teacher. FSDP2 shards its layers; embeddings and head stay whole on every rank."""
+    assert learner.teacher is not None
+    number = BFLOAT16 if learner.teacher.precision == "bfloat16" else FLOAT32
+    sharded = teacher.parameters - teacher.embedding_parameters if learner.strategy == "fsdp2" else 0
+    return number * (teacher.parameters - sharded + sharded // ranks)
+
+
 def _states(shape: ModelShape, learner: LearnerConfig, ranks: int) -> Iterator[tuple[str, int]]:
-    """Weights, gradients and optimizer states in float32, each sharded over the ranks according to the strategy."""
+    """Weights, gradients and optimizer states on the device, without those that `LearnerConfig.cpu_offload` moves."""
+    moved = _offloaded(learner, ranks)
+    yield from ((name, size) for name, size in _all_states(shape, learner, ranks) if name not in moved)
+
+
+def _all_states(shape: ModelShape, learner: LearnerConfig, ranks: int) -> Iterator[tuple[str, int]]:
+    """Weights, gradients and optimizer states, each sharded over the ranks according to the strategy.
+
+    They are float32, but for frozen matrices with `LoraConfig.quantize`.
+    """
     trained = trained_parameters(shape, learner)
-    stage = {"ddp": 0, "fsdp2": 3, "deepspeed": learner.zero_stage}[learner.strategy]
-    all_weights = shape.parameters + (trained if learner.lora else 0)
-    yield "weights", FLOAT32 * all_weights // (ranks if stage >= 3 else 1)
+    stage = _stage(learner)
+    weights = FLOAT32 * (shape.parameters + (trained if learner.lora else 0))
+    if learner.lora is not None and learner.lora.quantize:
+        weights -= int((FLOAT32 - _NF4) * shape.layers * shape.layer_matrix_parameters)
+    yield "weights", weights // (ranks if stage >= 3 else 1)
     yield "gradients", FLOAT32 * trained // (ranks if stage >= 2 else 1)
     yield "optimizer", _optimizer_bytes(shape, learner, trained) // (ranks if stage >= 1 else 1)
+
+
+def _stage(learner: LearnerConfig) -> int:
+    """What is sharded: the optimizer's states from 1, gradients from 2, weights from 3."""
+    return {"ddp": 0, "fsdp2": 3, "deepspeed": learner.zero_stage}[learner.strategy]
+
+
+def _offloaded(learner: LearnerConfig, ranks: int) -> Collection[str]:
+    """Names of the states that are kept in main memory."""
+    if not learner.cpu_offload or (learner.strategy == "fsdp2" and ranks == 1):
+        return ()
+    return ("optimizer", "gradients", "weights")[: _stage(learner)]
 
 
 def _optimizer_bytes(shape: ModelShape, learner: LearnerConfig, trained: int) -> int:
@@ -148,7 +197,8 @@ def _optimizer_bytes(shape: ModelShape, learner: LearnerConfig, trained: int) ->
 def _copies(shape: ModelShape, learner: LearnerConfig, ranks: int) -> Iterator[tuple[str, int]]:
     """Memory beside the states: bfloat16 copies made by autocast, gathered layers and gradient buffers."""
     trained = trained_parameters(shape, learner)
-    if learner.precision == "bfloat16" and not _gathers_bfloat16(learner, ranks):
+    quantized = learner.lora is not None and learner.lora.quantize is not None
+    if learner.precision == "bfloat16" and not quantized and not _gathers_bfloat16(learner, ranks):
         # Autocast keeps copies of trained weights until the forward pass ends, and the backward pass needs all of them.
         # Copies of frozen weights are made again when a layer is recomputed. The copies are not sharded.
         layer_by_layer = learner.lora is not None and learner.recompute_activations
@@ -187,6 +237,17 @@ def _has_divergence(learner: LearnerConfig) -> bool:
     return any(term.divergence != "cross_entropy" for term in learner.terms)
 
 
-def host_bytes(shape: ModelShape) -> int:
-    """Main memory that each rank needs to load the model in float32 before moving it to its device."""
-    return FLOAT32 * shape.parameters
+def host_bytes(shape: ModelShape, learner: LearnerConfig, ranks: int) -> int:
+    """Main memory that a rank on a GPU needs for the model.
+
+    Weights of files are mapped and not counted. A model from scratch, or a widened one, is made there in float32.
+    """
+    moved = _offloaded(learner, ranks)
+    states = sum(size for name, size in _all_states(shape, learner, ranks) if name in moved)
+    made = FLOAT32 * shape.parameters if learner.scratch is not None or learner.widen > 1 else 0
+    return max(states, made)
+
+
+def file_bytes(shape: ModelShape) -> int:
+    """Size of the model's files of weights, which all ranks of a machine map into memory together."""
+    return shape.parameters * (FLOAT32 if shape.dtype == "float32" else BFLOAT16)

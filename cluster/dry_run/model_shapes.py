@@ -203,6 +203,16 @@ def shape_of(model: str) -> ModelShape:
     )
 
 
+def read_config(model: str) -> Mapping[str, Any]:
+    """The ``config.json`` of a model; empty if it is not a folder with a readable one. Raises the errors of folders."""
+    file = Path(model_folder(model)) / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
 def scratch_shape(scratch: ScratchConfig) -> ModelShape:
     """The shape of a model trained from scratch. Raises `UnknownShapeError` if its vocabulary is not known."""
     tokenizer = Path(model_folder(scratch.tokenizer)) / "tokenizer.json"

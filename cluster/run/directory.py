@@ -4,7 +4,8 @@
       recipe.yaml  manifest.json      the resolved recipe; versions, seeds, split digests, git revision, commands
       plan.json                       the steps of the run, with the keys of their episodes
       trajectories/<role>/round=NNN/  Parquet shards
-      checkpoints/round=NNN/          model folders
+      checkpoints/round=NNN/          model folders; .round=NNN.resume while they are trained; .round=NNN.state until
+                                      the next round is trained; round=NNN.bad-steps if steps were skipped
       evaluation/<agent>/             Parquet shards
       metrics.jsonl  report.json  report.md  report.html
       logs/                           output of Ray and the engines
@@ -18,6 +19,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -31,6 +33,7 @@ from cluster.config.recipe import Recipe
 from cluster.config.settings import dump_yaml, read_settings
 from cluster.run.claim import LOCK_NAME, LOGS_NAME, clear, given_back, has_results, made_folder, run_folder
 from cluster.run.provenance import git_revision, hardware, versions
+from learner.checkpoints.folders import resume_folder
 from rollout.environment import Task
 from rollout.errors import UserError
 from rollout.messages import one_line
@@ -44,10 +47,11 @@ MUTABLE_PATHS = frozenset(
     {
         *(f"{role}.engine.{key}" for role in ("teacher", "student") for key in ("timeout_s", "max_retries")),
         *(f"retrieval.client.{key}" for key in ("timeout_s", "retries", "retry_wait_s")),
+        *(f"learner.{key}" for key in ("checkpoint_every_s", "keep_checkpoints", "max_bad_steps")),
     }
 )
-"""The same for timeouts and retries of requests. ``agent.time_limit_s`` and ``agent.step_timeout_s`` are not among them
-because they decide how an episode ends."""
+"""The same for timeouts and retries of requests, and for the learner's intermediate checkpoints. ``agent.time_limit_s``
+and ``agent.step_timeout_s`` are not among them, because they decide how an episode ends."""
 
 DISK_FULL = {
     errno.ENOSPC: "there is no space left on the disk of {where}; free some and start the same command again.",
@@ -107,6 +111,16 @@ class RunDirectory:
     def checkpoint(self, round: int) -> Path:
         """Model folder that the training of ``round`` writes."""
         return self.path / "checkpoints" / f"round={round:03d}"
+
+    def training_state(self, round: int) -> Path:
+        """Folder of the weights in float32 and the optimizer's state that ``round`` leaves to the next one."""
+        return self.path / "checkpoints" / f".round={round:03d}.state"
+
+    def remove_training_states(self, before: int) -> None:
+        """Delete the states of the rounds before a round, which is trained, and what a killed learner left of them."""
+        for round in range(before):
+            for folder in (self.training_state(round), resume_folder(self.checkpoint(round))):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def stores(self) -> dict[tuple[str, int | None], str]:
         """Paths of all existing stores by (role, round) for collected episodes and (agent, None) for evaluations."""

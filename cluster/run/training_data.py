@@ -26,6 +26,7 @@ class TrainRequest:
         num_threads: torch threads of each rank.
         keep: which of the teacher's are fit to train on; None leaves it to the learner.
         chat: chat template of the episodes.
+        is_last: whether no later round continues from this one.
     """
 
     learner: LearnerRole
@@ -36,6 +37,7 @@ class TrainRequest:
     num_threads: int
     keep: KeepConfig | None = None
     chat: ChatSettings = field(default_factory=ChatSettings)
+    is_last: bool = True
 
 
 class Selection:

@@ -16,6 +16,7 @@ from rollout.models.hub import hub_folder
 from rollout.prompts.tool import TOOLS
 
 TEACHER_TOKENIZER = "learner.teacher_tokenizer"
+EXACT_TEACHER = "learner.teacher.model"
 
 
 def check_models(recipe: Recipe, phases: Collection[str] = PHASES, *, download: bool = False) -> tuple[str, ...]:
@@ -63,7 +64,12 @@ def check_models(recipe: Recipe, phases: Collection[str] = PHASES, *, download: 
 def _check_vocabularies(folders: Mapping[str, Path | None]) -> None:
     teacher = first_folder(folders, "teacher.engine")
     student = first_folder(folders, "learner") or first_folder(folders, "student.engine")
-    teacher_tokenizer = folders.get(TEACHER_TOKENIZER)
+    teacher_tokenizer, exact = folders.get(TEACHER_TOKENIZER), folders.get(EXACT_TEACHER)
+    if exact and student and vocabularies_differ(exact, student):
+        raise UserError(
+            f"the tokenizers of {exact} ({EXACT_TEACHER}) and {student} (student) differ, so their distributions "
+            "cannot be compared; choose models that share a tokenizer."
+        )
     if teacher and teacher_tokenizer and vocabularies_differ(teacher, teacher_tokenizer):
         raise UserError(
             f"{TEACHER_TOKENIZER} is {teacher_tokenizer}, but the teacher's episodes are recorded with the tokenizer "
@@ -98,6 +104,8 @@ def model_settings(recipe: Recipe) -> Iterator[tuple[str, str]]:
     learner = recipe.learner
     if learner is not None and learner.model is not None:
         yield "learner.model", learner.model
+    if learner is not None and learner.teacher is not None and learner.teacher.model is not None:
+        yield EXACT_TEACHER, learner.teacher.model
     if learner is not None and learner.teacher_tokenizer is not None:
         yield TEACHER_TOKENIZER, learner.teacher_tokenizer
     if learner is not None and learner.scratch is not None:
@@ -109,7 +117,7 @@ def first_folder(folders: Mapping[str, Path | None], start: str) -> Path | None:
     named = (
         folder
         for setting, folder in folders.items()
-        if setting.startswith(start + ".") and setting != TEACHER_TOKENIZER
+        if setting.startswith(start + ".") and setting not in (TEACHER_TOKENIZER, EXACT_TEACHER)
     )
     return next(named, None)
 

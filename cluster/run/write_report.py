@@ -82,6 +82,12 @@ def phase_seconds(metrics: Metrics) -> dict[str, float]:
     return dict(seconds)
 
 
+def _truncated(trained: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    names = ("episodes", "tokens", "trained_tokens")
+    sums = {name: sum(row.get(f"truncated_{name}", 0) for row in trained) for name in names}
+    return sums if sums["episodes"] else {}
+
+
 def learner_figures(metrics: Metrics) -> LearnerFigures:
     """Training figures over all rounds, with the first loss of the first round and the last loss of the last round."""
     rounds = {row["round"]: row for row in metrics if row.get("kind") == "trained"}
@@ -99,4 +105,7 @@ def learner_figures(metrics: Metrics) -> LearnerFigures:
         loss_last=trained[-1]["loss_last"],
         dropped=dict(dropped.most_common()),
         unreadable={path: reason for row in trained for path, reason in row.get("unreadable", {}).items()},
+        truncated=_truncated(trained),
+        stopped_by=dict(Counter(row["stopped_by"] for row in trained if "stopped_by" in row)),
+        skipped={"steps": skipped} if (skipped := sum(row.get("skipped_steps", 0) for row in trained)) else {},
     )

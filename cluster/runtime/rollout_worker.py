@@ -18,6 +18,7 @@ from cluster.run.episodes import EpisodeRequest, EpisodeSpec, WorkerJob
 from cluster.run.guidance import make_guide
 from rollout.concurrency import run_all, run_in_thread
 from rollout.engine import Engine, RemoteEngine
+from rollout.engines.prove_weights import load_and_prove
 from rollout.environment import Environment
 from rollout.environments.plugins import code_sandbox
 from rollout.environments.wrappers.pooled import EnvironmentPool
@@ -127,8 +128,8 @@ class RolloutWorker:
         return await job.run(WorkContext(self))
 
     async def load_weights(self, folder: str, version: int) -> None:
-        """Take a checkpoint's weights between two episodes."""
-        await self.started_engine().load_weights(folder, version)
+        """Take a checkpoint's weights between two episodes, and prove it; see `load_and_prove` for what is raised."""
+        await load_and_prove(self.started_engine(), folder, version)
 
     async def stop(self) -> None:
         """Stop the engine and the environments; a worker that never started has nothing to stop."""

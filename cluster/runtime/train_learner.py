@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from ray.train import RunConfig, ScalingConfig
 
     from cluster.config.recipe import LearnerRole
-    from learner.fit import StepReport
+    from learner.reports import StepReport
 
 METRICS_INTERVAL_S = 1.0
 """Minimum number of seconds between two lines of metrics."""
@@ -62,16 +63,20 @@ def train_rank(request: TrainRequest) -> None:
             str(directory.checkpoint(request.round)),
             base_model=request.base_model,
             trained=trained,
+            initial_state=str(directory.training_state(request.round - 1)) if request.round else None,
+            state_folder=None if request.is_last else str(directory.training_state(request.round)),
             on_step=reporter.on_step if is_first else None,
+            on_note=reporter.on_note,
         )
         if is_first:
+            directory.remove_training_states(before=request.round)
             figures = {**asdict(result), "tokens_per_second": result.tokens_per_second}
             left_out = {"dropped": selection.dropped, "unreadable": selection.unreadable}
             directory.log_metrics({"kind": "trained", "round": request.round, **figures, **left_out})
 
 
 class StepReporter:
-    """Writes training steps to metrics.jsonl, at most one line per second."""
+    """Writes training steps to metrics.jsonl, at most one line per second besides skipped steps, and notes."""
 
     def __init__(self, directory: RunDirectory, round: int) -> None:
         self.directory = directory
@@ -80,9 +85,20 @@ class StepReporter:
 
     def on_step(self, step: StepReport) -> None:
         now_s = time.monotonic()
-        if now_s - self.last_s >= METRICS_INTERVAL_S:
+        if now_s - self.last_s >= METRICS_INTERVAL_S or not step.updated:
             self.last_s = now_s
-            self.directory.log_metrics({"kind": "train_step", "round": self.round, **asdict(step)})
+            figures = {name: _json_number(value) for name, value in asdict(step).items()}
+            self.directory.log_metrics({"kind": "train_step", "round": self.round, **figures})
+
+    def on_note(self, note: str) -> None:
+        self.directory.log_metrics({"kind": "note", "role": "learner", "note": note})
+
+
+def _json_number(value: Any) -> Any:
+    """The value, and None for a number that is not finite, which JSON does not have."""
+    if isinstance(value, dict):
+        return {name: _json_number(number) for name, number in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def train_with_ray(request: TrainRequest, storage: Path, policy: LearnerPolicy) -> None:
@@ -168,7 +184,10 @@ async def follow_metrics(directory: RunDirectory, screen: Screen, name: str) -> 
     while True:
         await asyncio.sleep(METRICS_INTERVAL_S)
         position, rows = lines_after(directory.metrics_file, position)
-        for step in [row for row in rows if row.get("kind") == "train_step"][-1:]:
+        for row in rows:
+            if row.get("kind") == "note" and row.get("role") == "learner":
+                screen.note(row["note"])
+        for step in [row for row in rows if row.get("kind") == "train_step" and row["updated"]][-1:]:
             tokens_per_second = step["tokens"] / max(step["seconds"], 1e-9)
             facts = {"step": step["step"], "loss": step["loss"], "tokens/s": tokens_per_second}
             screen.progress(name, min(100, int(100 * step["fraction"])), facts)

@@ -21,9 +21,11 @@ Common arguments: ``logits_NV`` of the student; the teacher's ``teacher_ids_Nk``
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 LOG_ZERO = -1e30
 """Used for log 0 where -inf would make gradients NaN; its exp is exactly 0."""
@@ -32,8 +34,32 @@ MIN_TAIL = 2.0**-24
 
 
 def cross_entropy(logits_NV: Tensor, labels_N: Tensor) -> Tensor:
-    """CE_n = -log q(label_n) = logsumexp_v z_nv - z_n,label. Returns ``[N]`` in float32."""
-    return torch.nn.functional.cross_entropy(logits_NV.float(), labels_N, reduction="none")
+    """CE_n = -log q(label_n) = logsumexp_v z_nv - z_n,label. Returns ``[N]`` in float32.
+
+    The backward pass reuses memory of the forward pass, so it can run only once.
+    """
+    value_N: Tensor = _CrossEntropy.apply(logits_NV.float(), labels_N[:, None])
+    return value_N
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """As `torch.nn.functional.cross_entropy`, which has two arrays of the size of the logits more."""
+
+    @staticmethod
+    def forward(ctx: Any, logits_NV: Tensor, labels_N1: Tensor) -> Tensor:
+        ctx.log_q_NV = logits_NV.log_softmax(dim=1)
+        ctx.save_for_backward(labels_N1)
+        value_N: Tensor = -ctx.log_q_NV.gather(1, labels_N1)[:, 0]
+        return value_N
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient_N: Tensor) -> tuple[Tensor, None]:
+        (labels_N1,) = ctx.saved_tensors
+        log_q_NV, ctx.log_q_NV = ctx.log_q_NV, None
+        assert log_q_NV is not None, "the backward pass of cross_entropy can run only once"
+        gradient_N1 = gradient_N[:, None]
+        return log_q_NV.exp_().mul_(gradient_N1).scatter_add_(1, labels_N1, -gradient_N1), None
 
 
 def forward_kl(
@@ -93,13 +119,38 @@ def jsd(
 
 
 def student_buckets(logits_NV: Tensor, teacher_ids_Nk: Tensor, teacher_logprobs_Nk: Tensor) -> Tensor:
-    """Return ``[N, k + 1]``: log q at the teacher's entries, then of the tail. Padded entries are ``LOG_ZERO``."""
-    logits = logits_NV.float()
-    missing = torch.isneginf(teacher_logprobs_Nk)
-    top = logits.gather(1, teacher_ids_Nk).masked_fill(missing, LOG_ZERO)
-    tail = logits.scatter(1, teacher_ids_Nk, LOG_ZERO).logsumexp(dim=1, keepdim=True)
-    buckets = torch.cat([top, tail], dim=1)
+    """Return ``[N, k + 1]``: log q at the teacher's entries, then of the tail. Padded entries are ``LOG_ZERO``.
+
+    The backward pass reuses memory of the forward pass, so it can run only once.
+    """
+    top, tail = _TopAndTail.apply(logits_NV.float(), teacher_ids_Nk)
+    buckets = torch.cat([top.masked_fill(torch.isneginf(teacher_logprobs_Nk), LOG_ZERO), tail], dim=1)
     return buckets - buckets.logsumexp(dim=1, keepdim=True)
+
+
+class _TopAndTail(torch.autograd.Function):
+    """The logits at some ids, and the logsumexp of the others, with one temporary array of the size of the logits."""
+
+    @staticmethod
+    def forward(ctx: Any, logits_NV: Tensor, ids_Nk: Tensor) -> tuple[Tensor, Tensor]:
+        others_NV = logits_NV.scatter(1, ids_Nk, LOG_ZERO)
+        highest_N1 = others_NV.amax(dim=1, keepdim=True).clamp_min(LOG_ZERO)
+        others_NV.sub_(highest_N1).exp_()
+        if others_NV.shape[1] <= ids_Nk.shape[1]:  # without a tail, exp(LOG_ZERO - LOG_ZERO) would count
+            others_NV.masked_fill_(highest_N1 <= LOG_ZERO / 2, 0.0)
+        sum_N1 = others_NV.sum(dim=1, keepdim=True)
+        tail_N1 = torch.where(sum_N1 > 0, highest_N1 + sum_N1.log(), LOG_ZERO)
+        ctx.others_NV = others_NV.div_(sum_N1.clamp_min(torch.finfo(torch.float32).tiny))
+        ctx.save_for_backward(ids_Nk)
+        return logits_NV.gather(1, ids_Nk), tail_N1
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, top_Nk: Tensor, tail_N1: Tensor) -> tuple[Tensor, None]:
+        (ids_Nk,) = ctx.saved_tensors
+        gradient_NV, ctx.others_NV = ctx.others_NV, None
+        assert gradient_NV is not None, "the backward pass of student_buckets can run only once"
+        return gradient_NV.mul_(tail_N1).scatter_add_(1, ids_Nk, top_Nk), None
 
 
 def _bucket_logprobs(

@@ -8,74 +8,98 @@ Dimensions: N predicted tokens, V vocabulary, S terms, R tokens with weight in a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from learner.batching import Batch
-from learner.config import DIVERGENCES, CrossEntropyTerm, Term, ULDTerm
+from learner.data.batching import Batch
+from learner.distributed import to_device
+from learner.losses.chunks import group_weights, term_groups
 from learner.losses.divergences import cross_entropy
+from learner.losses.full_vocabulary import full_divergence
 from learner.losses.uld import uld
+from learner.terms import DIVERGENCES, CrossEntropyTerm, Term, ULDTerm
 
 
-def term_coefficients(terms: Sequence[Term], counts: Sequence[float]) -> list[float]:
+def term_coefficients(terms: Sequence[Term], counts: Sequence[float], sum_divisor: float = 1.0) -> list[float]:
     """Return the factor on each term's weighted sum.
 
     Args:
         counts: for each term, the sum of its weights over the whole step and all ranks. This is its number of tokens,
             or of spans with ``span_mean``.
+        sum_divisor: what terms with the reduction ``sum`` divide by; see `tokens_of_sums`.
     """
     return [
-        0.0 if count == 0 else (term.weight if term.reduction == "sum" else term.weight / count)
+        0.0 if count == 0 else term.weight / (sum_divisor if term.reduction == "sum" else count)
         for term, count in zip(terms, counts, strict=True)
     ]
 
 
+def tokens_of_sums(terms: Sequence[Term], counts_per_episode: Sequence[float]) -> float:
+    """Return the mean number of tokens of an episode that the terms with the reduction ``sum`` add up, at least 1.
+
+    It is one constant for all of them and for the whole fit. Divided by it and by the number of episodes of the step,
+    a sum over tokens has the scale of a mean, so one ``max_grad_norm`` suits both. What distinguishes a sum remains: a
+    stream, an episode or a step with more tokens counts more.
+
+    Args:
+        counts_per_episode: for each term, the mean sum of its weights over an episode of the training set.
+    """
+    return max(1.0, sum(c for term, c in zip(terms, counts_per_episode, strict=True) if term.reduction == "sum"))
+
+
 def objective(
-    logits_NV: Tensor, batch: Batch, terms: Sequence[Term], coefficients: Sequence[float]
+    logits_NV: Tensor,
+    batch: Batch,
+    terms: Sequence[Term],
+    coefficients: Sequence[float],
+    teacher_logits: Callable[[], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Compute L = sum_s c_s sum_n w_sn D_s,n of one micro-batch.
+    """Compute L = sum_s c_s sum_n w_sn D_s,n of one micro-batch, or of a chunk of it.
 
     Args:
         logits_NV: the student's logits at ``batch.positions``.
         coefficients: c_s, see `term_coefficients`.
+        teacher_logits: gives the teacher's logits ``[N, U]`` there, for terms with the signal ``exact``.
 
     Returns:
         The scalar loss, and the detached contribution ``[S]`` of each term to it, without its lambda.
     """
-    loss = logits_NV[:1].sum() * 0.0  # all parameters get a gradient also without weights
+    parts: list[Tensor] = []
     values = torch.zeros(len(terms), device=logits_NV.device)
-    for group in _groups(terms):
-        weights = sum(
-            (np.float32(coefficients[s]) * batch.weights[s] for s in group),
-            np.zeros(batch.weights.shape[1], np.float32),
-        )
+    for group in term_groups(terms):
+        weights = group_weights(batch, group, coefficients)
         rows = np.flatnonzero(weights)
         if len(rows) == 0:
             continue
-        divergence_R = _divergence(terms[group[0]], _select(logits_NV, rows), batch, rows)
-        loss = loss + (divergence_R * _tensor(weights[rows], logits_NV)).sum()
+        divergence_R = _divergence(terms[group[0]], logits_NV, batch, rows, teacher_logits)
+        parts.append((divergence_R * _tensor(weights[rows], logits_NV)).sum())
         for s in group:
             share = batch.weights[s][rows] * np.float32(coefficients[s] / terms[s].weight)
             values[s] = (divergence_R.detach() * _tensor(share, logits_NV)).sum()
-    return loss, values
+    # Without weights the loss is 0, and all parameters still get a gradient.
+    return torch.stack(parts).sum() if parts else logits_NV[:0].float().sum(), values
 
 
-def _groups(terms: Sequence[Term]) -> list[list[int]]:
-    groups: dict[tuple[object, ...], list[int]] = {}
-    for index, term in enumerate(terms):
-        groups.setdefault((term.divergence, *sorted(term.parameters.items())), []).append(index)
-    return list(groups.values())
-
-
-def _divergence(term: Term, logits_RV: Tensor, batch: Batch, rows: NDArray[np.int64]) -> Tensor:
+def _divergence(
+    term: Term,
+    logits_NV: Tensor,
+    batch: Batch,
+    rows: NDArray[np.int64],
+    teacher_logits: Callable[[], Tensor] | None,
+) -> Tensor:
+    logits_RV = _select(logits_NV, rows)
     if isinstance(term, CrossEntropyTerm):
         return cross_entropy(logits_RV, _tensor(batch.labels[rows], logits_RV))
     if isinstance(term, ULDTerm):
         return _uld(logits_RV, batch, rows)
+    if term.signal == "exact":
+        assert teacher_logits is not None, "a term with the signal exact needs the teacher's logits"
+        beta = float(term.parameters.get("beta", term.divergence == "reverse_kl"))
+        return full_divergence(logits_RV, _select(teacher_logits(), rows), beta, term.temperature)
     at = np.searchsorted(batch.teacher_rows, rows)
     teacher = known_entries(
         batch.teacher_ids[at], batch.teacher_logprobs[at], batch.teacher_tail[at], logits_RV.shape[1]
@@ -120,4 +144,4 @@ def _select(logits_NV: Tensor, rows: NDArray[np.int64]) -> Tensor:
 
 
 def _tensor(array: NDArray[np.float32] | NDArray[np.int64], like: Tensor) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array)).to(like.device, non_blocking=True)
+    return to_device(array, like.device)

@@ -86,6 +86,7 @@ class TransformersEngine:
         self.name = config.model
         self.weight_version = 0
         self.max_model_len = config.max_model_len or int(getattr(model.config, "max_position_embeddings", 4096))
+        self.precision = str(model.dtype).removeprefix("torch.")
         self._config = config
         self._model = model
         self._tokenizer = tokenizer
@@ -147,6 +148,7 @@ class TransformersEngine:
 
     def _replace_model(self, folder: str, version: int) -> None:
         self._model = _load(folder, self._config)
+        self.precision = str(self._model.dtype).removeprefix("torch.")
         self.weight_version = version
 
     def _complete(self, rows: list[_Row]) -> list[Completion]:

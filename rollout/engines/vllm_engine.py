@@ -107,6 +107,7 @@ class VllmEngine:
         self.name = config.model
         self.weight_version = 0
         self.max_model_len = int(llm.model_config.max_model_len)
+        self.precision = str(llm.model_config.dtype).removeprefix("torch.")
         self._llm = llm
         self._tokenizer = tokenizer
         self._lora = config.max_lora_rank > 0

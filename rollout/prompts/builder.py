@@ -99,7 +99,7 @@ class PromptBuilder:
         ``length``, or after another end token, the end of turn is the template's and is not trained.
 
         The end follows trailing text if there is any, as the engine saw it. The learner leaves trailing text out, so
-        that it trains the end directly after the action; see `learner.streams.to_sequence`.
+        that it trains the end directly after the action; see `learner.data.streams.to_sequence`.
         """
         ids = completion.token_ids
         stopped = completion.finish_reason == "stop"

@@ -6,6 +6,7 @@ File modes follow the umask, also where a library creates its files for the owne
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import shutil
 import stat
@@ -64,6 +65,21 @@ def atomic_write_bytes(target: Path, content: bytes) -> None:
 def atomic_write_text(target: Path, text: str) -> None:
     """Replace a file by UTF-8 text; on disk when this returns. Raises `UserError` if no space is left."""
     atomic_write_bytes(target, text.encode("utf-8"))
+
+
+def remove_leftovers(target: Path) -> None:
+    """Delete what killed writers of a file or folder have left beside it. Nobody may be writing it."""
+    for path in target.parent.glob(f".{glob.escape(target.name)}.????????.tmp"):
+        _remove(path)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names of a folder's files on disk, so that new files and renames survive a power failure."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _beside(target: Path) -> Path:

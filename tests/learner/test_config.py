@@ -12,17 +12,8 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from learner.config import (
-    ComplexityOrder,
-    CrossEntropyTerm,
-    ForwardKLTerm,
-    JSDTerm,
-    LearnerConfig,
-    LoraConfig,
-    ReverseKLTerm,
-    ScratchConfig,
-    ULDTerm,
-)
+from learner.config import ComplexityOrder, LearnerConfig, LoraConfig, ScratchConfig, ShuffledOrder
+from learner.terms import CrossEntropyTerm, ForwardKLTerm, JSDTerm, ReverseKLTerm, ULDTerm
 
 GOOD: dict[str, Any] = {"epochs": 1, "batch_episodes": 4}
 
@@ -39,6 +30,11 @@ GOOD: dict[str, Any] = {"epochs": 1, "batch_episodes": 4}
         ({"model": "a", "scratch": {"tokenizer": "b"}}, "either model or scratch"),
         ({"scratch": {"tokenizer": "b"}, "lora": {}}, "remove lora"),
         ({"optimizer": "muon", "strategy": "fsdp2"}, "choose adamw"),
+        ({"optimizer": "muon", "strategy": "deepspeed", "zero_stage": 3}, "choose adamw"),
+        ({"cpu_offload": True}, "choose strategy fsdp2 or deepspeed, or remove it"),
+        ({"compile": True, "strategy": "deepspeed", "zero_stage": 3}, "choose fsdp2 or ddp, or remove it"),
+        ({"lora": {"quantize": "nf4"}, "strategy": "fsdp2"}, "lora.quantize needs strategy ddp"),
+        ({"lora": {"quantize": "nf4"}, "strategy": "deepspeed"}, "lora.quantize needs strategy ddp"),
         ({"learning_rat": 1.0}, "Extra inputs"),
         ({"terms": [{"stream": "random", "divergence": "uld"}]}, "random picks single ones; choose another"),
         ({"terms": [{"stream": "act", "divergence": "jsd", "beta": 1.5}]}, "less than or equal to 1"),
@@ -46,6 +42,29 @@ GOOD: dict[str, Any] = {"epochs": 1, "batch_episodes": 4}
             {"terms": [{"stream": "act", "divergence": "jsd"}], "teacher_tokenizer": "t"},
             "jsd compares tokens by id, and teacher_tokenizer has other ids; use uld or cross_entropy",
         ),
+        ({"terms": [{"stream": "act", "divergence": "jsd", "signal": "exact"}]}, r"add teacher: \{model: FOLDER\}"),
+        ({"teacher": {"model": "t"}}, "teacher is used by terms with signal: exact only"),
+        (
+            {
+                "terms": [{"stream": "act", "divergence": "forward_kl", "signal": "exact"}],
+                "teacher": {"model": "t"},
+                "drop": ["hint"],
+            },
+            "signal exact lets the teacher read the student's sequences, without the hint segments",
+        ),
+        (
+            {
+                "terms": [{"stream": "act", "divergence": "forward_kl", "signal": "exact"}],
+                "teacher": {"model": "t"},
+                "teacher_tokenizer": "t",
+            },
+            "forward_kl compares tokens by id",
+        ),
+        (
+            {"order": {"by": "complexity"}, "epochs": None, "max_seconds": 60.0},
+            "give epochs or max_tokens as well, or set order to {by: shuffled}",
+        ),
+        ({"packing": "dense"}, "'auto', 'packed' or 'padded'"),
         ({"keep": "student"}, "'success', 'success_or_student' or 'all'"),
     ],
 )
@@ -138,3 +157,8 @@ def test_numbers_of_heads_must_divide_the_width(heads: dict[str, int]) -> None:
 def test_importing_the_config_loads_no_heavy_package() -> None:
     code = "import sys, learner.config; sys.exit(bool({'torch', 'transformers', 'numpy'} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_default_order_is_shuffled_and_a_curriculum_paces() -> None:
+    assert isinstance(LearnerConfig.model_validate(GOOD).order, ShuffledOrder)
+    assert ComplexityOrder().pace_fraction == 0.3

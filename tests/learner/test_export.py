@@ -23,7 +23,7 @@ TRAINED = TrainedFormat(CHATML, "<|im_end|>")
 
 def exported(folder: Path, tokenizer: str, trained: TrainedFormat | None = TRAINED, model: Any = None) -> Path:
     model = model or ending_model()
-    save_model(model, model.state_dict(), tokenizer, str(folder / "saved"), torch.float32, trained)
+    save_model(model, model.state_dict().items(), tokenizer, str(folder / "saved"), torch.float32, trained)
     return folder / "saved"
 
 
@@ -94,7 +94,7 @@ def test_an_old_file_of_special_tokens_does_not_contradict(tmp_path: Path, base_
 
 def test_adapters_are_exported_with_the_same_format(tmp_path: Path, base_tokenizer: str) -> None:
     model = _with_adapters(ending_model(), LoraConfig(rank=2))
-    save_model(model, model.state_dict(), base_tokenizer, str(tmp_path / "saved"), torch.float32, TRAINED)
+    save_model(model, model.state_dict().items(), base_tokenizer, str(tmp_path / "saved"), torch.float32, TRAINED)
     folder = tmp_path / "saved"
     assert not (folder / "config.json").exists()
     assert GenerationConfig.from_pretrained(folder).eos_token_id == [IM_END, END_OF_TEXT]

@@ -20,7 +20,7 @@ def test_plain_vllm_prompts_with_the_trained_template_and_stops(
 ) -> None:
     base = save_tokenizer(tmp_path / "base", OTHER, eos="<|endoftext|>")
     model, folder = ending_model(), str(tmp_path / "saved")
-    save_model(model, model.state_dict(), base, folder, torch.float32, TrainedFormat(CHATML, "<|im_end|>"))
+    save_model(model, model.state_dict().items(), base, folder, torch.float32, TrainedFormat(CHATML, "<|im_end|>"))
     for name, value in {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "HF_HUB_OFFLINE": "1"}.items():
         monkeypatch.setitem(os.environ, name, value)
     from vllm import LLM, SamplingParams

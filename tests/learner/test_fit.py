@@ -3,31 +3,24 @@
 1. A toy model overfits toy episodes, and its checkpoint computes the same function.
 2. The same arguments give the same weights, also if the fit was killed and resumed.
 3. Budgets of epochs, tokens and seconds end a fit; so does ``should_stop``.
-4. Two processes under DDP, FSDP2 or DeepSpeed have the same losses as one, also with GPT-2 and in bfloat16.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from learner.config import LearnerConfig
-from learner.fit import StepReport, fit
+from learner.fit import fit
+from learner.reports import StepReport
 from rollout.errors import UserError
-from tests.learner.toys import small_model, toy_tokenizer, toy_trajectory
+from tests.learner.toys import toy_tokenizer, toy_trajectory
 
 ROOT = Path(__file__).resolve().parents[2]
 EXTENSIONS = ROOT / ".pytest_cache" / "torch_extensions"
@@ -96,7 +89,7 @@ class KilledError(Exception):
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_a_killed_fit_resumes_and_ends_with_the_same_weights(tmp_path: Path, optimizer: str) -> None:
-    """It is killed within an epoch, one step after its last intermediate checkpoint."""
+    """It is killed within an epoch, a step or more after its last intermediate checkpoint."""
     config = settings(tmp_path, epochs=3, optimizer=optimizer, checkpoint_every_s=1e-9)
     fit(config, EPISODES, str(tmp_path / "whole"))
     steps: list[int] = []
@@ -110,41 +103,13 @@ def test_a_killed_fit_resumes_and_ends_with_the_same_weights(tmp_path: Path, opt
         fit(config, EPISODES, str(tmp_path / "resumed"), on_step=killed)
     assert not (tmp_path / "resumed").exists()
     result = fit(config, EPISODES, str(tmp_path / "resumed"), on_step=killed)
-    assert steps == [1, 2, 3, 4, 5, 6, 7, 8, 8, 9, 10, 11, 12, 13, 14, 15]
+    assert steps[:8] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert steps[8:] == list(range(steps[8], 16))
+    assert 1 < steps[8] <= 8
     assert result.steps == 15
     assert result.tokens == 3 * sum(len(t.token_ids) for t in EPISODES)
     assert_equal_weights(tmp_path / "whole", tmp_path / "resumed")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["resumed", "tokenizer", "whole"]
-
-
-def resumed_steps(tmp_path: Path, change: Callable[[LearnerConfig], LearnerConfig]) -> list[int]:
-    """Kill a fit after three steps; return the steps of the next one, with the settings of ``change``."""
-
-    def killed(report: StepReport) -> None:
-        if report.step == 3:
-            raise KilledError
-
-    config = settings(tmp_path, epochs=2, checkpoint_every_s=1e-9)
-    with pytest.raises(KilledError):
-        fit(config, EPISODES, str(tmp_path / "out"), on_step=killed)
-    steps: list[int] = []
-    fit(change(config), EPISODES, str(tmp_path / "out"), on_step=lambda report: steps.append(report.step))
-    return steps
-
-
-def test_an_intermediate_checkpoint_of_other_settings_is_ignored(tmp_path: Path) -> None:
-    assert resumed_steps(tmp_path, lambda config: config.model_copy(update={"seed": 5}))[0] == 1
-
-
-def test_an_intermediate_checkpoint_with_other_counters_is_ignored(tmp_path: Path) -> None:
-    def rename_counter(config: LearnerConfig) -> LearnerConfig:
-        file = tmp_path / ".out.resume" / "state.pt"
-        saved = torch.load(file, weights_only=True)
-        saved["progress"]["places"] = saved["progress"].pop("padded_tokens")
-        torch.save(saved, file)
-        return config
-
-    assert resumed_steps(tmp_path, rename_counter)[0] == 1
 
 
 @pytest.mark.parametrize("limit", [{"max_tokens": 1000}, {"epochs": 100, "max_seconds": 0.2}])
@@ -152,13 +117,28 @@ def test_a_budget_of_tokens_or_seconds_ends_a_fit(tmp_path: Path, limit: dict[st
     reports: list[StepReport] = []
     result = fit(settings(tmp_path, **limit), EPISODES, str(tmp_path / "out"), on_step=reports.append)
     assert reports[-1].fraction == 1.0
+    assert result.stopped_by == reports[-1].stopped_by == ("tokens" if "max_tokens" in limit else "seconds")
     assert all(report.fraction < 1.0 for report in reports[:-1])
     assert result.steps == len(reports) < 500
 
 
+def test_a_sum_over_tokens_has_gradients_of_the_size_of_a_mean_and_other_updates(tmp_path: Path) -> None:
+    """Spans of reasoning have more tokens than actions, so only the mean gives both streams the same weight."""
+    norms = []
+    for reduction in ("token_mean", "sum"):
+        terms = [{"stream": s, "divergence": "cross_entropy", "reduction": reduction} for s in ("reason", "act")]
+        reports: list[StepReport] = []
+        config = settings(tmp_path, epochs=1, terms=terms)
+        fit(config, EPISODES, str(tmp_path / reduction), on_step=reports.append)
+        norms.append(reports[0].grad_norm)
+    assert 0.3 < norms[1] / norms[0] < 1.1
+    one, other = weights(tmp_path / "token_mean"), weights(tmp_path / "sum")
+    assert not all(torch.equal(one[name], other[name]) for name in one)
+
+
 def test_should_stop_ends_training_and_saves_the_model(tmp_path: Path) -> None:
     result = fit(settings(tmp_path, epochs=9), EPISODES, str(tmp_path / "out"), should_stop=lambda: True)
-    assert result.steps == 1
+    assert (result.steps, result.stopped_by) == (1, "should_stop")
     assert (tmp_path / "out" / "model.safetensors").exists()
 
 
@@ -170,17 +150,61 @@ def test_the_result_counts_processed_trained_and_skipped_data(tmp_path: Path) ->
     assert (result.sequences, result.num_skipped) == (6, 1)
     assert result.tokens == sum(len(t.token_ids) for t in episodes[:6])
     assert result.trained_tokens == sum(t.num_tokens("act") for t in episodes[:6])  # type: ignore[arg-type]
-    assert 0.0 < result.padding_share < 0.6
+    assert 0.0 < result.padding_share < 0.1
+    assert (result.packed, result.dummy_passes, result.truncated_episodes) == (True, 0, 0)
     assert reports[0].term_values["act/cross_entropy"] == pytest.approx(reports[0].loss)
 
 
-def test_easy_episodes_come_first_with_the_complexity_order(tmp_path: Path) -> None:
+def test_a_pace_of_0_presents_easy_episodes_first(tmp_path: Path) -> None:
     episodes = [toy_trajectory(seed, turns=6 - seed) for seed in range(5)]
     tokens = [0]
-    config = settings(tmp_path, epochs=1, batch_episodes=1, order={"by": "complexity"})
+    order = {"by": "complexity", "pace_fraction": 0.0}
+    config = settings(tmp_path, epochs=1, batch_episodes=1, order=order)
     fit(config, episodes, str(tmp_path / "out"), on_step=lambda report: tokens.append(report.trained_tokens))
     sizes = [after - before for before, after in itertools.pairwise(tokens)]
     assert sizes == sorted(sizes)
+
+
+def test_a_curriculum_uses_its_whole_budget_and_ends_with_whole_epochs(tmp_path: Path) -> None:
+    """The first of three epochs is the curriculum, which presents as many tokens as the others."""
+    reports: list[StepReport] = []
+    config = settings(tmp_path, epochs=3, order={"by": "complexity"})
+    result = fit(config, EPISODES, str(tmp_path / "out"), on_step=reports.append)
+    total = sum(len(t.token_ids) for t in EPISODES)
+    assert result.tokens == pytest.approx(3 * total, abs=200)
+    assert reports[-1].tokens - max(r.tokens for r in reports if r.epoch == 0) == 2 * total
+    assert [r.fraction for r in reports] == sorted(r.fraction for r in reports)
+
+
+@pytest.mark.parametrize("kind", ["packed", "padded"])
+def test_packed_and_padded_rows_train_the_same_steps(tmp_path: Path, kind: str) -> None:
+    """Small passes, so that gradients are accumulated; a model without AttentionInterface is padded with a note."""
+    reports: dict[str, list[StepReport]] = {"auto": [], kind: []}
+    for packing, found in reports.items():
+        config = settings(tmp_path, epochs=1, terms=KL, packing=packing, micro_batch_tokens=150)
+        result = fit(config, EPISODES, str(tmp_path / f"{packing}-out"), on_step=found.append)
+        assert (result.packed, result.notes) == (packing != "padded", ())
+        assert not result.packed or result.padding_share < 0.05
+    assert [r.loss for r in reports[kind]] == pytest.approx([r.loss for r in reports["auto"]], rel=1e-4)
+
+
+def test_truncation_and_the_reason_for_padding_are_in_the_result(tmp_path: Path) -> None:
+    toy_tokenizer(tmp_path / "falcon")
+    sizes = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("falcon", alibi=True, **sizes))
+    model.save_pretrained(tmp_path / "falcon")
+    config = settings(tmp_path, scratch=None, epochs=1, max_sequence_tokens=40)
+    result = fit(config, EPISODES, str(tmp_path / "out"), base_model=str(tmp_path / "falcon"))
+    assert not result.packed
+    assert "models of type 'falcon' do not take another attention function" in result.notes[0]
+    beyond = [len(t.token_ids) - 40 for t in EPISODES if len(t.token_ids) > 40]
+    assert (result.truncated_episodes, result.truncated_tokens) == (len(beyond), sum(beyond))
+    assert 0 < result.truncated_trained_tokens < result.truncated_tokens
+
+
+def test_a_checkpoint_does_not_name_the_attention_function_of_training(tmp_path: Path) -> None:
+    fit(settings(tmp_path, epochs=1), EPISODES, str(tmp_path / "out"))
+    assert "packed" not in (tmp_path / "out" / "config.json").read_text()
 
 
 def test_only_adapters_are_trained_and_saved(tmp_path: Path) -> None:
@@ -220,121 +244,11 @@ def test_an_existing_output_folder_is_rejected(tmp_path: Path) -> None:
         fit(settings(tmp_path, epochs=1), EPISODES, str(tmp_path))
 
 
-def run_two_ranks(tmp_path: Path, configs: dict[str, LearnerConfig], kill_after: int = 0) -> list[list[dict[str, Any]]]:
-    """Train each config in two processes on ``EPISODES``; return rank 0's step reports of each."""
-    for name, config in configs.items():
-        (tmp_path / f"{name}.json").write_text(config.model_dump_json())
-    command = [sys.executable, str(Path(__file__).parent / "two_ranks.py"), str(tmp_path)]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1",
-        "TORCH_EXTENSIONS_DIR": str(EXTENSIONS),
-    }
-    for lock in EXTENSIONS.rglob("lock"):
-        lock.unlink()  # of a run that was killed while it compiled: PyTorch would wait for it without a limit
-    processes = [
-        subprocess.Popen([*command, rank, str(kill_after), *configs], env={**environment, "LOCAL_RANK": rank})
-        for rank in ("0", "1")
-    ]
-    try:
-        codes = [process.wait(timeout=850) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert codes == ([0, 0] if not kill_after else [3, 3])
-    return [[json.loads(line) for line in (tmp_path / f"{name}.steps").read_text().splitlines()] for name in configs]
-
-
-STRATEGIES: dict[str, dict[str, Any]] = {
-    "ddp": {"strategy": "ddp"},
-    "fsdp2": {"strategy": "fsdp2"},
-    "zero2": {"strategy": "deepspeed", "zero_stage": 2},
-    "zero3": {"strategy": "deepspeed", "zero_stage": 3},
-}
-
-
-@dataclass(frozen=True)
-class TwoRanks:
-    """What one pair of processes trained, by name. A checkpoint is in ``folder``, under that name."""
-
-    folder: Path
-    configs: dict[str, LearnerConfig]
-    steps: dict[str, list[dict[str, Any]]]
-
-    def alone(self, name: str) -> list[StepReport]:
-        """The step reports of one process that trains the same; its checkpoint is ``NAME-alone``."""
-        reports: list[StepReport] = []
-        config = self.configs[name].model_copy(update={"strategy": "ddp"})
-        fit(config, EPISODES, str(self.folder / f"{name}-alone"), on_step=reports.append)
-        return reports
-
-
-@pytest.fixture(scope="module")
-def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> TwoRanks:
-    """All strategies, trained by one pair of processes: starting a pair takes longer than its training.
-
-    Three episodes a step and small passes: ranks have unequal work, and gradients are accumulated.
-    """
-    folder = tmp_path_factory.mktemp("two-ranks")
-    small_model("gpt2").save_pretrained(folder / "gpt2-model")
-    toy_tokenizer(folder / "gpt2-model")
-    small = settings(folder, epochs=1, batch_episodes=3, micro_batch_tokens=64)
-    terms = [
-        *KL,
-        {"stream": "format", "divergence": "cross_entropy"},
-        {"stream": "generated", "divergence": "jsd", "reduction": "span_mean"},
-        {"stream": "random", "divergence": "cross_entropy"},
-    ]
-    all_terms = settings(folder, epochs=1, batch_episodes=3, micro_batch_tokens=64, terms=terms)
-    configs = {
-        "gpt2": small.model_copy(update={"strategy": "fsdp2", "scratch": None, "model": str(folder / "gpt2-model")}),
-        "bfloat16": small.model_copy(update={"strategy": "fsdp2", "precision": "bfloat16"}),
-    }
-    has_deepspeed = importlib.util.find_spec("deepspeed") is not None
-    names = [name for name, extra in STRATEGIES.items() if has_deepspeed or extra["strategy"] != "deepspeed"]
-    configs |= {name: all_terms.model_copy(update=STRATEGIES[name]) for name in names}
-    return TwoRanks(folder, configs, dict(zip(configs, run_two_ranks(folder, configs), strict=True)))
-
-
-@pytest.fixture(scope="module")
-def alone(two_ranks: TwoRanks) -> list[StepReport]:
-    """One process, with the terms that all strategies train."""
-    return two_ranks.alone("ddp")
-
-
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_two_processes_follow_the_losses_of_one(two_ranks: TwoRanks, alone: list[StepReport], strategy: str) -> None:
-    if strategy not in two_ranks.steps:
-        pytest.skip("deepspeed is not installed")
-    together = two_ranks.steps[strategy]
-    assert [r["loss"] for r in together] == pytest.approx([r.loss for r in alone], rel=2e-3)
-    assert [r["grad_norm"] for r in together] == pytest.approx([r.grad_norm for r in alone], rel=2e-2)
-    left, right = weights(two_ranks.folder / "ddp-alone"), weights(two_ranks.folder / strategy)
-    assert all(torch.allclose(left[name], right[name], atol=5e-3) for name in left)
-
-
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize(("name", "rounding"), [("gpt2", 1e-5), ("bfloat16", 1e-3)])
-def test_two_processes_under_fsdp2_follow_the_losses_of_one_with_gpt2_and_in_bfloat16(
-    two_ranks: TwoRanks, name: str, rounding: float
-) -> None:
-    """One process computes under autocast, whose norms and sums between layers are float32, so they drift apart."""
-    together, alone = two_ranks.steps[name], two_ranks.alone(name)
-    assert [r["loss"] for r in together] == pytest.approx([r.loss for r in alone], rel=rounding)
-    assert [r["grad_norm"] for r in together] == pytest.approx([r.grad_norm for r in alone], rel=10 * rounding)
-
-
 @pytest.mark.slow
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp2", "deepspeed"])
-def test_two_killed_processes_resume_at_their_last_checkpoint(tmp_path: Path, strategy: str) -> None:
-    """DeepSpeed restores the weights but not the optimizer's moments, so only the next loss is the same."""
-    config = settings(tmp_path, epochs=1, batch_episodes=3, strategy=strategy, checkpoint_every_s=1e-9)
-    (whole,) = run_two_ranks(tmp_path, {"whole": config})
-    (first,) = run_two_ranks(tmp_path, {"resumed": config}, kill_after=4)
-    (rest,) = run_two_ranks(tmp_path, {"resumed": config})
-    assert [report["step"] for report in first + rest] == [1, 2, 3, 4, 4, 5, 6, 7]
-    same = rest[:1] if strategy == "deepspeed" else rest
-    assert [r["loss"] for r in same] == pytest.approx([r["loss"] for r in whole[3 : 3 + len(same)]], rel=1e-5)
+def test_compiled_layers_compute_the_same(tmp_path: Path) -> None:
+    losses: list[list[float]] = [[], []]
+    for compiled in (False, True):
+        config = settings(tmp_path, epochs=1, compile=compiled)
+        out = str(tmp_path / f"compiled-{compiled}")
+        fit(config, EPISODES, out, on_step=lambda report, to=losses[compiled]: to.append(report.loss))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)

@@ -1,6 +1,7 @@
 """One of two training processes of ``test_fit.py``. Arguments: FOLDER RANK KILL_AFTER NAMES.
 
-Rank 0 writes its step reports to ``FOLDER/NAME.steps``.
+Rank 0 writes its step reports to ``FOLDER/NAME.steps``. A fit whose name ends with ``-interrupted`` fails after four
+steps and is called again.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ import dataclasses
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch.distributed as dist
 
 from learner.config import LearnerConfig
-from learner.fit import StepReport, fit
+from learner.fit import fit
+from learner.reports import StepReport
 from tests.learner.toys import toy_trajectory
 
 
@@ -37,7 +40,16 @@ def train(folder: Path, rank: int, kill_after: int, name: str) -> None:
         if report.step == kill_after:
             os._exit(3)
 
-    fit(config, [toy_trajectory(seed, k=4) for seed in range(20)], str(folder / name), on_step=on_step)
+        if name.endswith("-interrupted") and not failed and report.step == 4:
+            failed.append(True)
+            raise InterruptedError
+
+    episodes = [toy_trajectory(seed, k=4) for seed in range(20)]
+    failed: list[bool] = []
+    with suppress(InterruptedError):
+        fit(config, episodes, str(folder / name), on_step=on_step)
+    if failed:
+        fit(config, episodes, str(folder / name), on_step=on_step)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from cluster.run.steps.planner import Planner, checkpoint_output
 from cluster.run.steps.step import Cost, EpisodeStep, Step, StepContext
 from cluster.run.training_data import TrainRequest, check_other_stores
 from evaluation.failures import count_failures
+from learner.bad_steps import bad_steps_folder
 from rollout.errors import UserError
 from rollout.models import model_folder
 
@@ -55,11 +56,13 @@ class TrainStep(Step):
             base_model=model_folder(self.base_model) if self.base_model else None,
             num_threads=context.num_threads(self.learner),
             chat=context.recipe.agent.chat,
+            is_last=self.round == context.recipe.rounds - 1,
         )
         with context.timed("train"):
             async with context.show_training(self.round):
                 await context.train(request)
         context.notify(*left_out_of_training(context.directory, self.round))
+        context.notify(*training_warnings(context.directory, self.round))
 
     @property
     def cost(self) -> Cost:
@@ -89,11 +92,19 @@ def plan_training(planner: Planner, round: int) -> Iterator[TrainStep]:
         after=tuple(before),
         round=round,
         # The checkpoint of an earlier round has been widened already.
-        learner=learner.model_copy(update={"widen": 1}) if round else learner,
+        learner=with_exact_teacher(planner.recipe, learner.model_copy(update={"widen": 1}) if round else learner),
         sources=tuple(sources),
         base_model=base_model(planner, round),
         other_stores=planner.recipe.collect.also,
     )
+
+
+def with_exact_teacher(recipe: Recipe, learner: LearnerRole) -> LearnerRole:
+    """The learner with the model of its exact teacher, which is the recipe's teacher if none is given."""
+    if learner.teacher is None or learner.teacher.model is not None:
+        return learner
+    teacher = learner.teacher.model_copy(update={"model": model_of(recipe.teacher)})
+    return learner.model_copy(update={"teacher": teacher})
 
 
 def select_training_data(planner: Planner, round: int) -> list[EpisodeStep]:
@@ -161,6 +172,32 @@ def left_out_of_training(run: RunDirectory, round: int) -> list[str]:
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
             sentences.append(f"round {round} is trained without {sum(dropped.values()):,} episodes: {reasons}")
         sentences += [f"{path} is left out: {reason}" for path, reason in row["unreadable"].items()]
+        if count := row.get("truncated_episodes"):
+            sentences.append(
+                f"round {round} is trained on {count:,} truncated episodes: {row['truncated_tokens']:,} tokens at their"
+                f" end were removed, {row['truncated_trained_tokens']:,} of them to be trained; raise "
+                "learner.max_sequence_tokens if the model's context allows it"
+            )
+        sentences += [f"round {round}: {note}" for note in row.get("notes", ())]
+    return sentences
+
+
+def training_warnings(run: RunDirectory, round: int) -> list[str]:
+    """Sentences on a training that was cut off by ``max_seconds``, or whose steps were skipped."""
+    rows = [row for row in run.read_metrics() if row.get("kind") == "trained" and row.get("round") == round]
+    sentences = []
+    for row in rows[-1:]:
+        if row.get("stopped_by") == "seconds" and row["schedule_fraction"] < 1.0:
+            sentences.append(
+                f"round {round} was cut off by learner.max_seconds at {row['schedule_fraction']:.0%} of its epochs or "
+                "tokens, so its result depends on the speed of this machine; raise learner.max_seconds, or lower the "
+                "other limit"
+            )
+        if count := row.get("skipped_steps"):
+            sentences.append(
+                f"round {round} skipped {count:,} of {row['steps']:,} steps, whose loss or gradients were not finite; "
+                f"their episodes are in {bad_steps_folder(str(run.checkpoint(round)))}"
+            )
     return sentences
 
 

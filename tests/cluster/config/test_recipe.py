@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from cluster.config.load import apply_override, load_recipe, recipe_names
 from cluster.config.recipe import SamplingChanges
 from cluster.run.directory import recipe_yaml
+from cluster.run.steps.train import with_exact_teacher
 from cluster.run.weights import check_models, vocabulary_digest
 from rollout.engine import Sampling
 from rollout.errors import UserError
@@ -203,6 +204,40 @@ def model_with(folder: Path, extra_token: str | None = None) -> Path:
         tokenizer["model"]["vocab"][extra_token] = len(tokenizer["model"]["vocab"]) + 1000
         (folder / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
     return folder
+
+
+EXACT = ["learner.terms=[{stream: act, divergence: reverse_kl, signal: exact}]", "learner.teacher={}"]
+
+
+def test_an_exact_teacher_has_the_students_vocabulary_and_needs_no_recorded_distributions(tmp_path: Path) -> None:
+    teacher, other = model_with(tmp_path / "a"), model_with(tmp_path / "c", "zyx")
+    models = [f"teacher.engine.model={teacher}", f"student.engine.model={teacher}"]
+    recipe = load_recipe("quickstart", [*models, *EXACT, "collect.teacher_sampling={}"])
+    check_models(recipe)
+    with pytest.raises(UserError, match=r"tokenizers of .*learner.teacher.model.* and .*student.* differ"):
+        check_models(load_recipe("quickstart", [*models, *EXACT, f"learner.teacher.model={other}"]))
+
+
+def test_an_exact_teacher_needs_weights_and_cannot_see_hints() -> None:
+    with pytest.raises(UserError, match=r"an engine of type scripted has none; set learner\.teacher\.model"):
+        load_recipe(
+            "quickstart",
+            [
+                *EXACT,
+                "teacher.engine={type: scripted, policy: household-expert, tokenizer: builtin:household-tokenizer}",
+            ],
+        )
+    with pytest.raises(UserError, match=r"with signal exact it reads what the student reads"):
+        load_recipe("privileged", EXACT)
+
+
+def test_the_exact_teacher_is_the_recipes_teacher_unless_another_is_named() -> None:
+    for named, model in (("null", "builtin:household-teacher"), ("/other", "/other")):
+        recipe = load_recipe("on-policy", [*EXACT, f"learner.teacher.model={named}"])
+        assert recipe.learner is not None
+        learner = with_exact_teacher(recipe, recipe.learner)
+        assert learner.teacher is not None
+        assert learner.teacher.model == model
 
 
 def test_teacher_and_student_need_one_vocabulary_whatever_the_divergence(tmp_path: Path) -> None:

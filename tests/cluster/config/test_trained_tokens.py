@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cluster.config.load import load_recipe, recipe_names
-from learner.streams import to_sequence
+from learner.data.streams import to_sequence
 from rollout.environment import Task
 from rollout.trajectory import Author, Kind, Outcome, Policy, Segment, StopReason, Trajectory
 from tests.rollout.rolling_out import identity_of

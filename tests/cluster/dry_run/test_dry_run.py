@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -87,7 +88,9 @@ def test_rows_are_the_steps_of_the_plan_in_its_order(tmp_path: Path) -> None:
 
 
 def test_token_bounds_follow_from_the_longest_episodes_and_the_learners_budget() -> None:
-    tokens = {row.title: row.tokens for row in planned("quickstart", "learner.epochs=3").rows}
+    tokens = {
+        row.title: row.tokens for row in planned("quickstart", "learner.epochs=3", "learner.max_tokens=null").rows
+    }
     assert tokens["teacher collects"] == 800 * 2000
     assert tokens["evaluate student"] == 120 * 2000
     assert tokens["learner trains"] == 3 * 800 * 2000
@@ -120,7 +123,7 @@ def test_groups_count_the_gpus_of_all_concurrent_workers() -> None:
             "paper-agent-distillation",
             [f"student.engine.model={QWEN_7B}", "learner.lora=null", "learner.workers=1"],
             80,
-            "learner.strategy=fsdp2 learner.workers=4",
+            "learner.strategy=fsdp2 learner.workers=2",
         ),
         ("paper-hints-webshop", ["learner.micro_batch_tokens=65536"], 80, "learner.micro_batch_tokens=8192"),
         (
@@ -151,6 +154,54 @@ def test_a_cache_for_fewer_episodes_than_run_concurrently_is_noted_with_the_sett
     sequences = small.split(" = ")[1].split()[0]
     assert f"set student.concurrency={sequences} or a larger student.engine.kv_cache_gib" in small
     assert "run concurrently" not in note(f"student.concurrency={sequences}", "student.engine.max_model_len=1024")
+
+
+LONG = ("agent.max_tokens=32768", "learner.max_sequence_tokens=32768")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "gpu_gib", "fix"),
+    [
+        (["learner.recompute_activations=false"], 40, "learner.recompute_activations=true"),
+        (
+            [],
+            6,
+            "learner.max_sequence_tokens=16384 learner.micro_batch_tokens=16384 learner.recompute_activations=true "
+            "learner.strategy=fsdp2 learner.workers=16",
+        ),
+    ],
+)
+def test_sequences_that_one_device_cannot_hold_are_refused_with_the_lever_that_helps(
+    overrides: list[str], gpu_gib: float, fix: str
+) -> None:
+    before = fatal(planned("paper-agent-distillation", *LONG, *overrides, gpu_gib=gpu_gib))
+    (finding,) = [f for f in before if "rank" in f.text]
+    assert "most of it for the 32,768 tokens of one pass" in finding.text
+    assert ("longer episodes have to be truncated" in finding.text) == ("max_sequence_tokens" in fix)
+    assert finding.fix == fix
+    after = fatal(planned("paper-agent-distillation", *LONG, *overrides, *fix.split(), gpu_gib=gpu_gib))
+    assert not any("rank" in f.text for f in after)
+
+
+def test_a_large_student_needs_its_shard_and_offload_is_the_last_lever_before_truncation() -> None:
+    student = ["student.engine.model=Qwen/Qwen2.5-32B-Instruct", "student.engine.tensor_parallel_size=2"]
+    full = [*student, "student.resources.gpus=2", "learner.lora=null", "learner.workers=16", "learner.strategy=fsdp2"]
+    plan = planned("paper-agent-distillation", *full)
+    assert plan.can_run
+    (use,) = [use for use in plan.memory if use.name == "learner rank"]
+    assert dict(use.parts)["weights"] == 4 * 32_763_876_352 // 16
+    assert "loading maps 61.0 GiB of weight files" in use.note
+    small = fatal(planned("paper-agent-distillation", *full, gpu_gib=40))
+    (finding,) = [f for f in small if "rank" in f.text]
+    assert finding.fix.endswith("learner.strategy=fsdp2 learner.workers=16 learner.cpu_offload=true")
+
+
+@pytest.mark.parametrize("coefficient", [0.02, None])
+def test_the_router_loss_that_is_left_out_is_a_note(tmp_path: Path, coefficient: float | None) -> None:
+    config = {"model_type": "mixtral", "router_aux_loss_coef": coefficient}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    plan = planned("quickstart", f"learner.model={tmp_path}")
+    assert any("without the load-balancing loss" in f.text and not f.fatal for f in plan.findings) == bool(coefficient)
 
 
 def test_without_a_fix_larger_gpus_or_a_smaller_model_are_suggested() -> None:
@@ -242,3 +293,25 @@ def test_a_dry_run_loads_no_torch_no_ray_and_no_vllm() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+EXACT = ("learner.terms.0.signal=exact", "learner.terms.1.signal=exact", "learner.terms.2.signal=exact")
+
+
+def test_reverse_kl_and_jsd_on_the_top_k_are_noted_with_the_exact_form() -> None:
+    """beta 0 is the forward KL, whose gradient is nearly exact."""
+    notes = [finding.text for finding in planned("on-policy").findings if "another objective" in finding.text]
+    assert len(notes) == 3
+    assert all("signal: exact" in note and "0.79 for jsd" in note for note in notes)
+    for overrides in (["learner.terms.2.beta=0"], [EXACT[2], "learner.teacher={}"]):
+        texts = [finding.text for finding in planned("on-policy", *overrides).findings]
+        assert sum("another objective" in text for text in texts) == 2
+    assert not any("another objective" in finding.text for finding in planned("sad").findings)
+
+
+def test_the_exact_teacher_counts_in_the_learners_memory() -> None:
+    plan = planned("on-policy", *EXACT, "learner.teacher={}")
+    (use,) = [use for use in plan.memory if use.name == "learner rank"]
+    (teacher,) = [use for use in plan.memory if use.name.startswith("teacher")]
+    assert dict(use.parts)["frozen teacher"] == 2 * teacher.shape.parameters
+    assert plan.can_run

@@ -15,12 +15,15 @@ from cluster.dry_run.memory import (
     adapter_parameters,
     cache_bytes_per_token,
     engine_memory,
+    file_bytes,
+    host_bytes,
     learner_memory,
     trained_parameters,
 )
 from cluster.dry_run.model_shapes import KNOWN_SHAPES, ModelShape, UnknownShapeError, scratch_shape, shape_of
 from cluster.runtime.resources import GIB
-from learner.config import CrossEntropyTerm, ForwardKLTerm, LearnerConfig, LoraConfig, ScratchConfig
+from learner.config import LearnerConfig, LoraConfig, ScratchConfig
+from learner.terms import CrossEntropyTerm, ForwardKLTerm
 from rollout.engines.vllm_engine import VllmConfig
 from rollout.errors import UserError
 
@@ -65,8 +68,8 @@ def learner(**settings: Any) -> LearnerConfig:
     return LearnerConfig.model_validate({"epochs": 1, "batch_episodes": 8, **settings})
 
 
-def parts(ranks: int = 1, shape: ModelShape = TINY, **settings: Any) -> dict[str, int]:
-    return learner_memory(shape, learner(**settings), ranks, micro_batch_tokens=100, trained_share=0.5)
+def parts(ranks: int = 1, shape: ModelShape = TINY, tokens: int = 100, **settings: Any) -> dict[str, int]:
+    return learner_memory(shape, learner(**settings), ranks, micro_batch_tokens=tokens, trained_share=0.5)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -216,6 +219,44 @@ def test_a_strategy_shards_its_states_over_the_ranks(settings: dict[str, Any], c
         assert four[name] == alone[name] // (4 if name in cut else 1)
 
 
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ({"strategy": "fsdp2"}, set()),
+        ({"strategy": "deepspeed", "zero_stage": 3}, set()),
+        ({"strategy": "deepspeed", "zero_stage": 2}, {"weights"}),
+        ({"strategy": "deepspeed", "zero_stage": 1}, {"weights", "gradients"}),
+    ],
+)
+def test_offloaded_states_move_from_the_device_to_main_memory(settings: dict[str, Any], kept: set[str]) -> None:
+    states = {"weights", "gradients", "optimizer"}
+    before, after = parts(ranks=4, **settings), parts(ranks=4, cpu_offload=True, **settings)
+    assert states & after.keys() == kept
+    moved = sum(before[name] for name in states - kept)
+    assert host_bytes(TINY, learner(cpu_offload=True, **settings), 4) == moved
+    assert host_bytes(TINY, learner(**settings), 4) == 0
+
+
+def test_one_process_under_fsdp2_offloads_nothing() -> None:
+    assert parts(strategy="fsdp2", cpu_offload=True) == parts(strategy="fsdp2")
+
+
+def test_frozen_matrices_in_four_bits_need_half_a_byte_and_their_scales() -> None:
+    whole, quantized = (
+        parts(precision="bfloat16", lora=LoraConfig(rank=8, quantize=kind))["weights"] for kind in (None, "nf4")
+    )
+    assert whole - quantized == pytest.approx((4 - 0.52) * 2 * 36_864, abs=1)
+    assert "bfloat16 copies" not in parts(precision="bfloat16", lora=LoraConfig(rank=8, quantize="nf4"))
+
+
+def test_files_are_mapped_and_only_models_that_are_made_need_main_memory() -> None:
+    large = KNOWN_SHAPES["Qwen/Qwen2.5-32B"]
+    assert file_bytes(large) == 2 * PUBLISHED["Qwen/Qwen2.5-32B-Instruct"]
+    assert host_bytes(large, learner(model="m", strategy="fsdp2"), 8) == 0
+    assert host_bytes(TINY, learner(model="m", widen=2), 1) == 4 * TINY_PARAMETERS
+    assert host_bytes(TINY, learner(scratch={"tokenizer": "t"}), 1) == 4 * TINY_PARAMETERS
+
+
 def test_autocast_copies_every_weight_unless_frozen_layers_are_recomputed() -> None:
     frozen = {"precision": "bfloat16", "lora": LoraConfig(rank=8)}
     assert "bfloat16 copies" not in parts()
@@ -237,6 +278,13 @@ def test_fsdp2_gathers_embeddings_and_two_layers_in_bfloat16_without_autocast_co
 def test_logits_count_for_trained_tokens_only_and_more_with_a_divergence() -> None:
     assert parts(terms=[CrossEntropyTerm(stream="act")])["logits"] == 50 * 1000 * 16
     assert parts(terms=[ForwardKLTerm(stream="act")])["logits"] == 50 * 1000 * 22
+
+
+def test_logits_of_many_tokens_take_one_chunk_and_the_heads_gradient_is_counted() -> None:
+    few, many, more = (parts(tokens=tokens, terms=[ForwardKLTerm(stream="act")]) for tokens in (100, 10**6, 10**7))
+    assert few["logits"] < many["logits"] == more["logits"] < 1 << 30
+    assert few["head gradient"] == 4 * 1000 * 64
+    assert "head gradient" not in parts(lora=LoraConfig(rank=8))
 
 
 def test_recomputation_keeps_one_layer_and_the_input_of_each() -> None:

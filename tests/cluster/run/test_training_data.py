@@ -16,7 +16,8 @@ from cluster.driver import run
 from cluster.run.directory import open_run
 from cluster.run.progress import Screen
 from cluster.run.training_data import Selection, check_other_stores
-from learner.config import CrossEntropyTerm, LearnerConfig
+from learner.config import LearnerConfig
+from learner.terms import CrossEntropyTerm
 from rollout.episode.filters import KeepConfig
 from rollout.errors import UserError
 from rollout.trajectory import Cause, Failure, Outcome, StopReason, Trajectory
@@ -130,6 +131,26 @@ def test_a_run_says_what_its_training_left_out(toy_recipe: Callable[..., Recipe]
     assert list(learner["unreadable"]) == [str(other / "cut.parquet")]
     assert "| not trained on: not solved | 2 |" in (tmp_path / "run" / "report.md").read_text()
     assert contents(other) == before
+
+
+def test_a_run_says_how_much_of_its_training_data_was_truncated(
+    toy_recipe: Callable[..., Recipe], toy_model: str, tmp_path: Path
+) -> None:
+    learner = {
+        "model": toy_model,
+        "epochs": 1,
+        "batch_episodes": 4,
+        "max_sequence_tokens": 150,
+        "resources": {"cpus": 1},
+    }
+    recipe = toy_recipe(collect={"teacher_episodes": 2}, learner=learner)
+    shown = " ".join(go(recipe, tmp_path / "run").split())
+    figures = json.loads((tmp_path / "run" / "report.json").read_text())["learner"]
+    truncated = figures["truncated"]
+    assert truncated["episodes"] == 2
+    assert 0 < truncated["trained_tokens"] < truncated["tokens"]
+    assert f"2 truncated episodes: {truncated['tokens']:,} tokens at their end were removed" in shown
+    assert "| truncated: episodes | 2 |" in (tmp_path / "run" / "report.md").read_text()
 
 
 def test_a_trained_run_no_longer_needs_the_stores_of_other_runs(

@@ -46,6 +46,19 @@ def test_learner_figures_cover_all_rounds_and_count_a_repeated_round_once() -> N
     assert (figures.loss_first, figures.loss_last) == (3.0, 1.0)
 
 
+def test_limits_that_ended_rounds_and_skipped_steps_are_added_up() -> None:
+    base = {"kind": "trained", "steps": 1, "tokens": 1, "seconds": 1.0, "loss_first": 1.0, "loss_last": 1.0}
+    ended = [("tokens", 0), ("seconds", 2), ("tokens", 1)]
+    rows = [
+        {**base, "round": number, "stopped_by": limit, "skipped_steps": skipped}
+        for number, (limit, skipped) in enumerate(ended)
+    ]
+    figures = learner_figures(rows)
+    assert figures.stopped_by == {"tokens": 2, "seconds": 1}
+    assert figures.skipped == {"steps": 3}
+    assert learner_figures(rows[:1]).skipped == {}
+
+
 def test_what_training_left_out_is_added_up_over_rounds() -> None:
     figures = {"steps": 1, "tokens": 1, "seconds": 1.0, "loss_first": 1.0, "loss_last": 1.0}
     left_out: list[dict[str, object]] = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from cluster.config.failures import LearnerPolicy
 from cluster.config.recipe import LearnerRole
 from cluster.run.chat_formats import trained_format
 from cluster.run.directory import RunDirectory
+from cluster.run.steps.train import training_warnings
 from cluster.run.training_data import TrainRequest, translated, with_one_template
-from cluster.runtime.train_learner import run_config, scaling_config, train_rank
+from cluster.runtime.train_learner import StepReporter, run_config, scaling_config, train_rank
+from learner.reports import StepReport
 from rollout.environment import Reset
 from rollout.errors import UserError
 from rollout.models import model_folder
@@ -133,6 +136,69 @@ def test_episodes_with_another_template_are_not_trained_on(base_model: str, decl
 def test_a_translated_episode_has_the_digest_of_the_student_s_template() -> None:
     _, digest = trained_format(STUDENT, ChatSettings())
     assert RETOKENIZER.translate(played("teacher")).policy.template_digest == digest
+
+
+def test_a_round_continues_from_the_state_of_the_one_before_which_is_then_deleted(
+    tmp_path: Path, base_model: str
+) -> None:
+    store, directory = str(tmp_path / "episodes"), RunDirectory(tmp_path)
+    TrajectoryStore(store).write([played_with(base_model, base_model)])
+    role = LearnerRole.model_validate(
+        {"model": base_model, "epochs": 2, "batch_episodes": 1, "saved_precision": "bfloat16"}
+    )
+    first = TrainRequest(role, str(tmp_path), 0, (store,), base_model=None, num_threads=1, is_last=False)
+    train_rank(first)
+    assert len(list(directory.training_state(0).glob("step=*/rank=0-of-1.safetensors"))) == 1
+    checkpoint = str(directory.checkpoint(0))
+    train_rank(dataclasses.replace(first, round=1, base_model=checkpoint, is_last=True))
+    assert not directory.training_state(0).exists()
+    assert not directory.training_state(1).exists()
+    rows = directory.read_metrics()
+    assert [row["stopped_by"] for row in rows if row["kind"] == "trained"] == ["epochs", "epochs"]
+    assert [row for row in rows if row["kind"] == "note"] == []
+
+
+def test_a_round_says_that_the_state_of_the_one_before_is_gone(tmp_path: Path, base_model: str) -> None:
+    store = str(tmp_path / "episodes")
+    TrajectoryStore(store).write([played_with(base_model, base_model)])
+    role = LearnerRole.model_validate({"model": base_model, "epochs": 1, "batch_episodes": 1})
+    train_rank(TrainRequest(role, str(tmp_path), 1, (store,), base_model=base_model, num_threads=1))
+    (note,) = [row for row in RunDirectory(tmp_path).read_metrics() if row["kind"] == "note"]
+    assert "rounded weights" in note["note"]
+    assert note["role"] == "learner"
+
+
+def trained_row(**figures: Any) -> dict[str, Any]:
+    return {"kind": "trained", "round": 0, "steps": 50, "stopped_by": "tokens", "skipped_steps": 0, **figures}
+
+
+@pytest.mark.parametrize(
+    ("figures", "sentence"),
+    [
+        ({"schedule_fraction": 1.0}, ""),
+        ({"stopped_by": "seconds", "schedule_fraction": 1.0}, ""),  # seconds are its only limit
+        ({"stopped_by": "seconds", "schedule_fraction": 0.63}, "cut off by learner.max_seconds at 63% of its epochs"),
+        ({"schedule_fraction": 1.0, "skipped_steps": 2}, "skipped 2 of 50 steps"),
+    ],
+)
+def test_a_training_that_was_cut_off_or_skipped_steps_says_so(
+    tmp_path: Path, figures: dict[str, Any], sentence: str
+) -> None:
+    directory = RunDirectory(tmp_path)
+    directory.log_metrics(trained_row(**figures))
+    assert sentence in " ".join(training_warnings(directory, 0))
+    assert bool(training_warnings(directory, 0)) == bool(sentence)
+
+
+def test_a_figure_that_is_not_finite_is_null_in_the_metrics(tmp_path: Path) -> None:
+    figures = {"epoch": 0, "term_values": {"act": math.nan}, "learning_rate": 0.0, "grad_norm": math.inf}
+    counts = {"tokens": 1, "trained_tokens": 1, "seconds": 0.0, "skipped_steps": 1}
+    step = StepReport(step=1, loss=math.nan, fraction=0.1, updated=False, stopped_by=None, **figures, **counts)
+    StepReporter(RunDirectory(tmp_path), 0).on_step(step)
+    line = (tmp_path / "metrics.jsonl").read_text()
+    assert "NaN" not in line
+    assert "Infinity" not in line
+    assert json.loads(line)["loss"] is None
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 1. Summed terms with lambda 1 that partition the generated tokens equal masked token distillation bit for bit.
 2. Means are over all tokens or spans of a step, so dividing the step into micro-batches or over ranks has no effect.
-3. Projecting only the positions with weight gives the same loss and gradients as projecting all positions.
+3. A micro-batch without weight gives zero gradients.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 import torch
 
-from learner.batching import Batch, collate
-from learner.config import CrossEntropyTerm, ForwardKLTerm, JSDTerm, ReverseKLTerm, Term, ULDTerm
-from learner.head import SelectedLogits
+from learner.data.batching import Batch, collate
+from learner.data.streams import to_sequence
+from learner.head import selected_states
+from learner.losses.chunked import ChunkedLoss
 from learner.losses.divergences import cross_entropy, forward_kl
-from learner.losses.objective import known_entries, objective, term_coefficients
-from learner.streams import to_sequence
+from learner.losses.objective import known_entries, objective, term_coefficients, tokens_of_sums
+from learner.terms import CrossEntropyTerm, ForwardKLTerm, JSDTerm, ReverseKLTerm, Term, ULDTerm
 from tests.learner.toys import VOCABULARY, toy_model, toy_trajectory
 
 
@@ -145,15 +146,14 @@ def test_dividing_a_step_into_micro_batches_keeps_loss_and_gradient() -> None:
         JSDTerm(stream="generated", beta=0.9, reduction="span_mean"),
         ULDTerm(stream="reason", reduction="sum"),
     )
-    model = SelectedLogits(toy_model())
+    model = ChunkedLoss(toy_model(), terms)
     whole = batch_of(terms)
     coefficients = term_coefficients(terms, whole.weights.sum(axis=1))
 
     def gradient(batches: list[Batch]) -> torch.Tensor:
         model.zero_grad()
         for batch in batches:
-            logits = model({"input_ids": torch.from_numpy(batch.input_ids)}, torch.from_numpy(batch.positions))
-            objective(logits, batch, terms, coefficients)[0].backward()
+            model({"input_ids": torch.from_numpy(batch.input_ids)}, batch, coefficients)[0].backward()
         return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
     parts = [batch_of(terms, range(start, start + 1)) for start in range(4)]
@@ -162,11 +162,9 @@ def test_dividing_a_step_into_micro_batches_keeps_loss_and_gradient() -> None:
 
 def test_a_micro_batch_without_weight_gives_zero_gradients_for_every_parameter() -> None:
     terms = (CrossEntropyTerm(stream="act"),)
-    model = SelectedLogits(toy_model())
+    model = ChunkedLoss(toy_model(), terms)
     batch = batch_of(terms)
-    loss, values = objective(
-        model({"input_ids": torch.from_numpy(batch.input_ids)}, torch.from_numpy(batch.positions)), batch, terms, [0.0]
-    )
+    loss, values = model({"input_ids": torch.from_numpy(batch.input_ids)}, batch, [0.0])
     loss.backward()
     assert float(loss.detach()) == 0.0
     assert values.tolist() == [0.0]
@@ -178,36 +176,25 @@ def test_a_term_without_tokens_in_a_step_has_coefficient_zero() -> None:
     assert term_coefficients(terms, [0.0, 6.0]) == [0.0, 0.5]
 
 
-def test_projecting_selected_positions_equals_projecting_all_of_them() -> None:
-    terms = (ForwardKLTerm(stream="act"), CrossEntropyTerm(stream="reason"))
-    model = toy_model()
-    batch = batch_of(terms)
-    coefficients = term_coefficients(terms, batch.weights.sum(axis=1))
-    inputs, positions = torch.from_numpy(batch.input_ids), torch.from_numpy(batch.positions)
-    results = []
-    for dense in (True, False):
-        model.zero_grad()
-        logits = (
-            model(input_ids=inputs, use_cache=False).logits.flatten(0, 1)[positions]
-            if dense
-            else SelectedLogits(model)({"input_ids": inputs}, positions)
-        )
-        loss = objective(logits, batch, terms, coefficients)[0]
-        loss.backward()
-        results.append((loss.detach(), torch.cat([p.grad.flatten() for p in model.parameters()])))
-    assert torch.allclose(results[0][0], results[1][0], rtol=1e-6)
-    assert torch.allclose(results[0][1], results[1][1], atol=1e-6)
+def test_a_sum_divides_by_the_episodes_of_the_step_and_the_mean_tokens_of_the_training_set() -> None:
+    """Training set: 2 reason and 4 act tokens per episode. Step: 3 episodes with 12 and 15 of them."""
+    terms = (CrossEntropyTerm(stream="reason", reduction="sum"), CrossEntropyTerm(stream="act", reduction="sum"))
+    mean = CrossEntropyTerm(stream="act")
+    assert tokens_of_sums((*terms, mean), [2.0, 4.0, 4.0]) == 6.0
+    assert term_coefficients((*terms, mean), [12.0, 15.0, 15.0], 3 * 6.0) == [1 / 18, 1 / 18, 1 / 15]
+    assert tokens_of_sums((mean,), [4.0]) == 1.0
 
 
 def test_rows_of_a_batch_are_independent_and_padding_has_no_effect() -> None:
     terms = (CrossEntropyTerm(stream="generated"),)
-    model = SelectedLogits(toy_model())
+    model = toy_model()
     pair, alone = batch_of(terms, range(2)), batch_of(terms, range(1))
-    both = model({"input_ids": torch.from_numpy(pair.input_ids)}, torch.from_numpy(pair.positions))
     changed = pair.input_ids.copy()
     changed[0, len(to_sequence(toy_trajectory(0), ["act"])) :] = 7
-    other_padding = model({"input_ids": torch.from_numpy(changed)}, torch.from_numpy(pair.positions))
-    one = model({"input_ids": torch.from_numpy(alone.input_ids)}, torch.from_numpy(alone.positions))
+    both, other_padding, one = (
+        selected_states(model, {"input_ids": torch.from_numpy(ids)}, torch.from_numpy(batch.positions))[0]
+        for ids, batch in ((pair.input_ids, pair), (changed, pair), (alone.input_ids, alone))
+    )
     assert torch.allclose(both[: len(one)], one, atol=1e-5)
     assert torch.allclose(both, other_padding, atol=1e-5)
 

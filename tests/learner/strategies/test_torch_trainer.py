@@ -10,13 +10,14 @@ import torch
 import torch.distributed as dist
 from torch.distributed.tensor import DTensor
 
-from learner.batching import Batch, collate
 from learner.config import LearnerConfig
-from learner.data import load_data
+from learner.data.batching import Batch, collate
+from learner.data.training_set import load_data
 from learner.distributed import Distributed
 from learner.model import decoder_layers
 from learner.strategies.torch_trainer import TorchTrainer
-from tests.learner.toys import small_model, toy_trajectory
+from learner.teacher import FrozenTeacher
+from tests.learner.toys import small_model, toy_model, toy_trajectory
 
 TERMS = ({"stream": "generated", "divergence": "cross_entropy"},)
 
@@ -80,3 +81,22 @@ def test_fsdp2_keeps_gradients_sharded_and_in_float32_after_each_micro_batch(pre
     for parameter, single in zip(model.parameters(), before, strict=True):
         assert isinstance(parameter.grad, DTensor)
         torch.testing.assert_close(parameter.grad.full_tensor(), 2 * single)
+
+
+def test_fsdp2_shards_the_layers_of_an_exact_teacher_and_computes_the_same_loss() -> None:
+    changes: dict[str, Any] = {
+        "terms": ({"stream": "generated", "divergence": "reverse_kl", "signal": "exact"},),
+        "teacher": {"model": "toy"},
+    }
+    values = []
+    for world_size in (1, 2):
+        teacher = FrozenTeacher(toy_model(seed=1))
+        layers = decoder_layers(teacher.model)
+        distributed = Distributed(0, world_size, Distributed.current().device)
+        trainer = TorchTrainer(config(strategy="fsdp2", **changes), toy_model(), distributed, teacher)
+        values += [trainer.accumulate(micro_batch(), [1.0], last=last) for last in (False, True)]
+        sharded = [isinstance(p, DTensor) for layer in layers for p in layer.parameters()]
+        assert sharded == [world_size == 2] * len(sharded)
+        assert all(p.grad is None for p in teacher.model.parameters())
+    assert values == [pytest.approx(values[0], rel=1e-5)] * 4
+    assert values[0][0] > 0.1

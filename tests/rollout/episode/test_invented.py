@@ -7,7 +7,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from learner.streams import to_sequence
+from learner.data.streams import to_sequence
 from rollout.engine import Sampling
 from rollout.engines.scripted import ScriptedConfig, ScriptedEngine
 from rollout.environment import Reset, Step, Task

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from learner.streams import to_sequence
+from learner.data.streams import to_sequence
 from rollout.engine import Completion, Sampling
 from rollout.engines.openai_engine import OpenAIConfig, start
 from rollout.environment import Reset, Task

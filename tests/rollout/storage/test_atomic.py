@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rollout.errors import UserError
-from rollout.storage.atomic import atomic_write, atomic_write_text
+from rollout.storage.atomic import atomic_write, atomic_write_text, remove_leftovers
 
 
 def fail_half_way(target: Path, error: Exception) -> None:
@@ -116,3 +116,15 @@ def test_file_modes_follow_the_umask_even_if_a_library_makes_its_files_private(
     finally:
         os.umask(before)
     assert list(tmp_path.iterdir()) == [tmp_path / "target"]
+
+
+def test_what_killed_writers_left_of_one_target_is_deleted(tmp_path: Path) -> None:
+    for name in (".out.0123abcd.tmp", ".out.bad-steps.0123abcd.tmp", ".other.0123abcd.tmp", "out"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / ".out.abcd0123.tmp").mkdir()
+    remove_leftovers(tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".other.0123abcd.tmp",
+        ".out.bad-steps.0123abcd.tmp",
+        "out",
+    ]

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learner.config import STREAMS
-from learner.streams import TeacherScores, to_sequence
+from learner.data.streams import TeacherScores, to_sequence
+from learner.terms import STREAMS
 from rollout.trajectory import Author, Kind, Segment, TopK, Trajectory
 from tests.learner.toys import toy_trajectory
 
@@ -128,8 +128,8 @@ def test_the_random_stream_has_as_many_tokens_as_reason_and_act_and_excludes_the
 
 
 def test_random_tokens_are_equal_in_another_process_and_depend_on_seed_and_episode() -> None:
-    code = "from tests.learner.test_streams import random_tokens; print(random_tokens(3))"
-    root = Path(__file__).resolve().parents[2]
+    code = "from tests.learner.data.test_streams import random_tokens; print(random_tokens(3))"
+    root = Path(__file__).resolve().parents[3]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(random_tokens(3))
     assert random_tokens(3) != random_tokens(4)

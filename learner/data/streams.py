@@ -54,6 +54,8 @@ class TrainingSequence:
         weights: weights ``[T]`` of the tokens as prediction targets, by name.
         teacher: None if the episode has no teacher scores.
         reason_tokens, act_tokens: number of tokens of these segment kinds, for the curriculum.
+        truncated_tokens: number of tokens beyond the maximum length, which were removed.
+        truncated_trained_tokens: number of these that would have had weight.
     """
 
     token_ids: Int32
@@ -61,6 +63,8 @@ class TrainingSequence:
     teacher: TeacherScores | None
     reason_tokens: int
     act_tokens: int
+    truncated_tokens: int = 0
+    truncated_trained_tokens: int = 0
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -124,7 +128,18 @@ def to_sequence(
         teacher=_teacher(segments, len(token_ids)),
         reason_tokens=sum(n for s, n in zip(segments, lengths, strict=True) if s.kind is Kind.REASON),
         act_tokens=sum(n for s, n in zip(segments, lengths, strict=True) if s.kind is Kind.ACT),
+        truncated_tokens=sum(lengths) - len(token_ids),
+        truncated_trained_tokens=sum(
+            n - int(kept)
+            for segment, n, kept in zip(segments, lengths, np.bincount(segment_of, minlength=len(lengths)), strict=True)
+            if n > kept and any(selects(segment, _stream(name)) for name in weight_names)
+        ),
     )
+
+
+def selects(segment: Segment, stream: str) -> bool:
+    """Like `in_stream`; the stream ``random`` counts as the tokens that it selects as many as."""
+    return any(in_stream(segment, name) for name in (("reason", "act") if stream == "random" else (stream,)))
 
 
 def _stream(weight_name: str) -> str:
@@ -179,7 +194,7 @@ def _teacher(segments: Sequence[Segment], num_tokens: int) -> TeacherScores | No
                 for token, logprob in zip(
                     segment.teacher.token_ids[offset], segment.teacher.logprobs[offset], strict=True
                 )
-                if logprob > -np.inf
+                if logprob != -np.inf  # a NaN stays, so that its step is skipped and reported
             ]
             if possible:
                 positions.append(start + offset)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from learner.config import LearnerConfig
-from learner.optim import learning_rate_factor, make_optimizers
+from learner.strategies.optim import learning_rate_factor, make_optimizers
 from rollout.errors import UserError
 from tests.learner.toys import small_model, toy_model
 
