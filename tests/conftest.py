@@ -21,6 +21,22 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 settings.register_profile("stillhouse", deadline=None, derandomize=True)
 settings.load_profile("stillhouse")
 
+LONGEST = (
+    "cluster/runtime/test_ray_backend.py",
+    "rollout/engines/test_vllm_engine.py",
+    "cluster/runtime/test_retrieval.py",
+    "learner/test_two_ranks.py",
+    "learner/test_fit.py",
+    "cluster/test_resume.py",
+    "cluster/study/test_study.py",
+    "test_docs.py",
+    "cluster/test_cli.py",
+    "test_installed.py",
+    "rollout/tools/sandbox/test_attacks.py",
+    "test_end_to_end.py",
+)
+"""Files that take longest. They come first, so that no process waits for one of them at the end."""
+
 
 def has_gpu() -> bool:
     """An NVIDIA driver answers and lists a device."""
@@ -30,7 +46,9 @@ def has_gpu() -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip tests marked ``gpu`` or ``vllm`` where there is no device or no vLLM."""
+    """Put the longest files first; skip tests marked ``gpu`` or ``vllm`` where there is no device or no vLLM."""
+    place = {ROOT / "tests" / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
     missing = {}
     if not has_gpu():
         missing["gpu"] = "no NVIDIA GPU here"

@@ -256,6 +256,7 @@ async def test_a_pool_and_its_workers_get_the_failure_policies_of_their_role(
         assert isinstance(worker, RolloutWorker)
         assert worker.config.episode_policy.max_retries == 4
     await driver.stop_all()
+    directory.close()
 
 
 def lose(folder: Path, *parts: str, count: int = 10**9, cause: Cause = Cause.ENGINE) -> None:

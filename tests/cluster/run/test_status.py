@@ -6,7 +6,8 @@ import dataclasses
 import json
 import shutil
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -116,13 +117,13 @@ def missing(run: RunDirectory) -> dict[str, int]:
 
 
 @pytest.fixture
-def run(toy_recipe: MakeRecipe, tmp_path: Path) -> tuple[Recipe, Plan, RunDirectory]:
+def run(toy_recipe: MakeRecipe, tmp_path: Path) -> Iterator[tuple[Recipe, Plan, RunDirectory]]:
     recipe = toy_recipe(**EVERYTHING)
-    directory = RunDirectory(tmp_path / "run")
-    directory.path.mkdir()
-    plan = make_plan(recipe, directory, placeholder_tasks(recipe))
-    write_plan(plan, directory)
-    return recipe, plan, directory
+    with closing(RunDirectory(tmp_path / "run")) as directory:
+        directory.path.mkdir()
+        plan = make_plan(recipe, directory, placeholder_tasks(recipe))
+        write_plan(plan, directory)
+        yield recipe, plan, directory
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])

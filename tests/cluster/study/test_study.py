@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import multiprocessing
-import os
-import signal
-import time
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +17,9 @@ from cluster.config.recipe import Recipe
 from cluster.run.directory import RunDirectory
 from cluster.run.progress import Screen
 from cluster.study.config import load_study
-from cluster.study.processes import ProcessPool, RunningJob, cores_of_slot
 from cluster.study.runs import make_jobs
 from cluster.study.study import run_study
 from rollout.errors import UserError
-from tests import forked
 from tests.forked import FORKS
 
 MakeRecipe = Callable[..., Recipe]
@@ -151,34 +144,6 @@ def test_parallel_runs_end_when_the_study_is_stopped(write: Write) -> None:
     with pytest.raises(KeyboardInterrupt):
         run_file(write(seeds=1), screens=Screens(stop_at="expert starts"), max_parallel=2)
     assert multiprocessing.active_children() == []
-
-
-def ignore_the_stop(connection: Connection) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    connection.send(None)
-    time.sleep(600)
-
-
-def test_a_run_that_does_not_stop_in_time_is_killed_and_has_ended_then(write: Write) -> None:
-    job = make_jobs(load_study(str(write())), Path("/out"))[0]
-    failures = job.recipe.failures.model_copy(update={"run_stop_timeout_s": 0.1})
-    job = dataclasses.replace(job, recipe=job.recipe.model_copy(update={"failures": failures}))
-    receiver, sender = FORKS.Pipe(duplex=False)
-    stubborn = forked.start(ignore_the_stop, sender)
-    assert receiver.poll(200)
-    pool = ProcessPool(1, "local", ())
-    pool.running.append(RunningJob(job, stubborn, receiver, 0))
-    pool.stop()
-    assert stubborn.exitcode == -signal.SIGKILL
-    assert pool.running == []
-
-
-def test_each_slot_has_its_own_share_of_the_cores() -> None:
-    mine = os.sched_getaffinity(0)
-    shares = [cores_of_slot(slot, 2) for slot in range(2)]
-    assert set().union(*shares) == mine
-    assert len(mine) < 2 or not shares[0] & shares[1]
-    assert cores_of_slot(0, len(mine) + 1) == mine
 
 
 def test_an_arm_trains_on_shared_episodes_and_collects_none_itself(write: Write, tmp_path: Path) -> None:
