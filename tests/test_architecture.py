@@ -146,7 +146,7 @@ ADAPTERS: Mapping[str, Sequence[str]] = {
 LIGHT = {"filelock", "jinja2", "psutil", "regex", "stillhouse_cli"}
 """Adapted packages that may be imported when the adapter is; all others only at call time."""
 
-HEAVY_AT_START = ("learner/*", "cluster/runtime/ray_backend.py", "cluster/bench/learner/*")
+HEAVY_AT_START = ("learner/*", "cluster/runtime/ray_[bt]*.py", "cluster/bench/learner/*")
 """Files that nothing imports at start-up, so that their torch or Ray may stand at the top."""
 
 PUBLIC: Mapping[str, Sequence[str]] = {
