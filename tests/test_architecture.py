@@ -146,7 +146,7 @@ ADAPTERS: Mapping[str, Sequence[str]] = {
 LIGHT = {"filelock", "jinja2", "psutil", "regex", "stillhouse_cli"}
 """Adapted packages that may be imported when the adapter is; all others only at call time."""
 
-HEAVY_AT_START = ("learner/*", "cluster/runtime/ray_[bt]*.py", "cluster/bench/learner/*")
+HEAVY = ("learner/*", "cluster/runtime/ray_backend.py", "cluster/runtime/ray_train.py", "cluster/bench/learner/*")
 """Files that nothing imports at start-up, so that their torch or Ray may stand at the top."""
 
 PUBLIC: Mapping[str, Sequence[str]] = {
@@ -197,7 +197,7 @@ def against_adapters(item: Import) -> bool:
         return False
     if not any(fnmatch(item.path, pattern) for pattern in ADAPTERS.get(item.top, ())):
         return True
-    return item.at_start and item.top not in LIGHT and not any(fnmatch(item.path, name) for name in HEAVY_AT_START)
+    return item.at_start and item.top not in LIGHT and not any(fnmatch(item.path, name) for name in HEAVY)
 
 
 def violations(imports: Sequence[Import]) -> list[str]:

@@ -111,8 +111,7 @@ def record_failure(request: TrainRequest, what: str, count: int, limit: int) -> 
 def describe(failures: Mapping[int, Exception]) -> str:
     """Say in one sentence which processes failed and why."""
     ranks = ", ".join(str(rank) for rank in sorted(failures))
-    reason = first_line(next(iter(failures.values()))) if failures else "unknown reason"
-    return f"training process {ranks} failed ({reason})"
+    return f"training process {ranks} failed ({first_line(next(iter(failures.values())))})"
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
